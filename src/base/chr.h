@@ -1,0 +1,18 @@
+#ifndef BASE_CHR_H
+#define BASE_CHR_H
+#include <stddef.h>
+#include <stdint.h>
+/* A console's two byte streams between a device (a UART, a virtio console) and whoever sits at
+ * it (a terminal, a socket, a test). Both directions take what they have room for and say so
+ * later: nothing is buffered without bound, nobody blocks. Each side fills in its half. */
+struct chr {
+	/* the device's half; called on the loop's thread */
+	size_t (*input)(void *dev, const uint8_t *p, size_t n); /* keys; how many were taken */
+	void (*drained)(void *dev); /* output() has room again; may be NULL */
+	void *dev;
+	/* the sitter's half; any thread, locks itself, never calls back from inside */
+	size_t (*output)(void *host, const uint8_t *p, size_t n); /* how many were taken */
+	void (*hungry)(void *host); /* input() has room again; may be NULL */
+	void *host;
+};
+#endif

@@ -1,0 +1,12 @@
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+/* Words for the operator, one line each on stderr, any thread. Control characters in the text
+ * are escaped, since much of it is named by guests. Never used for errors that are returned. */
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+void log_level_set(enum log_level l); /* default LOG_WARN */
+void log_at(enum log_level l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+#define log_error(...) log_at(LOG_ERROR, __VA_ARGS__)
+#define log_warn(...)  log_at(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  log_at(LOG_INFO, __VA_ARGS__)
+#define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)
+#endif

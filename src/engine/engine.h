@@ -1,0 +1,73 @@
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+#include "base/err.h"
+#include "base/types.h"
+#include <stdbool.h>
+#include <stdint.h>
+/* What makes virtual CPUs run. run() serves memory and i/o through gmem and the buses itself;
+ * it comes back only for what the board must decide. Each vCPU is run by one thread of the
+ * board; only functions marked "any thread" may be called from another while it runs. */
+struct bus;
+struct gmem;
+struct loop;
+struct vclock;
+struct engine;
+struct vcpu;
+enum vcpu_exit {
+	VCPU_KICKED,  /* vcpu_kick() was called (sticky: a kick before run() counts) */
+	VCPU_SYSCALL, /* a call to the layer below: RISC-V ecall from S-mode with env.sbi. pc is
+			 already past it; arguments and results are in the registers */
+	VCPU_DEBUG,   /* ebreak with env.debug, single step done */
+	VCPU_BROKEN,  /* this engine cannot go on; words in vcpu_error() */
+};
+struct engine_env { /* what an engine is given; everything outlives it */
+	enum arch arch;
+	struct gmem *mem;
+	struct bus *mmio, *pio; /* pio NULL where there is none */
+	struct loop *loop;	/* for guest timers; run by another thread */
+	const struct vclock *clock;
+	bool sbi;	   /* RISC-V: Lodge is the SBI. Harts start in S-mode, M-mode does not run:
+			      delegation set up as an SBI firmware would, S-mode ecalls exit */
+	unsigned max_satp; /* RISC-V: widest page tables offered: 8 Sv39, 9 Sv48, 10 Sv57 */
+};
+/* One number per register, for boards, debuggers and snapshots alike. */
+enum {
+	REG_RV_X = 0,  /* +0..31 */
+	REG_RV_F = 32, /* +0..31, 64 bits, NaN-boxed */
+	REG_RV_PC = 64,
+	REG_RV_PRIV = 65,    /* 0 U, 1 S, 3 M */
+	REG_RV_CSR = 0x1000, /* +CSR number; no side effects on reading */
+};
+/* Interrupt inputs of a RISC-V hart: bit numbers of mip. */
+enum {
+	IRQ_RV_SSI = 1,
+	IRQ_RV_MSI = 3,
+	IRQ_RV_STI = 5,
+	IRQ_RV_MTI = 7,
+	IRQ_RV_SEI = 9,
+	IRQ_RV_MEI = 11
+};
+enum vcpu_fence { FENCE_TLB, FENCE_TLB_ASID, FENCE_CODE };
+
+struct engine_ops {
+	const char *name;			      /* "interp", later "jit", "kvm" */
+	int (*probe)(enum arch guest, struct err *e); /* 0: this host runs that guest with it */
+	int (*open)(struct engine **out, const struct engine_env *env, struct err *e);
+	int (*vcpu)(struct vcpu **out, struct engine *en, unsigned id, struct err *e);
+	enum vcpu_exit (*run)(struct vcpu *c);
+	void (*kick)(struct vcpu *c); /* any thread: make run() return VCPU_KICKED soon */
+	void (*irq)(struct vcpu *c, unsigned line, int level); /* any thread, lock-free */
+	/* Any thread: have another vCPU forget translations of [va, va+len) (len 0: all) or
+	 * decoded code. When it returns that vCPU will not use them again. from: the calling
+	 * vCPU (so that two fencing each other do not wait for ever), or NULL. */
+	void (*fence)(struct vcpu *c, struct vcpu *from, enum vcpu_fence what, gva_t va,
+		      uint64_t len, unsigned asid);
+	int (*get)(struct vcpu *c, unsigned reg, uint64_t *val); /* -ENOENT: no such register */
+	int (*set)(struct vcpu *c, unsigned reg, uint64_t val);
+	void (*reset)(struct vcpu *c);	     /* to the state after power-on */
+	uint64_t (*instret)(struct vcpu *c); /* guest instructions retired; any thread, roughly */
+	const char *(*error)(struct vcpu *c);
+	void (*close)(struct engine *en); /* and its vCPUs; NULL is fine */
+};
+extern const struct engine_ops engine_interp;
+#endif

@@ -1,0 +1,62 @@
+#ifndef GUEST_GUEST_H
+#define GUEST_GUEST_H
+#include "base/chr.h"
+#include "base/err.h"
+#include "base/types.h"
+#include "net/port.h"
+#include <stdbool.h>
+/* A guest's life: what every kind has in common, and nothing more. */
+struct buf;
+struct loop;
+
+/* What the owner asked for, before anything was opened. All strings belong to the spec's maker
+ * and outlive the guest. */
+enum { SPEC_DISKS = 8, SPEC_PUBLISH = 32 };
+struct spec {
+	const char *name;  /* NULL: none given */
+	const char *image; /* as typed; NULL when only --kernel and friends were given */
+	enum arch arch;
+	unsigned cpus;
+	uint64_t memory;					  /* bytes */
+	const char *kernel, *initrd, *append, *firmware, *engine; /* NULL: none, or the default */
+	struct spec_disk {
+		const char *path, *format;
+		bool readonly;
+	} disk[SPEC_DISKS];
+	unsigned ndisks;
+	bool net; /* user-mode NAT; false: no network device */
+	struct nat_forward publish[SPEC_PUBLISH];
+	unsigned npublish;
+};
+
+struct guest;
+struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this kind cannot */
+	const char *name;
+	int (*accepts)(const struct spec *s);	      /* 0..100: is this image mine? */
+	int (*build)(struct guest *g, struct err *e); /* all opening and allocating */
+	int (*start)(struct guest *g, struct err *e); /* from here it runs, on its own threads */
+	int (*pause)(struct guest *g, struct err *e);
+	int (*resume)(struct guest *g, struct err *e);
+	int (*stop)(struct guest *g, bool force, struct err *e); /* not forced: asks the guest */
+	int (*save)(struct guest *g, struct buf *to, struct err *e);
+	int (*load)(struct guest *g, struct buf *from, struct err *e);
+	int (*verb)(struct guest *g, const char *verb, struct buf *in, struct buf *out,
+		    struct err *e);
+	void (*free)(struct guest *g); /* accepts a half-built guest; stops it first */
+};
+extern const struct kind *const kinds[]; /* NULL-ended; main.c */
+
+struct guest {
+	const struct kind *kind;
+	const struct spec *spec; /* read-only */
+	struct loop *loop;	 /* run by guest_run()'s thread */
+	struct chr *console;	 /* the sitter's half is filled in; the kind wires the other */
+	int exit_code;
+	void *own; /* the kind's own struct */
+};
+/* Build, start, run until guest_exit(), free. 0 and *exit_code, or a negative errno (nothing
+ * ran, or it broke). The console is what the caller attached. */
+int guest_run(const struct kind *k, const struct spec *s, struct loop *l, struct chr *console,
+	      int *exit_code, struct err *e);
+void guest_exit(struct guest *g, int code); /* any thread: the guest has ended */
+#endif

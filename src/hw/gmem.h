@@ -1,0 +1,32 @@
+#ifndef HW_GMEM_H
+#define HW_GMEM_H
+#include "base/err.h"
+#include "base/types.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+/* Guest-physical memory: RAM and ROM, each region one shared memfd mapping. Built by the board
+ * before any vCPU starts and never changed after; then read by any thread without a lock.
+ * Addresses come from the guest: every call checks the whole range, and a range never spans
+ * two regions. Guest memory changes under our feet: read each field once. */
+struct gmem;
+enum gmem_flag { GMEM_ROM = 1 }; /* the guest may not write it, the host may (gmem_host) */
+
+struct gmem *gmem_new(void);
+/* base and len are multiples of 4 KiB. -ENOMEM, -EEXIST (overlap), -EINVAL. */
+int gmem_add(struct gmem *m, gpa_t base, uint64_t len, unsigned flags, struct err *e);
+void gmem_free(struct gmem *m);
+/* Host pointer to len bytes inside one region (and, for write, not ROM), or NULL. Valid until
+ * gmem_free(). A write through it must be followed by gmem_dirty(). */
+void *gmem_ptr(struct gmem *m, gpa_t at, size_t len, bool write);
+void *gmem_host(struct gmem *m, gpa_t at, size_t len); /* as above, ROM writable: for loaders */
+bool gmem_read(struct gmem *m, gpa_t at, void *buf, size_t len);
+bool gmem_write(struct gmem *m, gpa_t at, const void *buf, size_t len); /* marks dirty */
+/* Dirty bitmap, one bit a 4 KiB page; nothing is recorded until tracking is turned on. */
+void gmem_track(struct gmem *m, bool on);
+bool gmem_tracking(const struct gmem *m);
+void gmem_dirty(struct gmem *m, gpa_t at, size_t len); /* any thread, atomic */
+/* Copy out and clear the bits of [at, at+len) (page-aligned); true if any was set. */
+bool gmem_dirty_take(struct gmem *m, gpa_t at, size_t len, uint64_t *bits);
+#endif

@@ -1,0 +1,61 @@
+#ifndef HW_PCI_H
+#define HW_PCI_H
+#include "base/err.h"
+#include "hw/bus.h"
+#include <stdbool.h>
+#include <stdint.h>
+/* A PCI Express host bridge with ECAM (one bus, 32 slots, function 0 of each) and the functions
+ * plugged into it (PCI Express Base 5.0 §7.2.2, PCI Local Bus 3.0 §6). */
+struct pci_host;
+struct pci_windows { /* where the board lets BARs live, as its device tree says */
+	uint64_t mem32, mem32_len, mem64, mem64_len;
+};
+/* msi may be NULL: then functions are built without MSI-X and use INTx only. intx: pins A..D of
+ * slot 0; slot s pin p uses intx[(s + p) % 4]. */
+struct pci_msi {
+	void (*send)(void *ctx, uint64_t addr, uint32_t data); /* any thread */
+	void *ctx;
+};
+int pci_host_new(struct pci_host **out, struct bus *mmio, const struct pci_windows *w,
+		 const struct irq intx[4], const struct pci_msi *msi, struct err *e);
+struct device *pci_host_ecam(struct pci_host *h); /* for the board to map; 1 MiB for one bus */
+void pci_host_reset(struct pci_host *h);	  /* and every function in it */
+void pci_host_free(struct pci_host *h);		  /* frees its functions too */
+
+enum { PCI_BARS = 6, PCI_CONFIG = 4096 };
+struct pci_func;
+struct pci_func_ops {
+	const char *name;
+	/* Device-specific config space hooks, called under the ecam lock; may be NULL. */
+	void (*config_read)(struct pci_func *f, unsigned off, unsigned len); /* refresh config[] */
+	void (*config_written)(struct pci_func *f, unsigned off, unsigned len);
+	void (*reset)(struct pci_func *f);
+	void (*free)(struct pci_func *f);
+};
+struct pci_func { /* embedded first in the function's own struct */
+	const struct pci_func_ops *ops;
+	struct pci_host *host;
+	int slot;
+	uint8_t config[PCI_CONFIG];
+	uint8_t wmask[PCI_CONFIG]; /* which config bits the guest may write */
+	struct pci_bar {
+		struct device *dev; /* what answers behind it; NULL: no such BAR */
+		uint64_t len;	    /* a power of two */
+		bool is64;
+		uint64_t mapped; /* bus address now, UINT64_MAX: not mapped */
+	} bar[PCI_BARS];
+	struct pci_msix *msix; /* NULL: none */
+};
+void pci_func_init(struct pci_func *f, const struct pci_func_ops *ops, uint16_t vendor,
+		   uint16_t device, uint32_t class_rev, uint16_t subvendor, uint16_t subdevice);
+/* Append a capability of len bytes (the first two are filled in here); its config offset. */
+unsigned pci_add_cap(struct pci_func *f, uint8_t id, const void *body, unsigned len);
+void pci_add_bar(struct pci_func *f, unsigned n, struct device *dev, uint64_t len, bool is64);
+int pci_add_msix(struct pci_func *f, unsigned bar, unsigned vectors, struct err *e);
+/* Plug in: the host owns f from here. slot -1: the first free one. */
+int pci_plug(struct pci_host *h, struct pci_func *f, int slot, struct err *e);
+/* Any thread. The line form is INTx (a level); the vector form is MSI-X (an edge). */
+void pci_intx(struct pci_func *f, int level);
+bool pci_msix_on(const struct pci_func *f);
+void pci_msix_send(struct pci_func *f, unsigned vector);
+#endif
