@@ -50,6 +50,8 @@ $(BUILD)/gen/isa/%.$(1).inc: src/isa/%.isa $(BUILD)/tools/isagen
 endef
 $(foreach k,enum decode info sem,$(eval $(call isa_rule,$(k))))
 
+# what every commit must pass
+all-green: $(BUILD)/lodge check unit
 unit: $(BUILD)/unit
 	$(Q)$(BUILD)/unit
 test: $(BUILD)/lodge unit
@@ -60,7 +62,7 @@ check: $(gen)
 		$(CC) $(filter-out -MMD -MP,$(CFLAGS)) -fsyntax-only -x c - || exit; done
 clean:
 	rm -rf build build-*
-.PHONY: unit test check clean
+.PHONY: all-green unit test check clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(call obj,$(src) src/main.c))
