@@ -1,0 +1,42 @@
+/* A line is one write(), so that lines of several threads never mix; and what a guest named
+ * cannot move the operator's cursor, since control characters come out as \xNN. */
+#include "base/log.h"
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LINE = 1024 };
+static atomic_int level = LOG_WARN;
+static const char *const names[] = {"error", "warning", "info", "debug"};
+
+void log_level_set(enum log_level l) { atomic_store(&level, (int)l); }
+
+static size_t escape(char *to, size_t room, const char *text)
+{
+	size_t n = 0;
+	for (const char *p = text; *p && n + 5 < room; p++) {
+		unsigned char c = (unsigned char)*p;
+		if (c < 0x20 || c == 0x7f)
+			n += (size_t)snprintf(to + n, room - n, "\\x%02x", c);
+		else
+			to[n++] = *p;
+	}
+	return n;
+}
+
+void log_at(enum log_level l, const char *fmt, ...)
+{
+	char text[LINE], line[LINE + 64];
+	va_list ap;
+	if ((int)l > atomic_load_explicit(&level, memory_order_relaxed)) return;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	size_t n = (size_t)snprintf(line, sizeof(line), "lodge: %s: ", names[l]);
+	n += escape(line + n, sizeof(line) - n - 2, text);
+	if (isatty(STDERR_FILENO)) line[n++] = '\r'; /* it may be raw */
+	line[n++] = '\n';
+	(void)!write(STDERR_FILENO, line, n);
+}
