@@ -26,17 +26,24 @@ static size_t escape(char *to, size_t room, const char *text)
 	return n;
 }
 
+void log_line(const char *head, const char *text)
+{
+	char line[LINE + 128];
+	size_t n = (size_t)snprintf(line, sizeof(line), "%.100s", head);
+	n += escape(line + n, sizeof(line) - n - 2, text);
+	if (isatty(STDERR_FILENO)) line[n++] = '\r'; /* it may be raw */
+	line[n++] = '\n';
+	(void)!write(STDERR_FILENO, line, n);
+}
+
 void log_at(enum log_level l, const char *fmt, ...)
 {
-	char text[LINE], line[LINE + 64];
+	char text[LINE], head[32];
 	va_list ap;
 	if ((int)l > atomic_load_explicit(&level, memory_order_relaxed)) return;
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	size_t n = (size_t)snprintf(line, sizeof(line), "lodge: %s: ", names[l]);
-	n += escape(line + n, sizeof(line) - n - 2, text);
-	if (isatty(STDERR_FILENO)) line[n++] = '\r'; /* it may be raw */
-	line[n++] = '\n';
-	(void)!write(STDERR_FILENO, line, n);
+	(void)snprintf(head, sizeof(head), "lodge: %s: ", names[l]);
+	log_line(head, text);
 }
