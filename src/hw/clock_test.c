@@ -1,0 +1,25 @@
+#include "base/test.h"
+#include "hw/clock.h"
+
+TEST(clock_counts_up_from_zero)
+{
+	struct vclock c;
+	vclock_init(&c, 10000000);
+	uint64_t a = vclock_now(&c), b = vclock_now(&c);
+	CHECK(a < 10000000ull * 3600);
+	CHECK(b >= a);
+}
+TEST(clock_deadline_is_never_early)
+{
+	struct vclock c = {.hz = 3, .zero_ns = 1000};
+	CHECK(vclock_deadline(&c, 0) == 1000);
+	CHECK(vclock_deadline(&c, 3) == 1000000000ull + 1000);
+	CHECK(vclock_deadline(&c, 1) == 333333334ull + 1000);
+}
+TEST(clock_deadline_beyond_all_time)
+{
+	struct vclock c = {.hz = 10000000, .zero_ns = 5};
+	CHECK(vclock_deadline(&c, UINT64_MAX) == UINT64_MAX);
+	CHECK(vclock_deadline(&c, UINT64_MAX / 100) <= UINT64_MAX);
+	CHECK(vclock_deadline(&c, UINT64_MAX / 50) == UINT64_MAX);
+}

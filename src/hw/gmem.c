@@ -1,0 +1,179 @@
+/* Guest memory: a few regions, each a sealed memfd mapped once, found by comparing addresses.
+ * The one idea: nothing here changes after the board is built, so every check is pure. */
+#include "hw/gmem.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { REGIONS = 16, PAGE = 4096, WORD = 64 };
+struct region {
+	gpa_t base;
+	uint64_t len;
+	unsigned flags;
+	unsigned char *host;
+	_Atomic uint64_t *dirty;
+};
+struct gmem {
+	struct region r[REGIONS]; /* the largest first: nearly every look-up ends there */
+	unsigned n;
+	_Atomic bool tracking;
+};
+
+struct gmem *gmem_new(void)
+{
+	struct gmem *m = calloc(1, sizeof(*m));
+	must(m);
+	return m;
+}
+
+static uint64_t bitmap_words(const struct region *r) { return (r->len / PAGE + WORD - 1) / WORD; }
+
+static void region_free(struct region *r)
+{
+	if (r->host) (void)munmap(r->host, r->len);
+	free((void *)r->dirty);
+}
+
+void gmem_free(struct gmem *m)
+{
+	for (unsigned i = 0; m && i < m->n; i++) region_free(&m->r[i]);
+	free(m);
+}
+
+static int region_map(struct region *r, struct err *e)
+{
+	const char *name = r->flags & GMEM_ROM ? "guest-rom" : "guest-ram";
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), rc = 0;
+	void *p = MAP_FAILED;
+	if (fd < 0 || ftruncate(fd, (off_t)r->len) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		rc = errno;
+	else
+		p = mmap(NULL, r->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (!rc && p == MAP_FAILED) rc = errno;
+	if (fd >= 0) (void)close(fd);
+	if (rc)
+		return fail(e, -rc, "%llu MiB of guest memory: %s",
+			    (unsigned long long)(r->len / MIB), strerror(rc));
+	r->host = p;
+	r->dirty = calloc(bitmap_words(r), sizeof(*r->dirty));
+	return r->dirty ? 0 : fail(e, -ENOMEM, "guest memory: no room for the dirty bitmap");
+}
+
+static void region_insert(struct gmem *m, const struct region *r)
+{
+	unsigned i = m->n++;
+	for (; i && m->r[i - 1].len < r->len; i--) m->r[i] = m->r[i - 1];
+	m->r[i] = *r;
+}
+
+int gmem_add(struct gmem *m, gpa_t base, uint64_t len, unsigned flags, struct err *e)
+{
+	struct region r = {.base = base, .len = len, .flags = flags};
+	if (!len || base % PAGE || len % PAGE || base + (len - 1) < base || len > INT64_MAX)
+		return fail(e, -EINVAL, "guest memory: %#llx+%#llx is not a range of pages",
+			    (unsigned long long)base, (unsigned long long)len);
+	if (m->n == REGIONS) return fail(e, -ENOSPC, "guest memory: more than %d regions", REGIONS);
+	for (unsigned i = 0; i < m->n; i++)
+		if (base <= m->r[i].base + (m->r[i].len - 1) && m->r[i].base <= base + (len - 1))
+			return fail(e, -EEXIST, "guest memory: %#llx+%#llx overlaps",
+				    (unsigned long long)base, (unsigned long long)len);
+	int rc = region_map(&r, e);
+	if (rc)
+		region_free(&r);
+	else
+		region_insert(m, &r);
+	return rc;
+}
+
+static const struct region *region_of(const struct gmem *m, gpa_t at, size_t len)
+{
+	for (unsigned i = 0; i < m->n; i++) {
+		uint64_t off = at - m->r[i].base;
+		if (off < m->r[i].len) return len <= m->r[i].len - off ? &m->r[i] : NULL;
+	}
+	return NULL;
+}
+
+void *gmem_host(struct gmem *m, gpa_t at, size_t len)
+{
+	const struct region *r = region_of(m, at, len);
+	return r ? r->host + (at - r->base) : NULL;
+}
+
+void *gmem_ptr(struct gmem *m, gpa_t at, size_t len, bool write)
+{
+	const struct region *r = region_of(m, at, len);
+	if (!r || (write && r->flags & GMEM_ROM)) return NULL;
+	return r->host + (at - r->base);
+}
+
+bool gmem_read(struct gmem *m, gpa_t at, void *buf, size_t len)
+{
+	const void *p = gmem_ptr(m, at, len, false);
+	if (p) memcpy(buf, p, len);
+	return p;
+}
+
+bool gmem_write(struct gmem *m, gpa_t at, const void *buf, size_t len)
+{
+	void *p = gmem_ptr(m, at, len, true);
+	if (!p) return false;
+	memcpy(p, buf, len);
+	gmem_dirty(m, at, len);
+	return true;
+}
+
+void gmem_track(struct gmem *m, bool on)
+{
+	for (unsigned i = 0; on && !gmem_tracking(m) && i < m->n; i++)
+		for (uint64_t w = 0; w < bitmap_words(&m->r[i]); w++)
+			atomic_store(&m->r[i].dirty[w], 0);
+	atomic_store(&m->tracking, on);
+}
+
+bool gmem_tracking(const struct gmem *m)
+{
+	return atomic_load_explicit(&m->tracking, memory_order_relaxed);
+}
+
+void gmem_dirty(struct gmem *m, gpa_t at, size_t len)
+{
+	if (likely(!gmem_tracking(m)) || !len) return;
+	const struct region *r = region_of(m, at, len);
+	if (!r) return;
+	uint64_t last = (at - r->base + len - 1) / PAGE;
+	for (uint64_t p = (at - r->base) / PAGE; p <= last; p++) {
+		uint64_t bit = 1ull << p % WORD;
+		_Atomic uint64_t *w = &r->dirty[p / WORD];
+		atomic_thread_fence(memory_order_seq_cst); /* the data before its mark */
+		if (!(atomic_load_explicit(w, memory_order_relaxed) & bit)) atomic_fetch_or(w, bit);
+	}
+}
+
+/* n <= 64 bits, the first one being bit `first`, taken out of the bitmap. */
+static uint64_t bits_take(_Atomic uint64_t *map, uint64_t first, unsigned n)
+{
+	unsigned shift = first % WORD, lo = n < WORD - shift ? n : WORD - shift;
+	uint64_t mask = (lo == WORD ? ~0ull : (1ull << lo) - 1) << shift;
+	uint64_t got = (atomic_fetch_and(&map[first / WORD], ~mask) & mask) >> shift;
+	if (n > lo) got |= bits_take(map, first + lo, n - lo) << lo;
+	return got;
+}
+
+bool gmem_dirty_take(struct gmem *m, gpa_t at, size_t len, uint64_t *bits)
+{
+	const struct region *r = region_of(m, at, len);
+	must(r && at % PAGE == 0 && len % PAGE == 0);
+	uint64_t any = 0, first = (at - r->base) / PAGE, n = len / PAGE;
+	for (uint64_t i = 0; i < n; i += WORD) {
+		bits[i / WORD] =
+			bits_take(r->dirty, first + i, n - i < WORD ? (unsigned)(n - i) : WORD);
+		any |= bits[i / WORD];
+	}
+	return any;
+}
