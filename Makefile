@@ -1,31 +1,42 @@
 # make           build build/lodge              make run    prepare what is missing, boot the guest
-# make test      prepare, build, every test     make check  format, layers, headers, duplicates
+# make test      prepare, build, every test     make check  format, layers, headers
 # make unit      unit tests only                make fuzz   build the fuzz targets (clang)
+# make bench     figures per guest CPU          make bench-quick ARCH=riscv64
+# make install PREFIX=/usr DESTDIR=             make test-long    with minutes of fuzzing
 # make test SAN=address,undefined               make BUILD=dir V=1 CC=clang
 comma := ,
-BUILD ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 Q := $(if $(V),,@)
-
-CC ?= gcc
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+BUILD ?= build$(if $(findstring clang,$(CC)),-clang)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+PREFIX ?= /usr/local
+ARCH ?= riscv64
+# Seconds that the fuzz target of each parser runs in make test.
+FUZZ_SECONDS ?= 4
+
 PKGS := libfdt json-c libcrypto slirp liburing zlib
 WARN := -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wshadow -Wundef -Wvla \
 	-Wimplicit-fallthrough -Wmissing-prototypes -Wstrict-prototypes -Wformat=2
 CFLAGS ?= -O2 -g
-# libfdt is pulled in by name: bookworm's package has no .pc file.
-pkg = $(shell pkg-config $(1) $(filter-out libfdt,$(PKGS)) 2>/dev/null)
+# Two are pulled in by name: bookworm's libfdt has no .pc file, libslirp's asks for all of glib's.
+pkgs := $(filter-out libfdt slirp,$(PKGS))
+pkg_cflags := $(shell pkg-config --cflags $(pkgs) 2>/dev/null)
+pkg_libs := $(shell pkg-config --libs $(pkgs) 2>/dev/null)
+version := $(shell git describe --always --dirty --tags 2>/dev/null || cat VERSION 2>/dev/null)
 override CFLAGS += -std=gnu17 -D_GNU_SOURCE -Isrc -I$(BUILD)/gen $(WARN) -MMD -MP \
-	-fno-common -fstack-protector-strong $(call pkg,--cflags) \
+	-fno-common -fstack-protector-strong -isystem /usr/include/slirp $(pkg_cflags) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover -DLODGE_SAN=1)
 override LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN))
-LDLIBS := $(call pkg,--libs) -lfdt -lm
+LDLIBS := $(pkg_libs) -lfdt -lslirp -lm
 
-src   := $(wildcard src/*/*.c src/*/*/*.c)
+src   := $(sort $(wildcard src/*/*.c src/*/*/*.c))
+hdr   := $(sort $(wildcard src/*/*.h src/*/*/*.h))
 tests := $(filter %_test.c,$(src))
 lib   := $(filter-out $(tests),$(src))
+fuzz  := $(sort $(wildcard test/fuzz/*_fuzz.c))
 obj    = $(patsubst %.c,$(BUILD)/%.o,$(1))
+gobj   = $(patsubst %.c,$(BUILD)/fuzz/%.o,$(1))
 
 $(BUILD)/lodge: $(call obj,src/main.c $(lib))
 $(BUILD)/unit: $(call obj,$(tests) $(lib))
@@ -36,10 +47,32 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D); echo "  CC    $<"
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
 
+# A file appears here or goes: the program is linked anew.
+sources := $(BUILD)/gen/sources
+ifneq ($(shell cat $(sources) 2>/dev/null),$(strip $(src)))
+$(shell mkdir -p $(BUILD)/gen && echo '$(strip $(src))' > $(sources))
+endif
+$(BUILD)/lodge $(BUILD)/unit: | $(sources)
+
+# Libraries are looked for once; tools/deps gets what this names.
+deps_ok := $(BUILD)/gen/deps.ok
+$(deps_ok): Makefile
+	@mkdir -p $(@D)
+	$(Q)pkg-config --exists --print-errors $(pkgs) && \
+		printf '#include <%s.h>\n' libfdt slirp/libslirp | $(CC) -fsyntax-only -x c - || \
+		{ echo "make: libraries are missing: run tools/deps" >&2; exit 1; }
+	$(Q)touch $@
+
+# The version is a file that changes only when the version does.
+version_inc := $(BUILD)/gen/version.inc
+ifneq ($(shell cat $(version_inc) 2>/dev/null),"$(version)")
+$(shell mkdir -p $(BUILD)/gen && echo '"$(version)"' > $(version_inc))
+endif
+
 # Tables become C. The generators are host programs of ours, like every other tool.
 isa := $(patsubst src/isa/%.isa,$(BUILD)/gen/isa/%,$(wildcard src/isa/*/*.isa))
 gen := $(foreach i,$(isa),$(i).enum.inc $(i).decode.inc $(i).info.inc $(i).sem.inc)
-$(call obj,$(src)): | $(gen)
+$(call obj,$(src) src/main.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
 $(BUILD)/tools/%: tools/%.c
 	@mkdir -p $(@D); echo "  HOSTCC $<"
 	$(Q)cc -O1 -o $@ $<
@@ -50,19 +83,59 @@ $(BUILD)/gen/isa/%.$(1).inc: src/isa/%.isa $(BUILD)/tools/isagen
 endef
 $(foreach k,enum decode info sem,$(eval $(call isa_rule,$(k))))
 
-# what every commit must pass
+# What every commit must pass.
 all-green: $(BUILD)/lodge check unit
 unit: $(BUILD)/unit
 	$(Q)$(BUILD)/unit
-test: $(BUILD)/lodge unit
 check: $(gen)
 	$(Q)tools/layers
-	$(Q)clang-format --dry-run -Werror $(src) src/main.c $(wildcard src/*/*.h src/*/*/*.h)
-	$(Q)for h in $(wildcard src/*/*.h src/*/*/*.h); do echo "#include \"../$$h\"" | \
+	$(Q)clang-format --dry-run -Werror $(src) src/main.c $(hdr) $(fuzz)
+	$(Q)for h in $(hdr); do echo "#include \"../$$h\"" | \
 		$(CC) $(filter-out -MMD -MP,$(CFLAGS)) -fsyntax-only -x c - || exit; done
+
+# Fuzz targets: every object again, by clang, with edge counters and sanitizers.
+fuzz_cflags = $(filter-out -fsanitize=%,$(CFLAGS)) -O1 -DLODGE_SAN=1 -DLODGE_FUZZ=1 \
+	-fsanitize=address,undefined -fno-sanitize-recover
+fuzz: $(patsubst test/fuzz/%.c,$(BUILD)/fuzz/%,$(fuzz))
+$(BUILD)/fuzz/%.o: %.c
+	@mkdir -p $(@D); echo "  FUZZCC $<"
+	$(Q)clang $(fuzz_cflags) -fsanitize=fuzzer-no-link -c $< -o $@
+$(BUILD)/fuzz/lib.a: $(call gobj,$(lib))
+	$(Q)rm -f $@; ar rc $@ $^
+$(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/test/fuzz/%_fuzz.o $(BUILD)/fuzz/lib.a
+	@echo "  LD    $@"
+	$(Q)clang -pthread -fsanitize=fuzzer,address,undefined $^ $(LDLIBS) -o $@
+
+# What a newcomer types. The libraries may arrive only now, hence the second make.
+run:
+	$(Q)tools/deps
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/lodge
+	$(Q)$(BUILD)/lodge run
+test:
+	$(Q)tools/deps --test
+	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) MAKE="$(MAKE) --no-print-directory" \
+		CC="$(CC)" SAN="$(SAN)" test/run
+test-long:
+	$(Q)$(MAKE) --no-print-directory test FUZZ_SECONDS=60 LONG=1
+
+bench bench-quick: $(BUILD)/lodge
+	$(Q)BUILD=$(BUILD) bench/run $(if $(filter bench-quick,$@),--quick) $(ARCH)
+
+# What is installed finds guests/ under share/lodge.
+docs: $(BUILD)/lodge
+	$(Q)mkdir -p $(BUILD)/man && cd $(BUILD)/man && rm -f *.1 && ../lodge help --man
+install: $(BUILD)/lodge docs
+	install -D -m 755 $(BUILD)/lodge $(DESTDIR)$(PREFIX)/bin/lodge
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/lodge
+	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(BUILD)/lodge completion bash > \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/lodge
+	cp -R guests $(DESTDIR)$(PREFIX)/share/lodge/
+	install -m 755 tools/deps $(DESTDIR)$(PREFIX)/share/lodge/
 clean:
 	rm -rf build build-*
-.PHONY: all-green unit test check clean
+.PHONY: all-green unit test test-long check fuzz run bench bench-quick docs install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
--include $(patsubst %.o,%.d,$(call obj,$(src) src/main.c))
+-include $(patsubst %.o,%.d,$(call obj,$(src) src/main.c) $(call gobj,$(lib) $(fuzz)))
