@@ -1,0 +1,158 @@
+/* Asynchronous file i/o by io_uring: submitters fill the ring under a lock, one reaper thread
+ * takes completions. No more is in the ring than its completion side holds, the rest waits in a
+ * list, so nothing is ever dropped and no submitter waits for the disk. */
+#include "blk/aio.h"
+#include <errno.h>
+#include <liburing.h>
+#include <limits.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { DEPTH = 128, RETRY_US = 100 };
+
+struct uring {
+	struct aio a;
+	struct io_uring ring; /* submission side under mutex, completion side the reaper's */
+	pthread_t reaper;
+	pthread_mutex_t mutex;
+	pthread_cond_t idle;
+	unsigned inflight;	       /* under mutex: in the ring */
+	struct blk_req *first, **last; /* under mutex: waiting for a place in it */
+};
+
+static void prepare(struct io_uring_sqe *s, int fd, struct blk_req *q)
+{
+	unsigned n = q->niov < IOV_MAX ? (unsigned)q->niov : IOV_MAX;
+	int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	int zero = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+	io_uring_prep_nop(s);
+	if (q->res == 0) switch (q->op) {
+		case BLK_READ: io_uring_prep_readv(s, fd, q->iov, n, q->off); break;
+		case BLK_WRITE: io_uring_prep_writev(s, fd, q->iov, n, q->off); break;
+		case BLK_FLUSH: io_uring_prep_fsync(s, fd, IORING_FSYNC_DATASYNC); break;
+		case BLK_DISCARD:
+			io_uring_prep_fallocate(s, fd, punch, (off_t)q->off, (off_t)q->len);
+			break;
+		case BLK_ZERO:
+			io_uring_prep_fallocate(s, fd, zero, (off_t)q->off, (off_t)q->len);
+			break;
+		}
+	io_uring_sqe_set_data(s, q);
+}
+
+/* Under mutex. The kernel refuses only for want of memory, which passes. */
+static void ring_put(struct uring *u)
+{
+	while (io_uring_submit(&u->ring) < 0) (void)usleep(RETRY_US);
+}
+
+static void ring_add(struct uring *u, struct blk_req *q)
+{
+	struct io_uring_sqe *s = io_uring_get_sqe(&u->ring);
+	must(s);
+	prepare(s, u->a.fd, q);
+	u->inflight++;
+	ring_put(u);
+}
+
+static void uring_submit(struct aio *a, struct blk_req *q)
+{
+	struct uring *u = (struct uring *)a;
+	q->next = NULL;
+	(void)pthread_mutex_lock(&u->mutex);
+	if (u->inflight < DEPTH) {
+		ring_add(u, q);
+	} else {
+		*u->last = q;
+		u->last = &q->next;
+	}
+	(void)pthread_mutex_unlock(&u->mutex);
+}
+
+static int outcome(int fd, struct blk_req *q, int res)
+{
+	if (q->res < 0) return q->res;
+	if (q->op == BLK_FLUSH) return res;
+	if (q->op == BLK_DISCARD || q->op == BLK_ZERO) return res < 0 ? file_run(fd, q, 0) : 0;
+	if (res == -EINTR || res == -EAGAIN) res = 0;
+	if (res < 0) return res;
+	return (uint64_t)res == q->len ? 0 : file_run(fd, q, (uint64_t)res);
+}
+
+static void retire(struct uring *u)
+{
+	(void)pthread_mutex_lock(&u->mutex);
+	struct blk_req *q = u->first;
+	u->inflight--;
+	if (q) {
+		if (!(u->first = q->next)) u->last = &u->first;
+		ring_add(u, q);
+	}
+	if (u->inflight == 0) (void)pthread_cond_signal(&u->idle);
+	(void)pthread_mutex_unlock(&u->mutex);
+}
+
+static void *reap(void *ctx)
+{
+	struct uring *u = ctx;
+	for (;;) {
+		struct io_uring_cqe *c;
+		int r = io_uring_wait_cqe(&u->ring, &c);
+		if (r == -EINTR || r == -EAGAIN) continue;
+		must(r == 0);
+		struct blk_req *q = io_uring_cqe_get_data(c);
+		int res = c->res;
+		io_uring_cqe_seen(&u->ring, c);
+		if (!q) return NULL;
+		q->done(q, outcome(u->a.fd, q, res));
+		retire(u);
+	}
+}
+
+static void stop_reaper(struct uring *u)
+{
+	(void)pthread_mutex_lock(&u->mutex);
+	while (u->inflight) (void)pthread_cond_wait(&u->idle, &u->mutex);
+	struct io_uring_sqe *s = io_uring_get_sqe(&u->ring);
+	must(s);
+	io_uring_prep_nop(s);
+	io_uring_sqe_set_data(s, NULL);
+	ring_put(u);
+	(void)pthread_mutex_unlock(&u->mutex);
+	(void)pthread_join(u->reaper, NULL);
+}
+
+static void uring_free(struct aio *a)
+{
+	struct uring *u = (struct uring *)a;
+	stop_reaper(u);
+	io_uring_queue_exit(&u->ring);
+	(void)pthread_cond_destroy(&u->idle);
+	(void)pthread_mutex_destroy(&u->mutex);
+	free(u);
+}
+
+static int uring_start(struct aio **out, int fd, struct err *e)
+{
+	struct uring *u = calloc(1, sizeof(*u));
+	if (!u) return fail(e, -ENOMEM, "out of memory");
+	int r = io_uring_queue_init(DEPTH, &u->ring, 0);
+	if (r < 0) {
+		free(u);
+		return fail(e, r, "io_uring is not to be had on this host");
+	}
+	u->a = (struct aio){&aio_uring, fd};
+	u->last = &u->first;
+	(void)pthread_mutex_init(&u->mutex, NULL);
+	(void)pthread_cond_init(&u->idle, NULL);
+	if (aio_thread(&u->reaper, reap, u) < 0) {
+		io_uring_queue_exit(&u->ring);
+		free(u);
+		return fail(e, -EAGAIN, "no thread could be started for disk i/o");
+	}
+	*out = &u->a;
+	return 0;
+}
+
+const struct aio_ops aio_uring = {"io_uring", uring_start, uring_submit, uring_free};
