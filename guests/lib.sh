@@ -1,0 +1,231 @@
+# What recipes share: words, a private apt, packages, module closures, archives, publishing.
+# Sourced by guests/build; POSIX sh. Functions that print data print it on stdout, words for
+# the person go to stderr.
+
+say() { echo "guests: $*" >&2; }
+die() {
+	say "$*"
+	exit 1
+}
+need() { # need PROGRAM PACKAGE
+	command -v "$1" >/dev/null || die "$1 is missing: apt-get install $2"
+}
+digest() { sha256sum | cut -d' ' -f1; }
+recipes() { (cd "$1" && ls -d -- */recipe.sh 2>/dev/null | sed 's|/recipe.sh||' | tr '\n' ' '); }
+
+# The names Debian and the kernel use for a guest's CPU. One line a CPU.
+arch_set() {
+	case $1 in
+	riscv64) kernel_package=linux-image-riscv64 kernel_file=vmlinux qemu_cpu=riscv64 ;;
+	amd64) kernel_package=linux-image-cloud-amd64 kernel_file=vmlinuz qemu_cpu=x86_64 ;;
+	*) die "$1: no recipes for this CPU; there are: riscv64 amd64" ;;
+	esac
+}
+# What the caller may set and what changes the result; part of the key.
+settings() { echo "ssh=$(cat "${LODGE_SSH_KEY:-/dev/null}") size=${LODGE_DISK_SIZE:-}"; }
+
+cache_open() {
+	if [ -n "${LODGE_CACHE:-}" ]; then
+		cache=$LODGE_CACHE
+	elif [ "$(id -u)" = 0 ]; then
+		cache=/var/cache/lodge
+	else
+		cache=${XDG_CACHE_HOME:-$HOME/.cache}/lodge
+	fi
+	mkdir -p "$cache"
+	cache=$(cd "$cache" && pwd)
+}
+lock() { # held by this shell until it ends
+	exec 9>"$1"
+	flock -n 9 || {
+		say "another build is running; waiting for it"
+		flock 9
+	}
+}
+made() { [ -f "$1/.$2" ] && [ -f "$1/image.json" ] && [ "$(cat "$1/.$2")" = "$3" ]; } # OUT recipe|key KEY
+
+# Leftovers of builds that were killed: we hold the lock, so nobody is using them.
+sweep() {
+	for left in "$1".making.* "$1".old.*; do
+		[ "$left" = "$work" ] || [ ! -e "$left" ] || remove "$left"
+	done
+}
+remove() { rm -rf -- "$1" 2>/dev/null || unshare -r rm -rf -- "$1" 2>/dev/null || rm -rf -- "$1"; }
+cleanup() { [ -z "${work:-}" ] || remove "$work"; }
+publish() { # FROM TO: on one file system; TO is never half there
+	old=
+	if [ -e "$2" ]; then
+		old=$2.old.$$
+		mv "$2" "$old"
+	fi
+	mv "$1" "$2"
+	sync -f "$2"
+	[ -z "$old" ] || remove "$old"
+}
+
+# --- packages --------------------------------------------------------------------------------
+# Where this machine itself gets Debian from: apt's answer, so every form of its configuration
+# (sources.list, deb822, mirror lists, proxies) is understood. LODGE_MIRROR overrides.
+mirror_uri() {
+	if [ -n "${LODGE_MIRROR:-}" ]; then
+		echo "${LODGE_MIRROR%/}"
+		return
+	fi
+	mkdir -p "$cache/probe/lists/partial"
+	apt-get -o Dir::State="$cache/probe" -o Dir::Cache="$cache/probe" -o Debug::NoLocking=1 \
+		--print-uris update 2>/dev/null |
+		sed -n "s|^'\(.*\)/dists/\([a-z]*\)/InRelease'.*|\2 \1|p" |
+		awk '$1 ~ /^(buster|bullseye|bookworm|trixie|forky|duke|sid|stable|oldstable|testing|unstable)$/ {
+			print $2; found = 1; exit }
+			END { exit !found }' ||
+		die "apt on this machine names no Debian mirror; set LODGE_MIRROR=<uri of a Debian archive>"
+}
+debian_keyring() {
+	for k in /usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/debian-archive-keyring.pgp; do
+		[ ! -f "$k" ] || {
+			echo "$k"
+			return
+		}
+	done
+	die "Debian's keys are missing: apt-get install debian-archive-keyring"
+}
+# A private apt for one suite and CPU: own lists, cache and status; the machine's proxies and keys.
+apt_init() { # SUITE ARCH
+	mirror=$(mirror_uri)
+	apt=$cache/apt/$1-$2
+	mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/debs/partial"
+	: >"$apt/status"
+	echo "deb [arch=$2 signed-by=$(debian_keyring)] $mirror $1 main" >"$apt/sources.list"
+	cat >"$apt/conf" <<-EOF
+		#clear APT::Architectures;
+		#clear DPkg::Pre-Install-Pkgs;
+		#clear DPkg::Post-Invoke;
+		#clear APT::Update::Post-Invoke;
+		#clear APT::Update::Post-Invoke-Success;
+		APT::Architecture "$2";
+		APT::Architectures { "$2"; };
+		APT::Sandbox::User "root";
+		Dir::State "$apt";
+		Dir::State::status "$apt/status";
+		Dir::Cache "$apt";
+		Dir::Etc::sourcelist "$apt/sources.list";
+		Dir::Etc::sourceparts "/dev/null";
+		Dir::Etc::preferences "/dev/null";
+		Dir::Etc::preferencesparts "/dev/null";
+		Acquire::Languages "none";
+		Acquire::Retries "3";
+	EOF
+	quiet=-qq
+	[ ! -t 2 ] || quiet=-q=0
+	apt-get -c "$apt/conf" $quiet update >&2 ||
+		die "cannot read the package lists of $mirror: is there a network? LODGE_MIRROR chooses another mirror"
+}
+apt_field() { # PACKAGE FIELD
+	apt-cache -c "$apt/conf" show --no-all-versions "$1" | sed -n "s/^$2: //p" | head -n 1
+}
+# The exact files that packages are now: URI, name, size, digest, a line each. (In a folder of
+# its own: apt leaves out what already lies in the current one.)
+apt_list() {
+	mkdir -p "$apt/nothing"
+	(cd "$apt/nothing" && apt-get -c "$apt/conf" --print-uris download "$@") | grep "^'" | sort -k 2
+}
+# Bring what apt_list named into debs/. Half a file is carried on where it stopped; apt checks
+# each against the signed list before it gets its real name.
+apt_fetch() {
+	while read -r _ file size sum; do
+		if [ -f "$apt/debs/$file" ]; then
+			[ "$(digest <"$apt/debs/$file")" != "${sum#SHA256:}" ] || continue
+			rm "$apt/debs/$file"
+		fi
+		say "fetching ${file%%_*} ($(((size + 524288) / 1048576)) MB)"
+		version=${file#*_}
+		version=$(printf '%s' "${version%_*}" | sed 's/%3a/:/g')
+		(cd "$apt/debs/partial" && apt-get -c "$apt/conf" $quiet download "${file%%_*}=$version" >&2) ||
+			die "cannot fetch ${file%%_*}; run again, it continues where it stopped"
+		[ "$(digest <"$apt/debs/partial/$file")" = "${sum#SHA256:}" ] || {
+			rm -f "$apt/debs/partial/$file"
+			die "${file%%_*}: the download does not have the listed digest; run again"
+		}
+		mv "$apt/debs/partial/$file" "$apt/debs/$file"
+	done <"$1"
+}
+deb_unpack() { # PACKAGE DIR [PATH...]: only those paths when given
+	deb=$(awk -v p="$1" '{ split($2, n, "_"); if (n[1] == p) print $2 }' "$work/.list")
+	[ -n "$deb" ] || die "$1: was not fetched"
+	to=$2
+	shift 2
+	mkdir -p "$to"
+	dpkg-deb --fsys-tarfile "$apt/debs/$deb" | tar -x -C "$to" --no-same-owner "$@"
+}
+# linux-image-ARCH is a name for whichever kernel is current; this is that one.
+kernel_real() {
+	apt_field "$kernel_package" Depends | tr ',' '\n' | sed -n 's/^ *\(linux-image-[^ ]*\).*/\1/p' | head -n 1
+}
+
+# --- initramfs -------------------------------------------------------------------------------
+# Copy modules and whatever they name in depends= and softdep= from kernel tree FROM into the
+# tree TO, uncompressed (the guest starts sooner), and write the two tables modprobe reads.
+# A module that the kernel has built in is passed over in silence.
+modules_copy() { # FROM TO MODULE...
+	from=$1/usr/lib/modules
+	[ -d "$from" ] || from=$1/lib/modules
+	release=$(ls "$from")
+	dir=$2/lib/modules/$release
+	mkdir -p "$dir"
+	shift 2
+	(cd "$from/$release" && find kernel -name '*.ko*') |
+		awk '{ n = $0; sub(/.*\//, "", n); sub(/\.ko.*/, "", n); gsub(/-/, "_", n); print n, $0 }' >"$work/tmp/modules"
+	: >"$dir/modules.dep"
+	: >"$dir/modules.alias"
+	: >"$work/tmp/copied"
+	for m; do module_copy "$m"; done
+}
+module_info() { tr '\0' '\n' <"$1" | sed -n "s/^$2=//p"; } # FILE FIELD
+module_path() { awk -v m="$(printf '%s' "$1" | tr - _)" '$1 == m { print $2; exit }' "$work/tmp/modules"; }
+module_copy() {
+	case " $(tr '\n' ' ' <"$work/tmp/copied") " in *" $1 "*) return ;; esac
+	echo "$1" >>"$work/tmp/copied"
+	path=$(module_path "$1")
+	[ -n "$path" ] || return 0
+	file=${path%.ko*}.ko
+	mkdir -p "$dir/$(dirname "$file")"
+	case $path in
+	*.xz) xz -dc "$from/$release/$path" ;;
+	*.zst) zstd -dcq "$from/$release/$path" ;;
+	*) cat "$from/$release/$path" ;;
+	esac >"$dir/$file"
+	deps=$(module_info "$dir/$file" depends | tr ',' ' ')
+	deps="$deps $(module_info "$dir/$file" softdep | sed -n 's/.*pre: *//p' | sed 's/post:.*//')"
+	{
+		printf '%s:' "$file"
+		module_closure $deps
+		echo
+	} >>"$dir/modules.dep"
+	module_info "$dir/$file" alias | sed "s/.*/alias & $(basename "$file" .ko | tr - _)/" >>"$dir/modules.alias"
+	for d in $deps; do module_copy "$d"; done
+}
+# Direct and indirect dependencies, nearest first, as modprobe wants them.
+module_closure() {
+	for d in $(module_order "$@"); do
+		p=$(module_path "$d")
+		[ -z "$p" ] || printf ' %s' "${p%.ko*}.ko"
+	done
+}
+module_order() {
+	todo="$*" seen=
+	while [ -n "${todo# }" ]; do
+		next=
+		for t in $todo; do
+			p=$(module_path "$t")
+			[ -n "$p" ] || continue
+			seen="$t $(printf '%s' " $seen " | sed "s/ $t / /g")"
+			next="$next $(xz -dc "$from/$release/$p" 2>/dev/null | tr '\0' '\n' | sed -n 's/^depends=//p' | tr ',' ' ')"
+		done
+		todo=$(echo $next)
+	done
+	for s in $seen; do echo "$s"; done | awk '{ l[NR] = $0 } END { for (i = NR; i > 0; i--) print l[i] }'
+}
+initramfs_pack() { # DIR FILE: everything root's, no times, so equal inputs make equal bytes
+	find "$1" -exec touch -h -d @0 {} +
+	(cd "$1" && find . | sort | cpio --quiet -o -H newc -R 0:0 --reproducible) >"$2"
+}
