@@ -21,6 +21,7 @@ int pci_host_new(struct pci_host **out, struct bus *mmio, const struct pci_windo
 struct device *pci_host_ecam(struct pci_host *h); /* for the board to map; 1 MiB for one bus */
 void pci_host_reset(struct pci_host *h);	  /* and every function in it */
 void pci_host_free(struct pci_host *h);		  /* frees its functions too */
+bool pci_host_has_msi(const struct pci_host *h);
 
 enum { PCI_BARS = 6, PCI_CONFIG = 4096 };
 struct pci_func;
@@ -30,7 +31,7 @@ struct pci_func_ops {
 	void (*config_read)(struct pci_func *f, unsigned off, unsigned len); /* refresh config[] */
 	void (*config_written)(struct pci_func *f, unsigned off, unsigned len);
 	void (*reset)(struct pci_func *f);
-	void (*free)(struct pci_func *f);
+	void (*free)(struct pci_func *f); /* calls pci_func_done() */
 };
 struct pci_func { /* embedded first in the function's own struct */
 	const struct pci_func_ops *ops;
@@ -45,13 +46,18 @@ struct pci_func { /* embedded first in the function's own struct */
 		uint64_t mapped; /* bus address now, UINT64_MAX: not mapped */
 	} bar[PCI_BARS];
 	struct pci_msix *msix; /* NULL: none */
+	bool intx;	       /* the level it drives; under the host's wire lock */
 };
 void pci_func_init(struct pci_func *f, const struct pci_func_ops *ops, uint16_t vendor,
 		   uint16_t device, uint32_t class_rev, uint16_t subvendor, uint16_t subdevice);
+void pci_func_done(struct pci_func *f);
 /* Append a capability of len bytes (the first two are filled in here); its config offset. */
 unsigned pci_add_cap(struct pci_func *f, uint8_t id, const void *body, unsigned len);
 void pci_add_bar(struct pci_func *f, unsigned n, struct device *dev, uint64_t len, bool is64);
 int pci_add_msix(struct pci_func *f, unsigned bar, unsigned vectors, struct err *e);
+/* What a guest would get from a BAR of this function; all ones where there is none. */
+uint64_t pci_bar_read(struct pci_func *f, unsigned bar, uint64_t off, unsigned len);
+void pci_bar_write(struct pci_func *f, unsigned bar, uint64_t off, uint64_t val, unsigned len);
 /* Plug in: the host owns f from here. slot -1: the first free one. */
 int pci_plug(struct pci_host *h, struct pci_func *f, int slot, struct err *e);
 /* Any thread. The line form is INTx (a level); the vector form is MSI-X (an edge). */

@@ -43,11 +43,14 @@ struct virtio_dev { /* embedded first in the device's own struct */
 	uint64_t acked; /* features; valid from FEATURES_OK */
 	bool live;	/* DRIVER_OK and neither reset nor broken */
 	struct virtq vq[VIRTIO_QUEUES];
-	/* Set by the transport; call through virtio_irq_config() and virtq_kick() only. */
-	struct virtio_wires {
-		void (*queue)(void *transport, unsigned queue);
-		void (*config)(void *transport);
-		void (*broken)(void *transport); /* set NEEDS_RESET and tell the driver */
+	/* private */
+	uint64_t wanted; /* features the driver wrote, before FEATURES_OK */
+	uint8_t status, generation;
+	bool config_new;       /* changed since the generation was last read */
+	unsigned times_broken; /* so that a guest cannot fill the log */
+	struct virtio_wires {  /* set by the transport, used through virtq_kick() and friends */
+		void (*queue)(void *transport, unsigned queue); /* used buffer notification */
+		void (*config)(void *transport);		/* configuration change */
 		void *transport;
 	} wires;
 };
@@ -63,6 +66,25 @@ static inline bool virtio_has(const struct virtio_dev *v, unsigned bit)
 void virtio_config_changed(struct virtio_dev *v); /* new generation and a config interrupt */
 /* The guest broke its promises: no more requests until it resets the device (2.1.2). */
 void virtio_broken(struct virtio_dev *v, const char *why);
+
+/* For transports; mutex held. Any value in any order is safe. Status bits: 2.1. */
+enum virtio_status {
+	VIRTIO_ACKNOWLEDGE = 1,
+	VIRTIO_DRIVER = 2,
+	VIRTIO_DRIVER_OK = 4,
+	VIRTIO_FEATURES_OK = 8,
+	VIRTIO_NEEDS_RESET = 64,
+	VIRTIO_FAILED = 128
+};
+uint64_t virtio_offered(const struct virtio_dev *v);
+void virtio_want_features(struct virtio_dev *v, unsigned word, uint32_t bits);
+void virtio_set_status(struct virtio_dev *v, uint8_t status); /* 0 resets, and waits for it */
+uint8_t virtio_generation(struct virtio_dev *v);	      /* reading it starts a new one */
+void virtio_config_get(struct virtio_dev *v, uint64_t off, void *buf, unsigned len);
+void virtio_config_set(struct virtio_dev *v, uint64_t off, const void *buf, unsigned len);
+void virtio_enable_queue(struct virtio_dev *v, unsigned queue);
+void virtio_notify(struct virtio_dev *v, unsigned queue);
+void virtio_reset(struct virtio_dev *v);
 
 /* The PCI transport (modern only, 4.1): makes a function around v and plugs it in. The host
  * bridge owns the function, the function owns v. On failure v is freed too. */

@@ -16,6 +16,7 @@ struct vreq {
 	gpa_t gpa[VREQ_IOV]; /* for gmem_dirty() */
 	uint16_t nout, nin, head;
 	uint32_t out_len, in_len; /* bytes in all; a chain of 4 GiB or more is broken */
+	uint32_t epoch;		  /* which life of the queue it came from */
 };
 struct virtq {
 	struct virtio_dev *dev;
@@ -25,16 +26,23 @@ struct virtq {
 	bool enabled;
 	gpa_t desc, avail, used;
 	/* private */
-	uint16_t next_avail, next_used, signalled_used;
-	bool signalled_valid;
+	unsigned char *desc_at, *avail_at, *used_at; /* the rings, mapped when enabled */
+	uint16_t next_avail, next_used, kicked_used, in_flight;
+	uint32_t epoch; /* counts resets: a chain popped before one is never pushed after it */
 };
-/* 1: *q is a request. 0: ring empty. -1: the guest broke the ring; virtio_broken() has been
- * called. Callers drain at most vq->size requests a notification. */
+/* For transports: check what the driver set and map the rings; false (not enabled) when the size
+ * or an address is impossible. Reset: back to power-on with the size the device offers. */
+bool virtq_enable(struct virtq *vq);
+void virtq_reset(struct virtq *vq);
+/* 1: *q is a request. 0: none, or the device is not live. -1: the guest broke the ring just now;
+ * virtio_broken() has been called. At most vq->size chains are out at a time. Drain like this:
+ *	do virtq_want(vq, false), pop until 0; while (virtq_want(vq, true));  */
 int virtq_pop(struct virtq *vq, struct vreq *q);
 void virtq_unpop(struct virtq *vq); /* give back the last one popped: not yet wanted */
-/* Return a chain; written = bytes really written into its writable part (2.7.8.2). */
+/* Return a chain; written = bytes really written into its writable part (2.7.8.2). Does nothing
+ * when the device was reset or broke since the pop. */
 void virtq_push(struct virtq *vq, const struct vreq *q, uint32_t written);
-void virtq_kick(struct virtq *vq); /* interrupt the guest if it asked to be */
+void virtq_kick(struct virtq *vq); /* after pushing: interrupt the guest if it asked to be */
 /* Ask for (or decline) notifications of new buffers; returns true when buffers came meanwhile. */
 bool virtq_want(struct virtq *vq, bool on);
 
