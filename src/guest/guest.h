@@ -51,12 +51,18 @@ struct guest {
 	const struct spec *spec; /* read-only */
 	struct loop *loop;	 /* run by guest_run()'s thread */
 	struct chr *console;	 /* the sitter's half is filled in; the kind wires the other */
-	int exit_code;
-	void *own; /* the kind's own struct */
+	void *own;		 /* the kind's own struct */
+	/* private: how it ended; the first to say so wins */
+	int ended, signals, exit_code;
+	struct err broke;
 };
 /* Build, start, run until guest_exit(), free. 0 and *exit_code, or a negative errno (nothing
- * ran, or it broke). The console is what the caller attached. */
+ * ran, or it broke). The console is what the caller attached. While it runs SIGTERM, SIGINT and
+ * SIGHUP ask the guest to stop, and a second one stops it: exit code 128 + signal. A
+ * loop_stop() by someone else ends it too, with that result as exit code. */
 int guest_run(const struct kind *k, const struct spec *s, struct loop *l, struct chr *console,
 	      int *exit_code, struct err *e);
 void guest_exit(struct guest *g, int code); /* any thread: the guest has ended */
+/* Any thread: the guest cannot go on, through no wish of its own; guest_run() returns why. */
+void guest_break(struct guest *g, const struct err *why);
 #endif

@@ -1,0 +1,75 @@
+/* One guest from build to end, whatever its kind. The idea: how a guest ended is decided once, by
+ * whoever says it first (the guest, its board, a signal), and everything after that is freeing. */
+#include "guest/guest.h"
+#include "base/loop.h"
+#include <errno.h>
+#include <signal.h>
+
+enum { RUNNING, ENDING, ENDED };
+
+static bool claim_end(struct guest *g)
+{
+	int expected = RUNNING;
+	return __atomic_compare_exchange_n(&g->ended, &expected, ENDING, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_ACQUIRE);
+}
+
+static void publish_end(struct guest *g)
+{
+	__atomic_store_n(&g->ended, ENDED, __ATOMIC_RELEASE);
+	loop_stop(g->loop, 0);
+}
+
+void guest_exit(struct guest *g, int code)
+{
+	if (!claim_end(g)) return;
+	g->exit_code = code;
+	publish_end(g);
+}
+
+void guest_break(struct guest *g, const struct err *why)
+{
+	if (!claim_end(g)) return;
+	g->broke = *why;
+	publish_end(g);
+}
+
+static void on_signal(void *ctx, int sig)
+{
+	struct guest *g = ctx;
+	bool force = g->signals++ > 0;
+	if (!g->kind->stop || g->kind->stop(g, force, NULL) < 0 || force) guest_exit(g, 128 + sig);
+}
+
+static int watch_signals(struct guest *g, struct err *e)
+{
+	static const int sigs[] = {SIGTERM, SIGINT, SIGHUP};
+	for (unsigned i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++) {
+		int r = loop_signal(g->loop, sigs[i], on_signal, g, e);
+		if (r < 0) return r;
+	}
+	return 0;
+}
+
+static int ending(struct guest *g, int loop_result, int *exit_code, struct err *e)
+{
+	if (__atomic_load_n(&g->ended, __ATOMIC_ACQUIRE) != ENDED) {
+		*exit_code = loop_result;
+		return 0;
+	}
+	if (g->broke.code) return fail(e, g->broke.code, "%s", g->broke.msg);
+	*exit_code = g->exit_code;
+	return 0;
+}
+
+int guest_run(const struct kind *k, const struct spec *s, struct loop *l, struct chr *console,
+	      int *exit_code, struct err *e)
+{
+	struct guest g = {.kind = k, .spec = s, .loop = l, .console = console};
+	int r = watch_signals(&g, e);
+	if (r == 0) r = k->build(&g, e);
+	if (r == 0) r = k->start(&g, e);
+	if (r == 0) r = ending(&g, loop_run(l), exit_code, e);
+	k->free(&g);
+	return r;
+}
