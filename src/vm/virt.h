@@ -1,0 +1,74 @@
+#ifndef VM_VIRT_H
+#define VM_VIRT_H
+#include "base/err.h"
+#include "base/types.h"
+#include "vm/load.h"
+#include <stdbool.h>
+#include <stddef.h>
+/* The board for riscv64: the addresses, interrupts and compatible strings of the field's common
+ * RISC-V `virt` machine, so that existing firmware and kernels find what they expect. */
+struct blk;
+struct device;
+struct guest;
+struct irq;
+struct pci_host;
+struct port;
+struct spec;
+struct vm;
+
+enum {
+	VIRT_HZ = 10000000,
+	VIRT_UART_HZ = 3686400,
+	VIRT_IRQS = 96,
+	VIRT_IRQ_UART = 10,
+	VIRT_IRQ_RTC = 11,
+	VIRT_IRQ_PCI = 32, /* ..35: INTA to INTD */
+};
+#define VIRT_ROM       0x1000ull
+#define VIRT_ROM_LEN   0xf000ull
+#define VIRT_FINISHER  0x100000ull
+#define VIRT_RTC       0x101000ull
+#define VIRT_CLINT     0x2000000ull
+#define VIRT_PLIC      0xc000000ull
+#define VIRT_UART      0x10000000ull
+#define VIRT_ECAM      0x30000000ull
+#define VIRT_MMIO32    0x40000000ull /* 1 GiB of 32-bit PCI memory */
+#define VIRT_RAM       0x80000000ull
+#define VIRT_KERNEL    (VIRT_RAM + 0x200000)
+#define VIRT_WINDOW64  (16 * GIB) /* of 64-bit PCI memory, at a multiple of itself above RAM */
+#define VIRT_UART_LEN  0x100ull
+#define VIRT_PAGE_LEN  0x1000ull
+#define VIRT_CLINT_LEN 0x10000ull
+#define VIRT_PLIC_LEN  0x600000ull
+#define VIRT_ECAM_LEN  0x100000ull /* one bus */
+
+struct virt {
+	struct device *uart, *rtc, *finisher, *plic, *clint; /* clint NULL when we are the SBI */
+	struct pci_host *pci;
+	struct port *nat;
+	uint64_t window64;
+	unsigned page_table; /* satp's MODE of the widest page tables: 8, 9 or 10 */
+	struct load_file firmware, kernel, initrd;
+};
+
+/* What the spec asks for that this board cannot be: one sentence. */
+int virt_check(const struct spec *s, struct err *e);
+/* The board of vm: its boot files opened, its memory there; freed by virt_free(). */
+int virt_new(struct vm *vm, struct err *e);
+int virt_wire(struct vm *vm, struct err *e); /* its devices, wired to vm's harts, which exist */
+/* While halted: load what boots and set up the harts, as after power-on. */
+int virt_boot(struct vm *vm, struct err *e);
+void virt_reset(struct vm *vm); /* every device to its cold state; harts are halted */
+void virt_free(struct virt *b); /* no hart runs; NULL and half-built are fine */
+
+/* The device tree (virt_dt.c). *blob is malloc'ed. */
+struct virt_tree {
+	unsigned cpus, page_table;
+	uint64_t memory, window64, menvcfg;
+	bool sbi;
+	const char *append;	  /* NULL: none */
+	gpa_t initrd, initrd_end; /* equal: none */
+	uint8_t seed[64];
+};
+int virt_tree(void **blob, size_t *len, const struct virt_tree *t, struct err *e);
+#endif

@@ -1,0 +1,76 @@
+#ifndef VM_VM_H
+#define VM_VM_H
+#include "base/err.h"
+#include "base/types.h"
+#include "engine/engine.h"
+#include "hw/clock.h"
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+/* A computer: its harts, each run by a thread of its own, and its power. What is wired to them is
+ * the board's (virt.h).
+ * Locking: vm.lock guards want, power and every hart's state, start_* and idle; it is a leaf.
+ * want is also read without it. A hart's vCPU belongs to its thread while that is not idle. */
+struct guest;
+struct kind;
+struct virt;
+extern const struct kind kind_vm;
+enum { VM_CPUS = 8 };
+
+enum hart_state { /* SBI 2.0 §9, HSM states */
+		  HART_STARTED,
+		  HART_STOPPED,
+		  HART_START_PENDING,
+		  HART_STOP_PENDING,
+		  HART_SUSPENDED,
+};
+struct hart {
+	struct vm *vm;
+	unsigned id;
+	struct vcpu *cpu;
+	enum hart_state state;
+	uint64_t start_pc, start_arg; /* a1; a0 is the hart's number */
+	pthread_t thread;
+	bool threaded; /* thread exists */
+	bool idle;     /* it waits in hart_wait(), outside the engine */
+};
+enum vm_want { VM_HALT, VM_RUN, VM_QUIT };
+enum vm_power { VM_POWER_NONE, VM_POWER_OFF, VM_POWER_RESET };
+struct vm {
+	struct guest *guest;
+	const struct engine_ops *ops;
+	struct engine *engine;
+	struct gmem *mem;
+	struct bus *mmio;
+	struct vclock clock;
+	struct virt *board;
+	bool sbi; /* Lodge is the SBI: no firmware runs */
+	unsigned ncpus;
+	struct hart hart[VM_CPUS];
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* of anything the lock guards */
+	enum vm_want want;
+	enum vm_power power; /* asked for, not done yet */
+	int code;	     /* of POWER_OFF: the guest's exit code */
+};
+
+/* Any thread, also from inside a device: the machine goes off, or starts anew, soon. The first
+ * request wins. No hart executes more than a few instructions after it. */
+void vm_power(struct vm *vm, enum vm_power what, int code);
+/* A hart begins at pc in its state after reset, with a0 its number and a1 = arg. */
+bool hart_start(struct hart *h, uint64_t pc, uint64_t arg);   /* any thread; false: not stopped */
+void hart_restart(struct hart *h, uint64_t pc, uint64_t arg); /* its own thread, or while halted */
+void hart_state_set(struct hart *h, enum hart_state state);
+enum hart_state hart_state(struct hart *h); /* any thread */
+/* On the hart's thread: wait a moment for whatever may happen; false: the machine wants to halt. */
+bool hart_doze(struct hart *h);
+
+/* Registers, on its thread or while it is idle. */
+uint64_t hart_get(struct hart *h, unsigned reg);
+void hart_set(struct hart *h, unsigned reg, uint64_t val);
+/* An interrupt line into a hart: ctl is the struct hart, line an IRQ_RV_*. */
+void hart_irq(void *ctl, unsigned line, int level);
+
+/* Serve the S-mode ecall in which hart h stopped, on its thread (sbi.c). */
+void sbi_call(struct hart *h);
+#endif
