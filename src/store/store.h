@@ -1,0 +1,50 @@
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+#include "base/err.h"
+#include "store/image.h"
+#include <stdbool.h>
+/* Everything on disk. No daemon owns it: any number of processes may use it at once, and any of
+ * them may be killed at any byte.
+ *   blobs/sha256/<hex>         immutable contents
+ *   images/<name>/<arch>.json  manifests naming blobs
+ *   guests/<name>/             a guest's own: image.json, disk, control socket, logs
+ * A struct store belongs to one thread. */
+struct store;
+
+/* root NULL: $LODGE_HOME, else /var/lib/lodge for root, else $XDG_DATA_HOME/lodge, else
+ * ~/.local/share/lodge. Made if missing. */
+int store_open(struct store **out, const char *root, struct err *e);
+void store_close(struct store *s); /* NULL is fine */
+const char *store_root(const struct store *s);
+
+/* Names of images and guests: a lower-case letter or digit, then up to 62 of those, _ . - */
+bool store_name_ok(const char *name);
+
+/* -ENOENT with words that say how to get it. *out is the caller's: image_done(). */
+int store_image_find(struct store *s, const char *name, const char *arch, struct image *out,
+		     struct err *e);
+/* Copy the files of im (only paths, name, arch, kind, append, memory count) into the store and
+ * name them, in the place of an older image of that name and CPU. */
+int store_image_add(struct store *s, const struct image *im, struct err *e);
+/* The same for what guests/build left in dir. */
+int store_image_add_dir(struct store *s, const char *name, const char *arch, const char *dir,
+			struct err *e);
+/* fn for every image, by name, then CPU; stops at the first result that is not 0 and returns
+ * it. Damaged manifests are logged and passed over. */
+int store_image_each(struct store *s, int (*fn)(void *ctx, const struct image *im), void *ctx,
+		     struct err *e);
+int store_image_rm(struct store *s, const char *name, const char *arch, /* NULL: every CPU */
+		   struct err *e);
+/* Remove contents that no image and no guest names. store_image_rm() does it too. */
+int store_collect(struct store *s, struct err *e);
+
+/* The guest's folder as a descriptor that holds its lock: close() lets it go, and so does the
+ * death of the process. -EBUSY in words when a live process has it; -ENOENT unless create. */
+int store_guest_open(struct store *s, const char *name, bool create, int *dirfd, struct err *e);
+/* Path of the guest's own writable copy of the image's disk, made now if it is not there yet;
+ * the guest must be locked. *path is the caller's to free(). */
+int store_guest_disk(struct store *s, const char *name, const struct image *im, char **path,
+		     struct err *e);
+/* Remove the folder of a guest that we have locked, with all in it, and close *dirfd. */
+int store_guest_remove(struct store *s, const char *name, int *dirfd, struct err *e);
+#endif
