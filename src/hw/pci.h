@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 /* A PCI Express host bridge with ECAM (one bus, 32 slots, function 0 of each) and the functions
- * plugged into it (PCI Express Base 5.0 §7.2.2, PCI Local Bus 3.0 §6). */
+ * plugged into it (PCI Express Base 5.0 §7.2.2, PCI Local Bus 3.0 §6). The bridge itself sits in
+ * slot 0. BARs and command registers are zero after reset: the guest assigns addresses. */
 struct pci_host;
 struct pci_windows { /* where the board lets BARs live, as its device tree says */
 	uint64_t mem32, mem32_len, mem64, mem64_len;
@@ -46,15 +47,20 @@ struct pci_func { /* embedded first in the function's own struct */
 		uint64_t mapped; /* bus address now, UINT64_MAX: not mapped */
 	} bar[PCI_BARS];
 	struct pci_msix *msix; /* NULL: none */
-	bool intx;	       /* the level it drives; under the host's wire lock */
+	/* private */
+	bool intx, intx_off, intx_driven; /* under the host's wire lock */
+	unsigned cap_last, cap_end;
 };
 void pci_func_init(struct pci_func *f, const struct pci_func_ops *ops, uint16_t vendor,
 		   uint16_t device, uint32_t class_rev, uint16_t subvendor, uint16_t subdevice);
 void pci_func_done(struct pci_func *f);
-/* Append a capability of len bytes (the first two are filled in here); its config offset. */
+/* Append a capability: body is all len bytes of it, of which the first two are filled in here;
+ * its config offset. What of it the guest may write is then said in wmask. */
 unsigned pci_add_cap(struct pci_func *f, uint8_t id, const void *body, unsigned len);
 void pci_add_bar(struct pci_func *f, unsigned n, struct device *dev, uint64_t len, bool is64);
-int pci_add_msix(struct pci_func *f, unsigned bar, unsigned vectors, struct err *e);
+/* The capability and a 4 KiB BAR of its own for table and PBA. Ask pci_host_has_msi() first. */
+void pci_add_msix(struct pci_func *f, unsigned bar, unsigned vectors);
+unsigned pci_msix_vectors(const struct pci_func *f); /* 0: no MSI-X */
 /* What a guest would get from a BAR of this function; all ones where there is none. */
 uint64_t pci_bar_read(struct pci_func *f, unsigned bar, uint64_t off, unsigned len);
 void pci_bar_write(struct pci_func *f, unsigned bar, uint64_t off, uint64_t val, unsigned len);
@@ -64,4 +70,9 @@ int pci_plug(struct pci_host *h, struct pci_func *f, int slot, struct err *e);
 void pci_intx(struct pci_func *f, int level);
 bool pci_msix_on(const struct pci_func *f);
 void pci_msix_send(struct pci_func *f, unsigned vector);
+/* Between pci.c and pci_msix.c: the control word was written; where messages go. */
+void pci_msix_control(struct pci_func *f);
+void pci_msix_reset(struct pci_func *f);
+void pci_msix_free(struct pci_func *f);
+void pci_host_msi(struct pci_host *h, uint64_t addr, uint32_t data);
 #endif
