@@ -1,0 +1,16 @@
+#ifndef ORACLE_TEST_H
+#define ORACLE_TEST_H
+#include "oracle.h"
+#include <stddef.h>
+/* What is compared with the oracle: something that runs a slot as the oracle does. */
+struct subject {
+	const char *name;
+	void (*run)(size_t op, struct oracle_slot *s);
+	size_t ops; /* instructions are numbered 0 .. ops - 1 */
+	const char *(*op_name)(size_t op);
+	/* An encoding of op, its registers among x12..x15 or f12..f15; 0: it has none that can be
+	 * compared. */
+	uint32_t (*word)(size_t op, uint64_t *rnd);
+};
+extern const struct subject subject_fp; /* the functions of isa/rv64/fp.h */
+#endif
