@@ -1,0 +1,383 @@
+/* User-mode NAT: libslirp on a thread of its own, which is the only one that ever calls it.
+ * Frames from the guest come in through a bounded ring; when it is full the cable is told so,
+ * and told again when there is room. Frames the guest has no room for wait in a second one, and
+ * are dropped when that is full too: TCP sends them again, at the guest's pace. */
+#include "base/loop.h"
+#include "base/own.h"
+#include "base/types.h"
+#include "net/port.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <libslirp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/uio.h>
+
+enum { FRAMES = 256, FRAME_MAX = 2046, SOCKETS_MAX = 4096 };
+enum { NS_PER_MS = 1000000 };
+
+struct frame {
+	uint16_t len;
+	uint8_t at[FRAME_MAX];
+};
+
+struct ring {
+	unsigned first, n;
+	struct frame frame[FRAMES];
+};
+
+struct nat_timer {
+	void *opaque;
+	int64_t at_ms; /* INT64_MAX: not armed */
+};
+
+struct nat {
+	struct port port;
+	Slirp *slirp;
+	pthread_t thread;
+	bool running;
+	int wake; /* eventfd: look at the fields below */
+	pthread_mutex_t mutex;
+	struct ring in; /* under mutex, as the next three */
+	bool plugged;	/* the other end showed a sign of life: it is wired */
+	bool refused;	/* the other end was told that in is full */
+	bool stop;
+	/* the thread's alone from here on */
+	struct ring out;
+	struct frame now; /* going into slirp */
+	struct nat_timer timer[SLIRP_TIMER_NUM];
+	struct pollfd *fds;
+	size_t nfds, cap, limit;
+};
+
+static struct frame *ring_push(struct ring *r)
+{
+	return r->n == FRAMES ? NULL : &r->frame[(r->first + r->n++) % FRAMES];
+}
+
+static struct frame *ring_first(struct ring *r) { return r->n ? &r->frame[r->first] : NULL; }
+
+static void ring_drop(struct ring *r)
+{
+	r->first = (r->first + 1) % FRAMES;
+	r->n--;
+}
+
+static void wake(struct nat *n) { (void)!write(n->wake, &(uint64_t){1}, sizeof(uint64_t)); }
+
+static bool frame_copy(struct frame *f, const struct iovec *iov, int niov)
+{
+	f->len = 0;
+	for (int i = 0; i < niov; i++) {
+		memcpy(f->at + f->len, iov[i].iov_base, iov[i].iov_len);
+		f->len = (uint16_t)(f->len + iov[i].iov_len);
+	}
+	return true;
+}
+
+static bool nat_deliver(struct port *p, const struct iovec *iov, int niov)
+{
+	struct nat *n = (struct nat *)p;
+	size_t len = 0;
+	for (int i = 0; i < niov; i++) len += iov[i].iov_len;
+	if (len > FRAME_MAX) return true;
+	(void)pthread_mutex_lock(&n->mutex);
+	struct frame *f = ring_push(&n->in);
+	bool first = n->in.n == 1;
+	if (f) (void)frame_copy(f, iov, niov);
+	n->refused |= !f;
+	n->plugged = true;
+	(void)pthread_mutex_unlock(&n->mutex);
+	if (first) wake(n);
+	return f;
+}
+
+static void nat_ready(struct port *p)
+{
+	struct nat *n = (struct nat *)p;
+	(void)pthread_mutex_lock(&n->mutex);
+	n->plugged = true;
+	(void)pthread_mutex_unlock(&n->mutex);
+	wake(n);
+}
+
+static bool frame_send(struct nat *n, const void *buf, size_t len)
+{
+	struct iovec v = {(void *)buf, len};
+	return port_send(&n->port, &v, 1);
+}
+
+/* What libslirp calls back. */
+static ssize_t on_packet(const void *buf, size_t len, void *ctx)
+{
+	struct nat *n = ctx;
+	if (len > FRAME_MAX || (!n->out.n && frame_send(n, buf, len))) return (ssize_t)len;
+	struct frame *f = ring_push(&n->out);
+	if (f) (void)frame_copy(f, &(struct iovec){(void *)buf, len}, 1);
+	return (ssize_t)len;
+}
+
+static void on_guest_error(const char *msg, void *ctx) { (void)msg, (void)ctx; }
+static int64_t on_clock(void *ctx) { return (void)ctx, (int64_t)now_ns(); }
+static void on_fd(int fd, void *ctx) { (void)fd, (void)ctx; }
+static void on_notify(void *ctx) { (void)ctx; }
+
+static void *on_timer_new(SlirpTimerId id, void *opaque, void *ctx)
+{
+	struct nat *n = ctx;
+	must((unsigned)id < SLIRP_TIMER_NUM);
+	n->timer[id] = (struct nat_timer){opaque, INT64_MAX};
+	return &n->timer[id];
+}
+
+static void on_timer_free(void *timer, void *ctx)
+{
+	(void)ctx;
+	if (timer) ((struct nat_timer *)timer)->at_ms = INT64_MAX;
+}
+
+static void on_timer_mod(void *timer, int64_t at_ms, void *ctx)
+{
+	(void)ctx;
+	((struct nat_timer *)timer)->at_ms = at_ms;
+}
+
+static int on_add_poll(int fd, int want, void *ctx)
+{
+	struct nat *n = ctx;
+	short ev = (short)((want & SLIRP_POLL_IN ? POLLIN : 0) |
+			   (want & SLIRP_POLL_OUT ? POLLOUT : 0) |
+			   (want & SLIRP_POLL_PRI ? POLLPRI : 0));
+	if (n->nfds == n->cap) {
+		n->cap = n->cap * 2;
+		n->fds = realloc(n->fds, n->cap * sizeof(n->fds[0]));
+		must(n->fds);
+	}
+	n->fds[n->nfds] = (struct pollfd){.fd = fd, .events = ev};
+	return (int)n->nfds++;
+}
+
+static int on_revents(int i, void *ctx)
+{
+	short got = ((struct nat *)ctx)->fds[i].revents;
+	return (got & POLLIN ? SLIRP_POLL_IN : 0) | (got & POLLOUT ? SLIRP_POLL_OUT : 0) |
+	       (got & POLLPRI ? SLIRP_POLL_PRI : 0) | (got & POLLERR ? SLIRP_POLL_ERR : 0) |
+	       (got & POLLHUP ? SLIRP_POLL_HUP : 0);
+}
+
+static const SlirpCb callbacks = {
+	.send_packet = on_packet,
+	.guest_error = on_guest_error,
+	.clock_get_ns = on_clock,
+	.timer_new_opaque = on_timer_new,
+	.timer_free = on_timer_free,
+	.timer_mod = on_timer_mod,
+	.register_poll_fd = on_fd,
+	.unregister_poll_fd = on_fd,
+	.notify = on_notify,
+};
+
+/* Could this frame make libslirp open a socket? An IPv4 one that starts a TCP connection, or
+ * carries anything but TCP (RFC 791 §3.1, RFC 793 §3.1). */
+static bool opens_socket(const struct frame *f)
+{
+	enum { ETH = 14, IP_PROTO = ETH + 9, TCP = 6, SYN = 2, ACK = 16 };
+	if (f->len <= ETH + 20 || f->at[12] != 8 || f->at[13] != 0) return false;
+	if (f->at[IP_PROTO] != TCP) return true;
+	unsigned flags = ETH + (f->at[ETH] & 15u) * 4 + 13;
+	return flags < f->len && (f->at[flags] & (SYN | ACK)) == SYN;
+}
+
+static bool in_take(struct nat *n)
+{
+	(void)pthread_mutex_lock(&n->mutex);
+	struct frame *f = ring_first(&n->in);
+	if (f) {
+		n->now.len = f->len;
+		memcpy(n->now.at, f->at, f->len);
+		ring_drop(&n->in);
+	}
+	(void)pthread_mutex_unlock(&n->mutex);
+	return f;
+}
+
+static void in_run(struct nat *n)
+{
+	for (int i = 0; i < FRAMES && in_take(n); i++)
+		if (n->nfds < n->limit || !opens_socket(&n->now))
+			slirp_input(n->slirp, n->now.at, n->now.len);
+	(void)pthread_mutex_lock(&n->mutex);
+	bool refused = n->refused;
+	n->refused = false;
+	(void)pthread_mutex_unlock(&n->mutex);
+	if (refused) port_ready(&n->port);
+}
+
+static void out_run(struct nat *n)
+{
+	for (struct frame *f; (f = ring_first(&n->out)) && frame_send(n, f->at, f->len);)
+		ring_drop(&n->out);
+}
+
+static int64_t now_ms(void) { return (int64_t)(now_ns() / NS_PER_MS); }
+
+static uint32_t timers_due(const struct nat *n)
+{
+	uint32_t wait = UINT32_MAX;
+	for (unsigned i = 0; i < SLIRP_TIMER_NUM; i++) {
+		int64_t left = n->timer[i].at_ms - now_ms();
+		if (n->timer[i].at_ms == INT64_MAX || left >= wait) continue;
+		wait = left < 0 ? 0 : (uint32_t)left;
+	}
+	return wait;
+}
+
+static void timers_run(struct nat *n)
+{
+	for (unsigned i = 0; i < SLIRP_TIMER_NUM; i++) {
+		if (n->timer[i].at_ms > now_ms()) continue;
+		n->timer[i].at_ms = INT64_MAX;
+		slirp_handle_timer(n->slirp, (SlirpTimerId)i, n->timer[i].opaque);
+	}
+}
+
+static void nap(struct nat *n, bool plugged)
+{
+	uint32_t ms = timers_due(n);
+	n->nfds = 1;
+	n->fds[0] = (struct pollfd){.fd = n->wake, .events = POLLIN};
+	if (plugged) slirp_pollfds_fill(n->slirp, &ms, on_add_poll, n);
+	struct timespec t = {ms / 1000, ms % 1000 * NS_PER_MS};
+	int r = ppoll(n->fds, n->nfds, ms == UINT32_MAX ? NULL : &t, NULL);
+	if (r > 0 && n->fds[0].revents) (void)!read(n->wake, &(uint64_t){0}, sizeof(uint64_t));
+	if (plugged) slirp_pollfds_poll(n->slirp, r < 0, on_revents, n);
+}
+
+/* Until the other end shows itself, connections to published ports wait where they are. */
+static void *nat_run(void *ctx)
+{
+	struct nat *n = ctx;
+	for (;;) {
+		(void)pthread_mutex_lock(&n->mutex);
+		bool stop = n->stop, plugged = n->plugged, more = n->in.n;
+		(void)pthread_mutex_unlock(&n->mutex);
+		if (stop) return NULL;
+		if (more) wake(n);
+		nap(n, plugged);
+		if (!plugged) continue;
+		timers_run(n);
+		in_run(n);
+		out_run(n);
+	}
+}
+
+static void nat_free(struct port *p)
+{
+	struct nat *n = (struct nat *)p;
+	(void)pthread_mutex_lock(&n->mutex);
+	n->stop = true;
+	(void)pthread_mutex_unlock(&n->mutex);
+	wake(n);
+	if (n->running) (void)pthread_join(n->thread, NULL);
+	if (n->slirp) slirp_cleanup(n->slirp);
+	if (n->wake >= 0) (void)close(n->wake);
+	(void)pthread_mutex_destroy(&n->mutex);
+	free(n->fds);
+	free(n);
+}
+
+static int forward_add(struct nat *n, const struct nat_forward *f, struct err *e)
+{
+	const char *host = f->host[0] ? f->host : "127.0.0.1";
+	struct in_addr addr, guest = {0}; /* 0: the one DHCP gives out */
+	if (inet_pton(AF_INET, host, &addr) != 1)
+		return fail(e, -EINVAL, "%.45s is no IPv4 address to publish a port on", host);
+	if (slirp_add_hostfwd(n->slirp, f->udp, addr, f->host_port, guest, f->guest_port) == 0)
+		return 0;
+	switch (errno) {
+	case EADDRINUSE: return fail(e, -errno, "port %u is taken on %s", f->host_port, host);
+	case EACCES:
+		return fail(e, -errno, "port %u on %s: only root may use it; try one above 1023",
+			    f->host_port, host);
+	case EADDRNOTAVAIL: return fail(e, -errno, "%s is not an address of this host", host);
+	default:
+		return fail(e, -EIO, "port %u on %s cannot be published (%s)", f->host_port, host,
+			    strerror(errno));
+	}
+}
+
+static struct in_addr ip(const char *s)
+{
+	struct in_addr a;
+	must(inet_pton(AF_INET, s, &a) == 1);
+	return a;
+}
+
+static int slirp_start(struct nat *n, struct err *e)
+{
+	const SlirpConfig config = {
+		.version = 4,
+		.in_enabled = true,
+		.vnetwork = ip("10.0.2.0"),
+		.vnetmask = ip("255.255.255.0"),
+		.vhost = ip("10.0.2.2"),
+		.vdhcp_start = ip("10.0.2.15"),
+		.vnameserver = ip("10.0.2.3"),
+	};
+	n->slirp = slirp_new(&config, &callbacks, n);
+	return n->slirp ? 0 : fail(e, -ENOMEM, "network: libslirp would not start");
+}
+
+static int thread_start(struct nat *n, struct err *e)
+{
+	sigset_t all, old;
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	int r = pthread_create(&n->thread, NULL, nat_run, n);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	n->running = r == 0;
+	return r ? fail(e, -r, "network: no thread could be started") : 0;
+}
+
+static int nat_open(struct nat *n, const struct nat_forward *fwd, unsigned nfwd, struct err *e)
+{
+	if (n->wake < 0) return fail(e, -errno, "network: %s", strerror(errno));
+	int r = slirp_start(n, e);
+	for (unsigned i = 0; r == 0 && i < nfwd; i++) r = forward_add(n, &fwd[i], e);
+	return r < 0 ? r : thread_start(n, e);
+}
+
+/* Half of the descriptors this process may have, so that the guest cannot use them all up. */
+static size_t socket_limit(void)
+{
+	struct rlimit l = {.rlim_cur = 1024};
+	(void)getrlimit(RLIMIT_NOFILE, &l);
+	return l.rlim_cur / 2 < SOCKETS_MAX ? l.rlim_cur / 2 : SOCKETS_MAX;
+}
+
+static const struct port_ops nat_ops = {"nat", nat_deliver, nat_ready, nat_free};
+
+int nat_new(struct port **out, const struct nat_forward *fwd, unsigned nfwd, struct err *e)
+{
+	struct nat *n = calloc(1, sizeof(*n));
+	if (!n) return fail(e, -ENOMEM, "network: out of memory");
+	n->port.ops = &nat_ops;
+	(void)pthread_mutex_init(&n->mutex, NULL);
+	n->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	n->limit = socket_limit();
+	n->cap = 64;
+	n->fds = calloc(n->cap, sizeof(n->fds[0]));
+	must(n->fds);
+	for (unsigned i = 0; i < SLIRP_TIMER_NUM; i++) n->timer[i].at_ms = INT64_MAX;
+	int r = nat_open(n, fwd, nfwd, e);
+	if (r < 0) {
+		nat_free(&n->port);
+		return r;
+	}
+	*out = &n->port;
+	return 0;
+}
