@@ -1,2 +1,3 @@
-#include <stdio.h>
-int main(void) { return puts("lodge: under construction") < 0; }
+#include "cli/cli.h"
+
+int main(int argc, char **argv) { return cli_main(argc, argv); }

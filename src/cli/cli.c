@@ -1,0 +1,139 @@
+/* From words to a verb, and from its answer to an exit code and one sentence on stderr. */
+#include "cli/cli.h"
+#include "base/log.h"
+#include "base/trace.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char lodge_version[] =
+#include "version.inc"
+	;
+const struct verb *const verbs[] = {
+	&verb_image_ls, &verb_image_build, &verb_image_rm, &verb_doctor,
+	&verb_help,	&verb_completion,  &verb_version,  NULL,
+};
+
+static int complain(const struct err *e)
+{
+	(void)fflush(stdout);
+	(void)fprintf(stderr, "lodge: %s\n", e->msg);
+	return EXIT_LODGE;
+}
+
+static int complain_usage(const struct verb *v, const struct err *e)
+{
+	(void)complain(e);
+	(void)fprintf(stderr, "See 'lodge%s%s --help'.\n", v ? " " : "", v ? v->name : "");
+	return EXIT_LODGE;
+}
+
+/* "image" alone, or "image bulid": what a first word can be followed by. */
+static int unknown_second(const char *group, const char *word, struct err *e)
+{
+	const char *names[32], *near = NULL;
+	unsigned n = 0;
+	char list[128] = "";
+	size_t len = strlen(group);
+	for (unsigned i = 0; verbs[i]; i++)
+		if (!strncmp(verbs[i]->name, group, len) && verbs[i]->name[len] == ' ')
+			names[n++] = verbs[i]->name + len + 1;
+	if (n == 0) return 0;
+	names[n] = NULL;
+	for (unsigned i = 0; i < n; i++) {
+		strcat(list, i ? ", " : "");
+		strcat(list, names[i]);
+	}
+	if (!word) return fail(e, -EINVAL, "%s: which of %s?", group, list);
+	near = suggest(word, names);
+	if (near)
+		return fail(e, -EINVAL, "unknown command '%s %s'; did you mean '%s %s'?", group,
+			    word, group, near);
+	return fail(e, -EINVAL, "unknown command '%s %s'; there are: %s", group, word, list);
+}
+
+static int unknown_verb(char **words, struct err *e)
+{
+	char first[32][32];
+	const char *names[33];
+	unsigned n = 0;
+	int r = unknown_second(words[0], words[1], e);
+	if (r) return r;
+	for (; verbs[n]; n++) {
+		(void)snprintf(first[n], sizeof(first[n]), "%.*s",
+			       (int)strcspn(verbs[n]->name, " "), verbs[n]->name);
+		names[n] = first[n];
+	}
+	names[n] = NULL;
+	const char *near = suggest(words[0], names);
+	return near ? fail(e, -EINVAL, "unknown command '%s'; did you mean '%s'?", words[0], near)
+		    : fail(e, -EINVAL, "unknown command '%s'", words[0]);
+}
+
+static int apply_globals(const struct globals *g, struct err *e)
+{
+	if (g->verbose) log_level_set(LOG_INFO);
+	if (g->root && setenv("LODGE_HOME", g->root, 1))
+		return fail(e, -errno, "--root: no memory");
+	return g->trace ? trace_enable(g->trace, e) : 0;
+}
+
+static int call_verb(const struct verb *v, const struct call *c, const struct globals *g)
+{
+	struct err e = {0};
+	int r = apply_globals(g, &e);
+	if (!r) r = v->run(c, &e);
+	return r < 0 ? complain(&e) : r;
+}
+
+static int run_verb(const struct verb *v, char **words, struct globals *g)
+{
+	struct err e = {0};
+	unsigned nwords = 0, nargs;
+	while (words[nwords]) nwords++;
+	const char **args = calloc(nwords + 1, sizeof(*args));
+	void *opts = calloc(1, v->size + 1);
+	must(args && opts);
+	if (v->size) memcpy(opts, v->defaults, v->size);
+	struct call c = {.verb = v, .opts = opts, .args = args};
+	int code = 0;
+	if (cli_parse(v, &words, opts, g, args, &nargs, &e))
+		code = complain_usage(v, &e);
+	else if (g->help)
+		help_verb(v);
+	else {
+		c.nargs = nargs;
+		code = call_verb(g->version ? &verb_version : v, &c, g);
+	}
+	free(args);
+	free(opts);
+	return code;
+}
+
+static int run_words(char **words)
+{
+	struct err e = {0};
+	struct globals g = {0};
+	unsigned nargs, len;
+	if (cli_parse(NULL, &words, NULL, &g, NULL, &nargs, &e)) return complain_usage(NULL, &e);
+	if (!*words) {
+		if (g.version) return run_verb(&verb_version, words, &g);
+		help_all();
+		return 0;
+	}
+	const struct verb *v = verb_find(words, &len);
+	if (v) return run_verb(v, words + len, &g);
+	(void)unknown_verb(words, &e);
+	return complain_usage(NULL, &e);
+}
+
+/* What could not be written was not said: a full disk makes a failure of a success. */
+int cli_main(int argc, char **argv)
+{
+	must(argc >= 0);
+	int code = argc ? run_words(argv + 1) : EXIT_LODGE;
+	if (!fflush(stdout) && !ferror(stdout)) return code;
+	(void)fprintf(stderr, "lodge: standard output: %s\n", strerror(errno));
+	return code ? code : EXIT_LODGE;
+}

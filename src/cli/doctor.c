@@ -1,0 +1,233 @@
+/* lodge doctor: what works on this machine, found out by trying it, and what to do about the
+ * rest. A line a question; only what keeps guests from running makes the exit code 1. */
+#include "base/file.h"
+#include "base/own.h"
+#include "cli/cli.h"
+#include "cli/images.h"
+#include "store/store.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <langinfo.h>
+#include <liburing.h>
+#include <locale.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+
+enum verdict { GOOD, NOTE, BAD };
+struct finding {
+	enum verdict verdict;
+	char what[4200], hint[256]; /* hint may be empty */
+};
+
+static void say(struct finding *f, enum verdict v, const char *what, const char *hint)
+{
+	f->verdict = v;
+	(void)snprintf(f->what, sizeof(f->what), "%s", what);
+	(void)snprintf(f->hint, sizeof(f->hint), "%s", hint);
+}
+
+/* The value of the first line "key : value" of a file in /proc. */
+static bool proc_value(const char *path, const char *key, char *to, size_t room)
+{
+	char line[512];
+	FILE *f = fopen(path, "re");
+	bool found = false;
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		char *colon = strchr(line, ':');
+		if (!colon || strncmp(line, key, strlen(key))) continue;
+		colon += 1 + strspn(colon + 1, " \t");
+		colon[strcspn(colon, "\n")] = 0;
+		(void)snprintf(to, room, "%s", colon);
+		found = true;
+	}
+	if (f) (void)fclose(f);
+	return found;
+}
+
+static void probe_cpu(struct finding *f)
+{
+	char model[100] = "unknown model";
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+	(void)proc_value("/proc/cpuinfo", "model name", model, sizeof(model));
+	f->verdict = GOOD;
+	(void)snprintf(f->what, sizeof(f->what), "%d core%s, %s", n, n == 1 ? "" : "s", model);
+}
+
+static void probe_memory(struct finding *f)
+{
+	char kib[32] = "0";
+	(void)proc_value("/proc/meminfo", "MemAvailable", kib, sizeof(kib));
+	unsigned long mib = strtoul(kib, NULL, 10) / 1024;
+	f->verdict = mib < 768 ? NOTE : GOOD;
+	(void)snprintf(f->what, sizeof(f->what), "%lu MiB free", mib);
+	if (f->verdict == NOTE)
+		strcpy(f->hint, "give guests less than they ask for: lodge run -m 256M");
+}
+
+static void probe_memfd(struct finding *f)
+{
+	auto_fd int fd = memfd_create("doctor", MFD_CLOEXEC);
+	void *p = fd < 0 || ftruncate(fd, 4096)
+			  ? MAP_FAILED
+			  : mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		say(f, BAD, "refused by the kernel",
+		    "guests keep their memory in it; ask whoever confines this process");
+	else {
+		say(f, GOOD, "works", "");
+		(void)munmap(p, 4096);
+	}
+}
+
+static void probe_kvm(struct finding *f)
+{
+	auto_fd int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (fd >= 0)
+		say(f, NOTE, "present, not used yet: guests are interpreted", "");
+	else if (errno == ENOENT)
+		say(f, NOTE, "absent, and not needed: guests are interpreted", "");
+	else
+		say(f, NOTE, "present but not permitted, and not used yet", "");
+}
+
+static void probe_uring(struct finding *f)
+{
+	struct io_uring ring;
+	int r = io_uring_queue_init(4, &ring, 0);
+	if (r) {
+		say(f, NOTE, "not permitted; disks use threads instead", "");
+		return;
+	}
+	io_uring_queue_exit(&ring);
+	say(f, GOOD, "works: disks are asynchronous", "");
+}
+
+/* In a child, since it cannot be undone. */
+static void probe_userns(struct finding *f)
+{
+	int st = 0;
+	pid_t pid = fork();
+	if (pid == 0) _exit(unshare(CLONE_NEWUSER) ? 1 : 0);
+	bool ok = pid > 0 && waitpid(pid, &st, 0) == pid && WIFEXITED(st) && !WEXITSTATUS(st);
+	if (ok)
+		say(f, GOOD, "work", "");
+	else
+		say(f, NOTE, "not permitted; only making images as an ordinary user wants them",
+		    "sysctl kernel.unprivileged_userns_clone=1, or make images as root");
+}
+
+static bool in_path(const char *program)
+{
+	char dirs[4096], path[4400], *rest = dirs;
+	const char *env = getenv("PATH");
+	(void)snprintf(dirs, sizeof(dirs), "%s:/usr/sbin:/sbin", env ? env : "/usr/bin:/bin");
+	for (char *dir; (dir = strsep(&rest, ":"));) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, program);
+		if (!access(path, X_OK)) return true;
+	}
+	return false;
+}
+
+static void probe_tools(struct finding *f)
+{
+	static const char *const need[][2] = {
+		{"apt-get", "apt"},	  {"dpkg-deb", "dpkg"}, {"cpio", "cpio"},
+		{"xz", "xz-utils"},	  {"zstd", "zstd"},	{"mke2fs", "e2fsprogs"},
+		{"fakeroot", "fakeroot"},
+	};
+	char missing[128] = "";
+	for (unsigned i = 0; i < COUNT(need); i++) {
+		if (in_path(need[i][0])) continue;
+		strcat(missing, " ");
+		strcat(missing, need[i][1]);
+	}
+	if (!missing[0]) {
+		say(f, GOOD, "all there", "");
+		return;
+	}
+	f->verdict = NOTE;
+	(void)snprintf(f->what, sizeof(f->what), "missing:%s", missing);
+	(void)snprintf(f->hint, sizeof(f->hint), "apt-get install%s", missing);
+}
+
+static void probe_recipes(struct finding *f)
+{
+	struct err e = {0};
+	if (recipes_find(f->what, sizeof(f->what), &e))
+		say(f, BAD, e.msg, "run it from its source folder, or 'make install'");
+	else
+		f->verdict = GOOD;
+}
+
+static int count_image(void *ctx, const struct image *im)
+{
+	struct finding *f = ctx;
+	size_t n = strlen(f->what);
+	(void)snprintf(f->what + n, sizeof(f->what) - n, "%s%s (%s)", n ? ", " : "", im->name,
+		       im->arch);
+	return 0;
+}
+
+static void probe_images(struct finding *f)
+{
+	struct store *s;
+	struct err e = {0};
+	struct statvfs fs;
+	if (store_open(&s, NULL, &e)) {
+		say(f, BAD, e.msg, "--root DIR or LODGE_HOME choose another folder");
+		return;
+	}
+	say(f, GOOD, "", "");
+	if (store_image_each(s, count_image, f, &e))
+		say(f, BAD, e.msg, "");
+	else if (!f->what[0])
+		say(f, NOTE, "none yet",
+		    "lodge run makes the built-in one; lodge image build debian");
+	if (!statvfs(store_root(s), &fs) && (double)fs.f_bavail * (double)fs.f_frsize < 3e9 &&
+	    !f->hint[0])
+		strcpy(f->hint, "less than 3 GB are free there: too little to make a Debian image");
+	store_close(s);
+}
+
+static const struct {
+	const char *name;
+	void (*probe)(struct finding *f);
+} probes[] = {
+	{"processor", probe_cpu},	  {"memory", probe_memory},
+	{"memfd", probe_memfd},		  {"/dev/kvm", probe_kvm},
+	{"io_uring", probe_uring},	  {"user namespaces", probe_userns},
+	{"image recipes", probe_recipes}, {"image tools", probe_tools},
+	{"images", probe_images},
+};
+
+static int doctor_run(const struct call *c, struct err *e)
+{
+	static const char *const utf8[] = {"✓", "!", "✗"}, *const ascii[] = {"ok", "! ", "NO"};
+	bool bad = false;
+	(void)c;
+	(void)e;
+	(void)setlocale(LC_CTYPE, "");
+	const char *const *mark = strcmp(nl_langinfo(CODESET), "UTF-8") ? ascii : utf8;
+	for (unsigned i = 0; i < COUNT(probes); i++) {
+		struct finding f = {0};
+		probes[i].probe(&f);
+		bad |= f.verdict == BAD;
+		printf("%s %-16s %s\n", mark[f.verdict], probes[i].name, f.what);
+		if (f.hint[0])
+			printf("%-*s %-16s hint: %s\n", mark == ascii ? 2 : 1, "", "", f.hint);
+	}
+	return bad;
+}
+
+const struct verb verb_doctor = {
+	.name = "doctor",
+	.args = "",
+	.summary = "Say what works on this machine, and what to do about the rest",
+	.text = "The exit code is 1 when something keeps guests from running.",
+	.run = doctor_run,
+};
