@@ -11,8 +11,8 @@ const char lodge_version[] =
 #include "version.inc"
 	;
 const struct verb *const verbs[] = {
-	&verb_image_ls, &verb_image_build, &verb_image_rm, &verb_doctor,
-	&verb_help,	&verb_completion,  &verb_version,  NULL,
+	&verb_run,  &verb_image_ls,   &verb_image_build, &verb_image_rm, &verb_doctor,
+	&verb_help, &verb_completion, &verb_version,	 NULL,
 };
 
 static int complain(const struct err *e)
@@ -129,8 +129,9 @@ static int run_words(char **words)
 }
 
 /* What could not be written was not said: a full disk makes a failure of a success. */
-int cli_main(int argc, char **argv)
+int cli_main(int argc, char **argv, const struct kind *const *kinds)
 {
+	cli_kinds = kinds;
 	must(argc >= 0);
 	int code = argc ? run_words(argv + 1) : EXIT_LODGE;
 	if (!fflush(stdout) && !ferror(stdout)) return code;

@@ -55,7 +55,10 @@ extern const struct verb *const verbs[]; /* NULL-ended; in the order of help */
 extern const struct opt global_opts[];
 extern const char lodge_version[];
 
-int cli_main(int argc, char **argv); /* the exit code */
+/* kinds: what guests there are, NULL-ended. Returns the exit code. */
+struct kind;
+int cli_main(int argc, char **argv, const struct kind *const *kinds);
+extern const struct kind *const *cli_kinds;
 
 /* Parts, each tested alone. */
 struct globals {

@@ -1,0 +1,300 @@
+/* lodge run: from options and an image to a struct spec, and from there to a guest that has this
+ * terminal. What the guest leaves behind is decided here: with a name its disk stays, without one
+ * the disk loses its last name before the guest starts, so that nothing has to be cleaned up. */
+#include "base/chr.h"
+#include "base/loop.h"
+#include "base/own.h"
+#include "cli/cli.h"
+#include "cli/images.h"
+#include "cli/term.h"
+#include "guest/guest.h"
+#include "store/store.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+struct run_opts {
+	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *net, *kind;
+	unsigned cpus;
+	uint64_t memory;
+	struct opt_list disks, publish;
+};
+#define AT(member) offsetof(struct run_opts, member)
+static const struct opt run_table[] = {
+	{"append", 0, OPT_TEXT, AT(append), "TEXT", "The kernel's command line.", NULL},
+	{"arch", 0, OPT_TEXT, AT(arch), "CPU", "The guest's CPU: riscv64 (default).", ARCH_CHOICES},
+	{"cpus", 'c', OPT_NUMBER, AT(cpus), "N", "How many CPUs the guest has (1).", NULL},
+	{"detach", 'd', OPT_LATER, 0, NULL,
+	 "running in the background is not implemented yet; leave -d out", NULL},
+	{"disk", 0, OPT_LIST, AT(disks), "FILE[,ro]",
+	 "A raw disk image, as the next disk; several may be given.", NULL},
+	{"engine", 0, OPT_TEXT, AT(engine), "ENGINE", "What executes its instructions: interp.",
+	 "interp"},
+	{"firmware", 0, OPT_TEXT, AT(firmware), "FILE",
+	 "Start this in machine mode, such as OpenSBI or U-Boot, instead of Lodge's own SBI.",
+	 NULL},
+	{"initrd", 0, OPT_TEXT, AT(initrd), "FILE", "The initial file system of the kernel.", NULL},
+	{"interactive", 'i', OPT_IGNORE, 0, NULL, "For habit: the console is always attached.",
+	 NULL},
+	{"kernel", 0, OPT_TEXT, AT(kernel), "FILE", "A kernel: Image, ELF, or either in gzip.",
+	 NULL},
+	{"kind", 0, OPT_TEXT, AT(kind), "KIND", "What kind of guest: vm.", "vm"},
+	{"memory", 'm', OPT_SIZE, AT(memory), "SIZE", "How much memory it has, such as 512M (1G).",
+	 NULL},
+	{"name", 0, OPT_TEXT, AT(name), "NAME",
+	 "Name it; its disk is kept and is there again when the same name runs again.", NULL},
+	{"net", 0, OPT_TEXT, AT(net), "NET",
+	 "user: its own network behind this machine's (default); none.", "user none"},
+	{"network", 0, OPT_TEXT, AT(net), "NET", "The same as --net.", "user none"},
+	{"publish", 'p', OPT_LIST, AT(publish), "[ADDR:]PORT:GUESTPORT[/udp]",
+	 "Pass connections to a port of this machine on to the guest.", NULL},
+	{"rm", 0, OPT_IGNORE, 0, NULL, "For habit: a guest without a name always leaves nothing.",
+	 NULL},
+	{"tty", 't', OPT_IGNORE, 0, NULL, "For habit: a terminal is passed on when there is one.",
+	 NULL},
+	{"volume", 'v', OPT_LATER, 0, "DIR:DIR", "sharing folders is not implemented yet", NULL},
+	{0},
+};
+static const struct run_opts run_defaults = {.cpus = 1, .arch = "riscv64", .net = "user"};
+
+enum { DEFAULT_MEMORY = 1024, LEAST_MEMORY = 1 /* MiB */ };
+
+/* What one run holds; run_done() lets go of all of it. */
+struct run {
+	const struct run_opts *opts;
+	struct spec spec;
+	struct store *store;
+	struct image image;
+	bool has_image;
+	int folder;  /* the guest's, locked; -1: none */
+	bool fresh;  /* the folder was not there before */
+	int disk_fd; /* of a disk without a name; -1: none */
+	char *disk;
+	char disk_at[32];
+};
+
+/* A guest that never ran leaves nothing behind. */
+static void run_done(struct run *r, bool ran)
+{
+	if (!ran && r->fresh && r->folder >= 0)
+		(void)store_guest_remove(r->store, r->spec.name, &r->folder, NULL);
+	drop_fd(&r->disk_fd);
+	drop_fd(&r->folder);
+	free(r->disk);
+	image_done(&r->image);
+	store_close(r->store);
+}
+
+static int add_disk(struct spec *s, const char *path, const char *format, bool ro, struct err *e)
+{
+	if (s->ndisks == SPEC_DISKS)
+		return fail(e, -EINVAL, "--disk: more than %d disks", SPEC_DISKS);
+	s->disk[s->ndisks++] = (struct spec_disk){.path = path, .format = format, .readonly = ro};
+	return 0;
+}
+
+/* The list's strings are the command line's own: ",ro" is cut off in place. */
+static int add_disks(struct spec *s, const struct opt_list *l, struct err *e)
+{
+	int r = 0;
+	for (unsigned i = 0; !r && i < l->n; i++) {
+		char *comma = strrchr(l->at[i], ',');
+		bool ro = comma && !strcmp(comma, ",ro");
+		if (ro) *comma = 0;
+		r = add_disk(s, l->at[i], "raw", ro, e);
+	}
+	return r;
+}
+
+static int add_network(struct spec *s, const struct run_opts *o, struct err *e)
+{
+	s->net = !strcmp(o->net, "user");
+	if (!s->net && strcmp(o->net, "none"))
+		return fail(e, -EINVAL, "--net: '%s' is neither user nor none", o->net);
+	if (!s->net && o->publish.n)
+		return fail(e, -EINVAL, "--publish needs a network: --net user");
+	for (unsigned i = 0; i < o->publish.n; i++) {
+		int r = nat_forward_parse(&s->publish[s->npublish++], o->publish.at[i], e);
+		if (r) return fail_in(e, "--publish");
+	}
+	return 0;
+}
+
+static int add_options(struct run *r, const struct call *c, struct err *e)
+{
+	const struct run_opts *o = r->opts;
+	struct spec *s = &r->spec;
+	int bad = arch_parse(&s->arch, o->arch, e);
+	if (bad) return bad;
+	if (o->kind && strcmp(o->kind, "vm"))
+		return fail(e, -EINVAL, "--kind: '%s': only vm so far", o->kind);
+	if (o->name && !store_name_ok(o->name))
+		return fail(e, -EINVAL,
+			    "--name: '%s' is not a name: lower-case letters, digits, '_', '.', '-'",
+			    o->name);
+	s->name = o->name;
+	s->cpus = o->cpus;
+	s->kernel = o->kernel;
+	s->initrd = o->initrd;
+	s->append = o->append;
+	s->firmware = o->firmware;
+	s->engine = o->engine;
+	if (c->nargs)
+		s->image = c->args[0];
+	else if (!o->kernel && !o->firmware)
+		s->image = "linux";
+	return add_network(s, o, e);
+}
+
+/* The built-in guest is made when it is wanted first; others are asked for. */
+static int find_image(struct run *r, struct err *e)
+{
+	const char *name = r->spec.image, *arch = arch_name(r->spec.arch);
+	int bad = store_image_find(r->store, name, arch, &r->image, e);
+	if (bad == -ENOENT && !strcmp(name, "linux")) {
+		(void)fprintf(stderr, "lodge: making the built-in guest, once\n");
+		bad = image_make(r->store, name, arch, false, e);
+		if (!bad) bad = store_image_find(r->store, name, arch, &r->image, e);
+	}
+	r->has_image = !bad;
+	return bad;
+}
+
+/* A guest without a name gets the first folder that no living process has, clean. */
+static int temp_folder(struct run *r, char *name, size_t room, struct err *e)
+{
+	int bad = -EBUSY;
+	for (unsigned i = 1; bad == -EBUSY && i < 1000; i++) {
+		(void)snprintf(name, room, "unnamed-%u", i);
+		bad = store_guest_open(r->store, name, true, &r->folder, e);
+	}
+	if (!bad) bad = store_guest_remove(r->store, name, &r->folder, e);
+	if (!bad) bad = store_guest_open(r->store, name, true, &r->folder, e);
+	return bad;
+}
+
+static int own_disk(struct run *r, struct err *e)
+{
+	char temp[32];
+	const char *name = r->spec.name;
+	int bad = name ? 0 : temp_folder(r, temp, sizeof(temp), e);
+	if (!bad) bad = store_guest_disk(r->store, name ? name : temp, &r->image, &r->disk, e);
+	if (!bad && !name) {
+		r->disk_fd = open(r->disk, O_RDWR | O_CLOEXEC);
+		if (r->disk_fd < 0) bad = fail(e, -errno, "%s: %s", r->disk, strerror(errno));
+	}
+	if (!name && r->folder >= 0) {
+		int left = store_guest_remove(r->store, temp, &r->folder, bad ? NULL : e);
+		if (!bad) bad = left;
+		(void)snprintf(r->disk_at, sizeof(r->disk_at), "/proc/self/fd/%d", r->disk_fd);
+	}
+	return bad ? bad
+		   : add_disk(&r->spec, name ? r->disk : r->disk_at, r->image.disk.format, false,
+			      e);
+}
+
+static int use_image(struct run *r, struct err *e)
+{
+	struct spec *s = &r->spec;
+	int bad = find_image(r, e);
+	if (bad) return bad;
+	if (!s->kernel && !s->firmware && r->image.kernel.path) {
+		s->kernel = r->image.kernel.path;
+		if (!s->initrd) s->initrd = r->image.initrd.path;
+	}
+	if (!s->append) s->append = r->image.append;
+	if (!r->opts->memory) s->memory = r->image.memory;
+	return r->image.disk.path ? own_disk(r, e) : 0;
+}
+
+static int named_folder(struct run *r, struct err *e)
+{
+	int bad = store_guest_open(r->store, r->spec.name, false, &r->folder, e);
+	if (bad != -ENOENT) return bad;
+	r->fresh = true;
+	return store_guest_open(r->store, r->spec.name, true, &r->folder, e);
+}
+
+static int fill_spec(struct run *r, const struct call *c, struct err *e)
+{
+	struct spec *s = &r->spec;
+	int bad = add_options(r, c, e);
+	if (!bad && (s->image || s->name)) bad = store_open(&r->store, NULL, e);
+	if (!bad && s->name) bad = named_folder(r, e);
+	s->memory = r->opts->memory;
+	if (!bad && s->image) bad = use_image(r, e);
+	if (!s->memory) s->memory = DEFAULT_MEMORY * MIB;
+	if (!bad && s->memory < LEAST_MEMORY * MIB)
+		bad = fail(e, -EINVAL, "--memory: %llu bytes is too little; did you mean %lluM?",
+			   (unsigned long long)s->memory, (unsigned long long)s->memory);
+	return bad ? bad : add_disks(s, &r->opts->disks, e);
+}
+
+const struct kind *const *cli_kinds;
+
+static const struct kind *kind_for(const struct spec *s)
+{
+	const struct kind *best = NULL;
+	int most = 0;
+	for (const struct kind *const *k = cli_kinds; k && *k; k++) {
+		int likes = (*k)->accepts(s);
+		if (likes > most) {
+			best = *k;
+			most = likes;
+		}
+	}
+	return best;
+}
+
+static void leave(void *ctx, int code) { loop_stop(ctx, code); }
+
+static int attached(const struct spec *s, struct loop *l, struct err *e)
+{
+	struct chr console = {0};
+	struct term *term;
+	int code = EXIT_LODGE;
+	const struct kind *k = kind_for(s);
+	if (!k)
+		return fail(e, -ENOTSUP, "no kind of guest runs this yet: %s with CPU %s",
+			    s->image ? s->image : "a kernel", arch_name(s->arch));
+	int bad = term_open(&term, l, &console, leave, l, e);
+	if (bad) return bad;
+	bad = guest_run(k, s, l, &console, &code, e);
+	term_close(term);
+	return bad ? bad : code;
+}
+
+static int run_run(const struct call *c, struct err *e)
+{
+	struct run r = {.opts = c->opts, .folder = -1, .disk_fd = -1};
+	struct loop *l = NULL;
+	int bad = fill_spec(&r, c, e);
+	if (!bad) bad = loop_new(&l, e);
+	if (!bad) bad = attached(&r.spec, l, e);
+	loop_free(l);
+	run_done(&r, bad >= 0);
+	return bad;
+}
+
+const struct verb verb_run = {
+	.name = "run",
+	.args = "[IMAGE]",
+	.summary = "Run a guest on this terminal",
+	.text = "IMAGE is one of 'lodge image ls'; without IMAGE, --kernel and --firmware it is "
+		"the\n"
+		"built-in guest 'linux'. The guest writes to a disk of its own, never to the "
+		"image.\n"
+		"Ctrl-] leaves the guest, which stops it; so does SIGTERM. The exit code is the\n"
+		"guest's, 0 when it powers off, and 125 when Lodge could not run it.",
+	.examples =
+		"lodge run\n"
+		"lodge run --name web -c 2 -m 2G -p 2222:22 debian\n"
+		"lodge run --kernel Image --initrd initrd --append 'console=ttyS0' --disk root.img",
+	.opts = run_table,
+	.defaults = &run_defaults,
+	.size = sizeof(run_defaults),
+	.max_args = 1,
+	.completes = "image",
+	.run = run_run,
+};
