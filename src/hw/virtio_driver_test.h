@@ -69,18 +69,27 @@ static inline gpa_t vdrv_alloc(struct vdrv *d, uint64_t len) /* zeroed, never gi
 	return at;
 }
 
+/* Make the rings of a queue; where they are is in at: descriptors, driver, device. */
+static inline void vdrv_rings(struct vdrv *d, unsigned i, uint16_t size, gpa_t at[3])
+{
+	at[0] = vdrv_alloc(d, 16ull * size);
+	at[1] = vdrv_alloc(d, 6 + 2ull * size);
+	at[2] = vdrv_alloc(d, 6 + 8ull * size);
+	d->q[i] = (struct vdrv_queue){.size = size,
+				      .desc = vdrv_at(d, at[0], 1),
+				      .avail = vdrv_at(d, at[1], 1),
+				      .used = vdrv_at(d, at[2], 1)};
+}
+
 static inline void vdrv_queue_start(struct vdrv *d, unsigned i, uint16_t size)
 {
 	struct virtq *vq = &d->v->vq[i];
-	struct vdrv_queue *q = &d->q[i];
+	gpa_t at[3];
+	vdrv_rings(d, i, size, at);
 	vq->size = size;
-	vq->desc = vdrv_alloc(d, 16ull * size);
-	vq->avail = vdrv_alloc(d, 6 + 2ull * size);
-	vq->used = vdrv_alloc(d, 6 + 8ull * size);
-	*q = (struct vdrv_queue){.size = size,
-				 .desc = vdrv_at(d, vq->desc, 1),
-				 .avail = vdrv_at(d, vq->avail, 1),
-				 .used = vdrv_at(d, vq->used, 1)};
+	vq->desc = at[0];
+	vq->avail = at[1];
+	vq->used = at[2];
 	virtio_enable_queue(d->v, i);
 }
 
