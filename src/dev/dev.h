@@ -33,7 +33,8 @@ int clint_new(struct device **out, unsigned harts, const struct irq *msi, const 
 int sswi_new(struct device **out, unsigned harts, const struct irq *ssi, struct err *e);
 
 /* virtio: hand the result to a transport at once; it owns it from then. The mem, blk, port, chr
- * outlive it, but a blk reference is taken over. */
+ * outlive it (back ends that call it back are stopped before it is freed), but a blk reference
+ * is taken over, also on failure. serial: up to 20 bytes. */
 int virtio_blk_new(struct virtio_dev **out, struct gmem *mem, struct blk *disk, const char *serial,
 		   struct err *e);
 int virtio_net_new(struct virtio_dev **out, struct gmem *mem, const uint8_t mac[6],
