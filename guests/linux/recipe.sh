@@ -28,6 +28,6 @@ recipe_make() {
 	echo "root:x:0:" >"$root/etc/group"
 	initramfs_pack "$root" "$1/initrd"
 	cat >"$1/image.json" <<-EOF
-		{ "kind": "vm", "kernel": "kernel", "initrd": "initrd", "append": "console=ttyS0", "memory": 536870912 }
+		{ "kind": "vm", "kernel": { "file": "kernel" }, "initrd": { "file": "initrd" }, "append": "console=ttyS0", "memory": 536870912 }
 	EOF
 }

@@ -231,7 +231,7 @@ TEST(guest_is_locked_by_one)
 	(void)close(a);
 	CHECK(!store_guest_open(r.s, "web", false, &b, &r.e));
 	CHECK(!store_guest_remove(r.s, "web", &b, &r.e) && b == -1);
-	puts(r.e.msg);
+
 	CHECK(store_guest_open(r.s, "web", false, &a, &r.e) == -ENOENT);
 	CHECK(!count(at(&r, "root/guests")) && !count(at(&r, "root/guests/.gone")));
 }
