@@ -129,33 +129,44 @@ apt_list() {
 	mkdir -p "$apt/nothing"
 	(cd "$apt/nothing" && apt-get -c "$apt/conf" --print-uris download "$@") | grep "^'" | sort -k 2
 }
-# Bring what apt_list named into debs/. Half a file is carried on where it stopped; apt checks
-# each against the signed list before it gets its real name.
+# The files of packages and of all that they depend on, in an order that dpkg could take them.
+apt_closure() {
+	apt-get -c "$apt/conf" -q -y --no-install-recommends --print-uris install "$@" |
+		sed -n "s/^'[^']*' \([^ ]*\) .*/\1/p"
+}
+deb_name() { echo "${1%%_*}"; } # gcc-14-base_14.2.0-19_riscv64.deb -> gcc-14-base
+deb_version() {
+	v=${1#*_}
+	printf '%s' "${v%_*}" | sed 's/%3a/:/g'
+}
+deb_good() { [ -f "$1" ] && [ "$(digest <"$1")" = "${2#SHA256:}" ]; } # FILE SUM
+# Bring what apt_list named into debs/. Half a file is carried on where it stopped; each is
+# checked against the signed list before it gets its real name.
 apt_fetch() {
+	want='' n=0 mb=0
 	while read -r _ file size sum; do
-		if [ -f "$apt/debs/$file" ]; then
-			[ "$(digest <"$apt/debs/$file")" != "${sum#SHA256:}" ] || continue
-			rm "$apt/debs/$file"
-		fi
-		say "fetching ${file%%_*} ($(((size + 524288) / 1048576)) MB)"
-		version=${file#*_}
-		version=$(printf '%s' "${version%_*}" | sed 's/%3a/:/g')
-		(cd "$apt/debs/partial" && apt-get -c "$apt/conf" $quiet download "${file%%_*}=$version" >&2) ||
-			die "cannot fetch ${file%%_*}; run again, it continues where it stopped"
-		[ "$(digest <"$apt/debs/partial/$file")" = "${sum#SHA256:}" ] || {
+		! deb_good "$apt/debs/$file" "$sum" || continue
+		rm -f "$apt/debs/$file"
+		want="$want $(deb_name "$file")=$(deb_version "$file")" n=$((n + 1)) mb=$((mb + size))
+	done <"$1"
+	[ -n "$want" ] || return 0
+	say "fetching $n packages, $(((mb + 524288) / 1048576)) MB"
+	(cd "$apt/debs/partial" && apt-get -c "$apt/conf" $quiet download $want >&2) ||
+		die "cannot fetch all packages; run again, it continues where it stopped"
+	while read -r _ file _ sum; do
+		[ ! -f "$apt/debs/$file" ] || continue
+		deb_good "$apt/debs/partial/$file" "$sum" || {
 			rm -f "$apt/debs/partial/$file"
-			die "${file%%_*}: the download does not have the listed digest; run again"
+			die "$(deb_name "$file"): the download does not have the listed digest; run again"
 		}
 		mv "$apt/debs/partial/$file" "$apt/debs/$file"
 	done <"$1"
 }
-deb_unpack() { # PACKAGE DIR [PATH...]: only those paths when given
-	deb=$(awk -v p="$1" '{ split($2, n, "_"); if (n[1] == p) print $2 }' "$work/.list")
+deb_unpack() { # PACKAGE DIR
+	deb=$(awk -v p="$1" '{ split($2, n, "_"); if (n[1] == p) print $2 }' "$work/.list" | head -n 1)
 	[ -n "$deb" ] || die "$1: was not fetched"
-	to=$2
-	shift 2
-	mkdir -p "$to"
-	dpkg-deb --fsys-tarfile "$apt/debs/$deb" | tar -x -C "$to" --no-same-owner "$@"
+	mkdir -p "$2"
+	dpkg-deb --fsys-tarfile "$apt/debs/$deb" | tar -x -C "$2" --no-same-owner
 }
 # linux-image-ARCH is a name for whichever kernel is current; this is that one.
 kernel_real() {

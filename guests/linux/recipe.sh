@@ -3,7 +3,7 @@
 need cpio cpio
 need xz xz-utils
 
-recipe_packages() { echo "$(kernel_real) busybox-static"; }
+recipe_list() { apt_list "$(kernel_real)" busybox-static; }
 
 recipe_make() {
 	root=$work/tmp/root
