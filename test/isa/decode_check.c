@@ -3,6 +3,9 @@
  *   decode_check make own|other SEED COUNT > BITS   that many examples of each line
  *   decode_check compare own|other < TEXT           of objdump -d; prints what differs
  *
+ *   decode_check pairs A B     write every compressed instruction, each with a c.nop, to A, and
+ *                              the instructions they stand for to B
+ *
  * "own" are the lines that binutils 2.40 knows. "other" are those of younger extensions: for them
  * the text comes from llvm-objdump 19, which differs in taste; normalise() knows its ways. */
 #include "base/types.h"
@@ -131,7 +134,8 @@ static char *parse_line(char *line, uint64_t *pc, uint32_t *w)
 	if (p == line || *p != ':') return NULL;
 	*w = (uint32_t)strtoul(p + 1, &end, 16);
 	if (!(p = strchr(end, '\t'))) return NULL;
-	end = ++p + strcspn(p, "<#\n");
+	p++;
+	end = p + strcspn(p, "<#\n");
 	while (end > p && isspace((unsigned char)end[-1])) end--;
 	*end = 0;
 	return p;
@@ -157,6 +161,22 @@ static int compare(bool other)
 	return t.failed != 0 || t.passed == 0;
 }
 
+static int pairs(const char *a, const char *b)
+{
+	FILE *fa = fopen(a, "wb"), *fb = fopen(b, "wb");
+	if (!fa || !fb) return perror(a), 2;
+	for (uint32_t w = 0; w < 0x10000; w++) {
+		struct rv64_insn i;
+		rv64_decode(&i, w);
+		if (i.len != 2 || i.op == OP_illegal || is_other(&rv64_forms[rv64_form_of(w)]))
+			continue;
+		uint32_t two = w | 0x00010000, full = rv64_encode((enum rv64_op)i.op, &i);
+		(void)fwrite(&two, 4, 1, fa);
+		(void)fwrite(&full, 4, 1, fb);
+	}
+	return fclose(fa) || fclose(fb);
+}
+
 int main(int argc, char **argv)
 {
 	bool other = argc > 2 && !strcmp(argv[2], "other");
@@ -165,5 +185,6 @@ int main(int argc, char **argv)
 		return make(other, atoi(argv[4])), 0;
 	}
 	if (argc == 3 && !strcmp(argv[1], "compare")) return compare(other);
+	if (argc == 4 && !strcmp(argv[1], "pairs")) return pairs(argv[2], argv[3]);
 	return 2;
 }

@@ -33,9 +33,23 @@ TEST(compressed_forms_become_their_ops)
 	CHECK(is(0xfc06, OP_sd, 0, 2, 1, 56));
 	CHECK(is(0x852e, OP_add, 10, 0, 11, 0));
 	CHECK(is(0x9002, OP_ebreak, 0, 0, 0, 0));
-	CHECK(is(0x9d61, OP_andi, 10, 10, 0, 255));
-	CHECK(is(0x9d75, OP_xori, 10, 10, 0, -1));
 	CHECK(decode(0xffff1141).len == 2 && decode(0xffff1141).raw == 0x1141);
+}
+TEST(zcb_becomes_its_ops) /* objdump 2.40 cannot tell */
+{
+	CHECK(is(0x9d61, OP_andi, 10, 10, 0, 255));
+	CHECK(is(0x9d65, OP_sext_b, 10, 10, 0, 0));
+	CHECK(is(0x9d69, OP_zext_h, 10, 10, 0, 0));
+	CHECK(is(0x9d6d, OP_sext_h, 10, 10, 0, 0));
+	CHECK(is(0x9d71, OP_add_uw, 10, 10, 0, 0));
+	CHECK(is(0x9d75, OP_xori, 10, 10, 0, -1));
+	CHECK(is(0x9d4d, OP_mul, 10, 10, 11, 0));
+	CHECK(is(0x8148, OP_lbu, 10, 10, 0, 1));
+	CHECK(is(0x8128, OP_lbu, 10, 10, 0, 2));
+	CHECK(is(0x8568, OP_lh, 10, 10, 0, 2));
+	CHECK(is(0x8528, OP_lhu, 10, 10, 0, 2));
+	CHECK(is(0x896c, OP_sb, 0, 10, 11, 3));
+	CHECK(is(0x8d2c, OP_sh, 0, 10, 11, 2));
 }
 TEST(reserved_bits_are_illegal)
 {
