@@ -341,7 +341,7 @@ static uint64_t effect(struct machine *m, const struct node *n, uint64_t a, uint
 		break;
 	case N_JUMP:
 	case N_GOTO: m->next = a; break;
-	default: CHECK(!"a verb that integers need");
+	default: CHECK(n->verb == N_FENCE);
 	}
 	return 0;
 }
