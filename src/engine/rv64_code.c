@@ -1,0 +1,251 @@
+/* The decoded-code cache: guest-physical pages, decoded instruction by instruction as they are
+ * first run. fence.i costs a number; a page is compared with memory when next entered, and its
+ * decoding kept if nothing changed. */
+#include "engine/rv64_cpu.h"
+#include "hw/gmem.h"
+#include "isa/rv64/rv64.h"
+#include <errno.h>
+#include <sys/mman.h>
+
+#define NO_PAGE (~0ull)
+enum { CODE_ALL = CODE_PAGES + 1 }; /* and the page for single instructions */
+
+static struct code_page *page_at(const struct rv64_cpu *c, unsigned i)
+{
+	return (struct code_page *)((char *)c->code + (size_t)i * CODE_STRIDE);
+}
+static struct code_page *page_alone(const struct rv64_cpu *c) { return page_at(c, CODE_PAGES); }
+
+static void page_clear(struct code_page *p)
+{
+	for (unsigned i = 0; i < PAGE_SLOTS; i++) p->slot[i].fn = rv64_op_decode;
+	p->slot[PAGE_SLOTS].fn = p->slot[PAGE_SLOTS + 1].fn = rv64_op_cross;
+	p->tail_fn = NULL;
+}
+
+static void alone_clear(struct code_page *p)
+{
+	for (unsigned i = 0; i < PAGE_SLOTS + 2; i++) p->slot[i].fn = rv64_op_leave;
+	p->tail_fn = NULL;
+}
+
+int rv64_code_init(struct rv64_cpu *c)
+{
+	size_t want = (size_t)CODE_ALL * CODE_STRIDE, room = want + CODE_STRIDE;
+	char *p = mmap(NULL, room, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED) return -ENOMEM;
+	size_t skip = -(uintptr_t)p & (CODE_STRIDE - 1);
+	if (skip) (void)munmap(p, skip);
+	(void)munmap(p + skip + want, room - want - skip);
+	c->code = (struct code_page *)(p + skip);
+	alone_clear(page_alone(c));
+	rv64_code_drop(c);
+	return 0;
+}
+
+void rv64_code_done(struct rv64_cpu *c)
+{
+	if (c->code) (void)munmap(c->code, (size_t)CODE_ALL * CODE_STRIDE);
+	c->code = NULL;
+}
+
+static void fetch_clear(struct rv64_cpu *c)
+{
+	for (unsigned i = 0; i < FETCH_SIZE; i++) c->fetch[i].tag = NO_TAG;
+}
+
+void rv64_code_drop(struct rv64_cpu *c)
+{
+	memset(c->code_hash, 0, sizeof(c->code_hash));
+	c->code_used = c->code_hand = 0;
+	fetch_clear(c);
+}
+
+void rv64_code_fence(struct rv64_cpu *c)
+{
+	c->code_gen++;
+	fetch_clear(c);
+}
+
+/* ---- pages by address ---- */
+static uint32_t *chain_of(struct rv64_cpu *c, gpa_t at)
+{
+	return &c->code_hash[(at >> PAGE_SHIFT) % CODE_HASH];
+}
+
+static struct code_page *page_find(struct rv64_cpu *c, gpa_t at)
+{
+	for (uint32_t i = *chain_of(c, at); i; i = page_at(c, i - 1)->next)
+		if (page_at(c, i - 1)->at == at) return page_at(c, i - 1);
+	return NULL;
+}
+
+static void page_unlink(struct rv64_cpu *c, uint32_t number)
+{
+	struct code_page *p = page_at(c, number - 1);
+	uint32_t *i = chain_of(c, p->at);
+	while (*i != number) i = &page_at(c, *i - 1)->next;
+	*i = p->next;
+	p->at = NO_PAGE;
+}
+
+/* The oldest page goes when the cache is full. */
+static struct code_page *page_new(struct rv64_cpu *c, gpa_t at)
+{
+	uint32_t number;
+	if (c->code_used < CODE_PAGES) {
+		number = ++c->code_used;
+	} else {
+		number = c->code_hand++ % CODE_PAGES + 1;
+		page_unlink(c, number);
+		fetch_clear(c);
+	}
+	struct code_page *p = page_at(c, number - 1);
+	p->at = at;
+	p->next = *chain_of(c, at);
+	*chain_of(c, at) = number;
+	return p;
+}
+
+static void page_fill(struct rv64_cpu *c, struct code_page *p, const void *from)
+{
+	memcpy(p->raw, from, PAGE_SIZE);
+	page_clear(p);
+	p->checked = c->code_gen;
+}
+
+static struct code_page *page_get(struct rv64_cpu *c, gpa_t at, const void *host)
+{
+	struct code_page *p = page_find(c, at);
+	if (!p) {
+		p = page_new(c, at);
+		page_fill(c, p, host);
+	} else if (p->checked != c->code_gen) {
+		if (memcmp(p->raw, host, PAGE_SIZE) != 0) page_fill(c, p, host);
+		p->checked = c->code_gen;
+	}
+	return p;
+}
+
+/* ---- fetching ---- */
+struct code_page *rv64_code_fetch(struct rv64_cpu *c, gva_t va)
+{
+	struct rv64_page pg;
+	c->tval = va;
+	c->cause = rv64_translate(c, va, ACCESS_X, c->priv, &pg);
+	if (c->cause) return NULL;
+	const void *host = gmem_ptr(c->mem, pg.at, PAGE_SIZE, false);
+	bool whole = rv64_pmp_whole(c, pg.at);
+	if (!host || (whole && !rv64_pmp_ok(c, pg.at, PAGE_SIZE, ACCESS_X, c->priv)))
+		c->cause = CAUSE_FETCH_ACCESS;
+	if (c->cause || !whole) return NULL;
+	if (pg.span) rv64_tlb_large(c, va, pg.span);
+	struct code_page *p = page_get(c, pg.at, host);
+	c->fetch[(va >> PAGE_SHIFT) % FETCH_SIZE] =
+		(struct fetch_entry){(va & PAGE_MASK) | c->fctx, p};
+	return p;
+}
+
+static const struct slot *slot_enter(struct rv64_cpu *c, const struct code_page *p)
+{
+	const struct slot *s = &p->slot[(c->pc & ~PAGE_MASK) >> 1];
+	c->bias = c->pc - ((uintptr_t)s >> 3);
+	return s;
+}
+
+const struct slot *rv64_code_enter(struct rv64_cpu *c)
+{
+	struct fetch_entry *e = &c->fetch[(c->pc >> PAGE_SHIFT) % FETCH_SIZE];
+	struct code_page *p = e->page;
+	if (e->tag != ((c->pc & PAGE_MASK) | c->fctx)) p = rv64_code_fetch(c, c->pc);
+	if (!p) return c->cause ? NULL : rv64_code_step(c);
+	return slot_enter(c, p);
+}
+
+/* Two bytes of an instruction where each is asked for on its own; -1: a trap. */
+static int fetch_half(struct rv64_cpu *c, gva_t va)
+{
+	struct rv64_page pg;
+	c->tval = va;
+	c->cause = rv64_translate(c, va, ACCESS_X, c->priv, &pg);
+	if (c->cause) return -1;
+	gpa_t at = pg.at | (va & ~PAGE_MASK);
+	const void *p = gmem_ptr(c->mem, at, 2, false);
+	if (p && rv64_pmp_ok(c, at, 2, ACCESS_X, c->priv)) return (int)load_le(p, 2);
+	c->cause = CAUSE_FETCH_ACCESS;
+	return -1;
+}
+
+const struct slot *rv64_code_step(struct rv64_cpu *c)
+{
+	int lo = fetch_half(c, c->pc), hi = 0;
+	if (lo >= 0 && (lo & 3) == 3) hi = fetch_half(c, c->pc + 2);
+	if (lo < 0 || hi < 0) return NULL;
+	return rv64_code_alone(c, (uint32_t)lo | (uint32_t)hi << 16);
+}
+
+const struct slot *rv64_code_alone(struct rv64_cpu *c, uint32_t word)
+{
+	struct code_page *p = page_alone(c);
+	struct rv64_insn insn;
+	p->slot[c->alone].fn = rv64_op_leave;
+	c->alone = (unsigned)(c->pc & ~PAGE_MASK) >> 1;
+	store_le(&p->raw[2 * c->alone], word, 4);
+	rv64_decode(&insn, word);
+	rv64_slot_fill(&p->slot[c->alone], &insn, c->alone);
+	return slot_enter(c, p);
+}
+
+uint32_t rv64_code_raw(const struct slot *ip)
+{
+	const struct code_page *p = code_page_of(ip);
+	const uint8_t *at = &p->raw[2 * (ip - p->slot)];
+	return (at[0] & 3) == 3 ? (uint32_t)load_le(at, 4) : (uint32_t)load_le(at, 2);
+}
+
+/* ---- the instruction that crosses the end of its page ----
+ * Its slot holds it decoded, tail_fn runs it, and each time it is made sure that the next page
+ * is there and still begins with what was decoded. */
+static void tail_decode(struct code_page *p, const uint8_t *rest)
+{
+	struct rv64_insn insn;
+	struct slot *s = &p->slot[PAGE_SLOTS - 1];
+	memcpy(&p->raw[PAGE_SIZE], rest, 2);
+	rv64_decode(&insn, (uint32_t)load_le(&p->raw[PAGE_SIZE - 2], 4));
+	rv64_slot_fill(s, &insn, PAGE_SLOTS - 1);
+	p->tail_fn = s->fn;
+	s->fn = rv64_op_tail;
+}
+
+const struct slot *rv64_code_tail(struct rv64_cpu *c, const struct slot *ip)
+{
+	struct code_page *p = code_page_of(ip), *next;
+	gpa_t at = p->at;
+	c->pc = rv64_pc(c, ip);
+	gva_t va = c->pc + 2;
+	struct fetch_entry *e = &c->fetch[(va >> PAGE_SHIFT) % FETCH_SIZE];
+	next = e->tag == (va | c->fctx) ? e->page : rv64_code_fetch(c, va);
+	if (!next) return c->cause ? NULL : rv64_code_step(c);
+	if (p->at != at) { /* making room for the next page took this one */
+		p = rv64_code_fetch(c, c->pc);
+		if (!p) return c->cause ? NULL : rv64_code_step(c);
+		ip = slot_enter(c, p);
+	}
+	if (!p->tail_fn || memcmp(&p->raw[PAGE_SIZE], next->raw, 2) != 0) tail_decode(p, next->raw);
+	return ip;
+}
+
+void rv64_code_decode(const struct slot *ip)
+{
+	struct code_page *p = code_page_of(ip);
+	unsigned i = (unsigned)(ip - p->slot);
+	uint32_t word = rv64_code_raw(ip);
+	struct rv64_insn insn;
+	if (i == PAGE_SLOTS - 1 && (word & 3) == 3) {
+		p->slot[i].fn = rv64_op_tail;
+		return;
+	}
+	rv64_decode(&insn, word);
+	rv64_slot_fill(&p->slot[i], &insn, i);
+}

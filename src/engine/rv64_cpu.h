@@ -1,0 +1,282 @@
+#ifndef ENGINE_RV64_CPU_H
+#define ENGINE_RV64_CPU_H
+#include "base/types.h"
+#include "isa/rv64/csr.h"
+#include "isa/rv64/fp.h"
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+/* A RISC-V hart: registers, the software TLB, the decoded-code cache. All of it belongs to the
+ * thread that runs the hart; what others may touch is _Atomic or guarded by `lock`. */
+struct bus;
+struct gmem;
+struct timer;
+struct vclock;
+struct rv64_cpu;
+
+/* One decoded instruction. Slots stand in a code page, one for each halfword. */
+struct slot {
+	const struct slot *(*fn)(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
+	int32_t imm;
+	uint8_t rd, rs1, rs2; /* rd is 32 where it names x0 */
+	uint8_t rs3 : 5, rm : 3;
+};
+enum { PAGE_SHIFT = 12, PAGE_SIZE = 1 << PAGE_SHIFT, PAGE_SLOTS = PAGE_SIZE / 2 };
+#define PAGE_MASK (~(uint64_t)(PAGE_SIZE - 1))
+
+/* A page of decoded code. Aligned to CODE_STRIDE, so that a slot's address tells its page and
+ * its offset in it. slot[PAGE_SLOTS] and the one behind it are crossed into by running off the
+ * end of the page. */
+struct code_page {
+	struct slot slot[PAGE_SLOTS + 2];
+	gpa_t at;	  /* the page's address; ~0: none */
+	uint64_t checked; /* code generation in which raw[] was last compared with memory */
+	uint32_t next;	  /* hash chain: index + 1 */
+	const struct slot *(*tail_fn)(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
+	uint8_t raw[PAGE_SIZE + 2]; /* what was decoded; then the other half of tail_fn's word */
+};
+enum { CODE_STRIDE = 64 * 1024, CODE_PAGES = 2048, CODE_HASH = 4096 };
+_Static_assert(sizeof(struct code_page) <= CODE_STRIDE, "a code page fits its stride");
+
+/* TLBs are direct-mapped. A tag is a page address plus the number of the context it belongs to
+ * (1..CTX_MAX-1); NO_TAG never matches. host: what to add to the guest's address. */
+struct tlb_entry {
+	uint64_t tag, host;
+};
+struct fetch_entry {
+	uint64_t tag;
+	struct code_page *page;
+};
+enum { TLB_SIZE = 512, FETCH_SIZE = 256, CTX_MAX = 4095, CTX_KEYS = 16, SUM_LIST = 32 };
+#define NO_TAG (~0ull)
+
+/* What a TLB context stands for. */
+struct ctx_key {
+	uint64_t satp;
+	uint32_t id; /* 0: free */
+	uint8_t priv;
+	bool mxr;
+};
+/* Virtual addresses that large pages were cached for: one sfence.vma must drop all of one. */
+struct va_range {
+	gva_t lo, hi; /* lo > hi: none */
+};
+
+enum poll_bit {			/* why to leave straight-line execution */
+		POLL_IRQ = 1,	/* interrupt inputs or enables changed */
+		POLL_KICK = 2,	/* vcpu_kick() */
+		POLL_FENCE = 4, /* another hart wants a fence served */
+		POLL_TIMER = 8, /* stimecmp may have come */
+		POLL_ONCE = 16, /* single step */
+};
+enum rv64_stop { /* how an instruction that did not simply go on ended */
+		 STOP_NOT,
+		 STOP_TRAP, /* cause and tval say why; did not retire */
+		 STOP_JUMP, /* retired, pc is the next */
+		 STOP_NEXT, /* retired, goes on behind, but look at interrupts and mappings first */
+		 STOP_WFI,  /* as STOP_NEXT, asleep */
+		 STOP_SYSCALL, /* as STOP_NEXT, to be served by the board */
+};
+enum { FENCE_RANGES = 8 };
+struct fence_box { /* what others asked of this hart; guarded by lock */
+	bool all, code;
+	unsigned n;
+	struct {
+		gva_t va;
+		uint64_t len;
+	} range[FENCE_RANGES];
+};
+
+struct rv64_cpu {
+	uint64_t x[33]; /* x[32] takes what is written to x0 */
+	uint64_t bias;	/* pc = bias + (slot's address >> 3), while code runs */
+	uint64_t dctx;	/* context of loads and stores */
+	uint64_t fctx;	/* of fetches */
+	_Atomic uint32_t poll;
+	bool fp_on;    /* mstatus.FS is not Off */
+	bool fs_dirty; /* FS has become Dirty since mstatus was last looked at */
+	uint8_t stop;  /* enum rv64_stop of the instruction that stops */
+	uint8_t len;   /* and its length */
+	bool remap;    /* a CSR write changed what fetches see */
+	union {	       /* what rv64_load and friends found */
+		uint64_t val;
+		void *ptr;
+	};
+	struct tlb_entry rd[TLB_SIZE], wr[TLB_SIZE];
+	struct fetch_entry fetch[FETCH_SIZE];
+	uint64_t f[32];
+	struct rv64_fp fp;
+
+	uint64_t pc; /* while no code runs */
+	uint64_t n;  /* instructions since power-on; while code runs the handlers hold it */
+	_Atomic uint64_t retired; /* n, now and then, for others */
+	uint64_t cause, tval;	  /* of STOP_TRAP */
+
+	uint8_t priv;
+	uint8_t priv_data; /* whose rights loads and stores have: MPRV */
+	uint64_t mstatus, medeleg, mideleg, mie, mtvec, mscratch, mepc, mcause, mtval, menvcfg;
+	uint64_t stvec, sscratch, sepc, scause, stval, satp, senvcfg;
+	uint32_t mcounteren, scounteren, mcountinhibit;
+	uint64_t cycle_off, instret_off; /* counter = n + off; its value where inhibited */
+	uint64_t mip_soft;		 /* mip bits that software holds: SEIP, STIP */
+	_Atomic uint64_t mip;		 /* interrupt inputs, and SSIP */
+	_Atomic uint64_t stimecmp;
+	uint8_t pmpcfg[PMP_ENTRIES];
+	uint64_t pmpaddr[PMP_ENTRIES];
+	struct pmp_range { /* the entries in use, in order */
+		gpa_t first, last;
+		uint8_t cfg;
+	} pmp[PMP_ENTRIES];
+	unsigned pmp_n;
+
+	gva_t res_va; /* LR's reservation: address, value, size (0: none) */
+	void *res_host;
+	uint64_t res_val;
+	unsigned res_len;
+
+	struct ctx_key ctx[CTX_KEYS];
+	uint32_t ctx_next, ctx_hand; /* next number to give; next key to reuse */
+	uint32_t ctx_id[4][2];	     /* by priv and MXR, for this satp; 0: look it up */
+	struct va_range large[2];    /* lower and upper half of the address space */
+	uint16_t sum_list[SUM_LIST]; /* TLB slots holding user pages for S-mode under SUM */
+	unsigned sum_n;		     /* SUM_LIST + 1: more than that */
+
+	struct code_page *code; /* CODE_PAGES of them, CODE_STRIDE apart; [CODE_PAGES] is for
+				   single instructions */
+	uint32_t code_hash[CODE_HASH];
+	uint32_t code_used, code_hand;
+	uint64_t code_gen;
+	unsigned alone; /* the slot in use of the page for single instructions */
+	unsigned pauses;
+
+	struct gmem *mem;
+	struct bus *mmio;
+	const struct vclock *clock;
+	struct timer *timer; /* NULL: no loop, only WFI looks at stimecmp */
+	unsigned id, max_satp;
+	bool sbi;
+
+	_Atomic uint32_t lock; /* guards box */
+	_Atomic uint32_t running, asleep;
+	_Atomic uint32_t fence_asked, fence_done, fence_waiters;
+	struct fence_box box;
+};
+
+static inline struct code_page *code_page_of(const struct slot *s)
+{
+	return (struct code_page *)((uintptr_t)s & ~(uintptr_t)(CODE_STRIDE - 1));
+}
+static inline uint64_t rv64_pc(const struct rv64_cpu *c, const struct slot *ip)
+{
+	return c->bias + ((uintptr_t)ip >> 3);
+}
+/* Note a trap: to be returned, or found in c->stop. */
+static inline enum rv64_stop rv64_raise(struct rv64_cpu *c, uint64_t cause, uint64_t tval)
+{
+	c->cause = cause;
+	c->tval = tval;
+	return STOP_TRAP;
+}
+
+/* rv64_cpu.c */
+int rv64_cpu_init(struct rv64_cpu *c); /* zeroed, with mem, mmio, clock, id, sbi set; -errno */
+void rv64_cpu_done(struct rv64_cpu *c);
+void rv64_cpu_reset(struct rv64_cpu *c);
+void rv64_poke(struct rv64_cpu *c, enum poll_bit why);	      /* any thread */
+void rv64_irq(struct rv64_cpu *c, unsigned line, bool level); /* any thread */
+/* Any thread: what engine_ops.fence() promises. */
+void rv64_fence(struct rv64_cpu *c, struct rv64_cpu *from, bool code, gva_t va, uint64_t len);
+
+/* rv64_csr.c. Reads and writes with the rights of priv; false: illegal instruction. */
+enum { PRIV_ANY = 4 }; /* a debugger's: even what mstatus has switched off */
+bool rv64_csr_read(struct rv64_cpu *c, unsigned csr, unsigned priv, uint64_t *val);
+bool rv64_csr_write(struct rv64_cpu *c, unsigned csr, unsigned priv, uint64_t val);
+/* Set and clear bits, as csrrs and csrrc do: not the same as reading and writing for mip. */
+bool rv64_csr_change(struct rv64_cpu *c, unsigned csr, unsigned priv, uint64_t set, uint64_t clear);
+void rv64_mstatus_set(struct rv64_cpu *c, uint64_t val); /* all fields legal */
+uint64_t rv64_mstatus(struct rv64_cpu *c);
+bool rv64_stce(const struct rv64_cpu *c);
+
+/* rv64_trap.c */
+void rv64_trap(struct rv64_cpu *c, uint64_t cause, uint64_t tval); /* from c->pc */
+uint64_t rv64_pending(const struct rv64_cpu *c);		   /* mip as software sees it */
+bool rv64_interrupt_due(const struct rv64_cpu *c);
+bool rv64_interrupt(struct rv64_cpu *c);   /* take the one that is due, if any */
+bool rv64_timer_check(struct rv64_cpu *c); /* raise or drop STIP by stimecmp; true: raised */
+void rv64_timer_arm(struct rv64_cpu *c);
+enum rv64_stop rv64_mret(struct rv64_cpu *c); /* rights have been checked */
+enum rv64_stop rv64_sret(struct rv64_cpu *c);
+
+/* rv64_pmp.c */
+enum rv64_access { ACCESS_R = PMP_R, ACCESS_W = PMP_W, ACCESS_X = PMP_X };
+bool rv64_pmp_ok(const struct rv64_cpu *c, gpa_t at, unsigned len, unsigned access, unsigned priv);
+bool rv64_pmp_whole(const struct rv64_cpu *c, gpa_t page); /* one answer for all of the page */
+void rv64_pmp_update(struct rv64_cpu *c);		   /* pmpcfg or pmpaddr changed */
+void rv64_pmpcfg_set(struct rv64_cpu *c, unsigned first, uint64_t val);
+void rv64_pmpaddr_set(struct rv64_cpu *c, unsigned i, uint64_t val);
+
+/* rv64_mmu.c */
+struct rv64_page { /* a page as an access found it */
+	gpa_t at;
+	bool user;
+	uint64_t span; /* size - 1 of the large page it is part of; 0: none */
+};
+/* Translate va for access by priv. 0 or the trap cause. */
+unsigned rv64_translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
+			struct rv64_page *out);
+/* Loads and stores of len 1, 2, 4, 8 bytes anywhere. STOP_NOT or STOP_TRAP; c->val is the
+ * value. */
+enum rv64_stop rv64_load(struct rv64_cpu *c, gva_t va, unsigned len);
+enum rv64_stop rv64_store(struct rv64_cpu *c, gva_t va, uint64_t val, unsigned len);
+/* Host memory for an atomic of len bytes at va, in c->ptr, or a trap. */
+enum rv64_stop rv64_atomic_ptr(struct rv64_cpu *c, gva_t va, unsigned len, bool write);
+enum rv64_stop rv64_zero_block(struct rv64_cpu *c, gva_t va);  /* cbo.zero */
+enum rv64_stop rv64_check_block(struct rv64_cpu *c, gva_t va); /* the other cbos' traps */
+void rv64_mode_update(struct rv64_cpu *c); /* privilege, mapping or rights have changed */
+void rv64_satp_changed(struct rv64_cpu *c);
+void rv64_sum_dropped(struct rv64_cpu *c);
+void rv64_tlb_large(struct rv64_cpu *c, gva_t va, uint64_t span); /* cached part of one */
+void rv64_tlb_flush(struct rv64_cpu *c);
+void rv64_tlb_flush_asid(struct rv64_cpu *c, unsigned asid);
+void rv64_tlb_flush_page(struct rv64_cpu *c, gva_t va);
+
+/* rv64_system.c: the irregular instructions, HELPER() of the table */
+/* clang-format off */
+#define RV64_SYSTEM(X) \
+	X(csrrw) X(csrrs) X(csrrc) X(csrrwi) X(csrrsi) X(csrrci) X(ecall) X(ebreak) X(mret) \
+	X(sret) X(wfi) X(wrs_nto) X(wrs_sto) X(sfence_vma) X(sinval_vma) X(sfence_w_inval) \
+	X(sfence_inval_ir) X(fence_i) X(pause) X(cbo_inval) X(cbo_clean) X(cbo_flush) X(cbo_zero)
+/* clang-format on */
+#define X(name) enum rv64_stop rv64_do_##name(struct rv64_cpu *c, const struct slot *ip);
+RV64_SYSTEM(X)
+#undef X
+
+/* rv64_code.c */
+int rv64_code_init(struct rv64_cpu *c);
+void rv64_code_done(struct rv64_cpu *c);
+void rv64_code_drop(struct rv64_cpu *c);  /* forget all */
+void rv64_code_fence(struct rv64_cpu *c); /* fence.i */
+/* The slot for c->pc, with c->bias set; NULL: it cannot be fetched, see c->cause, c->tval. */
+const struct slot *rv64_code_enter(struct rv64_cpu *c);
+/* Decode one instruction word alone, as if it stood at c->pc. */
+const struct slot *rv64_code_alone(struct rv64_cpu *c, uint32_t word);
+/* The page at va; NULL as above, or c->cause 0: PMP splits this page, use rv64_code_step. */
+struct code_page *rv64_code_fetch(struct rv64_cpu *c, gva_t va);
+const struct slot *rv64_code_step(struct rv64_cpu *c);
+uint32_t rv64_code_raw(const struct slot *ip); /* instruction bits */
+void rv64_code_decode(const struct slot *ip);
+/* The last slot of a page holds an instruction that runs into the next page: make sure that it
+ * is decoded with what is there now. NULL as above. */
+const struct slot *rv64_code_tail(struct rv64_cpu *c, const struct slot *ip);
+
+/* interp_ops.c: the handlers */
+struct rv64_insn;
+void rv64_slot_fill(struct slot *s, const struct rv64_insn *i, unsigned index);
+const struct slot *rv64_op_decode(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
+const struct slot *rv64_op_cross(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
+const struct slot *rv64_op_tail(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
+const struct slot *rv64_op_leave(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
+/* Run from ip until something stops it; c->pc, c->n and c->stop are then set. */
+void rv64_go(struct rv64_cpu *c, const struct slot *ip);
+#endif
