@@ -1,0 +1,338 @@
+/* Kind vm: a computer that lives. The one idea: a hart's thread alternates between the engine and
+ * one waiting place, hart_wait(); stopping, resetting and freeing the machine all mean getting
+ * every hart there, and HSM's stopped harts are there already. */
+#include "vm/vm.h"
+#include "base/loop.h"
+#include "guest/guest.h"
+#include "hw/bus.h"
+#include "hw/gmem.h"
+#include "vm/virt.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+static const struct engine_ops *const engines[] = {&engine_interp};
+
+/* Harts */
+
+uint64_t hart_get(struct hart *h, unsigned reg)
+{
+	uint64_t v = 0;
+	return h->vm->ops->get(h->cpu, reg, &v) < 0 ? 0 : v;
+}
+
+void hart_set(struct hart *h, unsigned reg, uint64_t val)
+{
+	(void)h->vm->ops->set(h->cpu, reg, val);
+}
+
+void hart_irq(void *ctl, unsigned line, int level)
+{
+	struct hart *h = ctl;
+	if (h->cpu) h->vm->ops->irq(h->cpu, line, level);
+}
+
+static void lock(struct vm *vm) { (void)pthread_mutex_lock(&vm->lock); }
+static void unlock(struct vm *vm) { (void)pthread_mutex_unlock(&vm->lock); }
+
+static void state_locked(struct hart *h, enum hart_state state)
+{
+	h->state = state;
+	(void)pthread_cond_broadcast(&h->vm->changed);
+}
+
+void hart_state_set(struct hart *h, enum hart_state state)
+{
+	lock(h->vm);
+	state_locked(h, state);
+	unlock(h->vm);
+}
+
+enum hart_state hart_state(struct hart *h)
+{
+	lock(h->vm);
+	enum hart_state s = h->state;
+	unlock(h->vm);
+	return s;
+}
+
+static void start_locked(struct hart *h, uint64_t pc, uint64_t arg)
+{
+	h->start_pc = pc;
+	h->start_arg = arg;
+	state_locked(h, HART_START_PENDING);
+}
+
+bool hart_start(struct hart *h, uint64_t pc, uint64_t arg)
+{
+	lock(h->vm);
+	bool stopped = h->state == HART_STOPPED;
+	if (stopped) start_locked(h, pc, arg);
+	unlock(h->vm);
+	return stopped;
+}
+
+void hart_restart(struct hart *h, uint64_t pc, uint64_t arg)
+{
+	lock(h->vm);
+	start_locked(h, pc, arg);
+	unlock(h->vm);
+}
+
+static void hart_begin(struct hart *h)
+{
+	enum { A0 = REG_RV_X + 10, CSR_SCOUNTEREN = 0x106, ALL_COUNTERS = 7 };
+	h->vm->ops->reset(h->cpu);
+	if (h->vm->sbi) hart_set(h, REG_RV_CSR + CSR_SCOUNTEREN, ALL_COUNTERS);
+	hart_set(h, A0, h->id);
+	hart_set(h, A0 + 1, h->start_arg);
+	hart_set(h, REG_RV_PC, h->start_pc);
+	h->state = HART_STARTED;
+}
+
+static enum vm_want wanted(struct vm *vm) { return __atomic_load_n(&vm->want, __ATOMIC_ACQUIRE); }
+
+/* The only place where a hart is outside the engine for long. false: its thread is to end. */
+static bool hart_wait(struct hart *h)
+{
+	struct vm *vm = h->vm;
+	if (h->state == HART_STARTED && wanted(vm) == VM_RUN) return true;
+	lock(vm);
+	h->idle = true;
+	(void)pthread_cond_broadcast(&vm->changed);
+	while (vm->want == VM_HALT || (vm->want == VM_RUN && h->state == HART_STOPPED))
+		(void)pthread_cond_wait(&vm->changed, &vm->lock);
+	bool run = vm->want == VM_RUN;
+	h->idle = !run;
+	if (run && h->state == HART_START_PENDING) hart_begin(h);
+	unlock(vm);
+	return run;
+}
+
+bool hart_doze(struct hart *h)
+{
+	enum { MOMENT_NS = 1000000 };
+	struct timespec until;
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += MOMENT_NS;
+	if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+	lock(h->vm);
+	if (h->vm->want == VM_RUN)
+		(void)pthread_cond_timedwait(&h->vm->changed, &h->vm->lock, &until);
+	bool run = h->vm->want == VM_RUN;
+	unlock(h->vm);
+	return run;
+}
+
+/* Halting all of them */
+
+static void want_locked(struct vm *vm, enum vm_want want)
+{
+	if (vm->want != VM_QUIT) __atomic_store_n(&vm->want, want, __ATOMIC_RELEASE);
+	(void)pthread_cond_broadcast(&vm->changed);
+}
+
+static void kick_all(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->ncpus; i++)
+		if (vm->hart[i].cpu) vm->ops->kick(vm->hart[i].cpu);
+}
+
+static bool all_idle(const struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->ncpus; i++)
+		if (vm->hart[i].threaded && !vm->hart[i].idle) return false;
+	return true;
+}
+
+static void vm_want(struct vm *vm, enum vm_want want)
+{
+	lock(vm);
+	want_locked(vm, want);
+	unlock(vm);
+	if (want != VM_RUN) kick_all(vm);
+}
+
+static void vm_halt(struct vm *vm)
+{
+	vm_want(vm, VM_HALT);
+	lock(vm);
+	while (!all_idle(vm)) (void)pthread_cond_wait(&vm->changed, &vm->lock);
+	unlock(vm);
+}
+
+/* Power */
+
+static void vm_again(struct vm *vm)
+{
+	struct err why = {0};
+	virt_reset(vm);
+	vclock_init(&vm->clock, VIRT_HZ);
+	if (virt_boot(vm, &why) < 0) {
+		guest_break(vm->guest, &why);
+		return;
+	}
+	lock(vm);
+	vm->power = VM_POWER_NONE;
+	unlock(vm);
+	vm_want(vm, VM_RUN);
+}
+
+static void power_now(void *ctx) /* on the loop's thread */
+{
+	struct vm *vm = ctx;
+	vm_halt(vm);
+	if (vm->power == VM_POWER_RESET)
+		vm_again(vm);
+	else
+		guest_exit(vm->guest, vm->code);
+}
+
+void vm_power(struct vm *vm, enum vm_power what, int code)
+{
+	lock(vm);
+	bool first = vm->power == VM_POWER_NONE && vm->want == VM_RUN;
+	if (first) {
+		vm->power = what;
+		vm->code = code;
+		want_locked(vm, VM_HALT);
+	}
+	unlock(vm);
+	if (!first) return;
+	kick_all(vm);
+	loop_post(vm->guest->loop, power_now, vm);
+}
+
+static void hart_broken(struct hart *h)
+{
+	struct err why;
+	const char *words = h->vm->ops->error(h->cpu);
+	(void)fail(&why, -EIO, "cpu %u: %s", h->id, words ? words : "the engine cannot go on");
+	vm_want(h->vm, VM_HALT);
+	guest_break(h->vm->guest, &why);
+}
+
+static void *hart_main(void *ctx)
+{
+	struct hart *h = ctx;
+	while (hart_wait(h)) {
+		switch (h->vm->ops->run(h->cpu)) {
+		case VCPU_SYSCALL: sbi_call(h); break;
+		case VCPU_BROKEN: hart_broken(h); break;
+		case VCPU_KICKED:
+		case VCPU_DEBUG: break;
+		}
+	}
+	return NULL;
+}
+
+/* Building */
+
+static const struct engine_ops *engine_find(const char *name)
+{
+	for (size_t i = 0; i < COUNT(engines); i++)
+		if (!name || !strcmp(name, engines[i]->name)) return engines[i];
+	return NULL;
+}
+
+static int vm_engine(struct vm *vm, struct err *e)
+{
+	const struct spec *s = vm->guest->spec;
+	struct engine_env env = {.arch = s->arch,
+				 .mem = vm->mem,
+				 .mmio = vm->mmio,
+				 .loop = vm->guest->loop,
+				 .clock = &vm->clock,
+				 .sbi = vm->sbi,
+				 .max_satp = vm->board->page_table};
+	vm->ops = engine_find(s->engine);
+	if (!vm->ops) return fail(e, -EINVAL, "engine %s: there is none of that name", s->engine);
+	int r = vm->ops->probe(s->arch, e);
+	if (r == 0) r = vm->ops->open(&vm->engine, &env, e);
+	for (unsigned i = 0; r == 0 && i < s->cpus; i++) {
+		struct hart *h = &vm->hart[i];
+		*h = (struct hart){.vm = vm, .id = i, .state = HART_STOPPED};
+		r = vm->ops->vcpu(&h->cpu, vm->engine, i, e);
+		vm->ncpus = i + (r == 0);
+	}
+	return r;
+}
+
+static struct vm *vm_new(struct guest *g)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+	pthread_condattr_t attr;
+	must(vm);
+	vm->guest = g;
+	vm->sbi = !g->spec->firmware;
+	must(!pthread_mutex_init(&vm->lock, NULL) && !pthread_condattr_init(&attr));
+	must(!pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
+	must(!pthread_cond_init(&vm->changed, &attr));
+	(void)pthread_condattr_destroy(&attr);
+	vm->mmio = bus_new("mmio");
+	vm->mem = gmem_new();
+	vclock_init(&vm->clock, VIRT_HZ);
+	return vm;
+}
+
+static int vm_build(struct guest *g, struct err *e)
+{
+	int r = virt_check(g->spec, e);
+	if (r < 0) return r;
+	struct vm *vm = g->own = vm_new(g);
+	r = virt_new(vm, e);
+	if (r == 0) r = vm_engine(vm, e);
+	if (r == 0) r = virt_wire(vm, e);
+	if (r == 0) r = virt_boot(vm, e);
+	return r;
+}
+
+static int vm_start(struct guest *g, struct err *e)
+{
+	struct vm *vm = g->own;
+	vclock_init(&vm->clock, VIRT_HZ);
+	for (unsigned i = 0; i < vm->ncpus; i++) {
+		struct hart *h = &vm->hart[i];
+		int r = pthread_create(&h->thread, NULL, hart_main, h);
+		if (r) return fail(e, -r, "cpu %u: no thread for it: %s", i, strerror(r));
+		h->threaded = true;
+	}
+	vm_want(vm, VM_RUN);
+	return 0;
+}
+
+static int vm_stop(struct guest *g, bool force, struct err *e)
+{
+	if (!force) return fail(e, -EOPNOTSUPP, "this board has no power button");
+	vm_halt(g->own);
+	return 0;
+}
+
+/* Whoever could call into something that is gone is gone before it. */
+static void vm_free(struct guest *g)
+{
+	struct vm *vm = g->own;
+	if (!vm) return;
+	vm_want(vm, VM_QUIT);
+	for (unsigned i = 0; i < vm->ncpus; i++)
+		if (vm->hart[i].threaded) (void)pthread_join(vm->hart[i].thread, NULL);
+	virt_free(vm->board);
+	if (vm->engine) vm->ops->close(vm->engine);
+	bus_free(vm->mmio);
+	gmem_free(vm->mem);
+	(void)pthread_cond_destroy(&vm->changed);
+	(void)pthread_mutex_destroy(&vm->lock);
+	free(vm);
+	g->own = NULL;
+}
+
+static int vm_accepts(const struct spec *s) { return s->kernel || s->firmware ? 100 : 0; }
+
+const struct kind kind_vm = {
+	.name = "vm",
+	.accepts = vm_accepts,
+	.build = vm_build,
+	.start = vm_start,
+	.stop = vm_stop,
+	.free = vm_free,
+};
