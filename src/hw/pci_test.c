@@ -333,6 +333,21 @@ TEST(attack_8_msix_function_mask_and_disable)
 	CHECK(r.sent == 1 && !pci_msix_on(&t->f) && bus_read(r.bus, PBA, 1) == 0);
 	pci_rig_done(&r);
 }
+TEST(attack_8_msix_pending_while_off)
+{
+	struct pci_rig r;
+	struct toy *t;
+	msix_on(&r, &t);
+	unsigned cap = pci_find_cap(&r, 1, 0x11, 0);
+	bus_write(r.bus, MSIX + 12, 1, 4);
+	pci_msix_send(&t->f, 0);
+	pci_set(&r, 1, cap + CONTROL, 0, 2);
+	bus_write(r.bus, MSIX + 12, 0, 4);
+	CHECK(r.sent == 0);
+	pci_set(&r, 1, cap + CONTROL, 0x8000, 2);
+	CHECK(r.sent == 1 && r.data == 100);
+	pci_rig_done(&r);
+}
 TEST(pci_reset_is_power_on)
 {
 	struct pci_rig r;

@@ -460,6 +460,17 @@ TEST(attack_1_queue_changed_after_driver_ok)
 	CHECK(echoes(&r, 0));
 	rig_done(&r);
 }
+TEST(attack_1_queue_changed_while_enabled)
+{
+	struct rig r;
+	rig_init(&r, false);
+	CHECK(negotiate(&r, V1) & FEAT);
+	queue_up(&r, 0, 8);
+	put(&r, Q_SIZE, 4, 2);
+	put(&r, Q_AVAIL, VDRV_RAM, 8);
+	CHECK(get(&r, Q_SIZE, 2) == 8 && get(&r, Q_AVAIL, 8) != VDRV_RAM);
+	rig_done(&r);
+}
 TEST(attack_1_queue_set_up_after_driver_ok)
 {
 	struct rig r;
@@ -468,6 +479,7 @@ TEST(attack_1_queue_set_up_after_driver_ok)
 	queue_up(&r, 0, 8);
 	put(&r, STATUS, ACK | DRV | FEAT | LIVE, 1);
 	queue_up(&r, 1, 8);
+	CHECK(get(&r, Q_SIZE, 2) == ECHO_SIZE && get(&r, Q_DESC, 8) == 0);
 	CHECK(get(&r, Q_ENABLE, 2) == 0 && !echoes(&r, 1) && echoes(&r, 0));
 	rig_done(&r);
 }
@@ -548,7 +560,12 @@ TEST(attack_8_window_of_impossible_length_or_bar)
 	unsigned at = window_of(&r);
 	uint64_t len[] = {0, 3, 8, 5, 0x80000000, 0xffffffff}, bar[] = {1, 2, 5, 6, 255};
 	uint64_t off[] = {0x4000, 0xffffffff, 0xfffffffc, 0x80000000, 0x3ffd};
+	uint64_t behind = pci_cfg(&r.p, 1, at + 20, 8);
 	put(&r, STATUS, 3, 1);
+	memset(r.e->cfg, 0xee, 12);
+	window_aim(&r, 0, 0x2000, 8);
+	(void)pci_cfg(&r.p, 1, at + 16, 4);
+	CHECK(pci_cfg(&r.p, 1, at + 20, 8) == behind);
 	for (unsigned i = 0; i < COUNT(len); i++) {
 		window_aim(&r, 0, STATUS, len[i]);
 		pci_set(&r.p, 1, at + 16, 0, 4);

@@ -422,8 +422,10 @@ TEST(attack_3_indirect_not_negotiated)
 }
 TEST(attack_3_indirect_inside_indirect)
 {
-	struct vdrv_desc t[] = {{RAM, 16, I, 0}};
-	CHECK(indirect_try(&(struct vdrv_desc){RAM, 16, I, 0}, 1, t, 1, IND) == -1);
+	struct vdrv_desc t[] = {{RAM + 16, 16, I, 0}, {RAM, 4, 0, 0}}, self[] = {{RAM, 16, I, 0}};
+	CHECK(indirect_try(&(struct vdrv_desc){RAM, 16, I, 0}, 1, t, 2, IND) == -1);
+	CHECK(indirect_try(&(struct vdrv_desc){RAM + 16, 16, I, 0}, 1, t, 2, IND) == 1);
+	CHECK(indirect_try(&(struct vdrv_desc){RAM, 16, I, 0}, 1, self, 1, IND) == -1);
 }
 TEST(attack_3_indirect_with_next)
 {
