@@ -78,6 +78,6 @@ void help_verb(const struct verb *v);
 void help_all(void);
 int help_man(struct err *e); /* write NAME.1 of every verb into the current folder */
 
-extern const struct verb verb_run, verb_image_ls, verb_image_build, verb_image_rm, verb_doctor,
-	verb_completion, verb_help, verb_version;
+extern const struct verb verb_run, verb_image_ls, verb_image_build, verb_image_inspect,
+	verb_image_rm, verb_doctor, verb_completion, verb_help, verb_version;
 #endif

@@ -136,9 +136,9 @@ static bool in_path(const char *program)
 static void probe_tools(struct finding *f)
 {
 	static const char *const need[][2] = {
-		{"apt-get", "apt"},	  {"dpkg-deb", "dpkg"}, {"cpio", "cpio"},
-		{"xz", "xz-utils"},	  {"zstd", "zstd"},	{"mke2fs", "e2fsprogs"},
-		{"fakeroot", "fakeroot"},
+		{"apt-get", "apt"}, {"dpkg-deb", "dpkg"},     {"cpio", "cpio"},
+		{"xz", "xz-utils"}, {"zstd", "zstd"},	      {"mke2fs", "e2fsprogs"},
+		{"depmod", "kmod"}, {"fakeroot", "fakeroot"},
 	};
 	char missing[128] = "";
 	for (unsigned i = 0; i < COUNT(need); i++) {

@@ -7,6 +7,7 @@
 #include "cli/images.h"
 #include "store/store.h"
 #include <errno.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -37,12 +38,19 @@ int arch_parse(enum arch *out, const char *text, struct err *e)
 	return fail(e, -EINVAL, "--arch: unknown CPU '%s'; there are: " ARCH_CHOICES, text);
 }
 
+static bool readlink_self(char *exe, size_t room)
+{
+	ssize_t n = readlink("/proc/self/exe", exe, room - 1);
+	exe[n > 0 ? n : 0] = 0;
+	return n > 0;
+}
+
 int recipes_find(char *path, size_t room, struct err *e)
 {
 	static const char *const places[] = {"../guests", "../share/lodge/guests", "guests"};
 	char exe[4000], build[4096];
-	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-	exe[n > 0 ? n : 0] = 0;
+	if (!readlink_self(exe, sizeof(exe)))
+		return fail(e, -ENOENT, "/proc is not mounted: recipes of images cannot be found");
 	char *slash = strrchr(exe, '/');
 	if (slash) *slash = 0;
 	for (unsigned i = 0; i < COUNT(places); i++) {
@@ -77,7 +85,7 @@ static int made_dir(char *path, size_t room, const char *name, const char *arch,
 
 int image_make(struct store *s, const char *name, const char *arch, bool refresh, struct err *e)
 {
-	char recipes[4096], build[4200], dir[4096];
+	char recipes[4096], build[4200], dir[4096], exe[4000];
 	int code;
 	if (!store_name_ok(name)) return fail(e, -EINVAL, "'%s' is not a name for an image", name);
 	int r = recipes_find(recipes, sizeof(recipes), e);
@@ -87,6 +95,8 @@ int image_make(struct store *s, const char *name, const char *arch, bool refresh
 	if (!file_exists(build))
 		return fail(e, -ENOENT, "no recipe for an image '%s' in %s", name, recipes);
 	(void)snprintf(build, sizeof(build), "%s/build", recipes);
+	if (readlink_self(exe, sizeof(exe)))
+		(void)setenv("LODGE", exe, 0); /* a recipe may need a vm */
 	const char *argv[] = {build, name, arch, dir, refresh ? "--refresh" : NULL, NULL};
 	struct proc p = {.argv = argv};
 	r = proc_run(&p, &code, e);
@@ -160,12 +170,78 @@ const struct verb verb_image_ls = {
 	.run = ls_run,
 };
 
-/* --- build and rm ---------------------------------------------------------------------------- */
+/* --- inspect --------------------------------------------------------------------------------- */
 
 struct image_opts {
 	const char *arch;
 	bool refresh;
 };
+static const struct opt inspect_table[] = {
+	{"arch", 0, OPT_TEXT, offsetof(struct image_opts, arch), "CPU",
+	 "The image for this CPU: riscv64 (default) or amd64.", ARCH_CHOICES},
+	{0},
+};
+
+static void put_text(struct json_object *o, const char *key, const char *text)
+{
+	if (text) json_object_object_add(o, key, json_object_new_string(text));
+}
+
+static void put_number(struct json_object *o, const char *key, uint64_t n)
+{
+	json_object_object_add(o, key, json_object_new_uint64(n));
+}
+
+static void put_file(struct json_object *o, const char *what, const struct image_file *f)
+{
+	char key[32];
+	if (!f->path) return;
+	(void)snprintf(key, sizeof(key), "%s_path", what);
+	put_text(o, key, f->path);
+	(void)snprintf(key, sizeof(key), "%s_size", what);
+	put_number(o, key, f->size);
+	(void)snprintf(key, sizeof(key), "%s_sha256", what);
+	put_text(o, key, f->digest);
+}
+
+static void print_image(const struct image *im)
+{
+	struct json_object *o = json_object_new_object();
+	must(o);
+	put_text(o, "name", im->name);
+	put_text(o, "arch", im->arch);
+	put_text(o, "kind", im->kind);
+	put_text(o, "append", im->append);
+	put_number(o, "memory", im->memory);
+	put_number(o, "created", (uint64_t)im->created);
+	put_file(o, "kernel", &im->kernel);
+	put_file(o, "initrd", &im->initrd);
+	put_file(o, "disk", &im->disk);
+	put_text(o, "disk_format", im->disk.format);
+	printf("%s\n",
+	       json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+							 JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(o);
+}
+
+static int inspect_run(const struct call *c, struct err *e)
+{
+	const struct image_opts *o = c->opts;
+	struct image im = {0};
+	struct store *s;
+	enum arch arch;
+	int r = arch_parse(&arch, o->arch, e);
+	if (!r) r = store_open(&s, NULL, e);
+	if (r) return r;
+	r = store_image_find(s, c->args[0], arch_name(arch), &im, e);
+	if (!r) print_image(&im);
+	image_done(&im);
+	store_close(s);
+	return r;
+}
+
+/* --- build and rm ---------------------------------------------------------------------------- */
+
 static const struct opt build_table[] = {
 	{"arch", 0, OPT_TEXT, offsetof(struct image_opts, arch), "CPU",
 	 "The guest's CPU: riscv64 (default) or amd64.", ARCH_CHOICES},
@@ -174,6 +250,19 @@ static const struct opt build_table[] = {
 	{0},
 };
 static const struct image_opts build_defaults = {.arch = "riscv64"};
+
+const struct verb verb_image_inspect = {
+	.name = "image inspect",
+	.args = "IMAGE",
+	.summary = "Print as JSON what an image is made of and where that lies",
+	.opts = inspect_table,
+	.defaults = &build_defaults,
+	.size = sizeof(build_defaults),
+	.min_args = 1,
+	.max_args = 1,
+	.completes = "image",
+	.run = inspect_run,
+};
 
 static int build_run(const struct call *c, struct err *e)
 {
