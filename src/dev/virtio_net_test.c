@@ -1,0 +1,236 @@
+#include "base/test.h"
+#include "dev/dev.h"
+#include "hw/virtio_driver_test.h"
+#include "net/port.h"
+
+/* The other end of the cable. */
+enum { RX, TX, HDR = 12, FRAME = 60, F_MAC = 5 };
+static struct peer {
+	struct port port;
+	unsigned frames, refused, readies;
+	int room; /* frames it takes */
+	size_t len;
+	uint8_t last[70000];
+	bool echoes; /* sends each frame back, from inside deliver() */
+} peer;
+
+static bool peer_deliver(struct port *p, const struct iovec *iov, int n)
+{
+	struct peer *e = (struct peer *)p;
+	if (e->room-- <= 0) {
+		e->refused++;
+		return false;
+	}
+	e->len = 0;
+	for (int i = 0; i < n; e->len += iov[i++].iov_len)
+		memcpy(e->last + e->len, iov[i].iov_base, iov[i].iov_len);
+	e->frames++;
+	if (e->echoes) (void)port_send(p, iov, n);
+	return true;
+}
+static void peer_ready(struct port *p) { ((struct peer *)p)->readies++; }
+static void peer_free(struct port *p) { (void)p; }
+static const struct port_ops peer_ops = {"peer", peer_deliver, peer_ready, peer_free};
+
+static struct vdrv d;
+static gpa_t buf;
+
+static void start(int room)
+{
+	static const uint8_t mac[6] = {2, 1, 2, 3, 4, 5};
+	struct virtio_dev *v = NULL;
+	struct port *nic = NULL;
+	memset(&peer, 0, sizeof(peer));
+	peer.port.ops = &peer_ops;
+	peer.room = room;
+	vdrv_init(&d);
+	CHECK(virtio_net_new(&v, d.mem, mac, &nic, NULL) == 0 && !memcmp(nic->mac, mac, 6));
+	port_wire(nic, &peer.port);
+	CHECK(vdrv_start(&d, v, 1ull << F_MAC, 0));
+	buf = vdrv_alloc(&d, 1 << 20);
+}
+static void stop(void) { vdrv_done(&d); }
+static uint8_t *at(gpa_t a) { return vdrv_at(&d, a, 1); }
+
+static void transmit(uint32_t len, uint8_t mark)
+{
+	memset(at(buf), 0, HDR);
+	memset(at(buf + HDR), mark, len);
+	(void)vdrv_add(&d, TX, (struct vdrv_buf[]){{buf, HDR + len, 0}}, 1);
+	vdrv_notify(&d, TX);
+}
+static bool deliver(size_t len, uint8_t mark)
+{
+	static uint8_t f[70000];
+	memset(f, mark, sizeof(f));
+	size_t cut = len / 3;
+	return port_send(&peer.port, (struct iovec[]){{f, cut}, {f, 0}, {f, len - cut}}, 3);
+}
+static unsigned reap(unsigned q)
+{
+	uint16_t head;
+	uint32_t len;
+	unsigned n = 0;
+	while (vdrv_used(&d, q, &head, &len)) n++;
+	return n;
+}
+
+TEST(vnet_sends)
+{
+	start(100);
+	transmit(FRAME, 0xa1);
+	CHECK(peer.frames == 1 && peer.len == FRAME && peer.last[FRAME - 1] == 0xa1);
+	struct vdrv_buf split[] = {{buf, 5, 0}, {buf + 5, 8, 0}, {buf + 13, 100, 0}};
+	(void)vdrv_add(&d, TX, split, 3);
+	vdrv_notify(&d, TX);
+	CHECK(peer.frames == 2 && peer.len == 101 && reap(TX) == 2 && d.queue_irqs[TX] == 2);
+	stop();
+}
+
+TEST(vnet_does_not_send_what_is_no_frame)
+{
+	start(100);
+	(void)vdrv_add(&d, TX, (struct vdrv_buf[]){{buf, 11, 0}}, 1); /* header cut short */
+	(void)vdrv_add(&d, TX, (struct vdrv_buf[]){{buf, 12, 0}}, 1);
+	(void)vdrv_add(&d, TX, (struct vdrv_buf[]){{buf, 100, 1}}, 1); /* nothing to read */
+	vdrv_notify(&d, TX);
+	transmit(13, 1);
+	transmit(65537, 1);
+	CHECK(peer.frames == 0 && reap(TX) == 5);
+	transmit(65536, 7);
+	transmit(14, 8);
+	CHECK(peer.frames == 2 && peer.len == 14 && virtio_live(d.v));
+	stop();
+}
+
+TEST(vnet_ignores_offload_fields_it_did_not_offer)
+{
+	start(100);
+	memset(at(buf), 0xff, HDR);
+	memset(at(buf + HDR), 3, FRAME);
+	(void)vdrv_add(&d, TX, (struct vdrv_buf[]){{buf, HDR + FRAME, 0}}, 1);
+	vdrv_notify(&d, TX);
+	CHECK(peer.frames == 1 && peer.len == FRAME && peer.last[0] == 3);
+	stop();
+}
+
+TEST(vnet_holds_a_frame_until_the_peer_has_room)
+{
+	start(1);
+	transmit(FRAME, 1);
+	transmit(FRAME, 2);
+	transmit(FRAME, 3);
+	CHECK(peer.frames == 1 && peer.refused && peer.last[0] == 1);
+	CHECK(reap(TX) == 2); /* one went, one is held, the third waits in the ring */
+	peer.room = 1;
+	port_ready(&peer.port);
+	CHECK(peer.frames == 2);
+	peer.room = 10;
+	port_ready(&peer.port);
+	CHECK(peer.frames == 3 && peer.last[0] == 3 && reap(TX) == 1);
+	port_ready(&peer.port);
+	CHECK(peer.frames == 3);
+	stop();
+}
+
+TEST(vnet_reset_forgets_the_held_frame)
+{
+	start(0);
+	transmit(FRAME, 1);
+	CHECK(peer.refused == 1);
+	vdrv_reset(&d);
+	peer.room = 10;
+	port_ready(&peer.port);
+	CHECK(peer.frames == 0 && vdrv_start(&d, d.v, 0, 0));
+	transmit(FRAME, 2);
+	CHECK(peer.frames == 1 && peer.last[0] == 2);
+	stop();
+}
+
+TEST(vnet_receives)
+{
+	uint16_t head;
+	uint32_t len;
+	start(0);
+	memset(at(buf), 0xee, 4096);
+	struct vdrv_buf split[] = {{buf, 7, 1}, {buf + 7, 6, 1}, {buf + 13, 2000, 1}};
+	(void)vdrv_add(&d, RX, split, 3);
+	vdrv_notify(&d, RX);
+	CHECK(peer.readies == 1);
+	CHECK(deliver(1514, 0x42));
+	CHECK(vdrv_used(&d, RX, &head, &len) && len == HDR + 1514 && d.queue_irqs[RX] == 1);
+	static const uint8_t want[HDR] = {[10] = 1}; /* num_buffers */
+	CHECK(!memcmp(at(buf), want, HDR));
+	CHECK(at(buf)[HDR] == 0x42 && at(buf)[HDR + 1513] == 0x42 && at(buf)[HDR + 1514] == 0xee);
+	stop();
+}
+
+TEST(vnet_without_buffers_says_so_once_it_has)
+{
+	start(0);
+	CHECK(!deliver(FRAME, 1) && !deliver(FRAME, 2));
+	CHECK(peer.readies == 0);
+	(void)vdrv_add(&d, RX, (struct vdrv_buf[]){{buf, 2000, 1}}, 1);
+	vdrv_notify(&d, RX);
+	CHECK(peer.readies == 1 && deliver(FRAME, 3) && !deliver(FRAME, 4));
+	CHECK(reap(RX) == 1 && at(buf)[HDR] == 3);
+	stop();
+}
+
+TEST(vnet_does_not_spoil_small_buffers)
+{
+	start(0);
+	for (gpa_t i = 0; i < 16; i++)
+		(void)vdrv_add(&d, RX, (struct vdrv_buf[]){{buf + i, 1, 1}}, 1);
+	(void)vdrv_add(&d, RX, (struct vdrv_buf[]){{buf + 64, HDR + FRAME, 1}}, 1);
+	vdrv_notify(&d, RX);
+	for (int i = 0; i < 1000; i++) CHECK(deliver(FRAME, 1)); /* lost, at once */
+	CHECK(reap(RX) == 0 && virtio_live(d.v) && at(buf)[0] == 0);
+	stop();
+}
+
+TEST(vnet_drops_what_is_no_frame)
+{
+	start(0);
+	(void)vdrv_add(&d, RX, (struct vdrv_buf[]){{buf, 1 << 20, 1}}, 1);
+	vdrv_notify(&d, RX);
+	CHECK(deliver(13, 1) && deliver(65537, 1) && deliver(0, 1) && reap(RX) == 0);
+	CHECK(deliver(65536, 1) && reap(RX) == 1);
+	vdrv_reset(&d);
+	CHECK(deliver(FRAME, 1)); /* nobody there: taken and lost */
+	stop();
+}
+
+/* A peer that answers from inside: the device may not hold its lock while it sends. */
+TEST(vnet_calls_its_peer_without_a_lock)
+{
+	start(100);
+	peer.echoes = true;
+	(void)vdrv_add(&d, RX, (struct vdrv_buf[]){{buf + 4096, 2000, 1}}, 1);
+	vdrv_notify(&d, RX);
+	transmit(FRAME, 9);
+	CHECK(peer.frames == 1 && reap(RX) == 1 && at(buf + 4096)[HDR] == 9);
+	stop();
+}
+
+TEST(vnet_drains_a_full_ring)
+{
+	start(10000);
+	memset(at(buf), 1, HDR + FRAME);
+	for (int i = 0; i < 256; i++)
+		(void)vdrv_add(&d, TX, (struct vdrv_buf[]){{buf, HDR + FRAME, 0}}, 1);
+	vdrv_notify(&d, TX);
+	CHECK(peer.frames == 256 && reap(TX) == 256 && d.queue_irqs[TX] == 1);
+	stop();
+}
+
+TEST(vnet_config_is_mac_and_link)
+{
+	uint8_t c[8];
+	start(0);
+	virtio_lock(d.v);
+	virtio_config_get(d.v, 0, c, 8);
+	virtio_unlock(d.v);
+	CHECK(!memcmp(c, "\x02\x01\x02\x03\x04\x05\x01\x00", 8));
+	stop();
+}
