@@ -1,7 +1,7 @@
 /* A virtio device as a PCI function (virtio 1.2 §4.1, modern only). The registers are a picture
  * painted on every read and a table of what may be written: an access that fits no field of the
- * table changes nothing, so any size at any offset is safe. What
- * runs over the end of a structure is cut there. */
+ * table changes nothing, and what runs over the end of a structure is cut there, so any size at
+ * any offset is safe. */
 #include "hw/pci.h"
 #include "hw/virtio.h"
 #include <stddef.h>

@@ -211,16 +211,17 @@ void virtq_kick(struct virtq *vq)
 	if (vq->dev->wires.queue) vq->dev->wires.queue(vq->dev->wires.transport, vq->index);
 }
 
+/* With event index the wish is for what comes after all we can see, so that a caller who leaves
+ * work behind is notified at the guest's next addition rather than never. */
 bool virtq_want(struct virtq *vq, bool on)
 {
-	unsigned off = RING_FLAGS;
+	unsigned event = RING_ENTRIES + 8u * vq->size;
 	if (!usable(vq)) return false;
 	if (!event_idx(vq))
 		ring_set(vq, vq->used, vq->used_at, on ? 0 : USED_NO_NOTIFY);
-	else if (on) {
-		off = RING_ENTRIES + 8u * vq->size;
-		ring_set(vq, vq->used + off, vq->used_at + off, vq->next_avail);
-	}
+	else if (on)
+		ring_set(vq, vq->used + event, vq->used_at + event,
+			 ring_get(vq->avail_at + RING_IDX));
 	if (!on) return false;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* our wish out before their index in (2.7.10) */
 	return ring_get(vq->avail_at + RING_IDX) != vq->next_avail;

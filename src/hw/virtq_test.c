@@ -188,6 +188,9 @@ TEST(virtq_asks_for_notifications)
 	rig_init(&r, EVT, 4);
 	CHECK(rig_echoes(&r));
 	CHECK(!virtq_want(&r.e->v.vq[0], true) && r.d.q[0].used[2 + 4 * 4] == 1);
+	(void)vdrv_add(&r.d, 0, &(struct vdrv_buf){r.out, 4, 0}, 1);
+	(void)vdrv_add(&r.d, 0, &(struct vdrv_buf){r.out, 4, 0}, 1);
+	CHECK(virtq_want(&r.e->v.vq[0], true) && r.d.q[0].used[2 + 4 * 4] == 3);
 	vdrv_done(&r.d);
 }
 TEST(virtq_no_interrupt_without_something_new)
