@@ -1,7 +1,9 @@
 /* 16550A UART (National Semiconductor PC16550D, register names and numbers from its tables).
  * The line has no speed: a byte leaves as soon as the console takes it. What the console does
  * not take stays in the transmit FIFO, with THRE and TEMT clear, until it says that it drained;
- * what the guest does not read stays with the console. So neither side buffers without bound. */
+ * what the guest does not read stays with the console. So neither side buffers without bound.
+ * Nothing is sent to a guest that does not listen yet: a booting system clears its FIFOs again
+ * and again, and what was typed ahead, or piped in, would be lost in them. */
 #include "base/chr.h"
 #include "dev/dev.h"
 #include <errno.h>
@@ -15,7 +17,7 @@ enum { IIR_FIFOS = 0xc0, FCR_ENABLE = 1, FCR_CLEAR_RX = 2, FCR_CLEAR_TX = 4 };
 enum { LCR_BREAK = 0x40, LCR_DLAB = 0x80, MCR_LOOP = 0x10, MCR_ALL = 0x1f };
 enum { LSR_DR = 1, LSR_OE = 2, LSR_BI = 16, LSR_THRE = 32, LSR_TEMT = 64 };
 enum { MSR_CTS = 0x10, MSR_DSR = 0x20, MSR_RI = 0x40, MSR_DCD = 0x80, MSR_DELTAS = 15 };
-enum { FIFO = 16 };
+enum { FIFO = 16, POLLS = 64 };
 
 struct fifo {
 	uint8_t at[FIFO];
@@ -32,6 +34,7 @@ struct uart {
 	uint8_t lines;	/* MSR bits 4-7 as last seen */
 	uint8_t deltas; /* MSR bits 0-3 */
 	bool thre_irq;	/* THRE interrupt waits to be served */
+	unsigned idle;	/* LSR reads in a row that found nothing to read or to wait for */
 };
 
 static bool fifo_put(struct fifo *f, unsigned depth, uint8_t v)
@@ -103,6 +106,7 @@ static void tx_run(struct uart *u)
 static void transmit(struct uart *u, uint8_t v)
 {
 	u->thre_irq = false;
+	if (u->idle < POLLS) u->idle = 0;
 	if (u->mcr & MCR_LOOP) {
 		receive(u, v);
 		u->thre_irq = true;
@@ -112,18 +116,22 @@ static void transmit(struct uart *u, uint8_t v)
 	tx_run(u);
 }
 
+static void hungry(struct uart *u)
+{
+	if (u->chr->hungry) u->chr->hungry(u->chr->host);
+}
+
+/* The guest takes interrupts for input, or polls for nothing else. */
+static bool listening(const struct uart *u) { return u->ier & IER_RDA || u->idle >= POLLS; }
+
 static uint8_t lsr(struct uart *u)
 {
 	uint8_t v = u->errors;
 	if (u->rx.n) v |= LSR_DR;
 	if (!u->tx.n) v |= LSR_THRE | LSR_TEMT;
+	if (!u->rx.n && !u->tx.n && u->idle < POLLS && ++u->idle == POLLS) hungry(u);
 	u->errors = 0;
 	return v;
-}
-
-static void hungry(struct uart *u)
-{
-	if (u->chr->hungry) u->chr->hungry(u->chr->host);
 }
 
 static uint8_t read_rbr(struct uart *u)
@@ -168,7 +176,10 @@ static uint8_t read_reg(struct uart *u, uint64_t reg)
 static void write_ier(struct uart *u, uint8_t v)
 {
 	if (v & ~u->ier & IER_THRE && !u->tx.n) u->thre_irq = true;
+	bool began = v & ~u->ier & IER_RDA;
+	if ((v ^ u->ier) & IER_RDA) u->idle = 0;
 	u->ier = v & IER_ALL;
+	if (began) hungry(u);
 }
 
 static void write_fcr(struct uart *u, uint8_t v)
@@ -234,7 +245,7 @@ static size_t uart_input(void *dev, const uint8_t *p, size_t n)
 	struct uart *u = dev;
 	size_t took = 0;
 	device_lock(&u->d);
-	if (!(u->mcr & MCR_LOOP))
+	if (!(u->mcr & MCR_LOOP) && listening(u))
 		while (took < n && fifo_put(&u->rx, depth(u), p[took])) took++;
 	irq_update(u);
 	device_unlock(&u->d);
@@ -256,6 +267,7 @@ static void uart_reset(struct device *d)
 	u->rx = u->tx = (struct fifo){0};
 	u->ier = u->fcr = u->lcr = u->mcr = u->scr = u->dll = u->dlm = 0;
 	u->errors = u->deltas = 0;
+	u->idle = 0;
 	u->lines = MSR_CTS | MSR_DSR | MSR_DCD;
 	u->thre_irq = false;
 	irq_update(u);

@@ -103,7 +103,10 @@ TEST(uart_waits_for_the_sitter)
 TEST(uart_receives_what_fits)
 {
 	start(0);
-	CHECK(keys("ab") == 1);
+	CHECK(keys("ab") == 0); /* nobody listens */
+	out(1, 1);
+	CHECK(host.hungry == 1 && keys("ab") == 1);
+	host.hungry = 0;
 	CHECK(in(5) == 0x61 && in(0) == 'a' && in(5) == 0x60 && host.hungry == 1);
 	out(2, 0x81); /* FIFOs, trigger at 8 */
 	out(1, 1);
@@ -151,8 +154,23 @@ TEST(uart_loopback_carries_modem_lines)
 	out(4, 0x14);
 	CHECK(in(6) == 0x40);
 	host.hungry = 0;
+	out(1, 1);
 	out(4, 0);
 	CHECK(host.hungry && keys("x") == 1);
+	stop();
+}
+
+TEST(uart_finds_out_that_a_guest_polls)
+{
+	start(64);
+	for (unsigned i = 0; i < 63; i++) (void)in(5);
+	out(0, 'a'); /* it waited for the transmitter */
+	for (unsigned i = 0; i < 63; i++) (void)in(5);
+	CHECK(!host.hungry && keys("x") == 0);
+	(void)in(5);
+	CHECK(host.hungry == 1 && keys("x") == 1);
+	out(0, 'b');
+	CHECK(in(5) == 0x61 && in(0) == 'x' && keys("y") == 1);
 	stop();
 }
 
@@ -160,6 +178,7 @@ TEST(uart_fifo_control_clears)
 {
 	start(0);
 	out(2, 1);
+	out(1, 1);
 	CHECK(keys("abc") == 3);
 	out(0, 'z');
 	CHECK(in(5) == 1);
