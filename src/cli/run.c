@@ -116,7 +116,7 @@ static int add_network(struct spec *s, const struct run_opts *o, struct err *e)
 		return fail(e, -EINVAL, "--publish needs a network: --net user");
 	for (unsigned i = 0; i < o->publish.n; i++) {
 		int r = nat_forward_parse(&s->publish[s->npublish++], o->publish.at[i], e);
-		if (r) return fail_in(e, "--publish");
+		if (r) return r;
 	}
 	return 0;
 }

@@ -287,6 +287,7 @@ void term_close(struct term *t)
 	signals_open();
 	(void)pthread_join(t->writer, NULL);
 	if (t->tty && t->dog.fd >= 0) (void)tcsetattr(STDIN_FILENO, TCSANOW, &t->before);
+	if (t->tty && t->put && t->ring[(t->put - 1) % RING] != '\n') (void)fputc('\n', stderr);
 	watchdog_stop(&t->dog);
 	t->chr->host = NULL;
 	t->chr->output = NULL;
