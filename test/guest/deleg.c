@@ -11,7 +11,7 @@ static u64 breaks(u64 arg)
 }
 static u64 calls(u64 arg)
 {
-	asm volatile(INSN("li a7, 0") INSN("ecall") ::: "a7");
+	asm volatile(INSN("li a7, 0") INSN("ecall")::: "a7");
 	return arg + 1;
 }
 static u64 bad(u64 arg)

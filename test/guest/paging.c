@@ -86,7 +86,9 @@ static void store_faults(const char *name, u64 bits, u64 va)
 
 static void walks(void)
 {
-	const u64 va = 0x12345000, top = (mode == 8) ? 1ul << 38 : mode == 9 ? 1ul << 47 : 1ul << 56;
+	const u64 va = 0x12345000, top = (mode == 8) ? 1ul << 38
+					 : mode == 9 ? 1ul << 47
+						     : 1ul << 56;
 	*(volatile u64 *)data = 0x1111;
 	map(va, (u64)data, RWAD, 0);
 	on();

@@ -5,6 +5,8 @@ u64 back[32];
 void (*volatile second_fn)(void) __attribute__((section(".data"))) = 0;
 static int failures;
 
+int failed(void) { return failures; }
+
 u64 hart(void)
 {
 	u64 tp;
@@ -14,7 +16,8 @@ u64 hart(void)
 
 static void put_char(char c)
 {
-	while (!(REG8(UART + 5) & 0x20)) {}
+	while (!(REG8(UART + 5) & 0x20)) {
+	}
 	REG8(UART) = (u8)c;
 }
 void put(const char *s)
@@ -60,7 +63,8 @@ void skip(const char *name, const char *why)
 void finish(void)
 {
 	put("done\n");
-	while (!(REG8(UART + 5) & 0x40)) {}
+	while (!(REG8(UART + 5) & 0x40)) {
+	}
 	REG32(FINISHER) = failures ? 1 << 16 | 0x3333 : 0x5555;
 	for (;;) asm volatile("wfi");
 }
@@ -102,10 +106,12 @@ void strap_note(u64 *r)
 #ifndef SMODE
 void second_run(void (*fn)(void))
 {
-	while (second_fn) {}
+	while (second_fn) {
+	}
 	second_fn = fn;
 	__sync_synchronize();
-	while (second_fn) {}
+	while (second_fn) {
+	}
 }
 
 /* Back to the caller of run_in(), in M-mode, with result a0. */

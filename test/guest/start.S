@@ -14,8 +14,8 @@
 _start:
 #ifndef SMODE
 	csrr a0, mhartid
-#endif
 	bnez a0, second_start
+#endif
 	la t0, bss_start
 	la t1, bss_end
 1:	sd zero, (t0)
@@ -41,23 +41,24 @@ cpu_setup:
 	csrw TVEC, t1
 	ret
 
+.global second_start
 second_start:
 #ifndef SMODE
 	li t0, 2
 	bgeu a0, t0, 3f
 	csrwi mie, 8
 2:	la t0, second_fn
-	ld t1, (t0)
-	beqz t1, 2b
+	ld s1, (t0)
+	beqz s1, 2b
 	sd zero, (t0)
 	call cpu_setup
-	jalr t1
+	jalr s1
 	csrr a0, mhartid
 	j second_start
 3:	wfi
 	j 3b
 #else
-	/* started by HSM: a1 is what to call */
+	/* started by HSM: a1 is what to call with a0, the hart */
 	mv s1, a1
 	call cpu_setup
 	jalr s1

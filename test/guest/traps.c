@@ -19,7 +19,7 @@ static void in_m(void)
 	asm volatile(INSN(".word 0xffffffff"));
 	CHECK(mtrap[0].tval == 0xffffffff || mtrap[0].tval == 0);
 	expect("illegal: all ones", ILLEGAL, 1);
-	asm volatile(INSN("csrr t0, 0x5ff") ::: "t0");
+	asm volatile(INSN("csrr t0, 0x5ff")::: "t0");
 	expect("illegal: no such CSR", ILLEGAL, 1);
 	asm volatile(INSN("csrw mvendorid, zero"));
 	expect("illegal: read-only CSR written", ILLEGAL, 1);
@@ -27,7 +27,7 @@ static void in_m(void)
 	expect("read-only CSR: csrs with x0 is a read", 0, 0);
 	asm volatile(INSN("ebreak"));
 	expect("ebreak", BREAK, 1);
-	asm volatile(INSN("li a7, 0") INSN("ecall") ::: "a7");
+	asm volatile(INSN("li a7, 0") INSN("ecall")::: "a7");
 	check_eq("trap from M: MPP", mtrap[0].status & MSTATUS_MPP, MSTATUS_MPP);
 	expect("ecall from M", ECALL_M, 1);
 	csr_set(mstatus, MSTATUS_MIE);
@@ -40,7 +40,7 @@ static void in_m(void)
 
 static u64 ecall(u64 arg)
 {
-	asm volatile(INSN("li a7, 0") INSN("ecall") ::: "a7");
+	asm volatile(INSN("li a7, 0") INSN("ecall")::: "a7");
 	return arg + 1;
 }
 static u64 do_mret(u64 arg)
@@ -65,22 +65,22 @@ static u64 do_sfence(u64 arg)
 }
 static u64 read_satp(u64 arg)
 {
-	asm volatile(INSN("csrr t0, satp") ::: "t0");
+	asm volatile(INSN("csrr t0, satp")::: "t0");
 	return arg;
 }
 static u64 read_sstatus(u64 arg)
 {
-	asm volatile(INSN("csrr t0, sstatus") ::: "t0");
+	asm volatile(INSN("csrr t0, sstatus")::: "t0");
 	return arg;
 }
 static u64 read_mstatus(u64 arg)
 {
-	asm volatile(INSN("csrr t0, mstatus") ::: "t0");
+	asm volatile(INSN("csrr t0, mstatus")::: "t0");
 	return arg;
 }
 static u64 read_cycle(u64 arg)
 {
-	asm volatile(INSN("csrr t0, cycle") ::: "t0");
+	asm volatile(INSN("csrr t0, cycle")::: "t0");
 	return arg;
 }
 static u64 do_float(u64 arg)
