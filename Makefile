@@ -43,7 +43,8 @@ gobj   = $(patsubst %.c,$(BUILD)/fuzz/%.o,$(1))
 $(BUILD)/lodge: $(call obj,src/main.c $(lib))
 $(BUILD)/unit: $(call obj,$(tests) $(lib))
 $(BUILD)/oracle: $(call obj,$(oracle) $(lib))
-$(BUILD)/lodge $(BUILD)/unit $(BUILD)/oracle:
+$(BUILD)/interp_bench: $(call obj,bench/interp/interp_bench.c $(lib))
+$(BUILD)/lodge $(BUILD)/unit $(BUILD)/oracle $(BUILD)/interp_bench:
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 $(BUILD)/%.o: %.c
@@ -75,7 +76,7 @@ endif
 # Tables become C. The generators are host programs of ours, like every other tool.
 isa := $(patsubst src/isa/%.isa,$(BUILD)/gen/isa/%,$(wildcard src/isa/*/*.isa))
 gen := $(foreach i,$(isa),$(i).enum.inc $(i).decode.inc $(i).info.inc $(i).sem.inc)
-$(call obj,$(src) $(oracle) src/main.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
+$(call obj,$(src) $(oracle) src/main.c bench/interp/interp_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
 $(BUILD)/tools/%: tools/%.c
 	@mkdir -p $(@D); echo "  HOSTCC $<"
 	$(Q)cc -O1 -o $@ $<
@@ -93,7 +94,7 @@ unit: $(BUILD)/unit
 check: $(gen)
 	$(Q)tools/layers
 	$(Q)clang-format --dry-run -Werror $(src) src/main.c $(hdr) $(fuzz) \
-		$(wildcard test/isa/oracle*.[ch])
+		$(wildcard test/isa/oracle*.[ch] bench/interp/*.c)
 	$(Q)for h in $(hdr); do echo "#include \"../$$h\"" | \
 		$(CC) $(filter-out -MMD -MP,$(CFLAGS)) -fsyntax-only -x c - || exit; done
 
@@ -122,7 +123,7 @@ test:
 test-long:
 	$(Q)$(MAKE) --no-print-directory test FUZZ_SECONDS=60 LONG=1
 
-bench bench-quick: $(BUILD)/lodge
+bench bench-quick: $(BUILD)/lodge $(BUILD)/interp_bench
 	$(Q)BUILD=$(BUILD) bench/run $(if $(filter bench-quick,$@),--quick) $(ARCH)
 
 # What is installed finds guests/ under share/lodge.

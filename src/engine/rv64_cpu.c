@@ -272,6 +272,7 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 		break;
 	}
 	fp_leave(&c->fp);
+	atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
 	set_running(c, false);
 	return why;
 }
