@@ -4,7 +4,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
-cases=${1:-$([ -n "${LONG:-}" ] && echo 400000 || echo 20000)} seed=${2:-2025}
+cases=${1:-$([ -n "${LONG:-}" ] && echo 400000 || echo 50000)} seed=${2:-2025}
 out=$BUILD/test/isa
 mkdir -p "$out"
 
@@ -15,7 +15,11 @@ for tool in qemu-riscv64 riscv64-linux-gnu-gcc; do
 	exit 1
 done
 ${MAKE:-make} -s BUILD="$BUILD" CC="${CC:-gcc}" SAN="${SAN:-}" "$BUILD/oracle" &&
-	riscv64-linux-gnu-gcc -O2 -static -Wall -Wextra -o "$out/guest" test/isa/oracle_guest.c ||
+	riscv64-linux-gnu-gcc -O2 -static -Wall -Wextra -o "$out/guest" \
+		test/isa/oracle_guest.c test/isa/oracle_run.S &&
+	riscv64-linux-gnu-gcc -nostdlib -static -Wl,-Ttext=0x40010000 -Wl,--build-id=none \
+		-o "$out/bare.elf" test/isa/oracle_bare.S test/isa/oracle_run.S &&
+	riscv64-linux-gnu-objcopy -O binary "$out/bare.elf" "$out/bare" ||
 	{ echo "0 passed, 1 failed"; exit 1; }
 
 # Property names changed their case in the course of time.
@@ -27,4 +31,4 @@ done
 echo "oracle: $(qemu-riscv64 --version | head -n 1), $cpu"
 memory=$(mktemp)
 trap 'rm -f "$memory"' EXIT
-"$BUILD/oracle" "$out/guest" "$memory" "$cases" "$seed" qemu-riscv64 -cpu $cpu
+"$BUILD/oracle" "$out/guest" "$out/bare" "$memory" "$cases" "$seed" qemu-riscv64 -cpu $cpu

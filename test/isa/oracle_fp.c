@@ -3,23 +3,26 @@
 #include "isa/rv64/fp_cases.h"
 #include "oracle_test.h"
 
-static uint64_t operand(const struct oracle_case *c, char type, unsigned reg)
+static uint64_t operand(const struct oracle_case *c, char type, unsigned number)
 {
+	unsigned reg = number & 3;
 	switch (type) {
 	case 'd': return c->f[reg];
 	case 's': return c->f[reg] >> 32 == 0xffffffff ? (uint32_t)c->f[reg] : F32_NAN;
 	case 'h': return c->f[reg] >> 16 == 0xffffffffffff ? (uint16_t)c->f[reg] : F16_NAN;
-	default: return c->x[reg];
+	default: return number ? c->x[reg] : 0;
 	}
 }
 
-static void result(struct oracle_case *c, char type, unsigned reg, uint64_t v)
+static void result(struct oracle_case *c, char type, unsigned number, uint64_t v)
 {
+	unsigned reg = number & 3;
 	switch (type) {
 	case 'd': c->f[reg] = v; break;
 	case 's': c->f[reg] = v | ~0ull << 32; break;
 	case 'h': c->f[reg] = v | ~0ull << 16; break;
-	default: c->x[reg] = v;
+	default:
+		if (number) c->x[reg] = v;
 	}
 }
 
@@ -36,8 +39,8 @@ static void run_case(const struct fp_op *op, struct oracle_case *c, uint32_t wor
 		return;
 	}
 	for (size_t i = 0; op->types[i + 1]; i++)
-		v[i] = operand(c, op->types[i + 1], word >> at[i] & 3);
-	result(c, op->types[0], word >> 7 & 3, fp_op_run(op, fp, v, rm));
+		v[i] = operand(c, op->types[i + 1], word >> at[i] & 31);
+	result(c, op->types[0], word >> 7 & 31, fp_op_run(op, fp, v, rm));
 	c->fcsr = fp_flags_get(fp) | (unsigned)fp->frm << 5;
 }
 
@@ -47,6 +50,13 @@ static void fp_run(size_t op, struct oracle_slot *s)
 	fp_enter(&fp);
 	for (uint32_t i = 0; i < s->count; i++) run_case(&fp_ops[op], &s->c[i], s->word, &fp);
 	fp_leave(&fp);
+}
+
+bool oracle_fp(const struct fp_op *op, uint32_t word, struct oracle_case *c)
+{
+	struct rv64_fp fp = {0};
+	run_case(op, c, word, &fp);
+	return true;
 }
 
 static uint32_t fp_word(size_t op, uint64_t *rnd)
@@ -62,4 +72,5 @@ static uint32_t fp_word(size_t op, uint64_t *rnd)
 
 static const char *fp_name(size_t op) { return fp_ops[op].name; }
 
-const struct subject subject_fp = {"fp", fp_run, COUNT(fp_ops), fp_name, fp_word};
+const struct subject subject_fp = {
+	.name = "fp", .run = fp_run, .ops = COUNT(fp_ops), .op_name = fp_name, .word = fp_word};

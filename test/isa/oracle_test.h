@@ -1,10 +1,14 @@
 #ifndef ORACLE_TEST_H
 #define ORACLE_TEST_H
 #include "oracle.h"
+#include <stdbool.h>
 #include <stddef.h>
 /* What is compared with the oracle: something that runs a slot as the oracle does. */
 struct subject {
 	const char *name;
+	void (*open)(
+		const char *program); /* oracle_bare.S as a flat binary; may be NULL, and close */
+	void (*close)(void);
 	void (*run)(size_t op, struct oracle_slot *s);
 	size_t ops; /* instructions are numbered 0 .. ops - 1 */
 	const char *(*op_name)(size_t op);
@@ -12,5 +16,11 @@ struct subject {
 	 * compared. */
 	uint32_t (*word)(size_t op, uint64_t *rnd);
 };
-extern const struct subject subject_fp; /* the functions of isa/rv64/fp.h */
+extern const struct subject subject_fp;	    /* the functions of isa/rv64/fp.h */
+extern const struct subject subject_engine; /* whole instructions by an engine */
+/* By a formula, for what the oracle does not know: false if there is none. */
+bool oracle_reference(const char *op, uint32_t word, struct oracle_case *c);
+bool is_zcb(uint32_t word);
+struct fp_op;
+bool oracle_fp(const struct fp_op *op, uint32_t word, struct oracle_case *c); /* by softfp */
 #endif

@@ -61,13 +61,17 @@ static inline uint64_t f64_result(double r)
 {
 	uint64_t v;
 	memcpy(&v, &r, sizeof(v));
-	return unlikely(r != r) ? F64_NAN : v;
+	if (likely(!(r != r))) return v;
+	__asm__ volatile(""); /* a branch, not a conditional move on the critical path */
+	return F64_NAN;
 }
 static inline uint64_t f32_result(float r)
 {
 	uint32_t v;
 	memcpy(&v, &r, sizeof(v));
-	return unlikely(r != r) ? F32_NAN : v;
+	if (likely(!(r != r))) return v;
+	__asm__ volatile("");
+	return F32_NAN;
 }
 
 /* Every operation that reads or writes MXCSR is a volatile asm: compilers keep those in order
