@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 struct run_opts {
 	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *net, *kind;
@@ -72,6 +73,7 @@ struct run {
 	int disk_fd; /* of a disk without a name; -1: none */
 	char *disk;
 	char disk_at[32];
+	char append[1024];
 };
 
 /* A guest that never ran leaves nothing behind. */
@@ -194,6 +196,22 @@ static int own_disk(struct run *r, struct err *e)
 			      e);
 }
 
+/* A serial line does not say how large the terminal is and of which type; our images listen to
+ * these words of the kernel's command line. */
+static const char *append_terminal(struct run *r)
+{
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.";
+	const char *term = getenv("TERM"), *own = r->image.append;
+	struct winsize w;
+	if (!own || !isatty(STDIN_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) || !w.ws_row)
+		return own;
+	if (!term || term[strspn(term, plain)] || strlen(term) > 32) term = "vt220";
+	int n = snprintf(r->append, sizeof(r->append), "%s lodge.size=%ux%u TERM=%s", own, w.ws_row,
+			 w.ws_col, term);
+	return n < (int)sizeof(r->append) ? r->append : own;
+}
+
 static int use_image(struct run *r, struct err *e)
 {
 	struct spec *s = &r->spec;
@@ -203,7 +221,7 @@ static int use_image(struct run *r, struct err *e)
 		s->kernel = r->image.kernel.path;
 		if (!s->initrd) s->initrd = r->image.initrd.path;
 	}
-	if (!s->append) s->append = r->image.append;
+	if (!s->append) s->append = append_terminal(r);
 	if (!r->opts->memory) s->memory = r->image.memory;
 	return r->image.disk.path ? own_disk(r, e) : 0;
 }
