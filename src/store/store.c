@@ -229,7 +229,9 @@ int store_image_add(struct store *s, const struct image *im, struct err *e)
 	if (r) return r;
 	r = image_add_locked(s, im, e);
 	lock_drop(s);
-	return r ? fail_in(e, "image %s", im->name) : 0;
+	if (!r) return 0;
+	(void)store_collect(s, NULL); /* the first files, when a later one had no room */
+	return fail_in(e, "image %s", im->name);
 }
 
 static void beside(struct image_file *f, const char *dir)

@@ -117,6 +117,16 @@ TEST(image_add_refuses_what_is_not_a_file)
 	CHECK(count(at(&r, "root/images")) == 0);
 }
 
+TEST(image_add_that_fails_leaves_no_contents)
+{
+	ROOM(r);
+	struct image im = {.name = (char *)"x", .arch = (char *)"riscv64", .kind = (char *)"vm"};
+	im.kernel.path = put(&r, "kernel", "abc");
+	im.initrd.path = (char *)"/nowhere/at/all";
+	CHECK(store_image_add(r.s, &im, &r.e) == -ENOENT && strstr(r.e.msg, "/nowhere"));
+	CHECK(count(at(&r, "root/blobs/sha256")) == 0);
+}
+
 TEST(images_share_and_lose_blobs)
 {
 	ROOM(r);

@@ -61,6 +61,20 @@ static const char *pe_machine(struct span s) /* PE format, "COFF File Header" */
 	return NULL;
 }
 
+/* An Image that is also an EFI program says how long its file is (PE format, "Section Table"). */
+static bool pe_cut_short(struct span s)
+{
+	enum { COFF = 24, SECTION = 40 }; /* bytes: signature and file header; a section's header */
+	uint64_t pe = field(s, 0x3c, 4), n = field(s, pe + 6, 2), opt = field(s, pe + 20, 2);
+	if (!has(s, 0, "MZ", 2) || !has(s, pe, "PE\0\0", 4)) return false;
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t at = pe + COFF + opt + i * SECTION;
+		if (at + SECTION > s.n) return true;
+		if (field(s, at + 20, 4) + field(s, at + 16, 4) > s.n) return true;
+	}
+	return false;
+}
+
 static const char *foreign(struct span s)
 {
 	if (has(s, 0, ELFMAG, SELFMAG) && s.n >= 20 && s.p[EI_DATA] == ELFDATA2MSB) {
@@ -136,6 +150,8 @@ static int load_image(struct load_place *out, const struct load_ram *ram, gpa_t 
 	uint64_t text = field(s, 8, 8), size = field(s, 16, 8), flags = field(s, 24, 8);
 	if (s.n < 64) return fail(e, -ENOEXEC, "cut short: its Image header is not all there");
 	if (flags & 1) return fail(e, -ENOEXEC, "made for big-endian RISC-V");
+	if (pe_cut_short(s))
+		return fail(e, -ENOEXEC, "cut short: an EFI section runs over the end of the file");
 	if (text % KERNEL_ALIGN || text >= 1ull << 48)
 		return fail(e, -ENOEXEC, "its Image header wants an impossible load offset, 0x%llx",
 			    (unsigned long long)text);

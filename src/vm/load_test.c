@@ -101,6 +101,25 @@ TEST(load_image_with_hostile_header)
 	gmem_free(b.ram.mem);
 }
 
+TEST(load_image_cut_short_of_its_sections)
+{
+	struct bench b = bench();
+	uint8_t file[1024] = {0};
+	struct image m = image();
+	uint32_t length = 512, start = 512, sections = 1;
+	m.pe = 0x40; /* the body */
+	memcpy(m.body, "PE\0\0", 4);
+	memcpy(m.body + 6, &sections, 2);
+	memcpy(file, &m, sizeof(m));
+	memcpy(file + 0x40 + 24 + 16, &length, 4);
+	memcpy(file + 0x40 + 24 + 20, &start, 4);
+	CHECK(loads(&b, false, file, 1024, NULL));
+	CHECK(loads(&b, false, file, 1023,
+		    "cut short: an EFI section runs over the end of the file"));
+	CHECK(refuses(&b, file, 0x40 + 24 + 39));
+	gmem_free(b.ram.mem);
+}
+
 struct elf_file {
 	Elf64_Ehdr h;
 	Elf64_Phdr p[2];
