@@ -53,17 +53,18 @@ static void ring_add(struct uring *u, struct blk_req *q)
 	must(s);
 	prepare(s, u->a.fd, q);
 	u->inflight++;
+	__atomic_store_n(&q->next, NULL, __ATOMIC_RELEASE); /* to reap(), through the kernel */
 	ring_put(u);
 }
 
 static void uring_submit(struct aio *a, struct blk_req *q)
 {
 	struct uring *u = (struct uring *)a;
-	q->next = NULL;
 	(void)pthread_mutex_lock(&u->mutex);
 	if (u->inflight < DEPTH) {
 		ring_add(u, q);
 	} else {
+		q->next = NULL;
 		*u->last = q;
 		u->last = &q->next;
 	}
@@ -105,6 +106,7 @@ static void *reap(void *ctx)
 		int res = c->res;
 		io_uring_cqe_seen(&u->ring, c);
 		if (!q) return NULL;
+		(void)__atomic_load_n(&q->next, __ATOMIC_ACQUIRE);
 		q->done(q, outcome(u->a.fd, q, res));
 		retire(u);
 	}
