@@ -90,6 +90,21 @@ static uint64_t fp_register(const struct soft_format *f)
 	return v | (r % 32 == 1 ? fp_rnd(&o.rnd) : ~0ull) << f->width;
 }
 
+/* x12 points into the case's own memory, or where jalr may go. */
+static void aim(struct oracle_case *c, const struct rv64_insn *insn, uint64_t base)
+{
+	const char *name = rv64_info(insn->op)->name;
+	bool atomic = !strncmp(name, "amo", 3) || !strncmp(name, "lr.", 3);
+	uint64_t r = fp_rnd(&o.rnd);
+	c->x[0] = base + offsetof(struct oracle_case, mem[3]) + (atomic ? 0 : r % 8);
+	if (insn->op == OP_jalr) {
+		uint64_t to = ORACLE_CODE + (r & 1), imm = (uint64_t)(int64_t)insn->imm;
+		c->x[0] = to + ORACLE_TARGET - imm;
+	}
+	for (size_t i = 0; i < COUNT(c->mem); i++)
+		c->mem[i] = r & 2 ? fp_rnd(&o.rnd) : int_corner(&o.rnd);
+}
+
 static void fill(struct oracle_case *c, const struct soft_format *f)
 {
 	for (unsigned i = 0; i < 4; i++) {
@@ -120,6 +135,10 @@ static void show(const struct subject *s, const struct oracle_slot *b,
 		printf(" f");
 		for (int k = 0; k < 4; k++) printf(" %016" PRIx64, a[i]->f[k]);
 		printf(" fcsr %02" PRIx64 " out %" PRIu64 "\n", a[i]->fcsr, a[i]->out);
+		if (!strchr(rv64_info(insn.op)->syntax, '(')) continue;
+		printf("           memory");
+		for (size_t k = 0; k < COUNT(a[i]->mem); k++) printf(" %016" PRIx64, a[i]->mem[k]);
+		printf("\n");
 	}
 }
 
@@ -162,13 +181,20 @@ static void send(const struct subject *s, size_t op, uint32_t word)
 	unsigned char i = (unsigned char)(o.sent++ % ORACLE_SLOTS);
 	struct oracle_slot *b = &o.before[i];
 	const struct soft_format *f = source_format(word);
+	struct rv64_insn insn;
+	rv64_decode(&insn, word);
 	b->word = word;
 	b->count = WORD_CASES;
-	for (uint32_t k = 0; k < b->count; k++) fill(&b->c[k], f);
+	for (uint32_t k = 0; k < b->count; k++) {
+		fill(&b->c[k], f);
+		if (strchr(rv64_info(insn.op)->syntax, '('))
+			aim(&b->c[k], &insn,
+			    ORACLE_MEMORY + offsetof(struct oracle_memory, slot[i].c[k]));
+	}
 	memcpy(&o.m->slot[i], b, sizeof(*b));
 	if (write(o.to, &i, 1) != 1) die("the oracle went away");
 	memcpy(&o.ours[i], b, sizeof(*b));
-	s->run(op, &o.ours[i]);
+	s->run(op, i, &o.ours[i]);
 }
 
 static void report(const struct subject *s, const struct tally *t)

@@ -7,6 +7,7 @@
  * on every case, in place, and answers with the number. */
 enum { ORACLE_SLOTS = 4, ORACLE_CASES = 1024 };
 #define ORACLE_CODE   0x40000000ull /* where the oracle puts the instruction */
+#define ORACLE_MEMORY 0x50000000ull /* where struct oracle_memory is, in both */
 #define ORACLE_TARGET 12	    /* the only distance to which a jump may go */
 
 enum { OUT_NEXT, OUT_TARGET, OUT_ILLEGAL };
@@ -14,6 +15,7 @@ struct oracle_case {	    /* before and after */
 	uint64_t x[4];	    /* x12 .. x15 */
 	uint64_t f[4];	    /* f12 .. f15 */
 	uint64_t fcsr, out; /* out: after only */
+	uint64_t mem[8];    /* for loads and stores */
 };
 struct oracle_slot {
 	uint32_t word, count;
@@ -22,7 +24,7 @@ struct oracle_slot {
 struct oracle_memory {
 	struct oracle_slot slot[ORACLE_SLOTS];
 };
-_Static_assert(sizeof(struct oracle_case) == 80, "offsets in oracle_run.S");
+_Static_assert(sizeof(struct oracle_case) == 144, "offsets in oracle_run.S");
 
 /* The code that oracle_run.S calls: a word in front of two endings, for falling through and for
  * jumping. */

@@ -44,8 +44,9 @@ static void run_case(const struct fp_op *op, struct oracle_case *c, uint32_t wor
 	c->fcsr = fp_flags_get(fp) | (unsigned)fp->frm << 5;
 }
 
-static void fp_run(size_t op, struct oracle_slot *s)
+static void fp_run(size_t op, unsigned slot, struct oracle_slot *s)
 {
+	(void)slot;
 	struct rv64_fp fp = {0};
 	fp_enter(&fp);
 	for (uint32_t i = 0; i < s->count; i++) run_case(&fp_ops[op], &s->c[i], s->word, &fp);

@@ -22,7 +22,8 @@ int main(int argc, char **argv)
 {
 	struct sigaction sa = {.sa_sigaction = on_illegal, .sa_flags = SA_SIGINFO};
 	int fd = argc == 2 ? open(argv[1], O_RDWR) : -1;
-	struct oracle_memory *m = mmap(0, sizeof(*m), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	struct oracle_memory *m = mmap((void *)ORACLE_MEMORY, sizeof(*m), PROT_READ | PROT_WRITE,
+				       MAP_SHARED | MAP_FIXED, fd, 0);
 	char *code = mmap((void *)ORACLE_CODE, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	unsigned char i;

@@ -11,12 +11,31 @@ static bool set(struct oracle_case *c, unsigned reg, uint64_t v)
 	return true;
 }
 
-/* 100 1 11 ddd 1k sss 01: c.mul, and the six with one operand. Table 38 of the manual's Zcb. */
-bool is_zcb(uint32_t word) { return (word & 0xfc43) == 0x9c41; }
+/* 100 0ff sss ii ttt 00: loads and stores of bytes and halves, ff lbu lh[u] sb sh.
+ * 100 1 11 ddd 1k sss 01: c.mul, and the six with one operand. Unpriv. spec, Zcb. */
+static bool zcb_memory(uint32_t word) { return (word & 0xf003) == 0x8000; }
+bool is_zcb(uint32_t word) { return zcb_memory(word) || (word & 0xfc43) == 0x9c41; }
+
+static bool memory(uint32_t word, struct oracle_case *c)
+{
+	unsigned reg = 8 + (word >> 2 & 7), kind = word >> 10 & 7, off = word >> 4 & 2;
+	char *at = (char *)c->mem;
+	if (!(kind & 1)) off |= word >> 6 & 1;
+	at += 24 + (c->x[0] - ORACLE_MEMORY - offsetof(struct oracle_case, mem)) % 8 + off;
+	switch (kind) {
+	case 0: return set(c, reg, load_le(at, 1));
+	case 1: return set(c, reg, word & 64 ? (uint64_t)(int16_t)load_le(at, 2) : load_le(at, 2));
+	case 2: store_le(at, x(c, reg), 1); return true;
+	case 3: store_le(at, x(c, reg), 2); return true;
+	}
+	return false;
+}
+
 static bool zcb(uint32_t word, struct oracle_case *c)
 {
 	unsigned d = 8 + (word >> 7 & 7), kind = word >> 2 & 7;
 	uint64_t v = x(c, d);
+	if (zcb_memory(word)) return memory(word, c);
 	if (!(word & 0x20)) return set(c, d, v * x(c, 8 + kind));
 	switch (kind) {
 	case 0: return set(c, d, v & 0xff);

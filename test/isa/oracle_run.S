@@ -33,7 +33,7 @@ oracle_run:
 	frcsr t0
 	sd t0, 64(s0)
 	sd t1, 72(s0)
-	addi s0, s0, 80
+	addi s0, s0, 144
 	addi s1, s1, -1
 	j 1b
 2:	ld ra, 0(sp)

@@ -9,7 +9,7 @@ struct subject {
 	void (*open)(
 		const char *program); /* oracle_bare.S as a flat binary; may be NULL, and close */
 	void (*close)(void);
-	void (*run)(size_t op, struct oracle_slot *s);
+	void (*run)(size_t op, unsigned i, struct oracle_slot *s); /* i: the slot's number */
 	size_t ops; /* instructions are numbered 0 .. ops - 1 */
 	const char *(*op_name)(size_t op);
 	/* An encoding of op, its registers among x12..x15 or f12..f15; 0: it has none that can be
