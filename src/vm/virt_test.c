@@ -1,0 +1,136 @@
+#include "base/chr.h"
+#include "base/loop.h"
+#include "base/test.h"
+#include "guest/guest.h"
+#include "vm/virt.h"
+#include "vm/vm.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static struct spec good(void)
+{
+	return (struct spec){.arch = ARCH_RV64, .cpus = 1, .memory = 16 * MIB, .kernel = "k"};
+}
+
+static bool says(const struct spec *s, const char *words)
+{
+	struct err e = {0};
+	bool ok = virt_check(s, &e) == -EINVAL && !strcmp(e.msg, words);
+	if (!ok) (void)printf("got: %s\n", e.msg);
+	return ok;
+}
+
+TEST(virt_refuses_what_it_cannot_be)
+{
+	struct spec s = good();
+	struct err e;
+	CHECK(virt_check(&s, &e) == 0);
+	s.cpus = 0;
+	CHECK(says(&s, "cpus: 0: there can be 1 to 8"));
+	s.cpus = 9;
+	CHECK(says(&s, "cpus: 9: there can be 1 to 8"));
+	s = good();
+	s.memory = 15 * MIB;
+	CHECK(says(&s, "memory: 15360 KiB is too small, the least is 16 MiB"));
+	s.memory = 16 * MIB + 4096;
+	CHECK(says(&s, "memory: 16388 KiB is not a multiple of 2 MiB"));
+	s.memory = UINT64_MAX;
+	CHECK(says(&s, "memory: 17179869183 GiB is too large, the most is 512 GiB"));
+	s = good();
+	s.kernel = NULL;
+	CHECK(says(&s, "nothing to boot: give it a kernel or a firmware"));
+	s.firmware = "f";
+	s.initrd = "i";
+	CHECK(says(&s, "initrd: it needs a kernel"));
+	s = good();
+	s.arch = ARCH_X86_64;
+	CHECK(says(&s, "arch: this board is riscv64 and no other"));
+}
+
+/* A whole machine running a few instructions. */
+
+static size_t swallow(void *host, const uint8_t *p, size_t n)
+{
+	struct chr *c = host;
+	(void)c, (void)p;
+	return n;
+}
+
+static int boot_file(const uint32_t *code, size_t n, bool image, char path[32])
+{
+	static const uint32_t header[16] = {[0] = 0x0400006f, /* j 64 */
+					    [2] = 0x200000,   /* text_offset */
+					    [12] = 0x43534952,
+					    [13] = 0x56, /* RISCV */
+					    [14] = 0x05435352};
+	int fd = memfd_create("code", MFD_CLOEXEC);
+	if (image) CHECK(write(fd, header, sizeof(header)) == sizeof(header));
+	CHECK(write(fd, code, n) == (ssize_t)n);
+	(void)snprintf(path, 32, "/proc/self/fd/%d", fd);
+	return fd;
+}
+
+static int run(const uint32_t *code, size_t n, bool sbi, int *exit_code, struct err *e)
+{
+	struct chr console = {.output = swallow};
+	struct loop *l = NULL;
+	struct spec s = good();
+	char path[32];
+	sigset_t before;
+	int fd = boot_file(code, n, sbi, path);
+	s.cpus = 2;
+	s.kernel = sbi ? path : NULL;
+	s.firmware = sbi ? NULL : path;
+	(void)pthread_sigmask(SIG_SETMASK, NULL, &before);
+	CHECK(loop_new(&l, e) == 0);
+	int r = guest_run(&kind_vm, &s, l, &console, exit_code, e);
+	loop_free(l);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	(void)close(fd);
+	return r;
+}
+
+TEST(vm_powers_off_through_sbi)
+{
+	static const uint32_t code[] = {
+		0x535258b7, /* lui a7, 0x53525 */
+		0x35488893, /* addi a7, a7, 0x354: SRST */
+		0x00000813, /* li a6, 0 */
+		0x00000513, /* li a0, 0: shut down */
+		0x00100593, /* li a1, 1: for a failure */
+		0x00000073, /* ecall */
+		0x0000006f, /* j . */
+	};
+	struct err e = {0};
+	int exit_code = -1;
+	CHECK(run(code, sizeof(code), true, &exit_code, &e) == 0 && exit_code == 1);
+}
+
+TEST(vm_powers_off_through_the_finisher)
+{
+	static const uint32_t code[] = {
+		0x001002b7, /* lui t0, 0x100 */
+		0x002a3337, /* lui t1, 0x2a3 */
+		0x33330313, /* addi t1, t1, 0x333: 42 << 16 | 0x3333 */
+		0x0062a023, /* sw t1, (t0) */
+		0x0000006f, /* j . */
+	};
+	struct err e = {0};
+	int exit_code = -1;
+	CHECK(run(code, sizeof(code), true, &exit_code, &e) == 0 && exit_code == 42);
+	CHECK(run(code, sizeof(code), false, &exit_code, &e) == 0 && exit_code == 42);
+}
+
+TEST(vm_that_cannot_be_built_leaves_nothing)
+{
+	static const uint32_t nop[] = {0x13};
+	struct err e = {0};
+	int exit_code = -1;
+	CHECK(run(nop, 0, false, &exit_code, &e) < 0 && strstr(e.msg, "the file is empty"));
+	CHECK(exit_code == -1);
+}
