@@ -1,10 +1,10 @@
 #!/bin/bash
 # The command line from outside: words, exit codes, what is left behind when things go wrong.
-# LODGE is the program; needs no network and no image.
+# LODGE is the program; needs no network and no image, but a cross compiler.
 set -u
 LODGE=${LODGE:-$PWD/build/lodge}
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'kill -9 $(jobs -p) 2> /dev/null; umount "$work/full" 2> /dev/null; rm -rf "$work"' EXIT
 cd "$work" || exit 1
 export LODGE_HOME=$work/home LODGE_CACHE=$work/cache
 passed=0 failed=0
@@ -88,11 +88,106 @@ is 'full standard output: words' grep -q 'No space left' err
 LODGE_HOME=/proc/nowhere refuses '/proc/nowhere' image ls
 LODGE_HOME=/dev/null/x refuses '/dev/null' image ls
 
-# an image of our own, put there by hand: two processes at once, names that collide
+# several at once
 mkdir -p "$LODGE_HOME"
 for i in 1 2 3 4 5 6; do "$LODGE" image ls > "ls.$i" 2>&1 & done
 wait
 is 'six at once' [ "$(cat ls.* | sort -u | wc -l)" = 1 ]
+
+# --- guests that only wait or end, on images put there by hand ---------------------------------
+elf() { # NAME ASSEMBLY: a kernel of a few instructions
+	printf '.globl _start\n_start:\n%b' "$2" > "$1.S"
+	riscv64-linux-gnu-gcc -nostdlib -static -march=rv64gc -Wl,-Ttext=0x80200000 \
+		-Wl,--build-id=none -o "$1" "$1.S" || bad "assembling $1"
+}
+elf wait '1: wfi\nj 1b\n'
+elf off 'li a0, 0x100000\nli a1, 0x5555\nsw a1, 0(a0)\n1: j 1b\n'
+elf seven 'li a0, 0x100000\nli a1, 0x73333\nsw a1, 0(a0)\n1: j 1b\n'
+elf loud "li a0, 0x10000000\n1: li a1, 'x'\nsb a1, 0(a0)\nj 1b\n"
+
+blob() { # FILE -> its digest, now in the store
+	local sum
+	sum=$(sha256sum < "$1" | cut -d' ' -f1)
+	mkdir -p "$LODGE_HOME/blobs/sha256"
+	cp "$1" "$LODGE_HOME/blobs/sha256/$sum"
+	echo "\"sha256\": \"$sum\", \"size\": $(stat -c %s "$1")"
+}
+head -c 1048576 /dev/urandom > disk
+mkdir -p "$LODGE_HOME/images/hand"
+echo "{ \"name\": \"hand\", \"arch\": \"riscv64\", \"kind\": \"vm\", \"created\": 1, \"memory\": 67108864,
+	\"kernel\": { $(blob wait) }, \"disk\": { $(blob disk), \"format\": \"raw\" } }" \
+	> "$LODGE_HOME/images/hand/riscv64.json"
+run() { "$LODGE" run -m 64M "$@" < /dev/null; }
+until_running() { # PID: it has built its guest once its memory is there
+	for _ in $(seq 200); do
+		grep -q memfd "/proc/$1/maps" 2> /dev/null && return
+		sleep 0.05
+	done
+	bad "$1 did not start"
+}
+folders() { ls -A "$LODGE_HOME/guests" 2> /dev/null | grep -v '^\.'; }
+
+says 'hand' image ls
+says '"disk_format": "raw"' image inspect hand
+run --kernel off > out 2> err
+is 'power off: exit code 0' [ $? = 0 ]
+run --kernel seven > out 2> err
+is "the guest's exit code" [ $? = 7 ]
+run --kernel off --net none -p 1:2 > out 2> err
+is 'usage error of run: 125' [ $? = 125 ]
+
+"$LODGE" run --name web hand < /dev/null > out.web 2> err.web &
+web=$!
+until_running $web
+is 'its disk is its own' cmp -s disk "$LODGE_HOME/guests/web/disk.raw"
+refuses 'running' run --name web hand
+cp disk shared
+"$LODGE" run -m 64M --kernel wait --disk shared < /dev/null > /dev/null 2>&1 &
+holder=$!
+until_running $holder
+refuses 'shared' run -m 64M --kernel wait --disk shared
+kill -9 $holder
+wait $holder 2> /dev/null
+run --kernel off --disk shared > out 2> err
+is 'a killed guest lets its disk go' [ $? = 0 ]
+kill $web
+wait $web
+is 'SIGTERM: exit code' [ $? = 143 ]
+is 'its disk is kept' [ -f "$LODGE_HOME/guests/web/disk.raw" ]
+
+"$LODGE" run hand < /dev/null > out 2> err &
+unnamed=$!
+until_running $unnamed
+is 'without a name it has no folder' [ "$(folders)" = web ]
+kill -9 $unnamed
+wait $unnamed 2> /dev/null
+is 'and leaves nothing when killed' [ "$(folders)" = web ]
+
+# output: to a reader that goes away, to a full disk, more than anybody reads
+run --kernel loud 2> err | head -c 100000 > out
+is 'reader gone: it ends' [ "${PIPESTATUS[0]}" = 125 ]
+run --kernel loud > /dev/full 2> err
+is 'full disk: it ends' [ $? = 125 ]
+is 'full disk: words' grep -q 'No space left' err
+run --kernel loud 2> err | sleep 1 &
+sleep 0.5
+is 'output nobody reads is bounded' [ "$(pgrep -f "$LODGE run -m 64M --kernel loud" |
+	xargs -I{} awk '/VmRSS/ { print ($2 < 100000) }' /proc/{}/status)" = 1 ]
+wait
+
+# a store on a full disk: said, and as it was before
+if mkdir full && mount -t tmpfs -o size=300k tmpfs full 2> /dev/null; then
+	mkdir -p full/images/hand
+	cp -r "$LODGE_HOME/images/hand" full/images/
+	mkdir -p full/blobs/sha256
+	cp "$LODGE_HOME"/blobs/sha256/"$(sha256sum < wait | cut -d' ' -f1)" full/blobs/sha256/
+	ln -s "$work/disk" full/blobs/sha256/"$(sha256sum < disk | cut -d' ' -f1)"
+	before=$(find full | sort)
+	LODGE_HOME=$work/full refuses 'No space left' run --name big hand
+	LODGE_HOME=$work/full refuses 'No space left' run hand
+	is 'full disk leaves nothing' [ -z "$(ls -A full/guests | grep -v '^\.')" ]
+	umount full
+fi
 
 # completion and manual pages come from the same tables
 "$LODGE" completion bash > completion
