@@ -118,6 +118,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	if (!bus) build();
 	for (unsigned i = 0; i < DEVICES; i++)
 		if (dev[i]->ops->reset) dev[i]->ops->reset(dev[i]);
+	for (unsigned i = 1; i < 12; i++) bus_write(bus, ((uint64_t)PLIC << 32) + i * 4, i % 8, 4);
+	bus_write(bus, ((uint64_t)PLIC << 32) + 0x2000, 0x3fe, 4);
 	for (unsigned i = 0; i < STEPS && n >= sizeof(s); i++, p += sizeof(s), n -= sizeof(s)) {
 		memcpy(&s, p, sizeof(s));
 		(s.what & 14) == 14 ? happen(&s) : access_one(&s);
