@@ -2,6 +2,9 @@
  * versions each. The length makes the way to the next slot a constant; SLOW is where a fast one
  * goes when the TLB has no answer, to do it all again by function calls (nothing has happened
  * before the first access); NEAR is for direct branches that stay within their page. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("optimize-sibling-calls") /* at -O1, too */
+#endif
 #include "engine/interp_verbs.h"
 #include "isa/rv64/rv64.h"
 

@@ -245,3 +245,40 @@ TEST(a_kick_before_run_counts)
 	CHECK(rv64_run(r->c) == VCPU_KICKED);
 	rig_free(r);
 }
+
+/* Where the stack is when a handler is entered. */
+static uintptr_t depth;
+static const struct slot *note_depth(struct rv64_cpu *c, const struct slot *ip, uint64_t n)
+{
+	depth = (uintptr_t)__builtin_frame_address(0);
+	return rv64_op_leave(c, ip, n);
+}
+
+/* Every op, as often as would show, then a handler that looks at the stack. */
+TEST(no_handler_keeps_a_frame)
+{
+	enum { TIMES = 8 };
+	struct rig *r = rig_new(true);
+	struct code_page *p = r->c->code; /* no page has been run: free for us */
+	uintptr_t first = 0;
+	for (unsigned op = OP_illegal + 1; op < OP__max; op++) {
+		for (unsigned len = 2; len <= 4; len += 2) {
+			struct rv64_insn i = {.op = (uint16_t)op, .len = (uint8_t)len};
+			i.rs1 = 5, i.rs2 = 6, i.rd = 7, i.imm = (int)len;
+			if (!strncmp(rv64_info(op)->name, "csr", 3)) i.imm = CSR_SSCRATCH;
+			r->c->x[5] = RIG_RAM + 0x1000;
+			r->c->fp_on = true;
+			for (unsigned s = 0; s < TIMES; s++)
+				rv64_slot_fill(&p->slot[s * len / 2], &i, s);
+			p->slot[TIMES * len / 2].fn = note_depth;
+			depth = 0;
+			fp_enter(&r->c->fp);
+			rv64_go(r->c, p->slot);
+			fp_leave(&r->c->fp);
+			if (!first) first = depth;
+			CHECK(!depth || depth == first); /* 0: it stopped before that */
+		}
+	}
+	CHECK(first);
+	rig_free(r);
+}

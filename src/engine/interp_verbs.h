@@ -270,6 +270,13 @@ AMO_FN(64, uint64_t, int64_t)
 #else
 #define GO(to, n_) return c->n = (n_), (to)
 #endif
+/* Opaque, lest compilers keep both slots in registers: this way it is an add and a jump. */
+static inline const struct slot *next_slot(const struct slot *ip, unsigned len)
+{
+	ip += len / 2;
+	__asm__("" : "+r"(ip));
+	return ip;
+}
 #define HANDLER(name) const struct slot *name(struct rv64_cpu *c, const struct slot *ip, uint64_t n)
 
 /* Out of the handlers, to go on at dest. */

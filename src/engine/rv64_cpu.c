@@ -133,7 +133,7 @@ void rv64_poke(struct rv64_cpu *c, enum poll_bit why)
 
 void rv64_irq(struct rv64_cpu *c, unsigned line, bool level)
 {
-	uint64_t bit = 1ull << line;
+	uint64_t bit = line < 64 ? 1ull << line : 0;
 	if (!(bit & MIP_ALL)) return;
 	if (!level)
 		atomic_fetch_and(&c->mip, ~bit);
@@ -245,7 +245,7 @@ static bool polled(struct rv64_cpu *c)
 {
 	uint32_t p = atomic_exchange(&c->poll, 0);
 	if (p & POLL_FENCE) fence_serve(c);
-	if (p & POLL_TIMER) (void)rv64_timer_check(c);
+	if (p & POLL_TIMER) rv64_timer_arm(c); /* again, if it came a little early */
 	return p & POLL_KICK;
 }
 

@@ -49,6 +49,7 @@ struct fetch_entry {
 	struct code_page *page;
 };
 enum { TLB_SIZE = 512, FETCH_SIZE = 256, CTX_MAX = 4095, CTX_KEYS = 16, SUM_LIST = 32 };
+enum { LARGE_BITS = 256 };
 #define NO_TAG (~0ull)
 
 /* What a TLB context stands for. */
@@ -58,11 +59,6 @@ struct ctx_key {
 	uint8_t priv;
 	bool mxr;
 };
-/* Virtual addresses that large pages were cached for: one sfence.vma must drop all of one. */
-struct va_range {
-	gva_t lo, hi; /* lo > hi: none */
-};
-
 enum poll_bit {			/* why to leave straight-line execution */
 		POLL_IRQ = 1,	/* interrupt inputs or enables changed */
 		POLL_KICK = 2,	/* vcpu_kick() */
@@ -136,11 +132,11 @@ struct rv64_cpu {
 	unsigned res_len;
 
 	struct ctx_key ctx[CTX_KEYS];
-	uint32_t ctx_next, ctx_hand; /* next number to give; next key to reuse */
-	uint32_t ctx_id[4][2];	     /* by priv and MXR, for this satp; 0: look it up */
-	struct va_range large[2];    /* lower and upper half of the address space */
-	uint16_t sum_list[SUM_LIST]; /* TLB slots holding user pages for S-mode under SUM */
-	unsigned sum_n;		     /* SUM_LIST + 1: more than that */
+	uint32_t ctx_next, ctx_hand;	 /* next number to give; next key to reuse */
+	uint32_t ctx_id[4][2];		 /* by priv and MXR, for this satp; 0: look it up */
+	uint64_t large[LARGE_BITS / 64]; /* bit GiB % LARGE_BITS: part of a large page is cached */
+	uint16_t sum_list[SUM_LIST];	 /* TLB slots holding user pages for S-mode under SUM */
+	unsigned sum_n;			 /* SUM_LIST + 1: more than that */
 
 	struct code_page *code; /* CODE_PAGES of them, CODE_STRIDE apart; [CODE_PAGES] is for
 				   single instructions */

@@ -121,7 +121,7 @@ static void keys_drop(struct rv64_cpu *c)
 {
 	for (unsigned i = 0; i < CTX_KEYS; i++) c->ctx[i].id = 0;
 	memset(c->ctx_id, 0, sizeof(c->ctx_id));
-	for (unsigned i = 0; i < 2; i++) c->large[i] = (struct va_range){1, 0};
+	memset(c->large, 0, sizeof(c->large));
 	c->sum_n = 0;
 }
 
@@ -190,9 +190,8 @@ void rv64_tlb_flush_asid(struct rv64_cpu *c, unsigned asid)
 
 void rv64_tlb_flush_page(struct rv64_cpu *c, gva_t va)
 {
-	const struct va_range *l = &c->large[va >> 63];
-	uint64_t i = va >> PAGE_SHIFT;
-	if (va >= l->lo && va <= l->hi) {
+	uint64_t i = va >> PAGE_SHIFT, gib = va / GIB % LARGE_BITS;
+	if (c->large[gib / 64] >> gib % 64 & 1) {
 		rv64_tlb_flush(c);
 		return;
 	}
@@ -203,12 +202,14 @@ void rv64_tlb_flush_page(struct rv64_cpu *c, gva_t va)
 	if (!((f->tag ^ va) & PAGE_MASK)) f->tag = NO_TAG;
 }
 
+/* One fence must drop all of a large page, whatever its parts were cached under. */
 void rv64_tlb_large(struct rv64_cpu *c, gva_t va, uint64_t span)
 {
-	struct va_range *l = &c->large[va >> 63];
-	if (l->lo > l->hi) *l = (struct va_range){va & ~span, va | span};
-	if (l->lo > (va & ~span)) l->lo = va & ~span;
-	if (l->hi < (va | span)) l->hi = va | span;
+	uint64_t gib = va / GIB % LARGE_BITS;
+	if (span < GIB)
+		c->large[gib / 64] |= 1ull << gib % 64;
+	else
+		memset(c->large, 0xff, sizeof(c->large));
 }
 
 /* ---- user pages that S-mode sees while SUM is set ---- */
