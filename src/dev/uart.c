@@ -121,8 +121,12 @@ static void hungry(struct uart *u)
 	if (u->chr->hungry) u->chr->hungry(u->chr->host);
 }
 
-/* The guest takes interrupts for input, or polls for nothing else. */
-static bool listening(const struct uart *u) { return u->ier & IER_RDA || u->idle >= POLLS; }
+/* The guest takes interrupts for input, or polls for nothing else. All four interrupts at once
+ * are not wanted but written by a driver that looks which bits the register has (Linux does). */
+static bool listening(const struct uart *u)
+{
+	return (u->ier & IER_RDA && u->ier != IER_ALL) || u->idle >= POLLS;
+}
 
 static uint8_t lsr(struct uart *u)
 {
@@ -176,10 +180,10 @@ static uint8_t read_reg(struct uart *u, uint64_t reg)
 static void write_ier(struct uart *u, uint8_t v)
 {
 	if (v & ~u->ier & IER_THRE && !u->tx.n) u->thre_irq = true;
-	bool began = v & ~u->ier & IER_RDA;
+	bool before = listening(u);
 	if ((v ^ u->ier) & IER_RDA) u->idle = 0;
 	u->ier = v & IER_ALL;
-	if (began) hungry(u);
+	if (!before && listening(u)) hungry(u);
 }
 
 static void write_fcr(struct uart *u, uint8_t v)

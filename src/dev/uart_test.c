@@ -160,6 +160,18 @@ TEST(uart_loopback_carries_modem_lines)
 	stop();
 }
 
+TEST(uart_gives_nothing_to_a_driver_that_probes)
+{
+	start(64);
+	out(1, 15);
+	CHECK(in(1) == 15 && !host.hungry && keys("x") == 0);
+	out(1, 0);
+	CHECK(!host.hungry && keys("x") == 0);
+	out(1, 7);
+	CHECK(host.hungry == 1 && keys("x") == 1 && in(0) == 'x');
+	stop();
+}
+
 TEST(uart_finds_out_that_a_guest_polls)
 {
 	start(64);
