@@ -59,6 +59,8 @@ extern const char lodge_version[];
 struct kind;
 int cli_main(int argc, char **argv, const struct kind *const *kinds);
 extern const struct kind *const *cli_kinds;
+struct spec;
+const struct kind *kind_for(const struct spec *s); /* the one that likes it most; NULL: none */
 
 /* Parts, each tested alone. */
 struct globals {

@@ -1,9 +1,12 @@
 /* lodge doctor: what works on this machine, found out by trying it, and what to do about the
  * rest. A line a question; only what keeps guests from running makes the exit code 1. */
+#include "base/chr.h"
 #include "base/file.h"
+#include "base/loop.h"
 #include "base/own.h"
 #include "cli/cli.h"
 #include "cli/images.h"
+#include "guest/guest.h"
 #include "store/store.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -194,6 +197,68 @@ static void probe_images(struct finding *f)
 	store_close(s);
 }
 
+/* The smallest kernel: an Image header (Linux Documentation/riscv/boot-image-header.rst), and five
+ * instructions that switch the board off by its test finisher at 0x100000. */
+static const uint32_t probe_image[] = {
+	0x0400006f, 0, 0x200000, 0, 0x1000,	0,    0,	  0, /* j 64; offset, size, flags */
+	2,	    0, 0,	 0, 0x43534952, 0x56, 0x05435352, 0, /* "RISCV", "RSC\5" */
+	0x00100537,						     /* lui a0, 0x100 */
+	0x000055b7,						     /* lui a1, 5 */
+	0x55558593,						     /* addi a1, a1, 0x555 */
+	0x00b52023,						     /* sw a1, 0(a0) */
+	0x0000006f,						     /* j . */
+};
+enum { PROBE_MEMORY = 16, PROBE_SECONDS = 10, PROBE_LATE = 99 };
+
+static size_t probe_output(void *host, const uint8_t *p, size_t n)
+{
+	(void)host;
+	(void)p;
+	return n;
+}
+
+static void probe_late(void *ctx) { loop_stop(ctx, PROBE_LATE); }
+
+static int run_probe(const char *path, int *code, struct err *e)
+{
+	struct spec s = {
+		.arch = ARCH_RV64, .cpus = 1, .memory = PROBE_MEMORY * MIB, .kernel = path};
+	struct chr console = {.output = probe_output};
+	struct loop *l;
+	struct timer *t;
+	const struct kind *k = kind_for(&s);
+	if (!k) return fail(e, -ENOTSUP, "this lodge has no kind of guest that is a computer");
+	int r = loop_new(&l, e);
+	if (r) return r;
+	r = loop_timer(l, &t, probe_late, l, e);
+	if (!r) timer_arm(t, now_ns() + PROBE_SECONDS * 1000000000ull);
+	if (!r) r = guest_run(k, &s, l, &console, code, e);
+	loop_free(l);
+	return r;
+}
+
+static void probe_guest(struct finding *f)
+{
+	char path[64];
+	struct err e = {0};
+	int code = -1;
+	uint64_t began = now_ns();
+	auto_fd int fd = memfd_create("probe", MFD_CLOEXEC);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (write(fd, probe_image, sizeof(probe_image)) != sizeof(probe_image))
+		say(f, BAD, "no memory file for it", "");
+	else if (run_probe(path, &code, &e))
+		say(f, BAD, e.msg, "");
+	else if (code)
+		say(f, BAD, "a guest that was to power itself off did not", "");
+	else {
+		f->verdict = GOOD;
+		(void)snprintf(f->what, sizeof(f->what),
+			       "a riscv64 guest ran and powered off within %llu ms",
+			       (unsigned long long)(now_ns() - began) / 1000000 + 1);
+	}
+}
+
 static const struct {
 	const char *name;
 	void (*probe)(struct finding *f);
@@ -202,7 +267,7 @@ static const struct {
 	{"memfd", probe_memfd},		  {"/dev/kvm", probe_kvm},
 	{"io_uring", probe_uring},	  {"user namespaces", probe_userns},
 	{"image recipes", probe_recipes}, {"image tools", probe_tools},
-	{"images", probe_images},
+	{"images", probe_images},	  {"a guest", probe_guest},
 };
 
 static int doctor_run(const struct call *c, struct err *e)

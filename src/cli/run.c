@@ -251,7 +251,7 @@ static int fill_spec(struct run *r, const struct call *c, struct err *e)
 
 const struct kind *const *cli_kinds;
 
-static const struct kind *kind_for(const struct spec *s)
+const struct kind *kind_for(const struct spec *s)
 {
 	const struct kind *best = NULL;
 	int most = 0;

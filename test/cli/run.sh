@@ -47,6 +47,7 @@ says 'Usage: lodge image build' help image build
 says 'lodge ' --version
 says 'lodge ' version
 says 'NAME' image ls
+says 'a riscv64 guest ran' doctor
 refuses "did you mean 'run'?" rnu
 refuses "did you mean 'image'?" imgae ls
 refuses "did you mean 'image build'?" image bulid
