@@ -390,10 +390,10 @@ static const struct {
 	{"mix32", mix32, 4000},	      {"mul64", mul64, 10000},	  {"div", divide, 5000},
 	{"matd", matd, 100},	      {"nbody", nbody, 2000},	  {"mandel", mandel, 400},
 	{"fcvt", convert, 4000},      {"chase", chase, 5000},	  {"stream", stream, 800},
-	{"memcpy", copy, 6000},	      {"strlen", length, 300000}, {"hist", hist, 800},
-	{"tree", tree, 60},	      {"malloc", heap, 6000},	  {"text", text, 6000},
+	{"memcpy", copy, 6000},	      {"strlen", length, 50000}, {"hist", hist, 800},
+	{"tree", tree, 60},	      {"malloc", heap, 6000},	  {"text", text, 1500},
 	{"getppid", getppids, 10000}, {"pipe", pipes, 300},	  {"forkwait", forks, 100},
-	{"mmap", maps, 300},	      {"signal", signals, 20000}, {"mutex", mutex, 20000},
+	{"mmap", maps, 300},	      {"signal", signals, 5000}, {"mutex", mutex, 20000},
 };
 
 static double cpu_seconds(void)
