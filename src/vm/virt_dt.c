@@ -17,19 +17,15 @@ static const struct extension {
 	uint64_t menvcfg; /* RISC-V privileged spec, menvcfg; ALL: always there */
 	bool sbi_only;
 } extensions[] = {
-	{"i", ALL, false},	     {"m", ALL, false},
-	{"a", ALL, false},	     {"f", ALL, false},
-	{"d", ALL, false},	     {"c", ALL, false},
-	{"zicbom", 1 << 6, false},   {"zicboz", 1 << 7, false},
-	{"zicntr", ALL, false},	     {"zicond", ALL, false},
-	{"zicsr", ALL, false},	     {"zifencei", ALL, false},
-	{"zihintpause", ALL, false}, {"zawrs", ALL, false},
-	{"zfa", ALL, false},	     {"zfhmin", ALL, false},
-	{"zcb", ALL, false},	     {"zba", ALL, false},
-	{"zbb", ALL, false},	     {"zbc", ALL, false},
-	{"zbs", ALL, false},	     {"sstc", 1ull << 63, false},
-	{"svadu", 1ull << 61, true}, {"svinval", ALL, false},
-	{"svnapot", ALL, false},     {"svpbmt", 1ull << 62, false},
+	{"i", ALL, false},	     {"m", ALL, false},		  {"a", ALL, false},
+	{"f", ALL, false},	     {"d", ALL, false},		  {"c", ALL, false},
+	{"zicbom", 1 << 6, false},   {"zicboz", 1 << 7, false},	  {"zicntr", ALL, false},
+	{"zicond", ALL, false},	     {"zicsr", ALL, false},	  {"zifencei", ALL, false},
+	{"zihintpause", ALL, false}, {"zawrs", ALL, false},	  {"zfa", ALL, false},
+	{"zfh", ALL, false},	     {"zfhmin", ALL, false},	  {"zcb", ALL, false},
+	{"zba", ALL, false},	     {"zbb", ALL, false},	  {"zbc", ALL, false},
+	{"zbs", ALL, false},	     {"sstc", 1ull << 63, false}, {"svadu", 1ull << 61, true},
+	{"svinval", ALL, false},     {"svnapot", ALL, false},	  {"svpbmt", 1ull << 62, false},
 };
 
 static bool offered(const struct virt_tree *t, const struct extension *x)
