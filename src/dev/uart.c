@@ -186,11 +186,13 @@ static void write_ier(struct uart *u, uint8_t v)
 	if (!before && listening(u)) hungry(u);
 }
 
+/* Turning the FIFOs on clears them too (8.4), but a key that came just before is as good as one
+ * that comes just after, and Linux turns them on after its interrupts. */
 static void write_fcr(struct uart *u, uint8_t v)
 {
 	bool turned = (v ^ u->fcr) & FCR_ENABLE;
 	if (!(v & FCR_ENABLE)) v = 0;
-	if (turned || v & FCR_CLEAR_RX) u->rx = (struct fifo){0};
+	if ((turned && !v) || v & FCR_CLEAR_RX) u->rx = (struct fifo){0};
 	if ((turned || v & FCR_CLEAR_TX) && u->tx.n) {
 		u->tx = (struct fifo){0};
 		u->thre_irq = true;

@@ -201,6 +201,9 @@ TEST(uart_fifo_control_clears)
 	CHECK(keys("abc") == 3);
 	out(2, 0);
 	CHECK(in(5) == 0x60 && in(2) == 1);
+	CHECK(keys("de") == 1);
+	out(2, 1); /* turned on without clearing: kept */
+	CHECK(in(5) == 0x61 && keys("e") == 1 && in(0) == 'd' && in(0) == 'e');
 	d->ops->reset(d);
 	CHECK(in(5) == 0x60);
 	stop();
