@@ -26,7 +26,8 @@ pkg_libs := $(shell pkg-config --libs $(pkgs) 2>/dev/null)
 version := $(shell git describe --always --dirty --tags 2>/dev/null || cat VERSION 2>/dev/null)
 override CFLAGS += -std=gnu17 -D_GNU_SOURCE -Isrc -I$(BUILD)/gen $(WARN) -MMD -MP \
 	-fno-common -fstack-protector-strong -isystem /usr/include/slirp $(pkg_cflags) \
-	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover -DLODGE_SAN=1)
+	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover -DLODGE_SAN=1) \
+	$(if $(findstring thread,$(SAN)),$(if $(findstring clang,$(CC)),,-Wno-tsan))
 override LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN))
 LDLIBS := $(pkg_libs) -lfdt -lslirp -lm
 
