@@ -3,9 +3,12 @@
 #include "base/log.h"
 #include "base/trace.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char lodge_version[] =
 #include "version.inc"
@@ -74,6 +77,7 @@ static int unknown_verb(char **words, struct err *e)
 static int apply_globals(const struct globals *g, struct err *e)
 {
 	if (g->verbose) log_level_set(LOG_INFO);
+	if (g->root && !*g->root) return fail(e, -EINVAL, "--root: needs the name of a folder");
 	if (g->root && setenv("LODGE_HOME", g->root, 1))
 		return fail(e, -errno, "--root: no memory");
 	return g->trace ? trace_enable(g->trace, e) : 0;
@@ -128,11 +132,24 @@ static int run_words(char **words)
 	return complain_usage(NULL, &e);
 }
 
+/* Whoever started us may have closed a standard descriptor, or ignored what tells of a child's
+ * death. Our own files must never get those numbers: a console would be printed into a disk. What
+ * is opened instead can be read but not written, so that closed output is noticed as such. */
+static void inherit(void)
+{
+	int fd;
+	do fd = open("/dev/null", O_RDONLY);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0) (void)close(fd);
+	(void)signal(SIGCHLD, SIG_DFL);
+}
+
 /* What could not be written was not said: a full disk makes a failure of a success. */
 int cli_main(int argc, char **argv, const struct kind *const *kinds)
 {
 	cli_kinds = kinds;
 	must(argc >= 0);
+	inherit();
 	int code = argc ? run_words(argv + 1) : EXIT_LODGE;
 	if (!fflush(stdout) && !ferror(stdout)) return code;
 	(void)fprintf(stderr, "lodge: standard output: %s\n", strerror(errno));

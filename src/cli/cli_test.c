@@ -102,9 +102,10 @@ TEST(size_parse_knows_units)
 		const char *text;
 		uint64_t bytes;
 	} good[] = {{"512", 512},     {"1k", KIB},	     {"1KiB", KIB}, {"512M", 512 * MIB},
-		    {"2gb", 2 * GIB}, {"1.5G", 3 * GIB / 2}, {"0b", 0},	    {"1T", 1024 * GIB}};
-	static const char *const bad[] = {"",	 "M",	"-1M", "1MM", "1Mx",	  "0x10", "1e9",
-					  "inf", "nan", ".5G", "1 G", "9999999T", "1iB",  "1bb"};
+		    {"2gb", 2 * GIB}, {"1.5G", 3 * GIB / 2}, {"1b", 1},	    {"1T", 1024 * GIB}};
+	static const char *const bad[] = {"",	 "0",	"0.5",	    "0M",  "M",	  "-1M",
+					  "1MM", "1Mx", "0x10",	    "1e9", "inf", "nan",
+					  ".5G", "1 G", "9999999T", "1iB", "1bb"};
 	uint64_t n;
 	for (unsigned i = 0; i < COUNT(good); i++)
 		CHECK(!size_parse(&n, good[i].text, NULL) && n == good[i].bytes);

@@ -232,7 +232,7 @@ static int run_probe(const char *path, int *code, struct err *e)
 	if (r) return r;
 	r = loop_timer(l, &t, probe_late, l, e);
 	if (!r) timer_arm(t, now_ns() + PROBE_SECONDS * 1000000000ull);
-	if (!r) r = guest_run(k, &s, l, &console, code, e);
+	if (!r) r = guest_run(k, &s, l, &console, code, NULL, e);
 	loop_free(l);
 	return r;
 }

@@ -41,7 +41,7 @@ int size_parse(uint64_t *bytes, const char *text, struct err *e)
 		end += *end == 'i' || *end == 'I';
 	}
 	end += *end == 'b' || *end == 'B';
-	if (*end || v >= (double)(1ull << 60)) return bad_size(text, e);
+	if (*end || v < 1 || v >= (double)(1ull << 60)) return bad_size(text, e);
 	*bytes = (uint64_t)v;
 	return 0;
 }

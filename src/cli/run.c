@@ -59,6 +59,7 @@ static const struct opt run_table[] = {
 };
 static const struct run_opts run_defaults = {.cpus = 1, .arch = "riscv64", .net = "user"};
 
+#define NAMELESS "unnamed-"
 enum { DEFAULT_MEMORY = 1024, LEAST_MEMORY = 1 /* MiB */ };
 
 /* What one run holds; run_done() lets go of all of it. */
@@ -70,6 +71,7 @@ struct run {
 	bool has_image;
 	int folder;  /* the guest's, locked; -1: none */
 	bool fresh;  /* the folder was not there before */
+	bool ran;    /* the guest was started: what it wrote stays */
 	int disk_fd; /* of a disk without a name; -1: none */
 	char *disk;
 	char disk_at[32];
@@ -77,9 +79,9 @@ struct run {
 };
 
 /* A guest that never ran leaves nothing behind. */
-static void run_done(struct run *r, bool ran)
+static void run_done(struct run *r)
 {
-	if (!ran && r->fresh && r->folder >= 0)
+	if (!r->ran && r->fresh && r->folder >= 0)
 		(void)store_guest_remove(r->store, r->spec.name, &r->folder, NULL);
 	drop_fd(&r->disk_fd);
 	drop_fd(&r->folder);
@@ -135,6 +137,9 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 		return fail(e, -EINVAL,
 			    "--name: '%s' is not a name: lower-case letters, digits, '_', '.', '-'",
 			    o->name);
+	if (o->name && !strncmp(o->name, NAMELESS, strlen(NAMELESS)))
+		return fail(e, -EINVAL, "--name: '%s': guests without a name are called so",
+			    o->name);
 	s->name = o->name;
 	s->cpus = o->cpus;
 	s->kernel = o->kernel;
@@ -168,7 +173,7 @@ static int temp_folder(struct run *r, char *name, size_t room, struct err *e)
 {
 	int bad = -EBUSY;
 	for (unsigned i = 1; bad == -EBUSY && i < 1000; i++) {
-		(void)snprintf(name, room, "unnamed-%u", i);
+		(void)snprintf(name, room, NAMELESS "%u", i);
 		bad = store_guest_open(r->store, name, true, &r->folder, e);
 	}
 	if (!bad) bad = store_guest_remove(r->store, name, &r->folder, e);
@@ -267,7 +272,7 @@ const struct kind *kind_for(const struct spec *s)
 
 static void leave(void *ctx, int code) { loop_stop(ctx, code); }
 
-static int attached(const struct spec *s, struct loop *l, struct err *e)
+static int attached(const struct spec *s, struct loop *l, bool *ran, struct err *e)
 {
 	struct chr console = {0};
 	struct term *term;
@@ -278,7 +283,7 @@ static int attached(const struct spec *s, struct loop *l, struct err *e)
 			    s->image ? s->image : "a kernel", arch_name(s->arch));
 	int bad = term_open(&term, l, &console, leave, l, e);
 	if (bad) return bad;
-	bad = guest_run(k, s, l, &console, &code, e);
+	bad = guest_run(k, s, l, &console, &code, ran, e);
 	term_close(term);
 	return bad ? bad : code;
 }
@@ -289,9 +294,9 @@ static int run_run(const struct call *c, struct err *e)
 	struct loop *l = NULL;
 	int bad = fill_spec(&r, c, e);
 	if (!bad) bad = loop_new(&l, e);
-	if (!bad) bad = attached(&r.spec, l, e);
+	if (!bad) bad = attached(&r.spec, l, &r.ran, e);
 	loop_free(l);
-	run_done(&r, bad >= 0);
+	run_done(&r);
 	return bad;
 }
 

@@ -63,12 +63,13 @@ static int ending(struct guest *g, int loop_result, int *exit_code, struct err *
 }
 
 int guest_run(const struct kind *k, const struct spec *s, struct loop *l, struct chr *console,
-	      int *exit_code, struct err *e)
+	      int *exit_code, bool *ran, struct err *e)
 {
 	struct guest g = {.kind = k, .spec = s, .loop = l, .console = console};
 	int r = watch_signals(&g, e);
 	if (r == 0) r = k->build(&g, e);
 	if (r == 0) r = k->start(&g, e);
+	if (r == 0 && ran) *ran = true;
 	if (r == 0) r = ending(&g, loop_run(l), exit_code, e);
 	k->free(&g);
 	return r;

@@ -57,11 +57,12 @@ struct guest {
 	struct err broke;
 };
 /* Build, start, run until guest_exit(), free. 0 and *exit_code, or a negative errno (nothing
- * ran, or it broke). The console is what the caller attached. While it runs SIGTERM, SIGINT and
- * SIGHUP ask the guest to stop, and a second one stops it: exit code 128 + signal. A
- * loop_stop() by someone else ends it too, with that result as exit code. */
+ * ran, or it broke). *ran, if not NULL, becomes true once the guest was started: from then on
+ * what it wrote is its owner's, however it ends. The console is what the caller attached. While it
+ * runs SIGTERM, SIGINT and SIGHUP ask the guest to stop, and a second one stops it: exit code 128 +
+ * signal. A loop_stop() by someone else ends it too, with that result as exit code. */
 int guest_run(const struct kind *k, const struct spec *s, struct loop *l, struct chr *console,
-	      int *exit_code, struct err *e);
+	      int *exit_code, bool *ran, struct err *e);
 void guest_exit(struct guest *g, int code); /* any thread: the guest has ended */
 /* Any thread: the guest cannot go on, through no wish of its own; guest_run() returns why. */
 void guest_break(struct guest *g, const struct err *why);

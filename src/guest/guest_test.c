@@ -45,6 +45,7 @@ static const struct kind kind = {.name = "paper",
 				 .stop = paper_stop,
 				 .free = paper_free};
 
+static bool ran;
 static int run(int *code, struct err *e)
 {
 	struct loop *l = NULL;
@@ -54,8 +55,9 @@ static int run(int *code, struct err *e)
 	paper.frees = paper.stops = paper.forced = 0;
 	*e = (struct err){0};
 	*code = -1;
+	ran = false;
 	CHECK(loop_new(&l, e) == 0);
-	int r = guest_run(&kind, &s, l, NULL, code, e);
+	int r = guest_run(&kind, &s, l, NULL, code, &ran, e);
 	loop_free(l);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	CHECK(paper.frees == 1);
@@ -101,6 +103,7 @@ TEST(guest_first_end_wins)
 	CHECK(run(&code, &e) == 0 && code == 7);
 	paper.start = break_first;
 	CHECK(run(&code, &e) == -EIO && code == -1 && !strcmp(e.msg, "it broke"));
+	CHECK(ran);
 	paper.start = end_on_thread;
 	CHECK(run(&code, &e) == 0 && code == 9);
 	paper.start = stop_loop;
@@ -113,6 +116,7 @@ TEST(guest_that_cannot_be_built_is_freed)
 	int code;
 	paper.build = -ENOENT;
 	CHECK(run(&code, &e) == -ENOENT && !strcmp(e.msg, "no such thing") && code == -1);
+	CHECK(!ran);
 	paper.build = 0;
 }
 

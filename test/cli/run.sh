@@ -57,6 +57,9 @@ refuses '--memory needs a value' run --memory
 refuses 'is not a size' run -m lots
 refuses 'did you mean 512M?' run -m 512 --kernel x
 refuses '--cpus: 0 is not within' run -c 0
+refuses 'is not a size' run -m 0 --kernel x
+refuses '--root: needs' --root '' image ls
+refuses 'guests without a name' run --name unnamed-1 --kernel x
 refuses 'unknown CPU' run --arch pdp11
 refuses 'not implemented yet' run -d
 refuses 'is not a name' run --name ../x --kernel x
@@ -104,6 +107,7 @@ elf() { # NAME ASSEMBLY: a kernel of a few instructions
 elf wait '1: wfi\nj 1b\n'
 elf off 'li a0, 0x100000\nli a1, 0x5555\nsw a1, 0(a0)\n1: j 1b\n'
 elf seven 'li a0, 0x100000\nli a1, 0x73333\nsw a1, 0(a0)\n1: j 1b\n'
+elf again 'li a2, 30000000\n1: addi a2, a2, -1\nbnez a2, 1b\nli a0, 0x100000\nli a1, 0x7777\nsw a1, 0(a0)\n1: j 1b\n'
 elf loud "li a0, 0x10000000\n1: li a1, 'x'\nsb a1, 0(a0)\nj 1b\n"
 
 blob() { # FILE -> its digest, now in the store
@@ -155,6 +159,27 @@ kill $web
 wait $web
 is 'SIGTERM: exit code' [ $? = 143 ]
 is 'its disk is kept' [ -f "$LODGE_HOME/guests/web/disk.raw" ]
+
+# what a guest wrote is not thrown away because it cannot be started again
+cp again kernel
+timeout 60 "$LODGE" run --name dev --kernel kernel hand < /dev/null > out 2> err &
+dev=$!
+until_running "$(pgrep -P $dev)"
+: > kernel
+wait $dev
+is 'a reset without a kernel: exit code' [ $? = 125 ]
+is 'a reset without a kernel: words' grep -q 'kernel: ' err
+is 'a reset without a kernel: the disk stays' [ -f "$LODGE_HOME/guests/dev/disk.raw" ]
+rm -rf "$LODGE_HOME/guests/dev"
+
+# standard descriptors that are closed never become our files
+cp disk plain
+"$LODGE" run -m 64M --kernel loud --disk plain <&- >&- 2> err
+is 'closed output: exit code' [ $? = 125 ]
+is 'closed output: words' grep -q 'standard output: Bad file descriptor' err
+is 'closed output: the disk is as it was' cmp -s disk plain
+"$LODGE" run -m 64M --kernel off <&- > out 2>&-
+is 'closed input and errors' [ $? = 0 ]
 
 "$LODGE" run hand < /dev/null > out 2> err &
 unnamed=$!
