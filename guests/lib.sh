@@ -71,14 +71,17 @@ mirror_uri() {
 		echo "${LODGE_MIRROR%/}"
 		return
 	fi
+	own_uri '[a-z]*' | grep . ||
+		die "apt on this machine names no Debian mirror; set LODGE_MIRROR=<uri of a Debian archive>"
+}
+security_uri() { [ -n "${LODGE_MIRROR:-}" ] || own_uri '[a-z]*-security'; }
+own_uri() { # PATTERN of a suite's name
 	mkdir -p "$cache/probe/lists/partial"
 	apt-get -o Dir::State="$cache/probe" -o Dir::Cache="$cache/probe" -o Debug::NoLocking=1 \
 		--print-uris update 2>/dev/null |
-		sed -n "s|^'\(.*\)/dists/\([a-z]*\)/InRelease'.*|\2 \1|p" |
-		awk '$1 ~ /^(buster|bullseye|bookworm|trixie|forky|duke|sid|stable|oldstable|testing|unstable)$/ {
-			print $2; found = 1; exit }
-			END { exit !found }' ||
-		die "apt on this machine names no Debian mirror; set LODGE_MIRROR=<uri of a Debian archive>"
+		sed -n "s|^'\(.*\)/dists/\($1\)/InRelease'.*|\2 \1|p" |
+		awk '$1 ~ /^(buster|bullseye|bookworm|trixie|forky|duke|sid|stable|oldstable|testing|unstable)(-security)?$/ {
+			print $2; exit }'
 }
 debian_keyring() {
 	for k in /usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/debian-archive-keyring.pgp; do
@@ -90,12 +93,12 @@ debian_keyring() {
 	die "Debian's keys are missing: apt-get install debian-archive-keyring"
 }
 # A private apt for one suite and CPU: own lists, cache and status; the machine's proxies and keys.
+# Updates and security fixes are taken where this machine's mirror has them for that CPU.
 apt_init() { # SUITE ARCH
 	mirror=$(mirror_uri)
 	apt=$cache/apt/$1-$2
 	mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/debs/partial"
 	: >"$apt/status"
-	echo "deb [arch=$2 signed-by=$(debian_keyring)] $mirror $1 main" >"$apt/sources.list"
 	cat >"$apt/conf" <<-EOF
 		#clear APT::Architectures;
 		#clear DPkg::Pre-Install-Pkgs;
@@ -105,6 +108,7 @@ apt_init() { # SUITE ARCH
 		APT::Architecture "$2";
 		APT::Architectures { "$2"; };
 		APT::Sandbox::User "root";
+		APT::Update::Error-Mode "any";
 		Dir::State "$apt";
 		Dir::State::status "$apt/status";
 		Dir::Cache "$apt";
@@ -117,8 +121,26 @@ apt_init() { # SUITE ARCH
 	EOF
 	quiet=-qq
 	[ ! -t 2 ] || quiet=-q=0
+	apt_source() { echo "deb [arch=$arch signed-by=$keyring] $1 $2 main"; }
+	keyring=$(debian_keyring)
+	apt_source "$mirror" "$1" >"$apt/sources.list"
 	apt-get -c "$apt/conf" $quiet update >&2 ||
 		die "cannot read the package lists of $mirror: is there a network? LODGE_MIRROR chooses another mirror"
+	apt_more "$mirror" "$1-updates"
+	security=$(security_uri)
+	[ -z "$security" ] || apt_more "$security" "$1-security"
+}
+apt_more() { # URI SUITE
+	{
+		cat "$apt/sources.list"
+		apt_source "$1" "$2"
+	} >"$apt/sources.more"
+	if apt-get -c "$apt/conf" -o Dir::Etc::sourcelist="$apt/sources.more" -qq update >/dev/null 2>&1; then
+		mv "$apt/sources.more" "$apt/sources.list"
+	else
+		say "doing without $2, which the mirror does not have whole"
+		apt-get -c "$apt/conf" -qq update >&2
+	fi
 }
 apt_field() { # PACKAGE FIELD
 	apt-cache -c "$apt/conf" show --no-all-versions "$1" | sed -n "s/^$2: //p" | head -n 1

@@ -61,7 +61,7 @@ make_initrd() {
 seen_from_guest() { sed 's#//\(localhost\|127\.[0-9.]*\|\[::1\]\)\([:/]\|$\)#//10.0.2.2\2#'; }
 make_settings() {
 	mkdir -p "$tmp/settings"
-	mirror_uri | seen_from_guest >"$tmp/settings/mirror"
+	sed 's/^deb \[[^]]*\] \([^ ]*\) \([^ ]*\) .*/\1 \2/' "$apt/sources.list" | seen_from_guest >"$tmp/settings/sources"
 	apt-config shell p Acquire::http::Proxy | sed "s/^p='\(.*\)'/\1/" | seen_from_guest >"$tmp/settings/proxy"
 	cat "${LODGE_SSH_KEY:-/dev/null}" >"$tmp/settings/authorized_keys"
 	cp "$recipe/stage2" "$tmp/settings/stage2"
@@ -83,8 +83,10 @@ chroot_way() {
 
 stage2_vm() {
 	lodge=${LODGE:-$(command -v lodge || true)}
-	[ -n "$lodge" ] || lodge=$here/../build/lodge
-	[ -x "$lodge" ] || die "the second stage runs in a virtual machine, but there is no lodge: make it first"
+	for l in "$here/../build/lodge" "$here/../../../bin/lodge"; do
+		[ -n "$lodge" ] || [ ! -x "$l" ] || lodge=$l
+	done
+	[ -n "$lodge" ] || die "the second stage runs in a virtual machine, but there is no lodge: make it first"
 	total=$(wc -l <"$tmp/debs")
 	say "this machine cannot run $arch programs: the second stage runs in a virtual machine (minutes)"
 	"$lodge" run --arch "$arch" --memory 1G --net none --kernel "$made/kernel" \
