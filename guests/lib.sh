@@ -35,13 +35,16 @@ cache_open() {
 	mkdir -p "$cache"
 	cache=$(cd "$cache" && pwd)
 }
-lock() { # held by this shell until it ends
-	exec 9>"$1"
-	flock -n 9 || {
+# A lock on descriptor 9 (the cache's packages) or 8 (what is being made). Programs that may
+# outlive us do not get these: "9>&- 8>&-".
+lock() { # DESCRIPTOR FILE
+	eval "exec $1>\"\$2\""
+	flock -n "$1" || {
 		say "another build is running; waiting for it"
-		flock 9
+		flock "$1"
 	}
 }
+unlock() { eval "exec $1>&-"; }
 made() { [ -f "$1/.$2" ] && [ -f "$1/image.json" ] && [ "$(cat "$1/.$2")" = "$3" ]; } # OUT recipe|key KEY
 
 # Leftovers of builds that were killed: we hold the lock, so nobody is using them.

@@ -31,10 +31,10 @@ recipe_make() {
 	cp "$work/.closure" "$tmp/debs"
 	if as_root=$(chroot_way); then
 		say "this machine runs $arch programs: the second stage is a chroot"
-		$as_root sh -eu "$recipe/stage1" "$tmp" "$apt/debs" "$arch" chroot "$made/disk.raw" "$disk_size"
+		$as_root sh -eu "$recipe/stage1" "$tmp" "$apt/debs" "$arch" chroot "$made/disk.raw" "$disk_size" 8>&- 9>&-
 	else
 		need fakeroot fakeroot
-		fakeroot sh -eu "$recipe/stage1" "$tmp" "$apt/debs" "$arch" vm "$made/disk.raw" "$disk_size"
+		fakeroot sh -eu "$recipe/stage1" "$tmp" "$apt/debs" "$arch" vm "$made/disk.raw" "$disk_size" 8>&- 9>&-
 		stage2_vm
 	fi
 	cat >"$made/image.json" <<-EOF
@@ -74,7 +74,7 @@ chroot_way() {
 	busybox=$(find "$tmp/busybox" -type f -path '*/bin/busybox')
 	for way in "unshare --mount --pid --fork" \
 		"unshare --map-root-user --map-auto --mount --pid --fork" "sh $recipe/in-userns"; do
-		$way sh "$recipe/foreign" "$qemu_cpu" "$tmp/mnt" "$busybox" true >/dev/null 2>&1 || continue
+		$way sh "$recipe/foreign" "$qemu_cpu" "$tmp/mnt" "$busybox" true >/dev/null 2>&1 8>&- 9>&- || continue
 		echo "$way sh $recipe/foreign $qemu_cpu $tmp/mnt"
 		return
 	done
@@ -91,7 +91,7 @@ stage2_vm() {
 	say "this machine cannot run $arch programs: the second stage runs in a virtual machine (minutes)"
 	"$lodge" run --arch "$arch" --memory 1G --net none --kernel "$made/kernel" \
 		--initrd "$made/initrd" --disk "$made/disk.raw" \
-		--append "console=ttyS0 root=/dev/vda rw lodge.stage2 quiet" </dev/null 2>&1 |
+		--append "console=ttyS0 root=/dev/vda rw lodge.stage2 quiet" </dev/null 2>&1 8>&- 9>&- |
 		stage2_watch "$total" >"$tmp/stage2"
 	grep -q '^done' "$tmp/stage2" || die "the second stage failed; its last words: $(tail -n 5 "$tmp/stage2")"
 }

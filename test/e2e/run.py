@@ -1,0 +1,258 @@
+"""The built-in guest end to end: it boots, computes, networks, keeps a disk, powers off; and what
+cannot work is refused in one sentence with exit code 125 and leaves nothing behind."""
+import gzip
+import hashlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+from guest import TOP, Dead, Guest, boots, check, ends, finish, part, refuses, tried, work
+
+os.environ["LODGE_HOME"] = work + "/home"
+image = os.environ["GUEST"]
+kernel, initrd = image + "/kernel", image + "/initrd"
+BASE = ["--kernel", kernel, "--initrd", initrd, "--memory", "512M"]
+BOOT = BASE + ["--append", "console=ttyS0 quiet"]
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def path(name, data=None):
+    p = os.path.join(work, name)
+    if data is not None:
+        with open(p, "wb") as f:
+            f.write(data)
+    return p
+
+
+def read(name):
+    with open(name, "rb") as f:
+        return f.read()
+
+
+def lines(n):
+    return b"".join(b"%d\n" % i for i in range(1, n + 1))
+
+
+def computes(cpus):
+    name = "%d cpu" % cpus
+    g = boots(name, *BOOT, "--cpus", str(cpus))
+    if not g:
+        return
+    check(name + ": riscv64 Linux", g.says("uname -sm", "^Linux riscv64$"), g)
+    check(name + ": counts its cpus", g.says("nproc", "^%d$" % cpus), g)
+    check(name + ": computes", g.says("seq 1 10000 | sha256sum", sha(lines(10000))), g)
+    check(name + ": floating point",
+          g.says("awk 'BEGIN { x = 2 / 3; printf \"%.15f %d\\n\", x * 1.1 - 7, x * 1e9 }'",
+                 "^-6.266666666666667 666666666$"), g)
+    spin = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done; echo did-$i"
+    each = "for c in $(seq 0 %d); do taskset $((1<<c)) sh -c '%s' & done; wait" % (cpus - 1, spin)
+    check(name + ": all cpus at once", g.run(each)[1].count("did-3000") == cpus, g)
+    check(name + ": sleeps and wakes", g.says("sleep 1; echo awake", "^awake"), g)
+    check(name + ": has entropy", g.says("head -c 4096 /dev/hwrng | wc -c", "^4096"), g)
+    clock = int(re.search(r"\d{9,}", g.run("date +%s")[1]).group())
+    check(name + ": knows the time", abs(clock - time.time()) < 3600, g)
+    g.type("sh -c 'echo be''gun; sleep 1000'")
+    g.expect("^begun")
+    g.type("\x03", end="")
+    check(name + ": ^C reaches the program", g.says("echo back", "^back"), g)
+    g.type("exit")
+    ends(name, g)
+
+
+def one_cpu():
+    computes(1)
+
+
+def two_cpus():
+    computes(2)
+
+
+def run_and_power_off():
+    g = Guest(*BASE, "--net", "none", "--append", 'console=ttyS0 quiet lodge.run="echo 6*7=$((6*7))"')
+    g.expect(r"^6\*7=42")
+    ends("a command as parameter", g)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Listener(threading.Thread):
+    """A server on loopback that greets and then hears one caller to his end."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.s, self.heard = socket.create_server(("127.0.0.1", 0)), b""
+        self.port = self.s.getsockname()[1]
+        self.start()
+
+    def run(self):
+        c, _ = self.s.accept()
+        c.sendall(b"hello guest\n")
+        while b := c.recv(65536):
+            self.heard += b
+            if self.heard.endswith(b"that is all\n"):
+                break
+        c.close()
+
+
+def fetch(port):
+    for _ in range(20):
+        try:
+            with urllib.request.urlopen("http://127.0.0.1:%d/f" % port, timeout=60) as r:
+                return sha(r.read())
+        except OSError:
+            time.sleep(1)
+
+
+def network():
+    listener, port = Listener(), free_port()
+    g = boots("net", *BOOT, "--cpus", "2", "--publish", "127.0.0.1:%d:8080" % port)
+    if not g:
+        return
+    wait = "for i in $(seq 60); do ip route | grep -q default && break; sleep 1; done; ip route"
+    check("net: gets an address", g.says(wait, "^default via"), g)
+    g.run("seq 1 300000 > /tmp/n")
+    check("net: this machine answers",
+          g.says("(cat /tmp/n; echo that is all; sleep 1) | nc 10.0.2.2 %d" % listener.port, "^hello guest"), g)
+    listener.join(60)
+    check("net: this machine hears it whole", listener.heard == lines(300000) + b"that is all\n", g)
+    g.run("mkdir -p /srv; head -c 500000 /dev/urandom > /srv/f; httpd -p 8080 -h /srv")
+    want = re.search("[0-9a-f]{64}", g.run("sha256sum /srv/f")[1]).group()
+    check("net: the forward brings it back whole", fetch(port) == want, g)
+    refuses("net: a port that is taken", "%d" % port, *BOOT, "--publish", "127.0.0.1:%d:8080" % port)
+    g.type("exit")
+    ends("net", g)
+
+
+def disk():
+    d = path("disk", b"")
+    os.truncate(d, 64 << 20)
+    g = boots("disk", *BOOT, "--net", "none", "--disk", d)
+    if not g:
+        return
+    check("disk: has its size", g.says("cat /sys/block/vda/size", "^131072$"), g)
+    check("disk: makes a file system", g.run("mke2fs -q /dev/vda && mount -t ext4 /dev/vda /mnt")[0] == 0, g)
+    check("disk: writes", g.says("seq 1 200000 > /mnt/f; sync; sha256sum /mnt/f", sha(lines(200000))), g)
+    refuses("disk: another guest has it", "disk", *BOOT, "--disk", d)
+    g.type("umount /mnt; exit")
+    ends("disk", g)
+
+    g = boots("read-only disk", *BOOT, "--net", "none", "--disk", d + ",ro")
+    if not g:
+        return
+    check("read-only disk: reads what was written",
+          g.says("mount -o ro -t ext4 /dev/vda /mnt; sha256sum /mnt/f", sha(lines(200000))), g)
+    check("read-only disk: refuses to write", g.run("dd if=/dev/zero of=/dev/vda count=1 conv=fsync")[0] != 0, g)
+    other = boots("read-only disk, twice", *BOOT, "--net", "none", "--disk", d + ",ro")
+    if other:
+        other.type("exit")
+        ends("read-only disk, twice", other)
+    g.kill()
+    ends("killed", g, -signal.SIGKILL)
+
+    g = boots("after a kill", *BOOT, "--net", "none", "--disk", d)
+    if not g:
+        return
+    g.type("reboot -f")
+    check("reboot: reaches a shell", tried(g.shell), g)
+    g.type("poweroff")
+    ends("poweroff", g)
+
+
+def stopped():
+    g = boots("stopped", *BOOT, "--net", "none")
+    if g:
+        g.kill(signal.SIGTERM)
+        check("stopped: by SIGTERM within its limit", tried(g.end) is not False, g)
+
+
+def firmware(name, version, file):
+    g = Guest(*BOOT, "--net", "none", "--cpus", "2", "--firmware", file)
+    check(name + ": says its version", bool(tried(g.expect, "OpenSBI v" + re.escape(version))), g)
+    if check(name + ": boots the same kernel", tried(g.shell), g):
+        check(name + ": has both cpus", g.says("nproc", "^2$"), g)
+        g.type("exit")
+        ends(name, g)
+
+
+def opensbi_old():
+    firmware("OpenSBI 1.1", "1.1", "/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin")
+
+
+def opensbi_new():
+    to = path("opensbi")
+    subprocess.run([TOP + "/guests/fetch", "opensbi", "riscv64", to], check=True)
+    firmware("OpenSBI 1.6", "1.6", to + "/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin")
+
+
+def u_boot():
+    g = Guest("--firmware", "/usr/lib/u-boot/qemu-riscv64/u-boot.bin", "--memory", "512M", "--net", "none")
+    check("U-Boot: counts down", bool(tried(g.expect, "Hit any key")), g)
+    g.type("")
+    check("U-Boot: prompt", bool(tried(g.expect, "^=> ")), g)
+    g.type("version")
+    check("U-Boot: obeys", bool(tried(g.expect, r"^U-Boot \d{4}\.\d\d")), g)
+
+
+def left():
+    """What is on disk and who listens, to see that a failure leaves nothing behind."""
+    return sorted(os.path.join(d, f) for d, ds, fs in os.walk(work + "/home") for f in ds + fs)
+
+
+def wrong_files():
+    whole = read(kernel)
+    before = left()
+    none = ["--net", "none"]
+
+    def kernel_is(name, pattern, data):
+        refuses(name, pattern, "--kernel", path("wrong", data), "--initrd", initrd, *none)
+
+    refuses("kernel missing", "nothere", "--kernel", work + "/nothere", *none)
+    refuses("kernel is a folder", re.escape(work), "--kernel", work, *none)
+    kernel_is("kernel empty", "wrong", b"")
+    kernel_is("kernel of zeros", "wrong", bytes(65536))
+    kernel_is("kernel truncated", "wrong.*(truncated|cut|short|end)", whole[:100000])
+    kernel_is("kernel of which only the header is left", "wrong", whole[:64])
+    kernel_is("kernel is this machine's program", "wrong.*x86", read("/bin/true"))
+    arm = bytearray(whole[:4096])
+    arm[48:56], arm[56:60] = bytes(8), b"ARM\x64"
+    kernel_is("kernel for arm64", "wrong.*(arm64|AArch64)", bytes(arm) + bytes(1 << 20))
+    kernel_is("gzip cut short", "wrong", gzip.compress(whole[:4 << 20], 1)[:100000])
+    kernel_is("gzip of nonsense", "wrong", gzip.compress(bytes(1 << 20)))
+    refuses("kernel larger than memory", "kernel.*memory", "--kernel", kernel, "--memory", "16M", *none)
+    big = path("big", b"")
+    os.truncate(big, 600 << 20)
+    refuses("initrd larger than memory", "big.*memory", "--kernel", kernel, "--initrd", big, "--memory", "512M", *none)
+    refuses("initrd missing", "nothere", "--kernel", kernel, "--initrd", work + "/nothere", *none)
+    refuses("disk missing", "nothere", *BOOT, "--disk", work + "/nothere", *none)
+    refuses("disk is a folder", re.escape(work), *BOOT, "--disk", work, *none)
+    refuses("disk of no whole blocks", "odd", *BOOT, "--disk", path("odd", b"x" * 1000), *none)
+    if os.geteuid():
+        ro = path("ro", bytes(1 << 20))
+        os.chmod(ro, 0o444)
+        refuses("disk that may not be written", "ro.*(ermission|read-only)", *BOOT, "--disk", ro, *none)
+    refuses("firmware missing", "nothere", "--firmware", work + "/nothere", *none)
+    refuses("image missing", "lodge image build", "no-such-image")
+    refuses("no cpus", "cpus", *BOOT, "--cpus", "0")
+    refuses("memory that this machine lacks", "memory", *BOOT[:-2], "--memory", "900T")
+    check("nothing is left behind: %s" % [f for f in left() if f not in before],
+          [f for f in left() if f not in before and not f.endswith("/lock")] == [])
+
+
+parts = [one_cpu, two_cpus, run_and_power_off, network, disk, stopped, opensbi_old, opensbi_new, u_boot, wrong_files]
+for p in parts:
+    if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
+        part(p)
+finish()
