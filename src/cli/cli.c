@@ -2,7 +2,6 @@
 #include "cli/cli.h"
 #include "base/log.h"
 #include "base/trace.h"
-#include "base/types.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -145,20 +144,10 @@ static void inherit(void)
 	(void)signal(SIGCHLD, SIG_DFL);
 }
 
-/* A closed standard descriptor would be given to the next file opened, a disk for one, and words
- * for people would go there. In place of standard output stands what cannot be written. */
-static void fill_standard(void)
-{
-	static const int how[] = {O_RDONLY, O_RDONLY, O_WRONLY};
-	for (int fd = 0; fd < (int)COUNT(how); fd++)
-		if (fcntl(fd, F_GETFD) < 0) must(open("/dev/null", how[fd]) == fd);
-}
-
 /* What could not be written was not said: a full disk makes a failure of a success. */
 int cli_main(int argc, char **argv, const struct kind *const *kinds)
 {
 	cli_kinds = kinds;
-	fill_standard();
 	must(argc >= 0);
 	inherit();
 	int code = argc ? run_words(argv + 1) : EXIT_LODGE;

@@ -201,15 +201,6 @@ is 'output nobody reads is bounded' [ "$(pgrep -f "$LODGE run -m 64M --kernel lo
 	xargs -I{} awk '/VmRSS/ { print ($2 < 100000) }' /proc/{}/status)" = 1 ]
 wait
 
-# standard descriptors that are closed are not taken by a disk
-cp disk shared
-"$LODGE" run -m 64M --kernel loud --disk shared <&- >&- 2> err
-is 'closed output: exit code' [ $? = 125 ]
-is 'closed output: words' grep -q 'Bad file' err
-"$LODGE" run -m 64M --kernel off --disk shared <&- > out 2>&-
-is 'closed input and errors: exit code' [ $? = 0 ]
-is 'closed output: not into the disk' cmp -s disk shared
-
 # a store on a full disk: said, and as it was before
 if mkdir full && mount -t tmpfs -o size=300k tmpfs full 2> /dev/null; then
 	mkdir -p full/images/hand
