@@ -53,8 +53,11 @@ static void interp_irq(struct vcpu *v, unsigned line, int level) { rv64_irq(v->c
 static void interp_fence(struct vcpu *v, struct vcpu *from, enum vcpu_fence what, gva_t va,
 			 uint64_t len, unsigned asid)
 {
-	(void)asid; /* those of one address space are among those of all */
-	rv64_fence(v->cpu, from ? from->cpu : NULL, what == FENCE_CODE, va, len);
+	bool all = !len || len == UINT64_MAX;
+	struct fence f = {.kind = FENCE_OF_PAGES, .va = va, .len = all ? 0 : len, .asid = asid};
+	if (what == FENCE_CODE) f.kind = FENCE_OF_CODE;
+	if (what == FENCE_TLB_ASID && all) f.kind = FENCE_OF_SPACE;
+	rv64_fence(v->cpu, from ? from->cpu : NULL, f);
 }
 static int interp_get(struct vcpu *v, unsigned reg, uint64_t *val)
 {

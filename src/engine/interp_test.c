@@ -92,11 +92,11 @@ TEST(an_instruction_may_straddle_two_pages)
 	CHECK(r->told == 30);
 	/* its second half changes, alone */
 	r->at = RIG_RAM + 0x0ffe;
-	rig_op(r, OP_addi, 5, 0, 0, 77);
-	r->c->x[6] = 1;
+	rig_op(r, OP_addi, 5, 5, 0, 77);
+	r->c->x[6] = 10;
 	rv64_code_fence(r->c);
 	rig_run(r, RIG_RAM + 0xffe);
-	CHECK(r->told == 77);
+	CHECK(r->told == 800);
 	rig_free(r);
 }
 
@@ -163,7 +163,8 @@ TEST(reservations_hold_for_their_address_and_value)
 	rig_op(r, OP_sc_d, 12, 5, 6, 0); /* used up */
 	rig_op(r, OP_lr_w, 7, 5, 0, 0);
 	rig_op(r, OP_addi, 8, 5, 0, 8);
-	rig_op(r, OP_sc_w, 13, 8, 6, 0); /* elsewhere */
+	rig_op(r, OP_sd, 0, 8, 7, 0);
+	rig_op(r, OP_sc_w, 13, 8, 6, 0); /* elsewhere, though the value is the same */
 	rig_op(r, OP_lr_w, 7, 5, 0, 0);
 	rig_op(r, OP_sw, 0, 5, 0, 0);
 	rig_op(r, OP_sc_w, 14, 5, 6, 0); /* the value changed */
@@ -172,6 +173,11 @@ TEST(reservations_hold_for_their_address_and_value)
 	const uint64_t *x = r->c->x;
 	CHECK(x[10] == 1 && x[11] == 0 && x[12] == 1 && x[13] == 1 && x[14] == 1);
 	CHECK(rig_get64(r, RIG_RAM + 0x2000) == 0);
+	/* a trap in between ends it */
+	struct rv64_insn in = {.rd = 7, .rs1 = 5, .rs2 = 6};
+	CHECK(rv64_exec_one(r->c, rv64_encode(OP_lr_w, &in)) == 0);
+	rv64_trap(r->c, CAUSE_BREAKPOINT, 0);
+	CHECK(rv64_exec_one(r->c, rv64_encode(OP_sc_w, &in)) == 0 && r->c->x[7] == 1);
 	rig_free(r);
 }
 

@@ -152,14 +152,21 @@ static void box_unlock(struct rv64_cpu *c)
 
 enum { FENCE_PAGES = 64 }; /* beyond which all is dropped at once */
 
-static void box_add(struct fence_box *b, bool code, gva_t va, uint64_t len)
+static void box_add(struct fence_box *b, struct fence f)
 {
-	if (code)
+	bool whole = f.kind == FENCE_OF_PAGES && (!f.len || f.len > FENCE_PAGES * PAGE_SIZE);
+	if (f.kind == FENCE_OF_CODE)
 		b->code = true;
-	else if (!len || len > FENCE_PAGES * PAGE_SIZE || b->n == FENCE_RANGES)
+	else if (whole || b->n == FENCE_RANGES)
 		b->all = true;
 	else
-		b->range[b->n].va = va, b->range[b->n++].len = len;
+		b->one[b->n++] = f;
+}
+
+static void flush_pages(struct rv64_cpu *c, gva_t va, uint64_t len)
+{
+	len += va & ~PAGE_MASK;
+	for (uint64_t off = 0; off < len; off += PAGE_SIZE) rv64_tlb_flush_page(c, va + off);
 }
 
 static void box_serve(struct rv64_cpu *c, const struct fence_box *b)
@@ -167,10 +174,10 @@ static void box_serve(struct rv64_cpu *c, const struct fence_box *b)
 	if (b->code) rv64_code_fence(c);
 	if (b->all) rv64_tlb_flush(c);
 	for (unsigned i = 0; !b->all && i < b->n; i++) {
-		gva_t va = b->range[i].va & PAGE_MASK;
-		uint64_t len = b->range[i].len + (b->range[i].va - va);
-		for (uint64_t off = 0; off < len; off += PAGE_SIZE)
-			rv64_tlb_flush_page(c, va + off);
+		if (b->one[i].kind == FENCE_OF_SPACE)
+			rv64_tlb_flush_asid(c, b->one[i].asid);
+		else
+			flush_pages(c, b->one[i].va, b->one[i].len);
 	}
 }
 
@@ -193,16 +200,16 @@ static void set_running(struct rv64_cpu *c, bool on)
 	if (!on && atomic_load(&c->fence_waiters)) futex_wake(&c->fence_done);
 }
 
-void rv64_fence(struct rv64_cpu *c, struct rv64_cpu *from, bool code, gva_t va, uint64_t len)
+void rv64_fence(struct rv64_cpu *c, struct rv64_cpu *from, struct fence f)
 {
 	if (c == from) {
 		struct fence_box b = {0};
-		box_add(&b, code, va, len);
+		box_add(&b, f);
 		box_serve(c, &b);
 		return;
 	}
 	box_lock(c);
-	box_add(&c->box, code, va, len);
+	box_add(&c->box, f);
 	box_unlock(c);
 	uint32_t mine = atomic_fetch_add(&c->fence_asked, 1) + 1, done;
 	atomic_fetch_or(&c->poll, POLL_FENCE); /* who sleeps need not wake for it */

@@ -75,13 +75,16 @@ enum rv64_stop { /* how an instruction that did not simply go on ended */
 		 STOP_SYSCALL, /* as STOP_NEXT, to be served by the board */
 };
 enum { FENCE_RANGES = 8 };
-struct fence_box { /* what others asked of this hart; guarded by lock */
+struct fence { /* what one hart asks of another */
+	enum fence_kind { FENCE_OF_CODE, FENCE_OF_SPACE, FENCE_OF_PAGES } kind;
+	unsigned asid; /* of FENCE_OF_SPACE: all of one address space */
+	gva_t va;      /* of FENCE_OF_PAGES, in any address space */
+	uint64_t len;  /* 0: all there are */
+};
+struct fence_box { /* what was asked; guarded by lock */
 	bool all, code;
 	unsigned n;
-	struct {
-		gva_t va;
-		uint64_t len;
-	} range[FENCE_RANGES];
+	struct fence one[FENCE_RANGES];
 };
 
 struct rv64_cpu {
@@ -182,7 +185,7 @@ void rv64_cpu_reset(struct rv64_cpu *c);
 void rv64_poke(struct rv64_cpu *c, enum poll_bit why);	      /* any thread */
 void rv64_irq(struct rv64_cpu *c, unsigned line, bool level); /* any thread */
 /* Any thread: what engine_ops.fence() promises. */
-void rv64_fence(struct rv64_cpu *c, struct rv64_cpu *from, bool code, gva_t va, uint64_t len);
+void rv64_fence(struct rv64_cpu *c, struct rv64_cpu *from, struct fence f);
 
 /* rv64_csr.c. Reads and writes with the rights of priv; false: illegal instruction. */
 enum { PRIV_ANY = 4 }; /* a debugger's: even what mstatus has switched off */

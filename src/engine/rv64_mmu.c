@@ -243,7 +243,6 @@ static void tlb_fill(struct rv64_cpu *c, gva_t va, unsigned access, const struct
 	struct tlb_entry *e = access == ACCESS_W ? &c->wr[i] : &c->rd[i];
 	if (!rv64_pmp_whole(c, pg->at)) return;
 	*e = (struct tlb_entry){(va & PAGE_MASK) | c->dctx, (uintptr_t)host - (va & PAGE_MASK)};
-	if (access == ACCESS_W) gmem_dirty(c->mem, pg->at, PAGE_SIZE);
 	if (pg->span) rv64_tlb_large(c, va, pg->span);
 	if (pg->user && c->priv_data == PRIV_S) sum_note(c, i);
 }

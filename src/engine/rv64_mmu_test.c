@@ -338,9 +338,29 @@ TEST(dirty_pages_are_recorded)
 	CHECK(!gmem_dirty_take(v.r->mem, RIG_RAM + PAGES, PAGE_SIZE, &bits));
 	CHECK(store(&v, 0x1008, 1) == 0);
 	CHECK(gmem_dirty_take(v.r->mem, RIG_RAM + PAGES, PAGE_SIZE, &bits));
-	rv64_fence(v.r->c, v.r->c, false, 0, 0);
+	rv64_fence(v.r->c, v.r->c, (struct fence){.kind = FENCE_OF_PAGES});
 	CHECK(store(&v, 0x1010, 1) == 0);
 	CHECK(gmem_dirty_take(v.r->mem, RIG_RAM + PAGES, PAGE_SIZE, &bits));
+	rig_free(v.r);
+}
+
+TEST(a_fence_of_one_space_leaves_the_others)
+{
+	struct vm v = vm_new(8, 0);
+	uint64_t satp = v.r->c->satp, asid = 1ull << SATP_ASID_SHIFT;
+	gpa_t one = vm_map(&v, 0x1000, 0, leaf(RIG_RAM + PAGES, RWX | AD));
+	gpa_t two = vm_map(&v, 0x2000, 0, leaf(RIG_RAM + PAGES, RWX | AD));
+	CHECK(load(&v, 0x1000) == 0);
+	CHECK(!rv64_cpu_set(v.r->c, REG_RV_CSR + CSR_SATP, satp | asid));
+	CHECK(load(&v, 0x2000) == 0);
+	rig_put64(v.r, one, 0);
+	rig_put64(v.r, two, 0);
+	rv64_fence(v.r->c, v.r->c, (struct fence){.kind = FENCE_OF_SPACE, .asid = 1});
+	CHECK(load(&v, 0x2000) == 14);
+	CHECK(!rv64_cpu_set(v.r->c, REG_RV_CSR + CSR_SATP, satp));
+	CHECK(load(&v, 0x1000) == 0);
+	rv64_fence(v.r->c, v.r->c, (struct fence){.kind = FENCE_OF_SPACE, .asid = 0});
+	CHECK(load(&v, 0x1000) == 14);
 	rig_free(v.r);
 }
 

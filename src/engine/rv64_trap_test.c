@@ -294,10 +294,11 @@ TEST(fences_reach_a_running_hart)
 	CHECK(!pthread_create(&t, NULL, run_thread, r));
 	while (!atomic_load(&r->c->running)) (void)usleep(100);
 	uint64_t gen = r->c->code_gen;
-	for (int i = 0; i < 100; i++) rv64_fence(r->c, NULL, i & 1, 0x1000, 0x1000);
+	for (unsigned i = 0; i < 99; i++)
+		rv64_fence(r->c, NULL, (struct fence){i % 3, 0, 0x1000, 0x1000});
 	CHECK(r->c->code_gen > gen); /* served, not only asked */
 	rv64_poke(r->c, POLL_KICK);
 	CHECK(!pthread_join(t, NULL));
-	rv64_fence(r->c, NULL, false, 0, 0); /* at rest: does not wait */
+	rv64_fence(r->c, NULL, (struct fence){.kind = FENCE_OF_PAGES}); /* at rest: does not wait */
 	rig_free(r);
 }

@@ -43,7 +43,7 @@ static void act(struct rig *r, const struct action *a)
 	case 1: (void)rv64_cpu_set(c, REG_RV_CSR + (a->csr & 0xfff), value(a)); break;
 	case 2: rig_put64(r, RIG_RAM + (a->csr & 0xfff8), value(a)); break;
 	case 3: rv64_irq(c, a->reg, a->val & 1); break;
-	case 4: rv64_fence(c, c, a->reg & 1, value(a), a->csr); break;
+	case 4: rv64_fence(c, c, (struct fence){a->reg % 3u, a->reg, value(a), a->csr}); break;
 	case 5: go(c); break;
 	default:
 		if (rv64_exec_one(c, a->word)) rv64_trap(c, c->cause, c->tval);
