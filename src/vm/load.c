@@ -66,7 +66,9 @@ static bool pe_cut_short(struct span s)
 {
 	enum { COFF = 24, SECTION = 40 }; /* bytes: signature and file header; a section's header */
 	uint64_t pe = field(s, 0x3c, 4), n = field(s, pe + 6, 2), opt = field(s, pe + 20, 2);
-	if (!has(s, 0, "MZ", 2) || !has(s, pe, "PE\0\0", 4)) return false;
+	if (!has(s, 0, "MZ", 2) || !pe) return false;
+	if (pe + COFF > s.n) return true;
+	if (!has(s, pe, "PE\0\0", 4)) return false;
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t at = pe + COFF + opt + i * SECTION;
 		if (at + SECTION > s.n) return true;

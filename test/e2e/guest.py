@@ -138,7 +138,7 @@ def refuses(name, pattern, *args, env=None):
         p.kill()
         out, said = p.communicate()
         said = "it runs, and said: " + said
-    said = said.strip()
+    said = said.strip().removesuffix("\nSee 'lodge run --help'.")
     ok = p.returncode == 125 and said.count("\n") == 0 and re.search(pattern, said) and not out
     check("%s: exit code %d, %r; wanted 125, one line like %r" % (name, p.returncode, (out + said)[-300:], pattern), ok)
 
