@@ -105,6 +105,7 @@ static unsigned start_flush(struct vblk *d, struct slot *s)
 {
 	s->b.op = BLK_FLUSH;
 	s->b.len = 0;
+	s->b.niov = 0;
 	return submit(d, s);
 }
 

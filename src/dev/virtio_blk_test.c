@@ -27,6 +27,7 @@ static void disk_submit(struct blk *b, struct blk_req *q)
 {
 	struct disk *k = (struct disk *)b;
 	must(k->nheld < HELD && k->nlog < HELD);
+	CHECK(q->op == BLK_READ || q->op == BLK_WRITE || q->niov == 0);
 	k->held[k->nheld++] = q;
 	k->log[k->nlog++] = q->op;
 }
@@ -119,7 +120,18 @@ TEST(vblk_reads_and_writes)
 	CHECK(request(OUT, SECTORS - 2, 1024) == OK && used == 1);
 	CHECK(disk.at[sizeof(disk.at) - 1] == 0xab && disk.at[sizeof(disk.at) - 1025] != 0xab);
 	CHECK(request(T_FLUSH, 0, 0) == OK && disk.log[2] == BLK_FLUSH);
-	CHECK(d.queue_irqs[0] == 3);
+	CHECK(d.queue_irqs[0] == 3 && d.q[0].used[0] == 0);
+	stop();
+}
+
+TEST(vblk_marks_what_it_read_into)
+{
+	uint64_t bits = 0;
+	start();
+	gpa_t page = data & ~4095ull;
+	gmem_track(d.mem, true);
+	CHECK(request(OUT, 0, 4096) == OK && !gmem_dirty_take(d.mem, page + 4096, 4096, &bits));
+	CHECK(request(IN, 0, 8192) == OK && gmem_dirty_take(d.mem, page + 4096, 4096, &bits));
 	stop();
 }
 
@@ -288,6 +300,10 @@ TEST(vblk_writes_through_unless_told_otherwise)
 	stop();
 	CHECK(start_with(1ull << FLUSH | 1ull << WCE, false));
 	CHECK(request(OUT, 0, SECTOR) == OK && disk.nlog == 1);
+	virtio_config_set(d.v, 24, (uint8_t[8]){0}, 8);
+	virtio_config_set(d.v, 33, (uint8_t[2]){0}, 2);
+	CHECK(request(OUT, 0, SECTOR) == OK && disk.nlog == 2);
+	disk.nlog = 1;
 	config_byte(32, 0);
 	CHECK(request(OUT, 0, SECTOR) == OK && disk.nlog == 3 && disk.log[2] == BLK_FLUSH);
 	stop();

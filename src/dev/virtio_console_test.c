@@ -36,7 +36,11 @@ static void start(size_t room)
 	CHECK(virtio_console_new(&v, d.mem, &chr, NULL) == 0 && vdrv_start(&d, v, 0, 0));
 	buf = vdrv_alloc(&d, 2 << 20);
 }
-static void stop(void) { vdrv_done(&d); }
+static void stop(void)
+{
+	vdrv_done(&d);
+	CHECK(!chr.input && !chr.drained);
+}
 static uint8_t *at(gpa_t a) { return vdrv_at(&d, a, 1); }
 static size_t keys(const char *s) { return chr.input(chr.dev, (const uint8_t *)s, strlen(s)); }
 static void offer(unsigned q, gpa_t a, uint32_t n)
@@ -54,6 +58,23 @@ TEST(vcon_prints)
 	(void)vdrv_add(&d, TX, b, 2);
 	vdrv_notify(&d, TX);
 	CHECK(host.n == 12 && !memcmp(host.got, "hello, world", 12) && gone(TX) && len == 0);
+	stop();
+}
+
+TEST(vcon_prints_long_chains_and_many)
+{
+	start(4096);
+	for (unsigned i = 0; i < 3000; i++) at(buf)[i] = (uint8_t)(i % 251);
+	struct vdrv_buf b[] = {{buf, 1500, 0}, {buf + 1500, 1500, 0}};
+	(void)vdrv_add(&d, TX, b, 2);
+	(void)vdrv_add(&d, TX, b, 1);
+	vdrv_notify(&d, TX);
+	CHECK(host.n == 4096 && !memcmp(host.got, at(buf), 3000) && gone(TX) && !gone(TX));
+	CHECK(!memcmp(host.got + 3000, at(buf), 1096));
+	host.room = 4096;
+	chr.drained(chr.dev);
+	CHECK(host.n == 4500 && !memcmp(host.got, at(buf) + 1096, 404) && gone(TX));
+	CHECK(d.queue_irqs[TX] == 2 && d.q[TX].used[0] == 0);
 	stop();
 }
 
@@ -108,11 +129,16 @@ TEST(vcon_takes_keys_as_there_are_buffers)
 	offer(RX, buf, 3);
 	offer(RX, buf + 16, 8);
 	CHECK(host.hungry == 1 && keys("keystroke!!!") == 11);
-	CHECK(gone(RX) && len == 3 && gone(RX) && len == 8);
+	CHECK(gone(RX) && len == 3 && gone(RX) && len == 8 && d.queue_irqs[RX] == 1);
 	CHECK(!memcmp(at(buf), "key", 3) && !memcmp(at(buf + 16), "stroke!!", 8));
 	offer(RX, buf, 100);
 	CHECK(host.hungry == 2 && keys("!") == 1 && gone(RX) && len == 1 && *at(buf) == '!');
 	CHECK(keys("") == 0);
+	offer(RX, buf, 1);
+	CHECK(host.hungry == 2); /* nothing was refused since */
+	uint8_t c[12];
+	virtio_config_get(d.v, 0, c, 12);
+	CHECK(load_le(c + 4, 4) == 1);
 	stop();
 }
 
