@@ -99,8 +99,8 @@ static void normalise(char *s, bool other)
 
 struct tally {
 	bool other;
-	int passed, failed;
-	int shown[OP__max]; /* failures of this op that were printed */
+	int words, shifted;
+	int alike[OP__max], unlike[OP__max]; /* by what we take the word for */
 	int excused[8];
 	const char *why[8];
 };
@@ -119,10 +119,10 @@ static void check(struct tally *t, uint64_t pc, uint32_t w, char *theirs)
 	(void)rv64_format(ours, sizeof(ours), &i, pc);
 	normalise(theirs, t->other);
 	if (!strcmp(ours, theirs)) {
-		t->passed++;
+		t->alike[i.op]++;
 	} else if (excuse(&i, theirs, t->other)) {
 		excused(t, excuse(&i, theirs, t->other));
-	} else if (t->failed++, t->shown[i.op]++ < 3) {
+	} else if (t->unlike[i.op]++ < 3) {
 		(void)printf("%08x: ours \"%s\", objdump \"%s\"\n", i.raw, ours, theirs);
 	}
 }
@@ -140,6 +140,17 @@ static char *parse_line(char *line, uint64_t *pc, uint32_t *w)
 	*end = 0;
 	return p;
 }
+/* An instruction is one test, however many words of it were compared. */
+static int verdict(const struct tally *t)
+{
+	int passed = 0, failed = t->shifted;
+	for (int i = 0; i < OP__max; i++) {
+		failed += t->unlike[i] != 0;
+		passed += t->alike[i] && !t->unlike[i];
+	}
+	(void)printf("%d words compared\n%d passed, %d failed\n", t->words, passed, failed);
+	return failed || !passed;
+}
 static int compare(bool other)
 {
 	struct tally t = {.other = other};
@@ -149,16 +160,16 @@ static int compare(bool other)
 	while (fgets(line, sizeof(line), stdin)) {
 		if (!(theirs = parse_line(line, &pc, &w))) continue;
 		if (pc != at) {
-			t.failed++;
+			t.shifted++;
 			(void)printf("lengths differ before %#lx\n", (unsigned long)pc);
 		}
 		check(&t, pc, w, theirs);
+		t.words++;
 		at = pc + ((w & 3) == 3 ? 4 : 2);
 	}
 	for (int i = 0; i < 8 && t.why[i]; i++)
 		(void)printf("not compared: %d, %s\n", t.excused[i], t.why[i]);
-	(void)printf("%d passed, %d failed\n", t.passed, t.failed);
-	return t.failed != 0 || t.passed == 0;
+	return verdict(&t);
 }
 
 static int pairs(const char *a, const char *b)
