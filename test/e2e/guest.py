@@ -6,6 +6,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -141,6 +142,12 @@ def refuses(name, pattern, *args, env=None):
     said = said.strip().removesuffix("\nSee 'lodge run --help'.")
     ok = p.returncode == 125 and said.count("\n") == 0 and re.search(pattern, said) and not out
     check("%s: exit code %d, %r; wanted 125, one line like %r" % (name, p.returncode, (out + said)[-300:], pattern), ok)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def part(fn):

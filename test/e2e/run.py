@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.request
 
-from guest import TOP, Dead, Guest, boots, check, ends, finish, part, refuses, tried, work
+from guest import TOP, Guest, boots, check, ends, finish, free_port, part, refuses, tried, work
 
 os.environ["LODGE_HOME"] = work + "/home"
 image = os.environ["GUEST"]
@@ -80,12 +80,6 @@ def run_and_power_off():
     g = Guest(*BASE, "--net", "none", "--append", 'console=ttyS0 quiet lodge.run="echo 6*7=$((6*7))"')
     g.expect(r"^6\*7=42")
     ends("a command as parameter", g)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Listener(threading.Thread):

@@ -1,0 +1,84 @@
+"""Debian from its image, as a user runs it: login prompt, systemd, apt through the NAT, ssh through
+a forward, and a named guest that keeps its disk."""
+import os
+import socket
+import time
+
+from guest import Guest, check, ends, finish, free_port, part, tried, work
+
+os.environ.setdefault("LODGE_HOME", work + "/home")
+
+LONG = 900
+
+
+class Debian(Guest):
+    def login(self):
+        self.expect("debian login: ", LONG)
+        self.type("root")
+        self.expect(r"root@debian:~# ", LONG)
+        # bash edits lines with escapes; a plain prompt keeps what it says readable
+        self.type("bind 'set enable-bracketed-paste off'; export TERM=dumb PAGER=cat SYSTEMD_COLORS=0")
+        return self.run("true", LONG)[0] == 0
+
+
+def start(name, *args):
+    g = Debian(*args, "debian")
+    if check(name + ": login prompt and shell", tried(g.login), g):
+        return g
+    g.kill()
+
+
+def ssh_banner(port):
+    for _ in range(30):
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as s:
+                banner = s.recv(64)
+                if banner:
+                    return banner
+        except OSError:
+            pass
+        time.sleep(2)
+    return b""
+
+
+def debian():
+    port = free_port()
+    g = start("debian", "--name", "e2e", "--cpus", "2", "--publish", "127.0.0.1:%d:22" % port)
+    if not g:
+        return
+    check("debian: systemd is running", g.says("systemctl is-system-running --wait", "^running$", LONG), g)
+    check("debian: nothing failed", g.says("systemctl --failed --no-legend | wc -l", "^0$"), g)
+    check("debian: apt-get update", g.run("apt-get -q update", LONG)[0] == 0, g)
+    check("debian: apt-get install", g.run("apt-get -qy install hello && hello", LONG)[0] == 0, g)
+    check("debian: dpkg is at peace", g.says("dpkg -C | wc -l; dpkg -l | grep -c '^ii'", r"^0\n\d{3}"), g)
+    check("debian: the root file system is whole",
+          g.says("dumpe2fs -h /dev/vda 2>/dev/null | grep -c 'state: *clean'", "^1$"), g)
+    check("debian: owners are right", g.says("stat -c %U:%G:%a /usr/bin/chage", "^root:shadow:2755$"), g)
+    check("debian: two cpus", g.says("nproc", "^2$"), g)
+    check("debian: ssh answers through the forward", ssh_banner(port).startswith(b"SSH-2.0-OpenSSH"), g)
+    g.run("echo kept > /root/file; cat /etc/machine-id > /root/id")
+    g.type("poweroff")
+    ends("debian", g)
+
+    g = start("debian again", "--name", "e2e")
+    if not g:
+        return
+    check("debian again: its disk was kept", g.says("cat /root/file; hello", "^kept"), g)
+    check("debian again: is the same machine", g.says("cmp /root/id /etc/machine-id && echo same", "^same"), g)
+    g.type("systemctl reboot")
+    check("debian again: restarts", tried(g.login), g)
+    g.type("poweroff")
+    ends("debian again", g)
+
+
+def unnamed():
+    g = start("unnamed")
+    if g:
+        check("unnamed: starts from the image", g.run("test -e /root/file")[0] == 1, g)
+        g.type("poweroff")
+        ends("unnamed", g)
+
+
+for p in (debian, unnamed):
+    part(p)
+finish()
