@@ -127,11 +127,28 @@ apt_init() { # SUITE ARCH
 	apt_source() { echo "deb [arch=$arch signed-by=$keyring] $1 $2 main"; }
 	keyring=$(debian_keyring)
 	apt_source "$mirror" "$1" >"$apt/sources.list"
-	apt-get -c "$apt/conf" $quiet update >&2 ||
-		die "cannot read the package lists of $mirror: is there a network? LODGE_MIRROR chooses another mirror"
+	locked=
+	apt_update || {
+		[ "$1" = trixie ] && [ -f "$here/$2.lock" ] || {
+			cat "$apt/update.err" >&2
+			die "cannot read the package lists of $mirror: is there a network? LODGE_MIRROR chooses another mirror"
+		}
+		locked=$here/$2.lock
+		say "the mirror's package lists cannot be read or do not agree with their signature; taking the packages that $2.lock names"
+		return
+	}
 	apt_more "$mirror" "$1-updates"
 	security=$(security_uri)
 	[ -z "$security" ] || apt_more "$security" "$1-security"
+}
+# A mirror in the middle of its own update serves lists that do not fit their signature; that
+# passes mostly in seconds, at times in hours.
+apt_update() {
+	for pause in 2 8 0; do
+		! apt-get -c "$apt/conf" $quiet update >&2 2>"$apt/update.err" || return 0
+		sleep $pause
+	done
+	return 1
 }
 apt_more() { # URI SUITE
 	{
@@ -151,13 +168,38 @@ apt_field() { # PACKAGE FIELD
 # The exact files that packages are now: URI, name, size, digest, a line each. (In a folder of
 # its own: apt leaves out what already lies in the current one.)
 apt_list() {
+	if [ -n "$locked" ]; then
+		lock_list "$@"
+		return
+	fi
 	mkdir -p "$apt/nothing"
 	(cd "$apt/nothing" && apt-get -c "$apt/conf" --print-uris download "$@") | grep "^'" | sort -k 2
 }
 # The files of packages and of all that they depend on, in an order that dpkg could take them.
 apt_closure() {
+	if [ -n "$locked" ]; then
+		awk '$1 == "closure" { print $3 }' "$locked"
+		return
+	fi
 	apt-get -c "$apt/conf" -q -y --no-install-recommends --print-uris install "$@" |
 		sed -n "s/^'[^']*' \([^ ]*\) .*/\1/p"
+}
+# ARCH.lock holds what these were on the day it was written (guests/lock does), a line each: closure
+# or more, path in the archive, name, size, digest. Its digests are as good as the list's.
+lock_list() { # PACKAGE...
+	for p; do
+		awk -v p="$p" -v m="$mirror" '{ split($3, n, "_") }
+			n[1] == p { print "\047" m "/" $2 "\047", $3, $4, $5; found = 1; exit }
+			END { exit !found }' "$locked" || die "$p: is not in $locked either"
+	done | sort -k 2
+}
+lock_fetch() { # LIST: those of its files that are not there yet
+	while read -r uri file _ sum; do
+		[ ! -f "$apt/debs/$file" ] || continue
+		uri=${uri#\'}
+		/usr/lib/apt/apt-helper -c "$apt/conf" -o APT::Sandbox::User=root -q download-file "${uri%\'}" \
+			"$apt/debs/partial/$file" "$sum" >&2 </dev/null || return 1
+	done <"$1"
 }
 deb_name() { echo "${1%%_*}"; } # gcc-14-base_14.2.0-19_riscv64.deb -> gcc-14-base
 deb_version() {
@@ -176,7 +218,11 @@ apt_fetch() {
 	done <"$1"
 	[ -n "$want" ] || return 0
 	say "fetching $n packages, $(((mb + 524288) / 1048576)) MB"
-	(cd "$apt/debs/partial" && apt-get -c "$apt/conf" $quiet download $want >&2) ||
+	if [ -n "$locked" ]; then
+		lock_fetch "$1"
+	else
+		(cd "$apt/debs/partial" && apt-get -c "$apt/conf" $quiet download $want >&2)
+	fi ||
 		die "cannot fetch all packages; run again, it continues where it stopped"
 	while read -r _ file _ sum; do
 		[ ! -f "$apt/debs/$file" ] || continue
@@ -195,6 +241,10 @@ deb_unpack() { # PACKAGE DIR
 }
 # linux-image-ARCH is a name for whichever kernel is current; this is that one.
 kernel_real() {
+	if [ -n "$locked" ]; then
+		awk '$3 ~ /^linux-image-[0-9]/ { sub(/_.*/, "", $3); print $3; exit }' "$locked"
+		return
+	fi
 	apt_field "$kernel_package" Depends | tr ',' '\n' | sed -n 's/^ *\(linux-image-[^ ]*\).*/\1/p' | head -n 1
 }
 

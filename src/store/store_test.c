@@ -169,7 +169,7 @@ TEST(damage_is_noticed_and_mended)
 	struct image im;
 	CHECK(!add(&r, "a", "riscv64", "some bytes"));
 	CHECK(!store_image_find(r.s, "a", "riscv64", &im, &r.e));
-	CHECK(!truncate(im.kernel.path, 4));
+	CHECK(!chmod(im.kernel.path, 0600) && !truncate(im.kernel.path, 4));
 	auto_mem char *blob = im.kernel.path;
 	im.kernel.path = NULL;
 	image_done(&im);
