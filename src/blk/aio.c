@@ -84,7 +84,7 @@ static int allocate(int fd, int mode, const struct blk_req *q)
 
 static bool unsupported(int r) { return r == -EOPNOTSUPP || r == -ENOSYS || r == -ENODEV; }
 
-static int write_zeroes(int fd, const struct blk_req *q)
+int file_write_zeroes(int fd, const struct blk_req *q)
 {
 	static const char zeroes[ZERO_CHUNK];
 	for (uint64_t n = 0, at = 0; at < q->len; at += n) {
@@ -103,7 +103,7 @@ static int zero_run(int fd, const struct blk_req *q)
 {
 	int r = allocate(fd, FALLOC_FL_ZERO_RANGE, q);
 	if (unsupported(r)) r = allocate(fd, FALLOC_FL_PUNCH_HOLE, q);
-	return unsupported(r) ? write_zeroes(fd, q) : r;
+	return unsupported(r) ? file_write_zeroes(fd, q) : r;
 }
 
 /* A discard is a hint: where the file system cannot, nothing is the right thing to do. */

@@ -27,6 +27,7 @@ static inline void aio_free(struct aio *a)
 
 /* Carry out what is left of q after its first `from` bytes, on the calling thread. */
 int file_run(int fd, const struct blk_req *q, uint64_t from);
+int file_write_zeroes(int fd, const struct blk_req *q); /* ZERO where there are no holes */
 /* A thread that takes no signals: those are the main thread's. */
 int aio_thread(pthread_t *t, void *(*run)(void *), void *ctx);
 #endif

@@ -241,6 +241,7 @@ TEST(blk_last_unref_waits)
 		blk_submit(b, &q[i]);
 	}
 	blk_unref(b);
+	CHECK(blk_rw(b, BLK_READ, zero, 512, 0) == 0);
 	blk_unref(b);
 	CHECK(left == 0);
 	(void)unlink(path);
@@ -280,17 +281,65 @@ TEST(aio_reports_the_kernels_errors)
 	(void)unlink(path);
 }
 
+enum { SEGMENTS = 200, SEGMENT = 37 };
+
+/* More segments than fit one call, some empty, begun at every odd place. */
 TEST(aio_finishes_what_the_kernel_cut_short)
 {
-	uint8_t data[1024], back[1024];
-	struct iovec v[2] = {{data, 100}, {data + 100, 924}};
-	struct blk_req q = {.op = BLK_WRITE, .len = 1024, .iov = v, .niov = 2};
-	for (size_t i = 0; i < sizeof(data); i++) data[i] = (uint8_t)(i * 7);
-	file_make(1024);
+	static uint8_t data[SEGMENTS * SEGMENT], back[SEGMENTS * SEGMENT], want[sizeof(data)];
+	static struct iovec v[2 * SEGMENTS];
+	struct blk_req q = {.op = BLK_WRITE, .len = sizeof(data), .iov = v, .niov = 2 * SEGMENTS};
+	for (size_t i = 0; i < sizeof(data); i++) data[i] = (uint8_t)(i * 7 + 1);
+	for (size_t i = 0; i < SEGMENTS; i++)
+		v[2 * i] = (struct iovec){data + i * SEGMENT, SEGMENT};
+	for (size_t from = 0; from <= sizeof(data); from += from < 80 ? 1 : 1009) {
+		file_make(1024);
+		int fd = open(path, O_RDWR | O_CLOEXEC);
+		q.op = BLK_WRITE;
+		CHECK(file_run(fd, &q, from) == 0);
+		memcpy(want, data, sizeof(data));
+		memset(want, 0, from);
+		q.op = BLK_READ;
+		CHECK(file_run(fd, &q, 0) == 0 && !memcmp(data, want, sizeof(data)));
+		CHECK(pread(fd, back, sizeof(back), 0) >= 0);
+		CHECK(from == sizeof(data) || !memcmp(back, want, sizeof(want)));
+		for (size_t i = 0; i < sizeof(data); i++) data[i] = (uint8_t)(i * 7 + 1);
+		(void)close(fd);
+		(void)unlink(path);
+	}
+}
+
+TEST(aio_zeroes_by_writing)
+{
+	enum { ALL = 200 * 1024, OFF = 1024, LEN = 150 * 1024 };
+	static uint8_t data[ALL], back[ALL];
+	struct blk_req q = {.op = BLK_ZERO, .off = OFF, .len = LEN};
+	file_make(ALL);
 	int fd = open(path, O_RDWR | O_CLOEXEC);
-	CHECK(file_run(fd, &q, 333) == 0);
-	CHECK(pread(fd, back, 1024, 0) == 1024);
-	CHECK(!memcmp(back + 333, data + 333, 691) && back[332] == 0);
+	memset(data, 7, ALL);
+	CHECK(pwrite(fd, data, ALL, 0) == ALL && file_write_zeroes(fd, &q) == 0);
+	memset(data + OFF, 0, LEN);
+	CHECK(pread(fd, back, ALL, 0) == ALL && !memcmp(data, back, ALL));
+	(void)close(fd);
+	fd = open("/dev/null", O_RDWR | O_CLOEXEC); /* has no holes at all */
+	CHECK(file_run(fd, &q, 0) == 0);
+	q.op = BLK_DISCARD;
+	CHECK(file_run(fd, &q, 0) == 0);
+	(void)close(fd);
+	(void)unlink(path);
+}
+
+TEST(aio_prefers_the_ring_where_there_is_one)
+{
+	struct aio *a = NULL, *b = NULL;
+	file_make(512);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	bool have = aio_uring.start(&b, fd, NULL) == 0;
+	CHECK(aio_new(&a, fd, false, NULL) == 0 && (a->ops == &aio_uring) == have);
+	aio_free(a);
+	CHECK(aio_new(&a, fd, true, NULL) == 0 && a->ops == &aio_pool);
+	aio_free(a);
+	if (have) aio_free(b);
 	(void)close(fd);
 	(void)unlink(path);
 }

@@ -136,7 +136,7 @@ TEST(plic_has_no_source_zero_nor_beyond_the_last)
 	put(enable_at(NCTX, 0), 0xffffffff);
 	CHECK(get(enable_at(NCTX, 0)) == 0 && get(claim_at(NCTX)) == 0);
 	put(0x1000, 0xffffffff);
-	CHECK(get(0x1000) == 0);
+	CHECK(get(0x1000) == 0 && get(0x1080) == 0 && get(0x1ffc) == 0);
 	CHECK(bus_read(bus, enable_at(0, 0), 8) == 0 && bus_read(bus, 0x2001, 4) == 0);
 	stop();
 }
@@ -148,8 +148,10 @@ TEST(plic_reset_forgets_all_but_the_lines)
 	put(enable_at(0, 0), 1 << 6);
 	line(6, 1);
 	CHECK(get(claim_at(0)) == 6);
+	put(threshold_at(0), 6);
 	d->ops->reset(d);
-	CHECK(get(enable_at(0, 0)) == 0 && get(6 * 4) == 0 && out[0] == 0);
+	CHECK(get(enable_at(0, 0)) == 0 && get(threshold_at(0)) == 0 && get(6 * 4) == 0 &&
+	      out[0] == 0);
 	priority(6, 5);
 	put(enable_at(0, 0), 1 << 6);
 	CHECK(out[0] == 1 && get(claim_at(0)) == 6);

@@ -136,6 +136,8 @@ TEST(rtc_tells_the_time_and_can_be_set)
 	CHECK(get(4, 4) == high);
 	put(0, 77, 4);
 	CHECK(rtc_now() >= (5ull << 32) + 77 && rtc_now() >> 32 < 10);
+	put(0, 78, 4);
+	CHECK(rtc_now() >= (5ull << 32) + 78 && rtc_now() >> 32 < 10);
 	CHECK(get(0, 8) == 0 && get(2, 4) == 0);
 	d->ops->reset(d);
 	CHECK(rtc_now() / 1000000000 >= now);
@@ -157,7 +159,12 @@ TEST(rtc_alarm_rings)
 	CHECK(level[ALARM][0] == 1);
 	put(0x10, 0, 4);
 	CHECK(level[ALARM][0] == 0);
-	put(0x1c, 1, 4);
+	put(0x10, 1, 4);
+	CHECK(level[ALARM][0] == 1);
+	d->ops->reset(d);
+	CHECK(level[ALARM][0] == 0 && get(0x10, 4) == 0 && get(8, 4) == 0);
+	put(0x10, 1, 4);
+	CHECK(level[ALARM][0] == 0);
 	put(0x10, 1, 4);
 	alarm_at(UINT64_MAX);
 	CHECK(level[ALARM][0] == 0 && get(0x18, 4) == 1);

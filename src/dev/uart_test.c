@@ -137,6 +137,56 @@ TEST(uart_interrupt_priorities)
 	stop();
 }
 
+TEST(uart_asks_for_more_to_send_once)
+{
+	start(64);
+	out(1, 2);
+	CHECK(in(2) == 2);
+	out(1, 3); /* it was enabled before */
+	CHECK(level == 0 && in(2) == 1);
+	out(1, 0);
+	out(1, 1);
+	CHECK(level == 0);
+	stop();
+	start(0);
+	out(0, 'x');
+	out(1, 2); /* enabled, but not empty */
+	CHECK(level == 0);
+	host.room = 1;
+	chr.drained(chr.dev);
+	CHECK(level == 1 && host.n == 1);
+	stop();
+}
+
+TEST(uart_reset_forgets_everything)
+{
+	start(0);
+	out(4, 0x1f);
+	out(1, 15);
+	out(0, 'x');
+	out(0, 'y');
+	CHECK(level == 1);
+	d->ops->reset(d);
+	CHECK(level == 0 && in(1) == 0 && in(5) == 0x60 && in(6) == 0xb0 && in(2) == 1);
+	out(1, 12);
+	CHECK(level == 0);
+	stop();
+}
+
+TEST(uart_sees_its_own_break)
+{
+	start(64);
+	out(3, 0x40); /* not looped back: on the wire */
+	CHECK(in(5) == 0x60);
+	out(3, 0);
+	out(4, 0x10);
+	out(3, 3);
+	CHECK(in(5) == 0x60);
+	out(3, 0x43);
+	CHECK(in(5) == 0x70 && in(5) == 0x60);
+	stop();
+}
+
 TEST(uart_loopback_carries_modem_lines)
 {
 	static const uint8_t want[16] = {0x00, 0x20, 0x10, 0x30, 0x40, 0x60, 0x50, 0x70,
@@ -156,7 +206,9 @@ TEST(uart_loopback_carries_modem_lines)
 	host.hungry = 0;
 	out(1, 1);
 	out(4, 0);
-	CHECK(host.hungry && keys("x") == 1);
+	CHECK(host.hungry && keys("x") == 1 && (in(6) & 0xf0) == 0xb0);
+	out(4, 0xf);
+	CHECK(in(6) == 0xb0 && in(4) == 0xf);
 	stop();
 }
 

@@ -207,9 +207,13 @@ static bool in_take(struct nat *n)
 
 static void in_run(struct nat *n)
 {
-	for (int i = 0; i < FRAMES && in_take(n); i++)
-		if (n->nfds < n->limit || !opens_socket(&n->now))
-			slirp_input(n->slirp, n->now.at, n->now.len);
+	size_t sockets = n->nfds; /* as of the last look, and those that may have come since */
+	for (int i = 0; i < FRAMES && in_take(n); i++) {
+		bool opens = opens_socket(&n->now);
+		if (opens && sockets >= n->limit) continue;
+		sockets += opens;
+		slirp_input(n->slirp, n->now.at, n->now.len);
+	}
 	(void)pthread_mutex_lock(&n->mutex);
 	bool refused = n->refused;
 	n->refused = false;

@@ -3,16 +3,18 @@
 #include "net/port.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 /* A network card without a computer: keeps the frames it is given. */
-enum { KEEP = 64, FRAME = 2048, PATIENCE_S = 20 };
+enum { KEEP = 256, FRAME = 2048, PATIENCE_S = 20 };
 struct nic {
 	struct port port;
 	pthread_mutex_t mutex;
@@ -245,6 +247,30 @@ TEST(nat_reaches_a_listener_on_loopback)
 	port_free(nat);
 }
 
+/* A guest that connects and connects gets half of our descriptors and no more. */
+TEST(nat_limits_the_guests_sockets)
+{
+	static struct nic n;
+	struct rlimit old, low;
+	uint16_t to;
+	int l = listener(&to), c, got = 0;
+	CHECK(listen(l, 128) == 0 && fcntl(l, F_SETFL, O_NONBLOCK) == 0);
+	CHECK(getrlimit(RLIMIT_NOFILE, &old) == 0);
+	low = old;
+	low.rlim_cur = 80;
+	CHECK(setrlimit(RLIMIT_NOFILE, &low) == 0);
+	struct port *nat = plug(&n, NULL, 0);
+	CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
+	uint8_t f[FRAME];
+	for (uint16_t i = 0; i < 100; i++) tell(&n, f, tcp_segment(f, 20000 + i, to, 1, 0, 2));
+	tell(&n, f, arp_request(f)); /* answered: all before it was looked at */
+	CHECK(wait_for(&n, arp_came));
+	for (; (c = accept(l, NULL, NULL)) >= 0; got++) (void)close(c);
+	CHECK(got > 0 && got <= 40);
+	(void)close(l);
+	port_free(nat);
+}
+
 TEST(nat_keeps_frames_for_a_guest_without_room)
 {
 	static struct nic n;
@@ -365,6 +391,8 @@ TEST(forward_refuses_the_rest)
 	CHECK(refuses(":", "a port is") && refuses("8080:", "a port is"));
 	CHECK(refuses("0:80", "a port is") && refuses("80:65536", "a port is"));
 	CHECK(refuses("99999999999999999999:80", "a port is"));
+	CHECK(refuses("4294967376:80", "a port is") && refuses("000080:80", "a port is"));
+	CHECK(refuses("80x:80", "a port is") && refuses("x:80", "a port is"));
 	CHECK(refuses("-1:80", "a port is") && refuses(" 80:80", "a port is"));
 	CHECK(refuses("8000-8010:80", "a port is") && refuses("+80:80", "a port is"));
 	CHECK(refuses("[::1]:8080:80", "IPv6") && refuses("a:b:c:d", "too many colons"));
