@@ -119,49 +119,61 @@ apt_init() { # SUITE ARCH
 		Dir::Etc::sourceparts "/dev/null";
 		Dir::Etc::preferences "/dev/null";
 		Dir::Etc::preferencesparts "/dev/null";
+		APT::Get::List-Cleanup "false";
 		Acquire::Languages "none";
 		Acquire::Retries "3";
 	EOF
 	quiet=-qq
 	[ ! -t 2 ] || quiet=-q=0
-	apt_source() { echo "deb [arch=$arch signed-by=$keyring] $1 $2 main"; }
 	keyring=$(debian_keyring)
-	apt_source "$mirror" "$1" >"$apt/sources.list"
 	locked=
-	apt_update || {
-		[ "$1" = trixie ] && [ -f "$here/$2.lock" ] || {
-			cat "$apt/update.err" >&2
-			die "cannot read the package lists of $mirror: is there a network? LODGE_MIRROR chooses another mirror"
+	: >"$apt/sources.new"
+	for pause in 2 8 ''; do
+		apt_add "$mirror" "$1" && break
+		! apt_known || break
+		[ -z "$pause" ] || {
+			say "cannot read the package lists; trying again in $pause seconds"
+			sleep "$pause"
 		}
-		locked=$here/$2.lock
-		say "the mirror's package lists cannot be read or do not agree with their signature; taking the packages that $2.lock names"
+	done
+	if [ ! -s "$apt/sources.new" ]; then
+		apt_known || apt_lock "$1" "$2" || {
+			grep '^E:' "$apt/update.log" | head -n 3 >&2
+			die "cannot read the package lists of $mirror; is there a network? LODGE_MIRROR chooses another mirror"
+		}
+		[ -n "$locked" ] || say "cannot read the package lists just now; going by those of the last time"
 		return
-	}
-	apt_more "$mirror" "$1-updates"
-	security=$(security_uri)
-	[ -z "$security" ] || apt_more "$security" "$1-security"
+	fi
+	for more in "$mirror $1-updates" "$(security_uri) $1-security"; do
+		[ "${more# }" != "$more" ] || apt_add $more || say "doing without ${more#* }, which the mirror does not have whole"
+	done
+	mv "$apt/sources.new" "$apt/sources.list"
 }
-# A mirror in the middle of its own update serves lists that do not fit their signature; that
-# passes mostly in seconds, at times in hours.
-apt_update() {
-	for pause in 2 8 0; do
-		! apt-get -c "$apt/conf" $quiet update >&2 2>"$apt/update.err" || return 0
-		sleep $pause
+# Add a suite to sources.new if its lists are to be had. While a mirror is being synced, or a cache
+# before it is stale, the lists under one name may not be those that it signed; under the release's
+# other name they may. Apt refuses what does not fit, and a release by another codename is not taken.
+apt_add() { # URI SUITE
+	for suite in "$2" "stable${2#"${2%%-*}"}" "oldstable${2#"${2%%-*}"}"; do
+		{
+			cat "$apt/sources.new"
+			echo "deb [arch=$arch signed-by=$keyring] $1 $suite main"
+		} >"$apt/sources.more"
+		apt-get -c "$apt/conf" -o Dir::Etc::sourcelist="$apt/sources.more" $quiet update >&2 2>"$apt/update.log" || continue
+		! apt-get -c "$apt/conf" -o Dir::Etc::sourcelist="$apt/sources.more" indextargets --format '$(CODENAME)' |
+			grep -qv "^${2%%-*}" || continue
+		mv "$apt/sources.more" "$apt/sources.new"
+		return
 	done
 	return 1
 }
-apt_more() { # URI SUITE
-	{
-		cat "$apt/sources.list"
-		apt_source "$1" "$2"
-	} >"$apt/sources.more"
-	if apt-get -c "$apt/conf" -o Dir::Etc::sourcelist="$apt/sources.more" -qq update >/dev/null 2>&1; then
-		mv "$apt/sources.more" "$apt/sources.list"
-	else
-		say "doing without $2, which the mirror does not have whole"
-		apt-get -c "$apt/conf" -qq update >&2
-	fi
+# The last resort: packages as guests/lock recorded them.
+apt_lock() { # SUITE ARCH
+	[ "$1" = trixie ] && [ -f "$here/$2.lock" ] || return 1
+	locked=$here/$2.lock
+	echo "deb [arch=$2 signed-by=$keyring] $mirror $1 main" >"$apt/sources.list"
+	say "the mirror's package lists cannot be read or do not fit their signature; taking the packages that $2.lock names"
 }
+apt_known() { [ -s "$apt/sources.list" ] && [ -n "$(apt_field "$kernel_package" Version 2>/dev/null)" ]; }
 apt_field() { # PACKAGE FIELD
 	apt-cache -c "$apt/conf" show --no-all-versions "$1" | sed -n "s/^$2: //p" | head -n 1
 }
@@ -223,7 +235,7 @@ apt_fetch() {
 	else
 		(cd "$apt/debs/partial" && apt-get -c "$apt/conf" $quiet download $want >&2)
 	fi ||
-		die "cannot fetch all packages; run again, it continues where it stopped"
+		die "cannot fetch all packages: is there a network? run again, it continues where it stopped"
 	while read -r _ file _ sum; do
 		[ ! -f "$apt/debs/$file" ] || continue
 		deb_good "$apt/debs/partial/$file" "$sum" || {

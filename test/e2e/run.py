@@ -15,7 +15,7 @@ import urllib.request
 from guest import TOP, Guest, boots, check, ends, finish, free_port, part, refuses, tried, work
 
 os.environ["LODGE_HOME"] = work + "/home"
-image = os.environ["GUEST"]
+image, DEFAULT = os.environ["GUEST"], os.environ.get("LODGE_CACHE", "") + "/made/linux-riscv64"
 kernel, initrd = image + "/kernel", image + "/initrd"
 BASE = ["--kernel", kernel, "--initrd", initrd, "--memory", "512M"]
 BOOT = BASE + ["--append", "console=ttyS0 quiet"]
@@ -245,7 +245,36 @@ def wrong_files():
           [f for f in left() if f not in before and not f.endswith("/lock")] == [])
 
 
-parts = [one_cpu, two_cpus, run_and_power_off, network, disk, stopped, opensbi_old, opensbi_new, u_boot, wrong_files]
+def recipes():
+    """Needs no network once built; a killed build leaves nothing in the way; failing says why."""
+    build, out = TOP + "/guests/build", path("made/linux")
+
+    def making(*args, **env):
+        return subprocess.run([build, *args], capture_output=True, text=True, timeout=600,
+                              env={**os.environ, **env}, stdin=subprocess.DEVNULL)
+
+    p = subprocess.Popen([build, "linux", "riscv64", out], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    for line in p.stderr:
+        if "packing" in line:
+            break
+    os.killpg(p.pid, signal.SIGKILL)
+    p.wait()
+    check("recipe: killed, it has made nothing", not os.path.exists(out))
+    r = making("linux", "riscv64", out)
+    check("recipe: the next build succeeds: " + r.stderr, r.returncode == 0)
+    check("recipe: nothing of the killed build is left: %s" % os.listdir(path("made")),
+          sorted(os.listdir(path("made"))) == ["linux", "linux.lock"])
+    check("recipe: equal inputs make equal images", read(out + "/initrd") == read(initrd) or image != DEFAULT)
+    nowhere = {"LODGE_MIRROR": "http://127.0.0.1:9/debian"}
+    r = making("linux", "riscv64", out, **nowhere)
+    check("recipe: needs no network once built: " + r.stderr, r.returncode == 0 and "up to date" in r.stderr)
+    for name, args in (("no-such", ("no-such", "riscv64")), ("../linux", ("../linux", "riscv64")), ("vax", ("linux", "vax"))):
+        r = making(*args, path("made/other"))
+        check("recipe: refuses %s: %s" % (name, r.stderr), r.returncode == 1 and r.stderr.count("\n") == 1)
+    check("recipe: failures leave nothing", sorted(os.listdir(path("made"))) == ["linux", "linux.lock"])
+
+
+parts = [recipes, one_cpu, two_cpus, run_and_power_off, network, disk, stopped, opensbi_old, opensbi_new, u_boot, wrong_files]
 for p in parts:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)
