@@ -181,11 +181,10 @@ static void drain(struct vblk *d)
 static void run(struct vblk *d)
 {
 	struct virtq *vq = &d->v.vq[0];
-	for (int rounds = 4; rounds; rounds--) {
+	do {
 		(void)virtq_want(vq, false);
 		drain(d);
-		if (!virtq_want(vq, true)) break;
-	}
+	} while (virtq_want(vq, true) && d->free);
 	virtq_kick(vq);
 }
 

@@ -55,11 +55,10 @@ static bool tx_next(struct vcon *c)
 static void tx_run(struct vcon *c)
 {
 	struct virtq *vq = &c->v.vq[TX];
-	for (int rounds = 4; rounds; rounds--) {
+	do {
 		(void)virtq_want(vq, false);
-		for (unsigned budget = QUEUE; budget && tx_next(c); budget--) continue;
-		if (c->busy || !virtq_want(vq, true)) break;
-	}
+		while (tx_next(c)) continue;
+	} while (!c->busy && virtq_want(vq, true));
 	virtq_kick(vq);
 }
 

@@ -9,7 +9,7 @@
 
 enum { F_MAC = 5, F_STATUS = 16, LINK_UP = 1 }; /* 5.1.3, 5.1.4 */
 enum { RX, TX };				/* 5.1.2 */
-enum { FRAME_MIN = 14, FRAME_MAX = 65536, QUEUE = 256, ROUNDS = 4 };
+enum { FRAME_MIN = 14, FRAME_MAX = 65536, QUEUE = 256 };
 
 struct header { /* 5.1.6 */
 	uint8_t flags, gso_type;
@@ -65,7 +65,7 @@ static bool tx_send(struct vnet *n)
 /* True when the peer refused a frame. */
 static bool tx_drain(struct vnet *n)
 {
-	for (unsigned budget = QUEUE; budget && tx_fetch(n); budget--)
+	while (tx_fetch(n))
 		if (!tx_send(n)) return true;
 	return false;
 }
@@ -78,10 +78,10 @@ static void tx_run(struct vnet *n)
 	n->again = true;
 	if (n->sending) return;
 	n->sending = true;
-	for (int rounds = ROUNDS; n->again;) {
+	while (n->again) {
 		n->again = false;
 		(void)virtq_want(vq, false);
-		if (!tx_drain(n) && virtq_want(vq, true) && rounds-- > 0) n->again = true;
+		if (!tx_drain(n) && virtq_want(vq, true)) n->again = true;
 	}
 	n->sending = false;
 	virtq_kick(vq);

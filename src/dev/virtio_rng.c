@@ -25,11 +25,10 @@ static bool fill(struct vrng *r)
 static void rng_notify(struct virtio_dev *v, unsigned queue)
 {
 	(void)queue;
-	for (int rounds = 4; rounds; rounds--) {
+	do {
 		(void)virtq_want(&v->vq[0], false);
-		for (unsigned n = QUEUE; n && fill((struct vrng *)v); n--) continue;
-		if (!virtq_want(&v->vq[0], true)) break;
-	}
+		while (fill((struct vrng *)v)) continue;
+	} while (virtq_want(&v->vq[0], true));
 	virtq_kick(&v->vq[0]);
 }
 

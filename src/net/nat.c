@@ -181,13 +181,14 @@ static const SlirpCb callbacks = {
 	.notify = on_notify,
 };
 
-/* Could this frame make libslirp open a socket? An IPv4 one that starts a TCP connection, or
- * carries anything but TCP (RFC 791 §3.1, RFC 793 §3.1). */
+/* Could this frame make libslirp open a socket? An IPv4 one that starts a TCP connection, carries
+ * anything but TCP, or is a part of what may be either (RFC 791 §3.1, RFC 793 §3.1). */
 static bool opens_socket(const struct frame *f)
 {
-	enum { ETH = 14, IP_PROTO = ETH + 9, TCP = 6, SYN = 2, ACK = 16 };
+	enum { ETH = 14, IP_FRAG = ETH + 6, IP_PROTO = ETH + 9, TCP = 6, SYN = 2, ACK = 16 };
 	if (f->len <= ETH + 20 || f->at[12] != 8 || f->at[13] != 0) return false;
-	if (f->at[IP_PROTO] != TCP) return true;
+	bool part = f->at[IP_FRAG] & 0x3f || f->at[IP_FRAG + 1]; /* all but "don't fragment" */
+	if (part || f->at[IP_PROTO] != TCP) return true;
 	unsigned flags = ETH + (f->at[ETH] & 15u) * 4 + 13;
 	return flags < f->len && (f->at[flags] & (SYN | ACK)) == SYN;
 }

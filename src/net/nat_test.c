@@ -405,3 +405,50 @@ TEST(forward_refuses_the_rest)
 	big[sizeof(big) - 1] = 0;
 	CHECK(refuses(big, "too long"));
 }
+
+static unsigned descriptors(unsigned limit)
+{
+	unsigned n = 0;
+	for (int fd = 0; fd < (int)limit; fd++) n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* One half of a UDP datagram from port `from`, 8 bytes of it. */
+static size_t udp_half(uint8_t *f, uint16_t from, bool second)
+{
+	uint8_t *u = f + ip4(f, 17, 8, me, gw), *h = f + 14;
+	memset(u, 0, 8);
+	if (!second) {
+		put16(u, from);
+		put16(u + 2, 9);
+		put16(u + 4, 16);
+	}
+	put16(h + 4, from);
+	put16(h + 6, second ? 1 : 0x2000);
+	put16(h + 10, 0);
+	put16(h + 10, fold(sum(h, 20, 0)));
+	return 42;
+}
+
+TEST(nat_leaves_descriptors_to_the_rest_of_us)
+{
+	enum { LIMIT = 64, MANY = 100 };
+	static struct nic n;
+	struct rlimit before, few;
+	CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
+	few = before;
+	few.rlim_cur = LIMIT;
+	CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+	struct port *nat = plug(&n, NULL, 0);
+	uint8_t f[FRAME];
+	unsigned had = descriptors(LIMIT);
+	for (uint16_t i = 0; i < MANY; i++) {
+		tell(&n, f, udp_half(f, (uint16_t)(50000 + i), false));
+		tell(&n, f, udp_half(f, (uint16_t)(50000 + i), true));
+	}
+	tell(&n, f, arp_request(f));
+	CHECK(wait_for(&n, arp_came));
+	CHECK(descriptors(LIMIT) > had && descriptors(LIMIT) <= had + LIMIT / 2);
+	port_free(nat);
+	CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+}
