@@ -145,7 +145,7 @@ apt_init() { # SUITE ARCH
 		return
 	fi
 	for more in "$mirror $1-updates" "$(security_uri) $1-security"; do
-		[ "${more# }" != "$more" ] || apt_add $more || say "doing without ${more#* }, which the mirror does not have whole"
+		[ -n "${main_only:-}" ] || [ "${more# }" != "$more" ] || apt_add $more || say "doing without ${more#* }, which the mirror does not have whole"
 	done
 	mv "$apt/sources.new" "$apt/sources.list"
 }
