@@ -26,7 +26,7 @@ sum() { # name log status
 }
 
 # objdump knows which extensions to allow only from an object file's attributes.
-march=rv64gc_zihintpause_zawrs_zfh_zba_zbb_zbc_zbs_zicbom_zicbop_zicboz_svinval
+march=rv64gcv_zihintpause_zawrs_zfh_zba_zbb_zbc_zbs_zicbom_zicbop_zicboz_svinval
 "$dir/check" make own "$SEED" "$COUNT" > "$dir/own.bin"
 echo ".incbin \"$dir/own.bin\"" | riscv64-linux-gnu-as -march=$march -o "$dir/own.o" - &&
 	riscv64-linux-gnu-strip "$dir/own.o"
