@@ -124,12 +124,22 @@ static bool whole_ill(const struct rv64_insn *i, const struct vector_case *b,
 	bool whole = !strcmp(rv64_info(i->op)->name + 4, "r.v") && starts(i, "vmv");
 	return whole && ours->vtype >> 63 && ours->out == OUT_ILLEGAL;
 }
+/* 010111 0 vs2 vs1 010 vd 1010111, 011--- 0 vs2 vs1 010 vd 1010111 */
+static bool always_unmasked(const struct rv64_insn *i, const struct vector_case *b,
+			    const struct vector_case *theirs, const struct vector_case *ours)
+{
+	(void)b, (void)theirs;
+	bool compress = (i->raw & 0xfe00707f) == 0x5c002057;
+	bool logical = (i->raw & 0xe200707f) == 0x60002057;
+	return (compress || logical) && ours->out == OUT_ILLEGAL;
+}
 static const struct excuse {
 	const char *why;
 	bool (*applies)(const struct rv64_insn *i, const struct vector_case *b,
 			const struct vector_case *theirs, const struct vector_case *ours);
 } excuses[] = {
 	{"whole registers are moved as vtype says, so not if it is vill (3.4.4, 16.6)", whole_ill},
+	{"vcompress and mask logic with vm = 0 are reserved (16.5, 15.1)", always_unmasked},
 	{"vstart is 0 afterwards, whether there was something to do or not (3.7)", only_vstart},
 };
 static unsigned long excused[COUNT(excuses)];
