@@ -87,7 +87,7 @@ int rv64_cpu_get(struct rv64_cpu *c, unsigned reg, uint64_t *val)
 	else if (reg == REG_RV_PRIV)
 		*val = c->priv;
 	else if (reg - REG_RV_V < 64)
-		*val = load_le(&c->v.reg[0][8 * (reg - REG_RV_V)], 8);
+		*val = load_le(&c->v.reg[8 * (reg - REG_RV_V)], 8);
 	else if (reg < REG_RV_CSR || !rv64_csr_read(c, reg - REG_RV_CSR, PRIV_ANY, val))
 		return -ENOENT;
 	return 0;
@@ -114,7 +114,7 @@ int rv64_cpu_set(struct rv64_cpu *c, unsigned reg, uint64_t val)
 	else if (reg == REG_RV_PRIV)
 		return priv_set(c, val);
 	else if (reg - REG_RV_V < 64)
-		store_le(&c->v.reg[0][8 * (reg - REG_RV_V)], val, 8);
+		store_le(&c->v.reg[8 * (reg - REG_RV_V)], val, 8);
 	else if (reg == REG_RV_CSR + CSR_VTYPE)
 		rv64_vtype_set(c, val);
 	else if (reg == REG_RV_CSR + CSR_VL)

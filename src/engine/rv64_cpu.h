@@ -107,7 +107,7 @@ struct rv64_cpu {
 	uint64_t f[32];
 	struct rv64_fp fp;
 	struct rv64_v { /* vector state; rv64_vector.h */
-		_Alignas(16) uint8_t reg[32][16];
+		_Alignas(16) uint8_t reg[32 * 16];
 		uint8_t sew; /* log2 of the element's bytes */
 		int8_t lmul; /* log2 of LMUL, -3..3 */
 		bool ill;    /* vtype is: the rest of it reads 0 */

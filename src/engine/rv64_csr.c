@@ -1,6 +1,7 @@
 /* Control and status registers: one table from number to how it reads, what a write may change
  * and who may ask. Values are WARL-legalised on the way in, so that the rest can trust them. */
 #include "engine/rv64_cpu.h"
+#include "engine/rv64_vector.h"
 #include "hw/clock.h"
 
 struct csr {
@@ -205,12 +206,12 @@ static uint64_t v_read(struct rv64_cpu *c, unsigned csr)
 	case CSR_VCSR: return (uint64_t)c->v.rm << 1 | c->v.sat;
 	case CSR_VL: return c->v.vl;
 	case CSR_VTYPE: return c->v.ill ? VTYPE_ILL : c->v.type;
-	default: return sizeof(c->v.reg[0]);
+	default: return V_REG;
 	}
 }
 static void v_write(struct rv64_cpu *c, unsigned csr, uint64_t val)
 {
-	if (csr == CSR_VSTART) c->v.start = val & (8 * sizeof(c->v.reg[0]) - 1);
+	if (csr == CSR_VSTART) c->v.start = val & (8 * V_REG - 1);
 	if (csr == CSR_VXSAT || csr == CSR_VCSR) c->v.sat = val & 1;
 	if (csr == CSR_VXRM || csr == CSR_VCSR) c->v.rm = (csr == CSR_VXRM ? val : val >> 1) & 3;
 	c->v.dirty = true;

@@ -9,10 +9,12 @@ void rv64_vtype_set(struct rv64_cpu *c, uint64_t type)
 	struct rv64_v *v = &c->v;
 	int sew = type >> 3 & 7, lmul = (int)(type & 7) - (int)(type << 1 & 8);
 	v->ill = type >> 8 || sew > 3 || lmul == -4 || sew > lmul + 3;
-	v->type = v->ill ? 0 : (uint8_t)type;
-	v->sew = v->ill ? 0 : (uint8_t)sew;
-	v->lmul = v->ill ? 0 : (int8_t)lmul;
-	v->vlmax = v->ill ? 0 : (uint8_t)(1u << (4 + lmul - sew));
+	if (v->ill) type = 0, sew = lmul = 0;
+	v->type = (uint8_t)type;
+	v->sew = (uint8_t)sew;
+	v->lmul = (int8_t)lmul;
+	v->vlmax = v->ill ? 0 : V_REG;
+	v->vlmax = (uint8_t)(lmul < sew ? v->vlmax >> (sew - lmul) : v->vlmax << (lmul - sew));
 	if (v->vl > v->vlmax) v->vl = v->vlmax;
 }
 
@@ -44,12 +46,17 @@ enum rv64_stop rv64_do_vsetivli(struct rv64_cpu *c, const struct slot *ip)
 }
 
 /* ---- results into place ---- */
+/* Without a branch: masks are hard to foretell. */
 #define MERGE(bits)                                                                                \
 	static void merge_##bits(uint8_t *d, const uint8_t *t, const uint8_t *m, unsigned i,       \
 				 unsigned n)                                                       \
 	{                                                                                          \
-		for (; i < n; i++)                                                                 \
-			if (v_bit(m, i)) memcpy(d + i * (bits / 8), t + i * (bits / 8), bits / 8); \
+		for (; i < n; i++) {                                                               \
+			uint64_t was = load_le(d + i * (bits / 8), bits / 8);                      \
+			uint64_t is = load_le(t + i * (bits / 8), bits / 8);                       \
+			is = was ^ ((was ^ is) & -(uint64_t)v_bit(m, i));                          \
+			store_le(d + i * (bits / 8), is, bits / 8);                                \
+		}                                                                                  \
 	}
 MERGE(8)
 MERGE(16)
@@ -62,7 +69,7 @@ void rv64_v_merge(struct rv64_cpu *c, bool masked, void *vd, const void *t, unsi
 				   unsigned) = {merge_8, merge_16, merge_32, merge_64};
 	if (from >= to) return;
 	if (masked)
-		fn[eew](vd, t, c->v.reg[0], from, to);
+		fn[eew](vd, t, V_AT(c, 0), from, to);
 	else
 		memcpy((char *)vd + (from << eew), (const char *)t + (from << eew),
 		       (size_t)(to - from) << eew);
@@ -72,7 +79,7 @@ void rv64_v_merge(struct rv64_cpu *c, bool masked, void *vd, const void *t, unsi
 static void merge_bits(struct rv64_cpu *c, bool masked, uint8_t *vd, const uint8_t *t)
 {
 	uint8_t mask[V_REG];
-	memcpy(mask, c->v.reg[0], sizeof(mask));
+	memcpy(mask, V_AT(c, 0), sizeof(mask));
 	for (unsigned i = c->v.start; i < c->v.vl; i++) {
 		unsigned others = vd[i >> 3] & ~(1u << (i & 7));
 		if (!masked || v_bit(mask, i))
@@ -150,7 +157,7 @@ static const void *quiet(const struct rv64_cpu *c, const struct work *w, enum rv
 	else
 		memset(to, 0, (size_t)w->n << eew);
 	for (unsigned i = c->v.start; i < c->v.vl; i++)
-		if (!w->masked || v_bit(c->v.reg[0], i))
+		if (!w->masked || v_bit(V_AT(c, 0), i))
 			memcpy(to + (i << eew), (const char *)from + (i << eew), size);
 	return to;
 }
@@ -170,9 +177,9 @@ static void operands(struct rv64_cpu *c, const struct slot *ip, const struct rv6
 	unsigned vl = c->v.vl;
 	bool all = !w->masked && !c->v.start && !(vl & (block - 1));
 	w->n = (vl + block - 1) & ~(block - 1);
-	w->pa = c->v.reg[w->a.reg];
-	w->pb = s->second == VECTOR_1 ? c->v.reg[w->b.reg] : r->b;
-	w->acc = w->pd = c->v.reg[w->d.reg];
+	w->pa = V_AT(c, w->a.reg);
+	w->pb = s->second == VECTOR_1 ? V_AT(c, w->b.reg) : r->b;
+	w->acc = w->pd = V_AT(c, w->d.reg);
 	w->direct = all && !(s->how & (RESULT_MASK | CARRY)) && in_place(s, w);
 	if (!w->direct) w->pd = r->d;
 	if (s->second != VECTOR_1 && s->second != NOTHING)
@@ -186,7 +193,7 @@ static void operands(struct rv64_cpu *c, const struct slot *ip, const struct rv6
 /* 11.4: the mask is an operand, as bytes; without it there is no carry. */
 static const void *carries(const struct rv64_cpu *c, const struct shape *s, uint8_t *to, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++) to[i] = !(s->how & UNMASKED) && v_bit(c->v.reg[0], i);
+	for (unsigned i = 0; i < n; i++) to[i] = !(s->how & UNMASKED) && v_bit(V_AT(c, 0), i);
 	return to;
 }
 
@@ -201,7 +208,7 @@ static enum rv64_stop elementwise(struct rv64_cpu *c, const struct slot *ip,
 	operands(c, ip, k, s, &w, &r);
 	if (s->how & CARRY) w.acc = carries(c, s, r.acc, w.n);
 	k->fn[c->v.sew](c, w.pd, w.pa, w.pb, w.acc, w.n);
-	uint8_t *vd = c->v.reg[w.d.reg];
+	uint8_t *vd = V_AT(c, w.d.reg);
 	if (s->how & RESULT_MASK)
 		merge_bits(c, w.masked, vd, r.d);
 	else if (!w.direct)

@@ -79,6 +79,7 @@ enum rv64_stop rv64_do_vsetvl(struct rv64_cpu *c, const struct slot *ip);
 void rv64_vtype_set(struct rv64_cpu *c, uint64_t type); /* vl is made to fit */
 
 /* ---- for rv64_vector*.c: registers and groups of them ---- */
+#define V_AT(c, number) (&(c)->v.reg[(number)*V_REG])
 static inline enum rv64_stop v_illegal(struct rv64_cpu *c, const struct slot *ip)
 {
 	return rv64_raise(c, CAUSE_ILLEGAL, rv64_code_raw(ip));
@@ -118,7 +119,7 @@ static inline enum rv64_stop v_done(struct rv64_cpu *c)
 static inline bool v_bit(const uint8_t *m, unsigned i) { return m[i >> 3] >> (i & 7) & 1; }
 static inline bool v_active(const struct rv64_cpu *c, bool masked, unsigned i)
 {
-	return !masked || v_bit(c->v.reg[0], i);
+	return !masked || v_bit(V_AT(c, 0), i);
 }
 /* Elements from..to-1 of t become those of vd; masked: those that v0 has. */
 void rv64_v_merge(struct rv64_cpu *c, bool masked, void *vd, const void *t, unsigned eew,

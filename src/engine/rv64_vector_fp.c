@@ -2,104 +2,106 @@
  * isa/rv64/fp.h, element by element, so that results and flags are those of scalar instructions. */
 #include "engine/rv64_vkernel.h"
 
-/* F is soft_f16..64's name for SEW bits, G for twice as many. */
 #define FP (&c->fp)
-#define FP_SAME(name, idle, TD, e16, e32, e64)                                                     \
+#define FP_KERNELS(name, TD, e16, e32, e64)                                                        \
 	KERNEL(name##_16, 16, 32, 8, TD, U, U, U, e16)                                             \
 	KERNEL(name##_32, 32, 64, 4, TD, U, U, U, e32)                                             \
-	KERNEL(name##_64, 64, 128, 2, TD, U, U, U, e64)                                            \
+	KERNEL(name##_64, 64, 128, 2, TD, U, U, U, e64)
+#define FP_SAME(name, idle, TD, e16, e32, e64)                                                     \
+	FP_KERNELS(name, TD, e16, e32, e64)                                                        \
 	EXPORT(name, idle, NULL, name##_16, name##_32, name##_64)
-/* E(f, bits): the expression for one format */
-#define FP_ALL(name, E)	 FP_SAME(name, IDLE_ZERO, U, E(f16, 16), E(f32, 32), E(f64, 64))
-#define FP_ONE(name, E)	 FP_SAME(name, IDLE_ONE, U, E(f16, 16), E(f32, 32), E(f64, 64))
-#define FP_TEST(name, E) FP_SAME(name, IDLE_ZERO, uint8_t, E(f16, 16), E(f32, 32), E(f64, 64))
+/* Where the host's unit rounds as asked it does a block at once, on those operands of p, q and z
+ * that the instruction's text names as %0, its result, %1 and %2. A block with a NaN in its result
+ * is done again one by one, for the canonical NaN and for flags that the host has no name for. */
+typedef float f32_block __attribute__((vector_size(16)));
+typedef double f64_block __attribute__((vector_size(16)));
+static inline bool has_nan_f32(f32_block v)
+{
+	int m;
+	__asm__("cmpunordps %1, %1\n\tmovmskps %1, %0" : "=r"(m), "+x"(v));
+	return m;
+}
+static inline bool has_nan_f64(f64_block v)
+{
+	int m;
+	__asm__("cmpunordpd %1, %1\n\tmovmskpd %1, %0" : "=r"(m), "+x"(v));
+	return m;
+}
+#define PACKED(name, bits, can, insn, to, first, second)                                           \
+	static void name##_##bits##p(struct rv64_cpu *c, void *d, const void *a, const void *b,    \
+				     const void *acc, unsigned n)                                  \
+	{                                                                                          \
+		if (!(FP->can >> RM_DYN & 1)) {                                                    \
+			name##_##bits(c, d, a, b, acc, n);                                         \
+			return;                                                                    \
+		}                                                                                  \
+		for (unsigned at = 0; at < n * (bits / 8); at += 16) {                             \
+			f##bits##_block p, q, z;                                                   \
+			char *to_ = (char *)d + at;                                                \
+			const char *p_ = (const char *)a + at, *q_ = (const char *)b + at,         \
+				   *z_ = (const char *)acc + at;                                   \
+			memcpy(&p, p_, 16);                                                        \
+			memcpy(&q, q_, 16);                                                        \
+			memcpy(&z, z_, 16);                                                        \
+			__asm__ volatile(insn : "+x"(to) : "x"(first), "x"(second));               \
+			if (unlikely(has_nan_f##bits(to)))                                         \
+				name##_##bits(c, to_, p_, q_, z_, 128 / bits);                     \
+			else                                                                       \
+				memcpy(to_, &to, 16);                                              \
+		}                                                                                  \
+	}
+/* name = fn(...), on the host insn applied to operands as how says */
+#define FP_ARITH(name, idle, fn, can, insn, how, to, first, second, ...)                           \
+	FP_KERNELS(name, U, f16_##fn(FP, __VA_ARGS__, RM_DYN), f32_##fn(FP, __VA_ARGS__, RM_DYN),  \
+		   f64_##fn(FP, __VA_ARGS__, RM_DYN))                                              \
+	PACKED(name, 32, can, insn "s" how, to, first, second)                                     \
+	PACKED(name, 64, can, insn "d" how, to, first, second)                                     \
+	EXPORT(name, idle, NULL, name##_16, name##_32p, name##_64p)
+#define ALONE " %0, %0"
+#define WITH  " %1, %0"
+#define FUSED " %2, %1, %0"
 
-/* ---- arithmetic of one width (13.2 to 13.6) ---- */
-#define E(f, bits) f##_add(FP, p, q, RM_DYN)
-FP_ALL(fadd, E)
-#undef E
-#define E(f, bits) f##_sub(FP, p, q, RM_DYN)
-FP_ALL(fsub, E)
-#undef E
-#define E(f, bits) f##_sub(FP, q, p, RM_DYN)
-FP_ALL(frsub, E)
-#undef E
-#define E(f, bits) f##_mul(FP, p, q, RM_DYN)
-FP_ALL(fmul, E)
-#undef E
-#define E(f, bits) f##_div(FP, p, q, RM_DYN)
-FP_ONE(fdiv, E)
-#undef E
-#define E(f, bits) f##_div(FP, q, p, RM_DYN)
-FP_ONE(frdiv, E)
-#undef E
-#define E(f, bits) f##_sqrt(FP, p, RM_DYN)
-FP_ALL(fsqrt, E)
-#undef E
-#define MINUS(v)   ((v) ^ (U)1 << (BITS - 1))
-#define E(f, bits) f##_fma(FP, q, p, z, RM_DYN)
-FP_ALL(fmacc, E)
-#undef E
-#define E(f, bits) f##_fma(FP, MINUS(q), p, MINUS(z), RM_DYN)
-FP_ALL(fnmacc, E)
-#undef E
-#define E(f, bits) f##_fma(FP, q, p, MINUS(z), RM_DYN)
-FP_ALL(fmsac, E)
-#undef E
-#define E(f, bits) f##_fma(FP, MINUS(q), p, z, RM_DYN)
-FP_ALL(fnmsac, E)
-#undef E
-#define E(f, bits) f##_fma(FP, q, z, p, RM_DYN)
-FP_ALL(fmadd, E)
-#undef E
-#define E(f, bits) f##_fma(FP, MINUS(q), z, MINUS(p), RM_DYN)
-FP_ALL(fnmadd, E)
-#undef E
-#define E(f, bits) f##_fma(FP, q, z, MINUS(p), RM_DYN)
-FP_ALL(fmsub, E)
-#undef E
-#define E(f, bits) f##_fma(FP, MINUS(q), z, p, RM_DYN)
-FP_ALL(fnmsub, E)
-#undef E
+/* ---- arithmetic of one width (13.2 to 13.6, 13.8) ---- */
+#define MINUS(v) ((v) ^ (U)1 << (BITS - 1))
+FP_ARITH(fadd, IDLE_ZERO, add, host, "addp", WITH, p, q, z, p, q)
+FP_ARITH(fsub, IDLE_ZERO, sub, host, "subp", WITH, p, q, z, p, q)
+FP_ARITH(frsub, IDLE_ZERO, sub, host, "subp", WITH, q, p, z, q, p)
+FP_ARITH(fmul, IDLE_ZERO, mul, host, "mulp", WITH, p, q, z, p, q)
+FP_ARITH(fdiv, IDLE_ONE, div, host, "divp", WITH, p, q, z, p, q)
+FP_ARITH(frdiv, IDLE_ONE, div, host, "divp", WITH, q, p, z, q, p)
+FP_ARITH(fsqrt, IDLE_ZERO, sqrt, host, "sqrtp", ALONE, p, q, z, p)
+#define FP_FMA(name, insn, to, first, second, ...)                                                 \
+	FP_ARITH(name, IDLE_ZERO, fma, host_fma, insn, FUSED, to, first, second, __VA_ARGS__)
+FP_FMA(fmacc, "vfmadd231p", z, q, p, q, p, z)
+FP_FMA(fnmacc, "vfnmsub231p", z, q, p, MINUS(q), p, MINUS(z))
+FP_FMA(fmsac, "vfmsub231p", z, q, p, q, p, MINUS(z))
+FP_FMA(fnmsac, "vfnmadd231p", z, q, p, MINUS(q), p, z)
+FP_FMA(fmadd, "vfmadd231p", p, q, z, q, z, p)
+FP_FMA(fnmadd, "vfnmsub231p", p, q, z, MINUS(q), z, MINUS(p))
+FP_FMA(fmsub, "vfmsub231p", p, q, z, q, z, MINUS(p))
+FP_FMA(fnmsub, "vfnmadd231p", p, q, z, MINUS(q), z, p)
 
 /* ---- comparisons, signs, classes (13.11 to 13.14) ---- */
-#define E(f, bits) f##_min(FP, p, q)
-FP_ALL(fmin, E)
-#undef E
-#define E(f, bits) f##_max(FP, p, q)
-FP_ALL(fmax, E)
-#undef E
-#define SIGN	   ((U)((U)1 << (BITS - 1)))
-#define E(f, bits) (p & (U)~SIGN) | (q & SIGN)
-FP_ALL(fsgnj, E)
-#undef E
-#define E(f, bits) (p & (U)~SIGN) | (~q & SIGN)
-FP_ALL(fsgnjn, E)
-#undef E
-#define E(f, bits) p ^ (q & SIGN)
-FP_ALL(fsgnjx, E)
-#undef E
-#define E(f, bits) f##_class(FP, p)
-FP_ALL(fclass, E)
-#undef E
-#define E(f, bits) f##_eq(FP, p, q)
-FP_TEST(mfeq, E)
-#undef E
-#define E(f, bits) !f##_eq(FP, p, q)
-FP_TEST(mfne, E)
-#undef E
-#define E(f, bits) f##_lt(FP, p, q)
-FP_TEST(mflt, E)
-#undef E
-#define E(f, bits) f##_le(FP, p, q)
-FP_TEST(mfle, E)
-#undef E
-#define E(f, bits) f##_lt(FP, q, p)
-FP_TEST(mfgt, E)
-#undef E
-#define E(f, bits) f##_le(FP, q, p)
-FP_TEST(mfge, E)
-#undef E
+#define FP_ALL(name, fn, ...)                                                                      \
+	FP_SAME(name, IDLE_ZERO, U, f16_##fn(FP, __VA_ARGS__), f32_##fn(FP, __VA_ARGS__),          \
+		f64_##fn(FP, __VA_ARGS__))
+#define FP_TEST(name, is, fn, ...)                                                                 \
+	FP_SAME(name, IDLE_ZERO, uint8_t, is f16_##fn(FP, __VA_ARGS__),                            \
+		is f32_##fn(FP, __VA_ARGS__), is f64_##fn(FP, __VA_ARGS__))
+#define FP_BITS(name, ...) FP_SAME(name, IDLE_ZERO, U, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__)
+#define SIGN		   ((U)((U)1 << (BITS - 1)))
+FP_ALL(fmin, min, p, q)
+FP_ALL(fmax, max, p, q)
+FP_ALL(fclass, class, p)
+FP_TEST(mfeq, , eq, p, q)
+FP_TEST(mfne, !, eq, p, q)
+FP_TEST(mflt, , lt, p, q)
+FP_TEST(mfle, , le, p, q)
+FP_TEST(mfgt, , lt, q, p)
+FP_TEST(mfge, , le, q, p)
+FP_BITS(fsgnj, (p & (U)~SIGN) | (q & SIGN))
+FP_BITS(fsgnjn, (p & (U)~SIGN) | (~q & SIGN))
+FP_BITS(fsgnjx, p ^ (q & SIGN))
 
 /* ---- seven good bits of 1 / x and 1 / sqrt(x) (13.9, 13.10) ---- */
 struct parts {
@@ -189,12 +191,10 @@ static uint64_t frec7(uint64_t v, const struct soft_format *f, unsigned rm, uint
 	frac = (frac | 2 * p.top) >> 1; /* subnormal */
 	return special(p, f, 0, exp < 0 ? frac >> 1 : frac);
 }
-#define E(f, bits) frsqrt7(p, &soft_##f, &FP->flags)
-FP_ONE(frsqrt7, E)
-#undef E
-#define E(f, bits) frec7(p, &soft_##f, fp_rm(FP, RM_DYN), &FP->flags)
-FP_ONE(frec7, E)
-#undef E
+#define RSQRT7(f) frsqrt7(p, &soft_##f, &FP->flags)
+#define REC7(f)	  frec7(p, &soft_##f, fp_rm(FP, RM_DYN), &FP->flags)
+FP_SAME(frsqrt7, IDLE_ONE, U, RSQRT7(f16), RSQRT7(f32), RSQRT7(f64))
+FP_SAME(frec7, IDLE_ONE, U, REC7(f16), REC7(f32), REC7(f64))
 
 /* ---- conversions (13.17 to 13.19) ---- */
 /* To integers narrower than fp.h has. */

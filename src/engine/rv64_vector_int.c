@@ -117,11 +117,11 @@ TEST_(msbc, z ? p <= q : p < q)
 static inline unsigned round_up(uint64_t v, unsigned by, unsigned rm)
 {
 	if (!by) return 0;
-	unsigned half = v >> (by - 1) & 1, odd = by < 64 ? v >> by & 1 : 0;
+	bool half = v >> (by - 1) & 1, odd = by < 64 && v >> by & 1;
 	uint64_t rest = v & ((1ull << (by - 1)) - 1);
 	switch (rm) {
 	case 0: return half;
-	case 1: return half & (rest != 0 || odd);
+	case 1: return half && (rest || odd);
 	case 2: return 0;
 	default: return !odd && (half || rest);
 	}
@@ -155,8 +155,8 @@ static inline uint64_t reverse_bits(uint64_t v)
 }
 #define SWAP(v) (__builtin_bswap64(v) >> (64 - BITS))
 SAME(andn, p & ~q)
-SAME(rol, p << AMOUNT | p >> (-1u * q & (BITS - 1)))
-SAME(ror, p >> AMOUNT | p << (-1u * q & (BITS - 1)))
+SAME(rol, p << AMOUNT | p >> (-(unsigned)q & (BITS - 1)))
+SAME(ror, p >> AMOUNT | p << (-(unsigned)q & (BITS - 1)))
 WIDEN(wsll, (W)((W)p << (q & (2 * BITS - 1))))
 SAME(brev8, reverse_bits(p))
 SAME(rev8, SWAP((uint64_t)p))

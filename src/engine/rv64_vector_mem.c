@@ -19,7 +19,7 @@ struct access {
 
 static uint8_t *place(struct rv64_cpu *c, const struct access *a, unsigned i, unsigned field)
 {
-	return c->v.reg[a->vd + field * a->regs] + ((size_t)i << a->eew);
+	return V_AT(c, a->vd + field * a->regs) + ((size_t)i << a->eew);
 }
 static gva_t address(const struct access *a, unsigned i)
 {
@@ -64,7 +64,7 @@ static unsigned together(const struct rv64_cpu *c, const struct access *a, unsig
 {
 	gva_t va = address(a, i);
 	unsigned n = (unsigned)((PAGE_SIZE - (va & ~PAGE_MASK)) >> a->eew);
-	if (a->order != UNIT || a->fields > 1 || a->masked || !n) return 0;
+	if (a->order != UNIT || a->fields > 1 || !n) return 0;
 	if (n > a->vl - i) n = a->vl - i;
 	*host = known(c, a, va, n << a->eew);
 	return *host ? n : 0;
@@ -76,6 +76,21 @@ static enum rv64_stop fields(struct rv64_cpu *c, struct access *a, unsigned i)
 		if (one(c, a, va + (f << a->eew), place(c, a, i, f))) return STOP_TRAP;
 	return STOP_NOT;
 }
+/* n elements at once. What is masked off is not written, not even with what was there. */
+static void run(struct rv64_cpu *c, const struct access *a, unsigned i, unsigned n, uint8_t *host)
+{
+	uint8_t *reg = place(c, a, i, 0);
+	if (!a->masked && a->store)
+		memcpy(host, reg, (size_t)n << a->eew);
+	else if (!a->store)
+		rv64_v_merge(c, a->masked, place(c, a, 0, 0), host - ((size_t)i << a->eew), a->eew,
+			     i, i + n);
+	else
+		for (unsigned k = 0; k < n; k++)
+			if (v_bit(V_AT(c, 0), i + k))
+				copy(host + ((size_t)k << a->eew), reg + ((size_t)k << a->eew),
+				     a->eew);
+}
 static enum rv64_stop transfer(struct rv64_cpu *c, struct access *a)
 {
 	unsigned i = c->v.start, n;
@@ -83,9 +98,7 @@ static enum rv64_stop transfer(struct rv64_cpu *c, struct access *a)
 	for (; i < a->vl; i += n) {
 		n = together(c, a, i, &host);
 		if (n) {
-			uint8_t *reg = place(c, a, i, 0);
-			a->store ? memcpy(host, reg, (size_t)n << a->eew)
-				 : memcpy(reg, host, (size_t)n << a->eew);
+			run(c, a, i, n, host);
 			continue;
 		}
 		n = 1;
@@ -155,7 +168,7 @@ static enum rv64_stop indexed(struct rv64_cpu *c, const struct slot *ip, unsigne
 	index.emul = (int8_t)(index.eew - c->v.sew + c->v.lmul);
 	a.store = store;
 	a.regs = v_regs(c->v.lmul);
-	a.index = c->v.reg[ip->rs2];
+	a.index = V_AT(c, ip->rs2);
 	a.index_eew = (uint8_t)index.eew;
 	if (!v_ready(c) || !data_fits(&a, c->v.lmul) || !index_fits(&a, d, index))
 		return v_illegal(c, ip);

@@ -45,7 +45,7 @@ static enum rv64_stop reduce(struct rv64_cpu *c, const struct slot *ip,
 			     const struct rv64_vkernel *k, bool wide, bool fp)
 {
 	_Alignas(16) uint8_t active[V_GROUP], sum[8];
-	const void *a = c->v.reg[ip->rs2];
+	const void *a = V_AT(c, ip->rs2);
 	unsigned n = c->v.vl;
 	if (!v_ready(c) || c->v.start || !k->fn[c->v.sew] || !v_fits(group(c, ip->rs2)) ||
 	    (fp && !fp_ready(c)))
@@ -53,12 +53,12 @@ static enum rv64_stop reduce(struct rv64_cpu *c, const struct slot *ip,
 	if (fp) c->fs_dirty = true;
 	if (!n) return v_done(c);
 	if (!ip->rm) {
-		n = gather_active(active, a, c->v.reg[0], c->v.sew, n);
+		n = gather_active(active, a, V_AT(c, 0), c->v.sew, n);
 		a = active;
 	}
-	memcpy(sum, c->v.reg[ip->rs1], 8);
+	memcpy(sum, V_AT(c, ip->rs1), 8);
 	k->fn[c->v.sew](c, sum, a, NULL, NULL, n);
-	memcpy(c->v.reg[v_reg(ip->rd)], sum, (size_t)1 << (c->v.sew + wide));
+	memcpy(V_AT(c, v_reg(ip->rd)), sum, (size_t)1 << (c->v.sew + wide));
 	return v_done(c);
 }
 SHAPE(rvv) { return reduce(c, ip, k, false, false); }
@@ -71,7 +71,7 @@ typedef unsigned __int128 mask;
 static mask mask_get(const struct rv64_cpu *c, unsigned reg)
 {
 	mask m;
-	memcpy(&m, c->v.reg[v_reg(reg)], sizeof(m));
+	memcpy(&m, V_AT(c, v_reg(reg)), sizeof(m));
 	return m;
 }
 static mask below(unsigned n) { return n < 128 ? ((mask)1 << n) - 1 : ~(mask)0; }
@@ -79,7 +79,7 @@ static mask body(const struct rv64_cpu *c) { return below(c->v.vl) & ~below(c->v
 static void mask_put(struct rv64_cpu *c, unsigned reg, mask v, mask where)
 {
 	v = (v & where) | (mask_get(c, reg) & ~where);
-	memcpy(c->v.reg[v_reg(reg)], &v, sizeof(v));
+	memcpy(V_AT(c, v_reg(reg)), &v, sizeof(v));
 }
 static mask active(const struct rv64_cpu *c, const struct slot *ip)
 {
@@ -120,7 +120,7 @@ SHAPE(mask)
 {
 	mask r;
 	if (!v_ready(c)) return v_illegal(c, ip);
-	k->fn[0](c, &r, c->v.reg[ip->rs2], c->v.reg[ip->rs1], NULL, 0);
+	k->fn[0](c, &r, V_AT(c, ip->rs2), V_AT(c, ip->rs1), NULL, 0);
 	mask_put(c, ip->rd, r, body(c));
 	return v_done(c);
 }
@@ -168,11 +168,11 @@ SHAPE(iota)
 	(void)k;
 	if (!v_ready(c) || c->v.start || !result_fits(c, ip, ip->rs2, 1)) return v_illegal(c, ip);
 	mask all = active(c, ip), m = mask_get(c, ip->rs2) & all;
-	uint8_t *vd = c->v.reg[v_reg(ip->rd)];
+	uint8_t *vd = V_AT(c, v_reg(ip->rd));
 	unsigned n = 0;
 	for (unsigned i = 0; i < c->v.vl; i++) {
 		if (all >> i & 1) set_element(vd, i, c->v.sew, n);
-		n += m >> i & 1;
+		n += (unsigned)(m >> i) & 1;
 	}
 	return v_done(c);
 }
@@ -183,7 +183,7 @@ SHAPE(id)
 	if (!v_ready(c) || !v_fits(d) || (!ip->rm && !d.reg)) return v_illegal(c, ip);
 	mask all = active(c, ip);
 	for (unsigned i = c->v.start; i < c->v.vl; i++)
-		if (all >> i & 1) set_element(c->v.reg[d.reg], i, c->v.sew, i);
+		if (all >> i & 1) set_element(V_AT(c, d.reg), i, c->v.sew, i);
 	return v_done(c);
 }
 
@@ -193,7 +193,7 @@ SHAPE(mv_x_s)
 	(void)k;
 	if (!v_ready(c)) return v_illegal(c, ip);
 	unsigned unused = 64 - (8u << c->v.sew);
-	uint64_t v = element(c->v.reg[ip->rs2], 0, c->v.sew);
+	uint64_t v = element(V_AT(c, ip->rs2), 0, c->v.sew);
 	c->x[ip->rd] = (uint64_t)((int64_t)(v << unused) >> unused);
 	return v_done(c);
 }
@@ -201,7 +201,7 @@ SHAPE(mv_s_x)
 {
 	(void)k;
 	if (!v_ready(c)) return v_illegal(c, ip);
-	if (c->v.start < c->v.vl) set_element(c->v.reg[v_reg(ip->rd)], 0, c->v.sew, c->x[ip->rs1]);
+	if (c->v.start < c->v.vl) set_element(V_AT(c, v_reg(ip->rd)), 0, c->v.sew, c->x[ip->rs1]);
 	return v_done(c);
 }
 static uint64_t boxed(const struct rv64_cpu *c, unsigned reg)
@@ -215,7 +215,7 @@ SHAPE(mv_f_s)
 	(void)k;
 	if (!v_ready(c) || !fp_ready(c) || !c->v.sew) return v_illegal(c, ip);
 	uint64_t box = c->v.sew < 3 ? ~0ull << (8u << c->v.sew) : 0;
-	c->f[v_reg(ip->rd)] = element(c->v.reg[ip->rs2], 0, c->v.sew) | box;
+	c->f[v_reg(ip->rd)] = element(V_AT(c, ip->rs2), 0, c->v.sew) | box;
 	c->fs_dirty = true;
 	return v_done(c);
 }
@@ -224,7 +224,7 @@ SHAPE(mv_s_f)
 	(void)k;
 	if (!v_ready(c) || !fp_ready(c) || !c->v.sew) return v_illegal(c, ip);
 	if (c->v.start < c->v.vl)
-		set_element(c->v.reg[v_reg(ip->rd)], 0, c->v.sew, boxed(c, ip->rs1));
+		set_element(V_AT(c, v_reg(ip->rd)), 0, c->v.sew, boxed(c, ip->rs1));
 	return v_done(c);
 }
 
@@ -237,8 +237,8 @@ struct slide {
 static bool slide_begin(struct rv64_cpu *c, const struct slot *ip, bool up, struct slide *s)
 {
 	struct v_group a = group(c, ip->rs2);
-	s->vd = c->v.reg[v_reg(ip->rd)];
-	s->a = c->v.reg[ip->rs2];
+	s->vd = V_AT(c, v_reg(ip->rd));
+	s->a = V_AT(c, ip->rs2);
 	s->bytes = (unsigned)c->v.vlmax << c->v.sew;
 	return v_ready(c) && v_fits(a) && result_fits(c, ip, a.reg, up ? v_regs(a.emul) : 0);
 }
@@ -339,8 +339,8 @@ static enum rv64_stop gather(struct rv64_cpu *c, const struct slot *ip, struct v
 	    !result_fits(c, ip, a.reg, v_regs(a.emul)) ||
 	    !result_fits(c, ip, index.reg, v_regs(index.emul)))
 		return v_illegal(c, ip);
-	fn[c->v.sew](d, c->v.reg[a.reg], c->v.reg[index.reg], c->v.vl, c->v.vlmax);
-	rv64_v_merge(c, !ip->rm, c->v.reg[v_reg(ip->rd)], d, c->v.sew, c->v.start, c->v.vl);
+	fn[c->v.sew](d, V_AT(c, a.reg), V_AT(c, index.reg), c->v.vl, c->v.vlmax);
+	rv64_v_merge(c, !ip->rm, V_AT(c, v_reg(ip->rd)), d, c->v.sew, c->v.start, c->v.vl);
 	return v_done(c);
 }
 SHAPE(gather_vv)
@@ -363,9 +363,9 @@ static enum rv64_stop spread(struct rv64_cpu *c, const struct slot *ip, uint64_t
 	struct v_group a = group(c, ip->rs2);
 	if (!v_ready(c) || !v_fits(a) || !result_fits(c, ip, a.reg, v_regs(a.emul)))
 		return v_illegal(c, ip);
-	uint64_t v = at < c->v.vlmax ? element(c->v.reg[a.reg], (unsigned)at, c->v.sew) : 0;
+	uint64_t v = at < c->v.vlmax ? element(V_AT(c, a.reg), (unsigned)at, c->v.sew) : 0;
 	for (unsigned i = 0; i < c->v.vl; i++) set_element(d, i, c->v.sew, v);
-	rv64_v_merge(c, !ip->rm, c->v.reg[v_reg(ip->rd)], d, c->v.sew, c->v.start, c->v.vl);
+	rv64_v_merge(c, !ip->rm, V_AT(c, v_reg(ip->rd)), d, c->v.sew, c->v.start, c->v.vl);
 	return v_done(c);
 }
 SHAPE(gather_vx) { return (void)k, spread(c, ip, c->x[ip->rs1]); }
@@ -379,7 +379,7 @@ SHAPE(compress)
 	if (!v_ready(c) || c->v.start || !v_fits(a) || !v_fits(d) ||
 	    v_overlap(d.reg, nd, a.reg, v_regs(a.emul)) || v_overlap(d.reg, nd, ip->rs1, 1))
 		return v_illegal(c, ip);
-	(void)gather_active(c->v.reg[d.reg], c->v.reg[a.reg], c->v.reg[ip->rs1], c->v.sew, c->v.vl);
+	(void)gather_active(V_AT(c, d.reg), V_AT(c, a.reg), V_AT(c, ip->rs1), c->v.sew, c->v.vl);
 	return v_done(c);
 }
 
@@ -388,7 +388,7 @@ static enum rv64_stop whole(struct rv64_cpu *c, const struct slot *ip, unsigned 
 {
 	unsigned vd = v_reg(ip->rd), from = (unsigned)c->v.start << c->v.sew, bytes = regs * V_REG;
 	if (!v_ready(c) || (vd | ip->rs2) & (regs - 1)) return v_illegal(c, ip);
-	if (from < bytes) memmove(c->v.reg[vd] + from, c->v.reg[ip->rs2] + from, bytes - from);
+	if (from < bytes) memmove(V_AT(c, vd) + from, V_AT(c, ip->rs2) + from, bytes - from);
 	return v_done(c);
 }
 SHAPE(whole1) { return (void)k, whole(c, ip, 1); }

@@ -82,7 +82,7 @@ TEST(vector_registers_have_numbers)
 	for (unsigned i = 0; i < 64; i++) CHECK(!rv64_cpu_set(r->c, REG_RV_V + i, i * 3));
 	for (unsigned i = 0; i < 64; i++)
 		CHECK(!rv64_cpu_get(r->c, REG_RV_V + i, &v) && v == i * 3);
-	CHECK(load_le(r->c->v.reg[5] + 8, 8) == 11 * 3);
+	CHECK(load_le(V_AT(r->c, 5) + 8, 8) == 11 * 3);
 	CHECK(!rv64_cpu_set(r->c, REG_RV_CSR + CSR_VTYPE, 0xd8));
 	CHECK(!rv64_cpu_set(r->c, REG_RV_CSR + CSR_VL, 2) && csr(r, CSR_VL) == 2);
 	CHECK(csr(r, CSR_VTYPE) == 0xd8 && !rv64_cpu_set(r->c, REG_RV_CSR + CSR_VL, 9));
@@ -119,11 +119,11 @@ TEST(a_load_goes_on_where_it_trapped)
 	r->c->x[2] = VA + 4096 - 50;
 	CHECK(run(r, OP_vle32_v, 8, 2, 0, 0) == CAUSE_LOAD_PAGE + 1);
 	CHECK(r->c->tval == VA + 4096 && csr(r, CSR_VSTART) == 12 && csr(r, CSR_VL) == 32);
-	r->c->v.reg[8][0] = 0xaa; /* what has been loaded is not loaded again */
+	V_AT(r->c, 8)[0] = 0xaa; /* what has been loaded is not loaded again */
 	map_second(r);
 	CHECK(!run(r, OP_vle32_v, 8, 2, 0, 0) && csr(r, CSR_VSTART) == 0);
 	must(gmem_read(r->mem, RIG_RAM + PAGES + 4096 - 50, want, sizeof(want)));
-	CHECK(r->c->v.reg[8][0] == 0xaa && !memcmp(&r->c->v.reg[8][1], want + 1, 127));
+	CHECK(V_AT(r->c, 8)[0] == 0xaa && !memcmp(&V_AT(r->c, 8)[1], want + 1, 127));
 	rig_free(r);
 }
 
@@ -131,8 +131,8 @@ TEST(a_store_of_segments_goes_on_where_it_trapped)
 {
 	struct rig *r = paged();
 	set_vtype(r, 16, 0xc0); /* e8, m1 */
-	for (unsigned i = 0; i < 16; i++) r->c->v.reg[4][i] = (uint8_t)(0x40 + i);
-	for (unsigned i = 0; i < 16; i++) r->c->v.reg[5][i] = (uint8_t)(0x80 + i);
+	for (unsigned i = 0; i < 16; i++) V_AT(r->c, 4)[i] = (uint8_t)(0x40 + i);
+	for (unsigned i = 0; i < 16; i++) V_AT(r->c, 5)[i] = (uint8_t)(0x80 + i);
 	r->c->x[2] = VA + 4096 - 9; /* the fifth segment is half there */
 	CHECK(run(r, OP_vsseg_e8_v, 4, 2, 0, 0) == CAUSE_STORE_PAGE + 1);
 	CHECK(r->c->tval == VA + 4096 && csr(r, CSR_VSTART) == 4);
@@ -156,7 +156,7 @@ TEST(a_strided_load_goes_on_where_it_trapped)
 	CHECK(r->c->tval == VA + 4096 + 8 && csr(r, CSR_VSTART) == 1);
 	map_second(r);
 	CHECK(!run(r, OP_vlse64_v, 4, 2, 3, 0));
-	CHECK(load_le(r->c->v.reg[4], 1) == 8 && load_le(r->c->v.reg[4] + 8, 1) == 8);
+	CHECK(load_le(V_AT(r->c, 4), 1) == 8 && load_le(V_AT(r->c, 4) + 8, 1) == 8);
 	rig_free(r);
 }
 
@@ -172,7 +172,7 @@ TEST(fault_only_first_ends_at_the_page)
 	r->c->x[2] = VA + 4096; /* the first one does trap */
 	CHECK(run(r, OP_vle8ff_v, 4, 2, 0, 0) == CAUSE_LOAD_PAGE + 1);
 	CHECK(csr(r, CSR_VL) == 16 && csr(r, CSR_VSTART) == 0);
-	store_le(r->c->v.reg[0], 0xfffe, 8); /* but not if it is masked off */
+	store_le(V_AT(r->c, 0), 0xfffe, 8); /* but not if it is masked off */
 	r->c->x[2] = VA + 4096;
 	CHECK(!masked(r, OP_vle8ff_v, 4, 2, 0) && csr(r, CSR_VL) == 1);
 	rig_free(r);
@@ -182,7 +182,7 @@ TEST(what_is_masked_off_is_not_touched)
 {
 	struct rig *r = paged();
 	set_vtype(r, 16, 0xc0);
-	store_le(r->c->v.reg[0], 0x001f, 8);
+	store_le(V_AT(r->c, 0), 0x001f, 8);
 	r->c->x[2] = VA + 4096 - 5;
 	CHECK(!masked(r, OP_vle8_v, 4, 2, 0) && !masked(r, OP_vse8_v, 4, 2, 0));
 	CHECK(masked(r, OP_vle8_v, 0, 2, 0) == ILLEGAL); /* over the mask */
@@ -195,7 +195,7 @@ TEST(vectors_reach_devices_element_by_element)
 	set_vtype(r, 4, 0xd1); /* e32, m2 */
 	r->c->x[2] = RIG_STOP + 16;
 	CHECK(!run(r, OP_vle32_v, 4, 2, 0, 0) && r->loads == 4);
-	CHECK(load_le(r->c->v.reg[4] + 4, 4) == 0x55667788 + 20);
+	CHECK(load_le(V_AT(r->c, 4) + 4, 4) == 0x55667788 + 20);
 	atomic_store(&r->c->poll, 0);
 	CHECK(!run(r, OP_vse32_v, 4, 2, 0, 0) && r->told == 0x55667788 + 28);
 	CHECK(atomic_load(&r->c->poll) & POLL_KICK);

@@ -12,7 +12,7 @@ struct shape {
 	unsigned bits, regs, vl, wide; /* wide: the result's bits */
 	bool fraction;
 };
-static unsigned bit(uint64_t v, unsigned at) { return at < 64 ? v >> at & 1 : 0; }
+static unsigned bit(uint64_t v, unsigned at) { return at < 64 && v >> at & 1; }
 static uint64_t rotate_right(uint64_t v, unsigned bits, unsigned by)
 {
 	uint64_t r = 0;
