@@ -75,16 +75,15 @@ void rv64_v_merge(struct rv64_cpu *c, bool masked, void *vd, const void *t, unsi
 		       (size_t)(to - from) << eew);
 }
 
-/* Bits of a mask from bytes that are 0 or 1 (4.5). */
-static void merge_bits(struct rv64_cpu *c, bool masked, uint8_t *vd, const uint8_t *t)
+/* n bytes that are 0 or 1 become the bits of a mask. */
+static void merge_bits(struct rv64_cpu *c, bool masked, unsigned vd, uint8_t *t, unsigned n)
 {
-	uint8_t mask[V_REG];
-	memcpy(mask, V_AT(c, 0), sizeof(mask));
-	for (unsigned i = c->v.start; i < c->v.vl; i++) {
-		unsigned others = vd[i >> 3] & ~(1u << (i & 7));
-		if (!masked || v_bit(mask, i))
-			vd[i >> 3] = (uint8_t)(others | (unsigned)t[i] << (i & 7));
-	}
+	v_mask bits = 0, where = v_body(c);
+	memset(t + n, 0, -n & 7);
+	for (unsigned i = 0; i < c->v.vl; i += 8) /* bit 8k goes to bit 56 + k */
+		bits |= (v_mask)(load_le(t + i, 8) * 0x0102040810204080 >> 56) << i;
+	if (masked) where &= v_mask_get(c, 0);
+	v_mask_put(c, vd, bits, where);
 }
 
 /* ---- element by element ---- */
@@ -208,13 +207,46 @@ static enum rv64_stop elementwise(struct rv64_cpu *c, const struct slot *ip,
 	operands(c, ip, k, s, &w, &r);
 	if (s->how & CARRY) w.acc = carries(c, s, r.acc, w.n);
 	k->fn[c->v.sew](c, w.pd, w.pa, w.pb, w.acc, w.n);
-	uint8_t *vd = V_AT(c, w.d.reg);
 	if (s->how & RESULT_MASK)
-		merge_bits(c, w.masked, vd, r.d);
+		merge_bits(c, w.masked, w.d.reg, r.d, w.n);
 	else if (!w.direct)
-		rv64_v_merge(c, w.masked, vd, r.d, (unsigned)w.d.eew, c->v.start, c->v.vl);
+		rv64_v_merge(c, w.masked, V_AT(c, w.d.reg), r.d, (unsigned)w.d.eew, c->v.start,
+			     c->v.vl);
 	return v_done(c);
 }
+
+/* The common case of one width needs nothing of this: whole blocks, from the first to the last. */
+static inline bool is_plain(const struct rv64_cpu *c, const struct slot *ip,
+			    const struct rv64_vkernel *k, unsigned vs1, bool fp)
+{
+	unsigned bytes = (unsigned)c->v.vl << c->v.sew, low = v_regs(c->v.lmul) - 1;
+	bool whole = ip->rm && !c->v.start && bytes && !(bytes & (V_REG - 1));
+	bool aligned = !((v_reg(ip->rd) | ip->rs2 | vs1) & low);
+	return whole && aligned && v_ready(c) && k->fn[c->v.sew] && (!fp || fp_ready(c));
+}
+#define PLAIN(name, second, how)                                                                   \
+	enum rv64_stop rv64_v_##name(struct rv64_cpu *c, const struct slot *ip,                    \
+				     const struct rv64_vkernel *k)                                 \
+	{                                                                                          \
+		static const struct shape shape = {0, 0, 0, second, how};                          \
+		_Alignas(16) uint8_t b[V_GROUP];                                                   \
+		const void *pb = b;                                                                \
+		uint8_t *d = V_AT(c, v_reg(ip->rd));                                               \
+		if (unlikely(!is_plain(c, ip, k, second == VECTOR_1 ? ip->rs1 : 0, how & FP)))     \
+			return elementwise(c, ip, k, &shape);                                      \
+		if (second == VECTOR_1)                                                            \
+			pb = V_AT(c, ip->rs1);                                                     \
+		else                                                                               \
+			splat(b, scalar(c, ip, second), c->v.sew, c->v.vl);                        \
+		if (how & FP) c->fs_dirty = true;                                                  \
+		k->fn[c->v.sew](c, d, V_AT(c, ip->rs2), pb, d, c->v.vl);                           \
+		return v_done(c);                                                                  \
+	}
+PLAIN(vv, VECTOR_1, 0)
+PLAIN(vx, SCALAR_X, 0)
+PLAIN(vi, SCALAR_I, 0)
+PLAIN(fvv, VECTOR_1, FP)
+PLAIN(fvf, SCALAR_F, FP)
 
 /* Widths of result, vs2 and vs1; what vs1 is; what else is special. */
 #define SHAPE(name, ...)                                                                           \
@@ -224,9 +256,6 @@ static enum rv64_stop elementwise(struct rv64_cpu *c, const struct slot *ip,
 		static const struct shape shape = {__VA_ARGS__};                                   \
 		return elementwise(c, ip, k, &shape);                                              \
 	}
-SHAPE(vv, 0, 0, 0, VECTOR_1, 0)
-SHAPE(vx, 0, 0, 0, SCALAR_X, 0)
-SHAPE(vi, 0, 0, 0, SCALAR_I, 0)
 SHAPE(v1, 0, 0, 0, NOTHING, 0)
 SHAPE(uvv, 0, 0, 0, VECTOR_1, UNMASKED)
 SHAPE(uvx, 0, 0, 0, SCALAR_X, UNMASKED)
@@ -254,8 +283,6 @@ SHAPE(cmvi, 0, 0, 0, SCALAR_I, RESULT_MASK | CARRY)
 SHAPE(cuvv, 0, 0, 0, VECTOR_1, RESULT_MASK | CARRY | UNMASKED)
 SHAPE(cuvx, 0, 0, 0, SCALAR_X, RESULT_MASK | CARRY | UNMASKED)
 SHAPE(cuvi, 0, 0, 0, SCALAR_I, RESULT_MASK | CARRY | UNMASKED)
-SHAPE(fvv, 0, 0, 0, VECTOR_1, FP)
-SHAPE(fvf, 0, 0, 0, SCALAR_F, FP)
 SHAPE(fuvf, 0, 0, 0, SCALAR_F, FP | UNMASKED)
 SHAPE(fmvf, 0, 0, 0, SCALAR_F, FP | CARRY)
 SHAPE(f1, 0, 0, 0, NOTHING, FP)

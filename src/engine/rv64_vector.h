@@ -121,6 +121,24 @@ static inline bool v_active(const struct rv64_cpu *c, bool masked, unsigned i)
 {
 	return !masked || v_bit(V_AT(c, 0), i);
 }
+/* A mask as a number (4.5), and the elements that this instruction is about. */
+typedef unsigned __int128 v_mask;
+static inline v_mask v_below(unsigned n) { return n < 128 ? ((v_mask)1 << n) - 1 : ~(v_mask)0; }
+static inline v_mask v_body(const struct rv64_cpu *c)
+{
+	return v_below(c->v.vl) & ~v_below(c->v.start);
+}
+static inline v_mask v_mask_get(const struct rv64_cpu *c, unsigned reg)
+{
+	v_mask m;
+	memcpy(&m, V_AT(c, reg), sizeof(m));
+	return m;
+}
+static inline void v_mask_put(struct rv64_cpu *c, unsigned reg, v_mask v, v_mask where)
+{
+	v = (v & where) | (v_mask_get(c, reg) & ~where);
+	memcpy(V_AT(c, reg), &v, sizeof(v));
+}
 /* Elements from..to-1 of t become those of vd; masked: those that v0 has. */
 void rv64_v_merge(struct rv64_cpu *c, bool masked, void *vd, const void *t, unsigned eew,
 		  unsigned from, unsigned to);

@@ -146,10 +146,36 @@ static enum rv64_stop plain(struct rv64_cpu *c, const struct slot *ip, unsigned 
 	if (!v_ready(c) || !data_fits(&a, emul)) return v_illegal(c, ip);
 	return transfer(c, &a);
 }
-SHAPE(load) { return plain(c, ip, bits, UNIT, false, false); }
+/* The common case: all elements side by side in a page that the TLB knows. */
+static inline uint8_t *at_once(const struct rv64_cpu *c, const struct slot *ip, unsigned bits,
+			       bool store, unsigned *bytes)
+{
+	const struct access a = {.store = store};
+	int eew = (int)log2_bytes(bits), emul = eew - c->v.sew + c->v.lmul;
+	struct v_group g = {(uint8_t)v_reg(ip->rd), (int8_t)emul, (int8_t)eew};
+	*bytes = (unsigned)c->v.vl << eew;
+	if (!ip->rm || c->v.start || !*bytes || ip->rs3 > 1 || !v_ready(c) || !v_fits(g))
+		return NULL;
+	return known(c, &a, c->x[ip->rs1], *bytes);
+}
+SHAPE(load)
+{
+	unsigned n;
+	const uint8_t *host = at_once(c, ip, bits, false, &n);
+	if (unlikely(!host)) return plain(c, ip, bits, UNIT, false, false);
+	memcpy(V_AT(c, v_reg(ip->rd)), host, n);
+	return v_done(c);
+}
 SHAPE(load_first) { return plain(c, ip, bits, UNIT, false, true); }
 SHAPE(load_stride) { return plain(c, ip, bits, STRIDE, false, false); }
-SHAPE(store) { return plain(c, ip, bits, UNIT, true, false); }
+SHAPE(store)
+{
+	unsigned n;
+	uint8_t *host = at_once(c, ip, bits, true, &n);
+	if (unlikely(!host)) return plain(c, ip, bits, UNIT, true, false);
+	memcpy(host, V_AT(c, v_reg(ip->rd)), n);
+	return v_done(c);
+}
 SHAPE(store_stride) { return plain(c, ip, bits, STRIDE, true, false); }
 
 /* 7.8.3: a segment may not lie over its own index. */

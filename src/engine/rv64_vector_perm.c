@@ -67,30 +67,16 @@ SHAPE(frvv) { return reduce(c, ip, k, false, true); }
 SHAPE(frwvv) { return reduce(c, ip, k, true, true); }
 
 /* ---- masks (15) ---- */
-typedef unsigned __int128 mask;
-static mask mask_get(const struct rv64_cpu *c, unsigned reg)
+static v_mask active(const struct rv64_cpu *c, const struct slot *ip)
 {
-	mask m;
-	memcpy(&m, V_AT(c, v_reg(reg)), sizeof(m));
-	return m;
+	return ip->rm ? v_body(c) : v_body(c) & v_mask_get(c, 0);
 }
-static mask below(unsigned n) { return n < 128 ? ((mask)1 << n) - 1 : ~(mask)0; }
-static mask body(const struct rv64_cpu *c) { return below(c->v.vl) & ~below(c->v.start); }
-static void mask_put(struct rv64_cpu *c, unsigned reg, mask v, mask where)
-{
-	v = (v & where) | (mask_get(c, reg) & ~where);
-	memcpy(V_AT(c, v_reg(reg)), &v, sizeof(v));
-}
-static mask active(const struct rv64_cpu *c, const struct slot *ip)
-{
-	return ip->rm ? body(c) : body(c) & mask_get(c, 0);
-}
-static unsigned lowest(mask m)
+static unsigned lowest(v_mask m)
 {
 	uint64_t low = (uint64_t)m, high = (uint64_t)(m >> 64);
 	return (unsigned)(low ? __builtin_ctzll(low) : 64 + __builtin_ctzll(high));
 }
-static unsigned count(mask m)
+static unsigned count(v_mask m)
 {
 	return (unsigned)(__builtin_popcountll((uint64_t)m) +
 			  __builtin_popcountll((uint64_t)(m >> 64)));
@@ -100,7 +86,7 @@ static unsigned count(mask m)
 	static void name(struct rv64_cpu *c, void *d, const void *a, const void *b, const void *z, \
 			 unsigned n)                                                               \
 	{                                                                                          \
-		mask p, q;                                                                         \
+		v_mask p, q;                                                                       \
 		(void)c, (void)z, (void)n;                                                         \
 		memcpy(&p, a, sizeof(p));                                                          \
 		memcpy(&q, b, sizeof(q));                                                          \
@@ -118,10 +104,10 @@ LOGICAL(mnor, ~(p | q))
 LOGICAL(mxnor, ~(p ^ q))
 SHAPE(mask)
 {
-	mask r;
+	v_mask r;
 	if (!v_ready(c)) return v_illegal(c, ip);
 	k->fn[0](c, &r, V_AT(c, ip->rs2), V_AT(c, ip->rs1), NULL, 0);
-	mask_put(c, ip->rd, r, body(c));
+	v_mask_put(c, v_reg(ip->rd), r, v_body(c));
 	return v_done(c);
 }
 
@@ -130,14 +116,14 @@ SHAPE(cpop)
 {
 	(void)k;
 	if (!v_ready(c) || c->v.start) return v_illegal(c, ip);
-	c->x[ip->rd] = count(mask_get(c, ip->rs2) & active(c, ip));
+	c->x[ip->rd] = count(v_mask_get(c, ip->rs2) & active(c, ip));
 	return v_done(c);
 }
 SHAPE(first)
 {
 	(void)k;
 	if (!v_ready(c) || c->v.start) return v_illegal(c, ip);
-	mask m = mask_get(c, ip->rs2) & active(c, ip);
+	v_mask m = v_mask_get(c, ip->rs2) & active(c, ip);
 	c->x[ip->rd] = m ? lowest(m) : ~0ull;
 	return v_done(c);
 }
@@ -149,14 +135,14 @@ SHAPE(set)
 	unsigned vd = v_reg(ip->rd);
 	bool over = vd == ip->rs2 || (!ip->rm && !vd);
 	if (!v_ready(c) || c->v.start || over) return v_illegal(c, ip);
-	mask all = active(c, ip), m = mask_get(c, ip->rs2) & all;
-	mask before = m ? below(lowest(m)) : ~(mask)0, first = m & -m;
-	mask r = k == &rv64_vk_only ? first : k == &rv64_vk_before ? before : before | first;
-	mask_put(c, ip->rd, r, all);
+	v_mask all = active(c, ip), m = v_mask_get(c, ip->rs2) & all;
+	v_mask before = m ? v_below(lowest(m)) : ~(v_mask)0, first = m & -m;
+	v_mask r = k == &rv64_vk_only ? first : k == &rv64_vk_before ? before : before | first;
+	v_mask_put(c, vd, r, all);
 	return v_done(c);
 }
 
-/* vd may lie over neither its own mask nor, as a group, over the register other. */
+/* vd may lie over neither its own v_mask nor, as a group, over the register other. */
 static bool result_fits(const struct rv64_cpu *c, const struct slot *ip, unsigned other,
 			unsigned others)
 {
@@ -167,7 +153,7 @@ SHAPE(iota)
 {
 	(void)k;
 	if (!v_ready(c) || c->v.start || !result_fits(c, ip, ip->rs2, 1)) return v_illegal(c, ip);
-	mask all = active(c, ip), m = mask_get(c, ip->rs2) & all;
+	v_mask all = active(c, ip), m = v_mask_get(c, ip->rs2) & all;
 	uint8_t *vd = V_AT(c, v_reg(ip->rd));
 	unsigned n = 0;
 	for (unsigned i = 0; i < c->v.vl; i++) {
@@ -181,7 +167,7 @@ SHAPE(id)
 	struct v_group d = group(c, ip->rd);
 	(void)k;
 	if (!v_ready(c) || !v_fits(d) || (!ip->rm && !d.reg)) return v_illegal(c, ip);
-	mask all = active(c, ip);
+	v_mask all = active(c, ip);
 	for (unsigned i = c->v.start; i < c->v.vl; i++)
 		if (all >> i & 1) set_element(V_AT(c, d.reg), i, c->v.sew, i);
 	return v_done(c);
