@@ -109,14 +109,12 @@ static struct v_group group(const struct rv64_cpu *c, unsigned reg, int wider)
 	return (struct v_group){(uint8_t)v_reg(reg), (int8_t)(c->v.lmul + wider),
 				(int8_t)(c->v.sew + wider)};
 }
-/* 13.2: any vector floating-point instruction, when frm is invalid. */
-static bool fp_ready(const struct rv64_cpu *c) { return c->fp_on && c->fp.frm <= RM_RMM; }
 
 static bool legal(const struct rv64_cpu *c, const struct slot *ip, const struct rv64_vkernel *k,
 		  const struct shape *s, struct work *w)
 {
 	bool mask = s->how & RESULT_MASK;
-	if (!v_ready(c) || !k->fn[c->v.sew] || (s->how & FP && !fp_ready(c))) return false;
+	if (!v_ready(c) || !k->fn[c->v.sew] || (s->how & FP && !v_fp_ready(c))) return false;
 	w->d = group(c, ip->rd, s->d);
 	w->a = group(c, ip->rs2, s->a);
 	w->b = group(c, ip->rs1, s->b);
@@ -131,11 +129,7 @@ static bool legal(const struct rv64_cpu *c, const struct slot *ip, const struct 
 static uint64_t scalar(const struct rv64_cpu *c, const struct slot *ip, unsigned second)
 {
 	if (second == SCALAR_X) return c->x[ip->rs1];
-	if (second == SCALAR_I) return (uint64_t)(int64_t)ip->imm;
-	uint64_t f = c->f[v_reg(ip->rs1)];
-	if (c->v.sew == 2 && f >> 32 != 0xffffffff) return F32_NAN;
-	if (c->v.sew == 1 && f >> 16 != 0xffffffffffff) return F16_NAN;
-	return f;
+	return second == SCALAR_I ? (uint64_t)(int64_t)ip->imm : v_float(c, ip->rs1);
 }
 static void splat(void *to, uint64_t v, unsigned eew, unsigned n)
 {
@@ -222,7 +216,7 @@ static inline bool is_plain(const struct rv64_cpu *c, const struct slot *ip,
 	unsigned bytes = (unsigned)c->v.vl << c->v.sew, low = v_regs(c->v.lmul) - 1;
 	bool whole = ip->rm && !c->v.start && bytes && !(bytes & (V_REG - 1));
 	bool aligned = !((v_reg(ip->rd) | ip->rs2 | vs1) & low);
-	return whole && aligned && v_ready(c) && k->fn[c->v.sew] && (!fp || fp_ready(c));
+	return whole && aligned && v_ready(c) && k->fn[c->v.sew] && (!fp || v_fp_ready(c));
 }
 #define PLAIN(name, second, how)                                                                   \
 	enum rv64_stop rv64_v_##name(struct rv64_cpu *c, const struct slot *ip,                    \

@@ -23,43 +23,38 @@ struct rv64_vkernel {
 
 /* clang-format off */
 #define RV64_V_SHAPES(X) \
-	X(vv) X(vx) X(vi) X(uvv) X(uvx) X(uvi) X(mvv) X(mvx) X(mvi) X(v1) X(wvv) X(wvx) X(wvi) X(wwvv) X(wwvx) \
-	X(nvv) X(nvx) X(nvi) X(ext2) X(ext4) X(ext8) X(cvv) X(cvx) X(cvi) X(cmvv) X(cmvx) X(cmvi) \
-	X(cuvv) X(cuvx) X(cuvi) X(fvv) X(fvf) X(fuvf) X(fmvf) X(f1) X(fw1) X(fn1) X(fwvv) X(fwvf) X(fwwvv) X(fwwvf) X(fcvv) X(fcvf) \
-	X(rvv) X(rwvv) X(frvv) X(frwvv) \
-	X(mask) X(cpop) X(first) X(set) X(iota) X(id) X(mv_x_s) X(mv_s_x) X(mv_f_s) X(mv_s_f) \
-	X(slideup_vx) X(slideup_vi) X(slidedown_vx) X(slidedown_vi) \
-	X(slide1up_vx) X(slide1up_vf) X(slide1down_vx) X(slide1down_vf) \
-	X(gather_vv) X(gather_vx) X(gather_vi) X(gather16_vv) X(compress) \
-	X(whole1) X(whole2) X(whole4) X(whole8)
+	X(vv) X(vx) X(vi) X(uvv) X(uvx) X(uvi) X(mvv) X(mvx) X(mvi) X(v1) X(wvv) X(wvx) X(wvi) \
+	X(wwvv) X(wwvx) X(nvv) X(nvx) X(nvi) X(ext2) X(ext4) X(ext8) X(cvv) X(cvx) X(cvi) \
+	X(cmvv) X(cmvx) X(cmvi) X(cuvv) X(cuvx) X(cuvi) X(fvv) X(fvf) X(fuvf) X(fmvf) X(f1) \
+	X(fw1) X(fn1) X(fwvv) X(fwvf) X(fwwvv) X(fwwvf) X(fcvv) X(fcvf) X(rvv) X(rwvv) X(frvv) \
+	X(frwvv) X(mask) X(cpop) X(first) X(set) X(iota) X(id) X(mv_x_s) X(mv_s_x) X(mv_f_s) \
+	X(mv_s_f) X(slideup_vx) X(slideup_vi) X(slidedown_vx) X(slidedown_vi) X(slide1up_vx) \
+	X(slide1up_vf) X(slide1down_vx) X(slide1down_vf) X(gather_vv) X(gather_vx) X(gather_vi) \
+	X(gather16_vv) X(compress) X(whole1) X(whole2) X(whole4) X(whole8)
 #define RV64_V_MEMORY(X) \
-	X(load) X(load_first) X(load_stride) X(load_index) X(load_mask) \
-	X(load_whole1) X(load_whole2) X(load_whole4) X(load_whole8) \
-	X(store) X(store_stride) X(store_index) X(store_mask) \
-	X(store_whole1) X(store_whole2) X(store_whole4) X(store_whole8)
+	X(load) X(load_first) X(load_stride) X(load_index) X(load_mask) X(load_whole1) \
+	X(load_whole2) X(load_whole4) X(load_whole8) X(store) X(store_stride) X(store_index) \
+	X(store_mask) X(store_whole1) X(store_whole2) X(store_whole4) X(store_whole8)
 #define RV64_V_KERNELS(X) \
-	X(none) X(add) X(sub) X(rsub) X(minu) X(min) X(maxu) X(max) X(and) X(or) X(xor) X(sll) X(srl) X(sra) \
-	X(mul) X(mulh) X(mulhu) X(mulhsu) X(divu) X(div) X(remu) X(rem) X(macc) X(nmsac) X(madd) \
-	X(nmsub) X(adc) X(sbc) X(merge) X(mv) X(fmerge) X(fmv) \
-	X(waddu) X(wadd) X(wsubu) X(wsub) X(wmulu) X(wmulsu) X(wmul) X(wadduw) X(waddw) X(wsubuw) \
-	X(wsubw) X(wmaccu) X(wmacc) X(wmaccus) X(wmaccsu) X(nsrl) X(nsra) \
-	X(zext2) X(sext2) X(zext4) X(sext4) X(zext8) X(sext8) \
-	X(seq) X(sne) X(sltu) X(slt) X(sleu) X(sle) X(sgtu) X(sgt) X(madc) X(msbc) \
-	X(saddu) X(sadd) X(ssubu) X(ssub) X(aaddu) X(aadd) X(asubu) X(asub) X(smul) X(ssrl) X(ssra) \
-	X(nclipu) X(nclip) \
-	X(andn) X(rol) X(ror) X(wsll) X(brev8) X(rev8) X(brev) X(clz) X(ctz) X(cpop) \
-	X(redsum) X(redand) X(redor) X(redxor) X(redminu) X(redmin) X(redmaxu) X(redmax) \
-	X(wredsumu) X(wredsum) \
-	X(fadd) X(fsub) X(frsub) X(fmul) X(fdiv) X(frdiv) X(fmin) X(fmax) X(fsgnj) X(fsgnjn) X(fsgnjx) \
-	X(fmacc) X(fnmacc) X(fmsac) X(fnmsac) X(fmadd) X(fnmadd) X(fmsub) X(fnmsub) \
-	X(fwadd) X(fwsub) X(fwmul) X(fwaddw) X(fwsubw) X(fwmacc) X(fwnmacc) X(fwmsac) X(fwnmsac) \
-	X(mfeq) X(mfle) X(mflt) X(mfne) X(mfgt) X(mfge) X(fsqrt) X(frsqrt7) X(frec7) X(fclass) \
-	X(fcvt_xu_f) X(fcvt_x_f) X(fcvt_f_xu) X(fcvt_f_x) X(fcvt_rtz_xu_f) X(fcvt_rtz_x_f) \
-	X(fwcvt_xu_f) X(fwcvt_x_f) X(fwcvt_f_xu) X(fwcvt_f_x) X(fwcvt_f_f) X(fwcvt_rtz_xu_f) \
-	X(fwcvt_rtz_x_f) X(fncvt_xu_f) X(fncvt_x_f) X(fncvt_f_xu) X(fncvt_f_x) X(fncvt_f_f) \
-	X(fncvt_rod_f_f) X(fncvt_rtz_xu_f) X(fncvt_rtz_x_f) \
-	X(fredsum) X(fredmin) X(fredmax) X(fwredsum) \
-	X(mandn) X(mand) X(mor) X(mxor) X(morn) X(mnand) X(mnor) X(mxnor) X(before) X(only) X(including)
+	X(none) X(add) X(sub) X(rsub) X(minu) X(min) X(maxu) X(max) X(and) X(or) X(xor) X(sll) \
+	X(srl) X(sra) X(mul) X(mulh) X(mulhu) X(mulhsu) X(divu) X(div) X(remu) X(rem) X(macc) \
+	X(nmsac) X(madd) X(nmsub) X(adc) X(sbc) X(merge) X(mv) X(fmerge) X(fmv) X(waddu) X(wadd) \
+	X(wsubu) X(wsub) X(wmulu) X(wmulsu) X(wmul) X(wadduw) X(waddw) X(wsubuw) X(wsubw) \
+	X(wmaccu) X(wmacc) X(wmaccus) X(wmaccsu) X(nsrl) X(nsra) X(zext2) X(sext2) X(zext4) \
+	X(sext4) X(zext8) X(sext8) X(seq) X(sne) X(sltu) X(slt) X(sleu) X(sle) X(sgtu) X(sgt) \
+	X(madc) X(msbc) X(saddu) X(sadd) X(ssubu) X(ssub) X(aaddu) X(aadd) X(asubu) X(asub) \
+	X(smul) X(ssrl) X(ssra) X(nclipu) X(nclip) X(andn) X(rol) X(ror) X(wsll) X(brev8) \
+	X(rev8) X(brev) X(clz) X(ctz) X(cpop) X(redsum) X(redand) X(redor) X(redxor) X(redminu) \
+	X(redmin) X(redmaxu) X(redmax) X(wredsumu) X(wredsum) X(fadd) X(fsub) X(frsub) X(fmul) \
+	X(fdiv) X(frdiv) X(fmin) X(fmax) X(fsgnj) X(fsgnjn) X(fsgnjx) X(fmacc) X(fnmacc) \
+	X(fmsac) X(fnmsac) X(fmadd) X(fnmadd) X(fmsub) X(fnmsub) X(fwadd) X(fwsub) X(fwmul) \
+	X(fwaddw) X(fwsubw) X(fwmacc) X(fwnmacc) X(fwmsac) X(fwnmsac) X(mfeq) X(mfle) X(mflt) \
+	X(mfne) X(mfgt) X(mfge) X(fsqrt) X(frsqrt7) X(frec7) X(fclass) X(fcvt_xu_f) X(fcvt_x_f) \
+	X(fcvt_f_xu) X(fcvt_f_x) X(fcvt_rtz_xu_f) X(fcvt_rtz_x_f) X(fwcvt_xu_f) X(fwcvt_x_f) \
+	X(fwcvt_f_xu) X(fwcvt_f_x) X(fwcvt_f_f) X(fwcvt_rtz_xu_f) X(fwcvt_rtz_x_f) X(fncvt_xu_f) \
+	X(fncvt_x_f) X(fncvt_f_xu) X(fncvt_f_x) X(fncvt_f_f) X(fncvt_rod_f_f) X(fncvt_rtz_xu_f) \
+	X(fncvt_rtz_x_f) X(fredsum) X(fredmin) X(fredmax) X(fwredsum) X(mandn) X(mand) X(mor) \
+	X(mxor) X(morn) X(mnand) X(mnor) X(mxnor) X(before) X(only) X(including)
 /* clang-format on */
 #define X(name)                                                                                    \
 	enum rv64_stop rv64_v_##name(struct rv64_cpu *c, const struct slot *ip,                    \
@@ -109,6 +104,15 @@ static inline bool v_apart(struct v_group d, struct v_group s)
 	return s.emul >= 0 && d.reg + nd == s.reg + ns;
 }
 static inline bool v_ready(const struct rv64_cpu *c) { return c->v.on && !c->v.ill; }
+/* 13: with an invalid frm no floating-point instruction of vectors is legal, round it or not. */
+static inline bool v_fp_ready(const struct rv64_cpu *c) { return c->fp_on && c->fp.frm <= RM_RMM; }
+/* A scalar operand of SEW bits: the canonical NaN if it is not boxed as one. */
+static inline uint64_t v_float(const struct rv64_cpu *c, unsigned reg)
+{
+	static const uint64_t nan[4] = {0, F16_NAN, F32_NAN, F64_NAN};
+	uint64_t f = c->f[v_reg(reg)], box = c->v.sew < 3 ? ~0ull << (8u << c->v.sew) : 0;
+	return (f & box) == box ? f : nan[c->v.sew];
+}
 /* The instruction has happened. */
 static inline enum rv64_stop v_done(struct rv64_cpu *c)
 {

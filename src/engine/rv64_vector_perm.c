@@ -10,7 +10,6 @@ static struct v_group group(const struct rv64_cpu *c, unsigned reg)
 {
 	return (struct v_group){(uint8_t)v_reg(reg), c->v.lmul, (int8_t)c->v.sew};
 }
-static bool fp_ready(const struct rv64_cpu *c) { return c->fp_on && c->fp.frm <= RM_RMM; }
 static uint64_t element(const void *p, unsigned i, unsigned eew)
 {
 	const char *at = (const char *)p + ((size_t)i << eew);
@@ -48,7 +47,7 @@ static enum rv64_stop reduce(struct rv64_cpu *c, const struct slot *ip,
 	const void *a = V_AT(c, ip->rs2);
 	unsigned n = c->v.vl;
 	if (!v_ready(c) || c->v.start || !k->fn[c->v.sew] || !v_fits(group(c, ip->rs2)) ||
-	    (fp && !fp_ready(c)))
+	    (fp && !v_fp_ready(c)))
 		return v_illegal(c, ip);
 	if (fp) c->fs_dirty = true;
 	if (!n) return v_done(c);
@@ -190,16 +189,10 @@ SHAPE(mv_s_x)
 	if (c->v.start < c->v.vl) set_element(V_AT(c, v_reg(ip->rd)), 0, c->v.sew, c->x[ip->rs1]);
 	return v_done(c);
 }
-static uint64_t boxed(const struct rv64_cpu *c, unsigned reg)
-{
-	static const uint64_t nan[4] = {0, F16_NAN, F32_NAN, F64_NAN};
-	uint64_t f = c->f[reg], box = c->v.sew < 3 ? ~0ull << (8u << c->v.sew) : 0;
-	return (f & box) == box ? f : nan[c->v.sew];
-}
 SHAPE(mv_f_s)
 {
 	(void)k;
-	if (!v_ready(c) || !fp_ready(c) || !c->v.sew) return v_illegal(c, ip);
+	if (!v_ready(c) || !v_fp_ready(c) || !c->v.sew) return v_illegal(c, ip);
 	uint64_t box = c->v.sew < 3 ? ~0ull << (8u << c->v.sew) : 0;
 	c->f[v_reg(ip->rd)] = element(V_AT(c, ip->rs2), 0, c->v.sew) | box;
 	c->fs_dirty = true;
@@ -208,9 +201,9 @@ SHAPE(mv_f_s)
 SHAPE(mv_s_f)
 {
 	(void)k;
-	if (!v_ready(c) || !fp_ready(c) || !c->v.sew) return v_illegal(c, ip);
+	if (!v_ready(c) || !v_fp_ready(c) || !c->v.sew) return v_illegal(c, ip);
 	if (c->v.start < c->v.vl)
-		set_element(V_AT(c, v_reg(ip->rd)), 0, c->v.sew, boxed(c, ip->rs1));
+		set_element(V_AT(c, v_reg(ip->rd)), 0, c->v.sew, v_float(c, ip->rs1));
 	return v_done(c);
 }
 
@@ -278,7 +271,7 @@ static enum rv64_stop slide1_down(struct rv64_cpu *c, const struct slot *ip, uin
 }
 static bool fp_slide(struct rv64_cpu *c)
 {
-	if (!v_ready(c) || !fp_ready(c) || !c->v.sew) return false;
+	if (!v_ready(c) || !v_fp_ready(c) || !c->v.sew) return false;
 	c->fs_dirty = true;
 	return true;
 }
@@ -287,12 +280,12 @@ SHAPE(slide1down_vx) { return (void)k, slide1_down(c, ip, c->x[ip->rs1]); }
 SHAPE(slide1up_vf)
 {
 	(void)k;
-	return fp_slide(c) ? slide1_up(c, ip, boxed(c, ip->rs1)) : v_illegal(c, ip);
+	return fp_slide(c) ? slide1_up(c, ip, v_float(c, ip->rs1)) : v_illegal(c, ip);
 }
 SHAPE(slide1down_vf)
 {
 	(void)k;
-	return fp_slide(c) ? slide1_down(c, ip, boxed(c, ip->rs1)) : v_illegal(c, ip);
+	return fp_slide(c) ? slide1_down(c, ip, v_float(c, ip->rs1)) : v_illegal(c, ip);
 }
 
 /* ---- gather and compress (16.4, 16.5) ---- */
