@@ -3,6 +3,7 @@
 #include "engine/engine.h"
 #include "engine/rig.h"
 #include "engine/rv64_vector.h"
+#include <stdio.h>
 
 enum { TABLES = 0x100000, PAGES = 0x400000 }; /* offsets in RAM */
 #define VA   0x40000000ull
@@ -222,5 +223,62 @@ TEST(a_program_of_vectors_runs)
 	rig_run(r, RIG_RAM);
 	CHECK(r->told == RIG_RAM + 0x2000 + 1000);
 	for (unsigned i = 0; i < 1000; i += 8) CHECK(rig_get64(r, RIG_RAM + 0x2000 + i) == i);
+	rig_free(r);
+}
+
+/* The low eight bytes of vs2, vs1 and vd before, of vd after; vxrm is 0. */
+static const struct example {
+	enum rv64_op op;
+	unsigned vtype;
+	uint64_t vs2, vs1, vd, want;
+} examples[] = {
+	{OP_vadd_vv, 0xc0, 0x01ff7f80, 0x01010180, 0, 0x02008000},
+	{OP_vsub_vv, 0xc8, 0x0000000100000000, 0x0001000200010000, 0, 0xffffffffffff0000},
+	{OP_vmulh_vv, 0xd0, 0x8000000080000000, 0x800000007fffffff, 0, 0x40000000c0000000},
+	{OP_vmulhu_vv, 0xd8, ~0ull, ~0ull, 0, ~1ull},
+	{OP_vdiv_vv, 0xd0, 0x8000000000000007, 0xffffffff00000000, 0, 0x80000000ffffffff},
+	{OP_vrem_vv, 0xd0, 0x8000000000000007, 0xffffffff00000000, 0, 0x0000000000000007},
+	{OP_vmacc_vv, 0xd0, 3, 5, 100, 115},
+	{OP_vnmsub_vv, 0xd0, 100, 5, 3, 85},
+	{OP_vsaddu_vv, 0xc0, 0xff80, 0x0180, 0, 0xffff},
+	{OP_vsadd_vv, 0xc0, 0x7f80, 0x0180, 0, 0x7f80},
+	{OP_vaadd_vv, 0xc0, 0x0201, 0x0102, 0, 0x0202}, /* 1.5 goes up */
+	{OP_vsmul_vv, 0xc8, 0x80004000, 0x80004000, 0, 0x7fff2000},
+	{OP_vssra_vv, 0xc0, 0x8007, 0x0101, 0, 0xc004},
+	{OP_vwmul_vv, 0xc7, 0x80ff, 0x8002, 0, 0x4000fffe},
+	{OP_vnclip_wv, 0xc7, 0x80000080, 0x0000, 0, 0x807f},
+	{OP_vzext_vf2, 0xc8, 0x80ff, 0, 0, 0x008000ff},
+	{OP_vmseq_vv, 0xc0, 0x0102030405060708, 0x0102000400060008, 0, 0xd5},
+	{OP_vredsum_vs, 0xc0, 0x0101010101010101, 0xf8, 0xaa00, 0xaa00},
+	{OP_vfadd_vv, 0xd0, 0x3f800000bf800000, 0x400000003f800000, 0, 0x4040000000000000},
+	{OP_vfmul_vv, 0xd8, 0x7ff0000000000000, 0, 0, 0x7ff8000000000000},
+	{OP_vfmacc_vv, 0xd8, 0x4008000000000000, 0x4000000000000000, 0x3ff0000000000000,
+	 0x401c000000000000},
+	{OP_vfmin_vv, 0xd0, 0x7fc0000080000000, 0x3f80000000000000, 0, 0x3f80000080000000},
+	{OP_vfwadd_vv, 0xd7, 0x3f800000, 0x3f800000, 0, 0x4000000000000000},
+	{OP_vfncvt_rod_f_f_w, 0xd7, 0x3ff0000000000001, 0, 0, 0x3f800001},
+	{OP_vfrec7_v, 0xd0, 0x3f80000040000000, 0, 0, 0x3f7f00003eff0000},
+	{OP_vrgather_vv, 0xc0, 0x0706050403020100, 0x00010203040506ff, 0, 0x0001020304050600},
+	{OP_vslide1up_vx, 0xc8, 0x0003000200010000, 0, 0, 0x0002000100000077},
+	{OP_vandn_vv, 0xd8, 0xff, 0x0f, 0, 0xf0},
+	{OP_vwsll_vv, 0xc7, 0x0180, 0x0f01, 0, 0x80000100},
+};
+TEST(vectors_compute_what_the_manual_says)
+{
+	struct rig *r = vector_rig();
+	for (const struct example *e = examples; e < examples + COUNT(examples); e++) {
+		bool half = e->vtype & 4; /* LMUL 1/2, where a result is wider or narrower */
+		set_vtype(r, (8u >> (e->vtype >> 3 & 3)) / (half ? 2 : 1), e->vtype);
+		store_le(V_AT(r->c, 4), e->vs2, 8);
+		store_le(V_AT(r->c, 5), e->vs1, 8);
+		store_le(V_AT(r->c, 6), e->vd, 8);
+		r->c->x[5] = 0x77;
+		CHECK(!run(r, e->op, 6, 5, 4, 0));
+		if (load_le(V_AT(r->c, 6), 8) != e->want)
+			(void)printf("%s: %#lx\n", rv64_info(e->op)->name,
+				     (unsigned long)load_le(V_AT(r->c, 6), 8));
+		CHECK(load_le(V_AT(r->c, 6), 8) == e->want);
+	}
+	CHECK(csr(r, CSR_VXSAT) == 1);
 	rig_free(r);
 }
