@@ -360,13 +360,17 @@ void ir_poll(struct ir_fn *f, uint32_t map)
 	ir_append(f, &(struct ir_ins){.op = IR_poll, .map = map});
 }
 
+uint32_t ir_edge_raw(struct ir_fn *f, uint32_t to, const ir_val *args, unsigned n)
+{
+	make_room(f, edge, edge_room, f->nedges + 1);
+	f->edge[f->nedges] = (struct ir_edge){.to = to, .args = ir_args_new(f, args, n)};
+	return f->nedges++;
+}
+
 uint32_t ir_edge_new(struct ir_fn *f, uint32_t to, const ir_val *args)
 {
 	must(to < f->nblocks);
-	make_room(f, edge, edge_room, f->nedges + 1);
-	f->edge[f->nedges] =
-		(struct ir_edge){.to = to, .args = ir_args_new(f, args, f->block[to].params)};
-	return f->nedges++;
+	return ir_edge_raw(f, to, args, f->block[to].params);
 }
 
 void ir_jump(struct ir_fn *f, uint32_t edge)
