@@ -14,6 +14,7 @@ struct gmem;
 struct timer;
 struct vclock;
 struct rv64_cpu;
+struct rv64_jit;
 
 /* One decoded instruction. Slots stand in a code page, one for each halfword. */
 struct slot {
@@ -30,11 +31,13 @@ enum { PAGE_SHIFT = 12, PAGE_SIZE = 1 << PAGE_SHIFT, PAGE_SLOTS = PAGE_SIZE / 2 
  * end of the page. */
 struct code_page {
 	struct slot slot[PAGE_SLOTS + 2];
-	gpa_t at;	  /* the page's address; ~0: none */
+	gpa_t at;	  /* the page's address; NO_PAGE: none */
 	uint64_t checked; /* code generation in which raw[] was last compared with memory */
 	uint32_t next;	  /* hash chain: index + 1 */
 	const struct slot *(*tail_fn)(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 	uint8_t raw[PAGE_SIZE + 2]; /* what was decoded; then the other half of tail_fn's word */
+	uint8_t heat[PAGE_SLOTS];   /* counts down, by jumps here; at 0 it is time to translate */
+	const void *entry[PAGE_SLOTS]; /* translated code, for harts that have any */
 };
 enum { CODE_STRIDE = 64 * 1024, CODE_PAGES = 2048, CODE_HASH = 4096 };
 _Static_assert(sizeof(struct code_page) <= CODE_STRIDE, "a code page fits its stride");
@@ -48,9 +51,10 @@ struct fetch_entry {
 	uint64_t tag;
 	struct code_page *page;
 };
-enum { TLB_SIZE = 512, FETCH_SIZE = 256, CTX_MAX = 4095, CTX_KEYS = 16, SUM_LIST = 32 };
+enum { TLB_SIZE = 4096, FETCH_SIZE = 1024, CTX_MAX = 4095, CTX_KEYS = 16, SUM_LIST = 32 };
 enum { LARGE_BITS = 256 };
-#define NO_TAG (~0ull)
+#define NO_TAG	(~0ull)
+#define NO_PAGE (~0ull)
 
 /* What a TLB context stands for. */
 struct ctx_key {
@@ -73,6 +77,7 @@ enum rv64_stop { /* how an instruction that did not simply go on ended */
 		 STOP_NEXT, /* retired, goes on behind, but look at interrupts and mappings first */
 		 STOP_WFI,  /* as STOP_NEXT, asleep */
 		 STOP_SYSCALL, /* as STOP_NEXT, to be served by the board */
+		 STOP_BROKEN,  /* we cannot go on */
 };
 enum { FENCE_RANGES = 8 };
 struct fence { /* what one hart asks of another */
@@ -92,12 +97,15 @@ struct rv64_cpu {
 	uint64_t bias;	/* pc = bias + (slot's address >> 3), while code runs */
 	uint64_t dctx;	/* context of loads and stores */
 	uint64_t fctx;	/* of fetches */
+	uint64_t base;	/* address of the page that translated code is of, while it runs */
 	_Atomic uint32_t poll;
 	bool fp_on;    /* mstatus.FS is not Off */
 	bool fs_dirty; /* FS has become Dirty since mstatus was last looked at */
 	uint8_t stop;  /* enum rv64_stop of the instruction that stops */
 	uint8_t len;   /* and its length */
 	bool remap;    /* a CSR write changed what fetches see */
+	bool hot;      /* the code at pc has been jumped to often */
+	bool solo;     /* interpret the instruction at pc, even if it is translated */
 	union {	       /* what rv64_load and friends found */
 		uint64_t val;
 		void *ptr;
@@ -107,8 +115,9 @@ struct rv64_cpu {
 	uint64_t f[32];
 	struct rv64_fp fp;
 
-	uint64_t pc; /* while no code runs */
-	uint64_t n;  /* instructions since power-on; while code runs the handlers hold it */
+	uint64_t pc;	  /* while no code runs */
+	uint64_t n;	  /* instructions since power-on; while code runs the handlers hold it */
+	uint64_t n_limit; /* for translated code that counts: when its loops are to end */
 	_Atomic uint64_t retired; /* n, now and then, for others */
 	uint64_t cause, tval;	  /* of STOP_TRAP */
 
@@ -149,6 +158,8 @@ struct rv64_cpu {
 	unsigned alone; /* the slot in use of the page for single instructions */
 	unsigned pauses;
 
+	uint64_t never;	      /* no context: a directory that looks here finds nothing */
+	struct rv64_jit *jit; /* NULL: this hart only interprets */
 	struct gmem *mem;
 	struct bus *mmio;
 	const struct vclock *clock;
@@ -166,6 +177,12 @@ static inline struct code_page *code_page_of(const struct slot *s)
 {
 	return (struct code_page *)((uintptr_t)s & ~(uintptr_t)(CODE_STRIDE - 1));
 }
+/* A jump goes to s. True: it has become one of the often used. */
+static inline bool slot_heat(const struct slot *s)
+{
+	struct code_page *p = code_page_of(s);
+	return unlikely(!--p->heat[s - p->slot]);
+}
 static inline uint64_t rv64_pc(const struct rv64_cpu *c, const struct slot *ip)
 {
 	return c->bias + ((uintptr_t)ip >> 3);
@@ -182,6 +199,8 @@ static inline enum rv64_stop rv64_raise(struct rv64_cpu *c, uint64_t cause, uint
 int rv64_cpu_init(struct rv64_cpu *c); /* zeroed, with mem, mmio, clock, id, sbi set; -errno */
 void rv64_cpu_done(struct rv64_cpu *c);
 void rv64_cpu_reset(struct rv64_cpu *c);
+/* Go on from pc until something stops it, and take the trap if that is what did. */
+void rv64_step(struct rv64_cpu *c);
 void rv64_poke(struct rv64_cpu *c, enum poll_bit why);	      /* any thread */
 void rv64_irq(struct rv64_cpu *c, unsigned line, bool level); /* any thread */
 /* Any thread: what engine_ops.fence() promises. */
@@ -230,6 +249,9 @@ enum rv64_stop rv64_load(struct rv64_cpu *c, gva_t va, unsigned len);
 enum rv64_stop rv64_store(struct rv64_cpu *c, gva_t va, uint64_t val, unsigned len);
 /* Host memory for an atomic of len bytes at va, in c->ptr, or a trap. */
 enum rv64_stop rv64_atomic_ptr(struct rv64_cpu *c, gva_t va, unsigned len, bool write);
+/* For translated code: what to add to va to reach its page in host memory, all of which may be
+ * accessed so; 1: it is not that simple. */
+uint64_t rv64_tlb_find(struct rv64_cpu *c, gva_t va, unsigned access);
 enum rv64_stop rv64_zero_block(struct rv64_cpu *c, gva_t va);  /* cbo.zero */
 enum rv64_stop rv64_check_block(struct rv64_cpu *c, gva_t va); /* the other cbos' traps */
 void rv64_mode_update(struct rv64_cpu *c); /* privilege, mapping or rights have changed */
@@ -263,6 +285,8 @@ const struct slot *rv64_code_alone(struct rv64_cpu *c, uint32_t word);
 /* The page at va; NULL as above, or c->cause 0: PMP splits this page, use rv64_code_step. */
 struct code_page *rv64_code_fetch(struct rv64_cpu *c, gva_t va);
 const struct slot *rv64_code_step(struct rv64_cpu *c);
+/* All translated code has gone. */
+void rv64_code_forget_units(struct rv64_cpu *c);
 uint32_t rv64_code_raw(const struct slot *ip); /* instruction bits */
 void rv64_code_decode(const struct slot *ip);
 /* The last slot of a page holds an instruction that runs into the next page: make sure that it
@@ -275,6 +299,7 @@ void rv64_slot_fill(struct slot *s, const struct rv64_insn *i, unsigned index);
 const struct slot *rv64_op_decode(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 const struct slot *rv64_op_cross(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 const struct slot *rv64_op_tail(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
+const struct slot *rv64_op_unit(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 const struct slot *rv64_op_leave(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 /* Run from ip until something stops it; c->pc, c->n and c->stop are then set. */
 void rv64_go(struct rv64_cpu *c, const struct slot *ip);

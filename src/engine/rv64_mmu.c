@@ -266,6 +266,14 @@ static enum rv64_stop reach(struct rv64_cpu *c, gva_t va, unsigned len, unsigned
 	return STOP_NOT;
 }
 
+uint64_t rv64_tlb_find(struct rv64_cpu *c, gva_t va, unsigned access)
+{
+	struct reach r = {0};
+	gva_t page = va & PAGE_MASK;
+	if (reach(c, va, 1, access, &r) || !r.host || !rv64_pmp_whole(c, r.at)) return 1;
+	return (uintptr_t)r.host - (va & ~PAGE_MASK) - page;
+}
+
 static uint64_t host_load(const void *p, unsigned len)
 {
 	switch (len) { /* sizes spelt out: each is one access */

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-static const struct engine_ops *const engines[] = {&engine_interp};
+static const struct engine_ops *const engines[] = {&engine_jit, &engine_interp, &engine_check};
 
 /* Harts */
 
@@ -231,7 +231,8 @@ static void *hart_main(void *ctx)
 static const struct engine_ops *engine_find(const char *name)
 {
 	for (size_t i = 0; i < COUNT(engines); i++)
-		if (!name || !strcmp(name, engines[i]->name)) return engines[i];
+		if (!name || !strcmp(name, "auto") || !strcmp(name, engines[i]->name))
+			return engines[i];
 	return NULL;
 }
 

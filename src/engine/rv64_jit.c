@@ -1,0 +1,197 @@
+/* Units in the life of a hart. The interpreter runs everything first and notes what is hot; that
+ * is cut into a region, lifted, compiled, and its first slot and its entry in the page's directory
+ * say so from then on. Code is of a page's bytes, not of an address or a mode: it finds its own
+ * address in `base`, and rights in the TLB's tags. So it lives as long as those bytes, whoever maps
+ * them where. */
+#include "engine/rv64_jit.h"
+#include "engine/rv64_check.h"
+#include "engine/rv64_cpu.h"
+#include "engine/rv64_lift.h"
+#include "jit/jit.h"
+#include <stdlib.h>
+
+#define AT(member) ((uint32_t)offsetof(struct rv64_cpu, member))
+
+struct rv64_jit {
+	struct jit_cache *cache;
+	struct ir_fn *fn;
+	struct lift *lift;
+	struct region region;
+	struct lift_how how;
+	struct check *check; /* of JIT_CHECK */
+	uint64_t units, insns, deopts[WHY__COUNT], flushes;
+};
+
+static uint64_t fill(struct rv64_cpu *c, uint64_t lo, uint64_t hi, unsigned access)
+{
+	return (lo ^ hi) & PAGE_MASK ? 1 : rv64_tlb_find(c, lo, access);
+}
+static uint64_t fill_read(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_R); }
+static uint64_t fill_write(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_W); }
+
+#define MACHINE(ctx)                                                                               \
+	{                                                                                          \
+		.slots = rv64_slots, .nslots = SLOT__COUNT, .bias = 128, /* x0 to x31 */           \
+			.poll = AT(poll), .pc = AT(pc), .base = AT(base),                          \
+		.space = {[SPACE_READ] = {AT(rd), AT(dctx), 12, fill_read},                        \
+			  [SPACE_WRITE] = {AT(wr), AT(dctx), 12, fill_write}},                     \
+		.dir_table = AT(fetch), .dir_ctx = ctx,                                            \
+		.dir_entries = offsetof(struct code_page, entry), .dir_bits = 10,                  \
+	}
+static const struct jit_machine machine = MACHINE(AT(fctx)), machine_alone = MACHINE(AT(never));
+_Static_assert(TLB_SIZE == 1 << 12 && FETCH_SIZE == 1 << 10, "as the machine says");
+_Static_assert(sizeof(struct tlb_entry) == 16 && sizeof(struct fetch_entry) == 16, "pairs");
+
+enum { SPAN = 192 };
+
+int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, struct err *e)
+{
+	bool check = mode == JIT_CHECK;
+	struct rv64_jit *j = calloc(1, sizeof(*j));
+	must(j);
+	j->how = (struct lift_how){.span = SPAN, .count = check, .log = check ? check_log : NULL};
+	j->check = check ? check_new() : NULL;
+	j->cache = jit_cache_new(check ? &machine_alone : &machine, room, e);
+	c->never = NO_TAG;
+	if (!j->cache) {
+		check_free(j->check);
+		free(j);
+		return e->code;
+	}
+	j->fn = ir_new(rv64_slots, SLOT__COUNT);
+	j->lift = lift_new();
+	c->jit = j;
+	return 0;
+}
+
+void rv64_jit_free(struct rv64_jit *j)
+{
+	if (!j) return;
+	jit_cache_free(j->cache);
+	ir_free(j->fn);
+	lift_free(j->lift);
+	check_free(j->check);
+	free(j);
+}
+
+void rv64_jit_drop(struct rv64_jit *j)
+{
+	if (j) jit_cache_flush(j->cache);
+}
+
+const void *rv64_jit_none(const struct rv64_jit *j) { return j ? jit_none(j->cache) : NULL; }
+
+/* ---- compiling ---- */
+static const struct jit_unit *compile(struct rv64_jit *j, const struct code_page *p, unsigned off)
+{
+	if (!region_find(&j->region, p, off, REGION_INSNS, !j->check)) return NULL;
+	ir_reset(j->fn);
+	lift_region(j->lift, j->fn, &j->region, p, &j->how);
+	ir_clean(j->fn);
+	return jit_add(j->cache, j->fn);
+}
+
+static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
+{
+	struct rv64_jit *j = c->jit;
+	struct code_page *p = code_page_of(ip);
+	unsigned i = (unsigned)(ip - p->slot);
+	if (i >= PAGE_SLOTS || p->at == NO_PAGE) return false;
+	size_t used = jit_cache_used(j->cache);
+	const struct jit_unit *u = compile(j, p, 2 * i);
+	if (!u && used && j->region.n) {
+		jit_cache_flush(j->cache);
+		rv64_code_forget_units(c);
+		j->flushes++;
+		*flushed = true;
+		u = compile(j, p, 2 * i);
+	}
+	if (!u) return false;
+	p->entry[i] = jit_entry(u);
+	p->slot[i].fn = rv64_op_unit;
+	j->units++;
+	j->insns += (unsigned)j->region.insns;
+	return true;
+}
+
+void rv64_jit_hot(struct rv64_cpu *c, const struct slot *ip)
+{
+	bool flushed = false;
+	c->hot = false;
+	if (c->jit && ip->fn != rv64_op_unit) (void)translate(c, ip, &flushed);
+}
+
+/* ---- running ---- */
+static const void *entry_of(const struct slot *ip)
+{
+	const struct code_page *p = code_page_of(ip);
+	return p->entry[ip - p->slot];
+}
+
+/* Where code left to is translated too, or will be now. NULL: it is not. */
+static const struct slot *next_unit(struct rv64_cpu *c, struct jit_exit *x)
+{
+	const struct slot *ip = rv64_code_enter(c);
+	bool flushed = false;
+	if (!ip) return NULL;
+	if (ip->fn != rv64_op_unit && (!slot_heat(ip) || !translate(c, ip, &flushed))) return NULL;
+	if (flushed) x->how = JIT_LOOKUP;
+	return ip;
+}
+
+/* A function called by the unit has done the instruction at pc, and c->stop is what it said. */
+static void called(struct rv64_cpu *c)
+{
+	if (c->stop != STOP_TRAP && c->stop != STOP_JUMP) c->pc += c->len;
+}
+
+/* The unit gave up in the middle. */
+static void deopt(struct rv64_cpu *c, unsigned why)
+{
+	c->jit->deopts[why]++;
+	if (why == WHY_CALL) {
+		called(c);
+		return;
+	}
+	c->stop = STOP_JUMP;
+	c->solo = why != WHY_POLL;
+}
+
+static struct jit_exit enter(struct rv64_cpu *c, const void *entry)
+{
+	struct rv64_jit *j = c->jit;
+	if (j->check) return check_enter(j->check, c, j->cache, entry);
+	struct jit_exit x = jit_enter(j->cache, c, entry);
+	c->n += 16; /* what guests may read of it need only grow */
+	return x;
+}
+
+struct check *rv64_jit_checker(const struct rv64_jit *j) { return j->check; }
+
+uint64_t rv64_jit_wrong(const struct rv64_jit *j, const char **words)
+{
+	return j && j->check ? check_wrong(j->check, words) : 0;
+}
+
+void rv64_jit_run(struct rv64_cpu *c, const struct slot *ip)
+{
+	struct rv64_jit *j = c->jit;
+	for (;;) {
+		const void *entry = entry_of(ip);
+		c->base = c->pc & PAGE_MASK;
+		struct jit_exit x = enter(c, entry);
+		if (rv64_jit_wrong(j, NULL)) {
+			c->stop = STOP_BROKEN;
+			return;
+		}
+		if (x.how == JIT_DEOPT) {
+			deopt(c, x.why & ((1u << WHY_BITS) - 1));
+			return;
+		}
+		c->stop = STOP_JUMP;
+		if (atomic_load_explicit(&c->poll, memory_order_relaxed)) return;
+		ip = next_unit(c, &x);
+		if (!ip) return;
+		if (x.how == JIT_LINK && !j->check) jit_link(j->cache, x.link, entry_of(ip));
+	}
+}
