@@ -92,6 +92,9 @@ $(foreach k,enum decode info sem,$(eval $(call isa_rule,$(k))))
 all-green: $(BUILD)/lodge check unit
 unit: $(BUILD)/unit
 	$(Q)$(BUILD)/unit
+# Expected output of test/ir/*.ir as it is now: look at the difference before it is committed.
+bless: $(BUILD)/unit
+	$(Q)BLESS=1 $(BUILD)/unit ir_golden
 check: $(gen)
 	$(Q)tools/layers
 	$(Q)clang-format --dry-run -Werror $(src) src/main.c $(hdr) $(fuzz) \
@@ -141,7 +144,7 @@ install: $(BUILD)/lodge docs
 	install -m 755 tools/deps $(DESTDIR)$(PREFIX)/share/lodge/
 clean:
 	rm -rf build build-*
-.PHONY: all-green unit test test-long check fuzz run bench bench-quick docs install clean
+.PHONY: all-green unit bless test test-long check fuzz run bench bench-quick docs install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(call obj,$(src) $(oracle) src/main.c) $(call gobj,$(lib) $(fuzz)))
