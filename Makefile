@@ -15,12 +15,12 @@ ARCH ?= riscv64
 # Seconds that the fuzz target of each parser runs in make test.
 FUZZ_SECONDS ?= 4
 
-PKGS := libfdt json-c libcrypto slirp liburing zlib
+PKGS := libfdt json-c libcrypto slirp liburing zlib zydis
 WARN := -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wshadow -Wundef -Wvla \
 	-Wimplicit-fallthrough -Wmissing-prototypes -Wstrict-prototypes -Wformat=2
 CFLAGS ?= -O2 -g
-# Two are pulled in by name: bookworm's libfdt has no .pc file, libslirp's asks for all of glib's.
-pkgs := $(filter-out libfdt slirp,$(PKGS))
+# Pulled in by name: bookworm's libfdt and Zydis have no .pc file, libslirp's asks for all of glib's.
+pkgs := $(filter-out libfdt slirp zydis,$(PKGS))
 pkg_cflags := $(shell pkg-config --cflags $(pkgs) 2>/dev/null)
 pkg_libs := $(shell pkg-config --libs $(pkgs) 2>/dev/null)
 version := $(shell git describe --always --dirty --tags 2>/dev/null || cat VERSION 2>/dev/null)
@@ -29,7 +29,7 @@ override CFLAGS += -std=gnu17 -D_GNU_SOURCE -Isrc -I$(BUILD)/gen $(WARN) -MMD -M
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover -DLODGE_SAN=1) \
 	$(if $(findstring thread,$(SAN)),$(if $(findstring clang,$(CC)),,-Wno-tsan))
 override LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN))
-LDLIBS := $(pkg_libs) -lfdt -lslirp -lm
+LDLIBS := $(pkg_libs) -lfdt -lslirp -lZydis -lm
 
 src   := $(sort $(wildcard src/*/*.c src/*/*/*.c))
 hdr   := $(sort $(wildcard src/*/*.h src/*/*/*.h))
@@ -64,7 +64,7 @@ deps_ok := $(BUILD)/gen/deps.ok
 $(deps_ok): Makefile
 	@mkdir -p $(@D)
 	$(Q)pkg-config --exists --print-errors $(pkgs) && \
-		printf '#include <%s.h>\n' libfdt slirp/libslirp | $(CC) -fsyntax-only -x c - || \
+		printf '#include <%s.h>\n' libfdt slirp/libslirp Zydis/Zydis | $(CC) -fsyntax-only -x c - || \
 		{ echo "make: libraries are missing: run tools/deps" >&2; exit 1; }
 	$(Q)touch $@
 
@@ -92,6 +92,9 @@ $(foreach k,enum decode info sem,$(eval $(call isa_rule,$(k))))
 all-green: $(BUILD)/lodge check unit
 unit: $(BUILD)/unit
 	$(Q)$(BUILD)/unit
+# Expected output of test/ir/*.ir as it is now: look at the difference before it is committed.
+bless: $(BUILD)/unit
+	$(Q)BLESS=1 $(BUILD)/unit ir_golden
 check: $(gen)
 	$(Q)tools/layers
 	$(Q)clang-format --dry-run -Werror $(src) src/main.c $(hdr) $(fuzz) \
@@ -141,7 +144,7 @@ install: $(BUILD)/lodge docs
 	install -m 755 tools/deps $(DESTDIR)$(PREFIX)/share/lodge/
 clean:
 	rm -rf build build-*
-.PHONY: all-green unit test test-long check fuzz run bench bench-quick docs install clean
+.PHONY: all-green unit bless test test-long check fuzz run bench bench-quick docs install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(call obj,$(src) $(oracle) src/main.c) $(call gobj,$(lib) $(fuzz)))

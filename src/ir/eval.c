@@ -74,10 +74,10 @@ static uint64_t f64_bits(double x)
 		case IR_fdiv: return bits(a / b);                                                  \
 		case IR_fsqrt: return bits(root(a));                                               \
 		case IR_fma: return bits(fused(a, b, c));                                          \
-		case IR_feq: return a == b;                                                        \
+		case IR_feq: return (uint64_t)(a == b);                                            \
 		case IR_flt:                                                                       \
-		case IR_fltq: return isless(a, b);                                                 \
-		default: return islessequal(a, b);                                                 \
+		case IR_fltq: return (uint64_t)isless(a, b);                                       \
+		default: return (uint64_t)islessequal(a, b);                                       \
 		}                                                                                  \
 	}
 ARITHMETIC(float, arith32, f32_bits, f32_of, sqrtf, fmaf)
@@ -131,7 +131,7 @@ static void slot_set(const struct run *r, uint32_t slot, enum ir_type t, uint64_
 	store_le(slot_at(r, slot), v, s->size);
 }
 
-static void leave(struct run *r, const struct ir_ins *i, int how)
+static void leave(struct run *r, const struct ir_ins *i, unsigned how)
 {
 	const struct ir_map *m = &r->f->map[i->map];
 	for (uint32_t k = m->first; k < m->first + m->n; k++) {

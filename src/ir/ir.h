@@ -132,6 +132,8 @@ ir_val ir_emit(struct ir_fn *f, enum ir_op op, enum ir_type t, ir_val a, ir_val 
 ir_val ir_ftoi(struct ir_fn *f, enum ir_type t, ir_val a, bool truncate);
 ir_val ir_konst(struct ir_fn *f, enum ir_type t, uint64_t k); /* cut to t, zeroes above */
 ir_val ir_param(struct ir_fn *f, enum ir_type t); /* the next one of block f->at, before the rest */
+/* May be an earlier get that dominates, unless a put or state call was emitted since, or it is in
+ * another loop: so `loop` must be set before a block is filled. */
 ir_val ir_get(struct ir_fn *f, enum ir_type t, unsigned slot);
 void ir_put(struct ir_fn *f, unsigned slot, ir_val v);
 ir_val ir_state(struct ir_fn *f, uint64_t off);
@@ -158,7 +160,9 @@ enum ir_type ir_result_type(const struct ir_ins *i); /* what its value is; IR_VO
 /* fold.c: the op's value of constants; false: not to be folded. Also the evaluator's arithmetic. */
 bool ir_fold(enum ir_op op, enum ir_type t, unsigned aux, const uint64_t arg[3], uint64_t *out);
 
-/* clean.c: drop what nobody uses; NaNs are put right only where someone could tell. */
+/* clean.c: drop what nobody uses: unreached blocks (the others are numbered anew), parameters that
+ * stand for one value, values, map pairs of slots that still are as they were got. FLOAT ops stay.
+ */
 void ir_clean(struct ir_fn *f);
 
 /* verify.c: 0, or what is wrong and where. */

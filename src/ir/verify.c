@@ -203,6 +203,7 @@ static int in_slot(struct check *c, uint32_t slot, enum ir_type t)
 	unsigned bits = 8u * c->f->slots[slot].size;
 	need(c, t != IR_V128, "a vector in a slot");
 	need(c, !ir_is_fp(t) || ir_width(t) <= bits, "a slot too small");
+	need(c, ir_is_fp(t) || ir_width(t) >= bits, "a slot too large");
 	return 0;
 }
 
@@ -272,7 +273,6 @@ static int get(struct check *c, const struct ir_ins *i)
 	int r = in_slot(c, i->aux, i->type);
 	if (r < 0) return r;
 	need(c, ir_is_int(i->type) || ir_is_fp(i->type) || i->type == IR_REF, "not its type");
-	need(c, i->type != IR_I32 || c->f->slots[i->aux].size <= 4, "a slot too large");
 	return 0;
 }
 
