@@ -95,7 +95,7 @@ unit: $(BUILD)/unit
 check: $(gen)
 	$(Q)tools/layers
 	$(Q)clang-format --dry-run -Werror $(src) src/main.c $(hdr) $(fuzz) \
-		$(wildcard test/isa/oracle*.[ch] bench/interp/*.c)
+		$(wildcard test/isa/oracle*.[ch] bench/*/*.[ch] bench/*.c)
 	$(Q)for h in $(hdr); do echo "#include \"../$$h\"" | \
 		$(CC) $(filter-out -MMD -MP,$(CFLAGS)) -fsyntax-only -x c - || exit; done
 
@@ -124,8 +124,9 @@ test:
 test-long:
 	$(Q)$(MAKE) --no-print-directory test FUZZ_SECONDS=60 LONG=1
 
+# BENCH="--engine jit --only fib,crc" and such are for bench/run.
 bench bench-quick: $(BUILD)/lodge $(BUILD)/interp_bench
-	$(Q)BUILD=$(BUILD) bench/run $(if $(filter bench-quick,$@),--quick) $(ARCH)
+	$(Q)BUILD=$(BUILD) bench/run $(if $(filter bench-quick,$@),--quick) $(BENCH) $(ARCH)
 
 # What is installed finds guests/ under share/lodge.
 docs: $(BUILD)/lodge
