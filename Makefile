@@ -125,7 +125,9 @@ test-long:
 	$(Q)$(MAKE) --no-print-directory test FUZZ_SECONDS=60 LONG=1
 
 # BENCH="--engine jit --only fib,crc" and such are for bench/run.
-bench bench-quick: $(BUILD)/lodge $(BUILD)/interp_bench
+bench bench-quick:
+	$(Q)tools/deps --bench
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/lodge $(BUILD)/interp_bench
 	$(Q)BUILD=$(BUILD) bench/run $(if $(filter bench-quick,$@),--quick) $(BENCH) $(ARCH)
 
 # What is installed finds guests/ under share/lodge.

@@ -1,7 +1,7 @@
 /* Drives `programs --serve`, be it a process of this machine or one in a guest whose console is our
  * pipe, and measures what it costs.
  *   drive [-n] [-t SECONDS] [-T SECONDS] [-r ROUNDS] [-p PROGRAM,...] COMMAND...
- * prints for each program and round "NAME CPU-SECONDS CHECKSUM OWN-SECONDS", or "NAME failed WHY".
+ * prints for each program and round "NAME CPU-SECONDS CHECKSUM OWN-SECONDS", or "NAME failed: WHY".
  * CPU-SECONDS is what the command's process used between "+NAME" and "-NAME" on this machine: all
  * its threads, translators and devices included, and none of what others did meanwhile. OWN-SECONDS
  * is what the program believes that it used; with -n (native) both are that, as children count.

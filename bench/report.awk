@@ -9,6 +9,7 @@ function median(list,    n, v, i, j, t) {
 }
 function say(text) { print "bench: " text > "/dev/stderr" }
 function times(x, digits) { return x ? sprintf("%." digits "f", x) : "-" }
+function num(x) { return x ? sprintf("%.6f", x) : "null" }
 function mean(log_sum, n) { return n ? exp(log_sum / n) : 0 }
 function bar(what, value, most, digits,    kept) {
 	kept = value <= most
@@ -28,7 +29,7 @@ who == "boot" {
 	next
 }
 { if (!($1 in seen)) { seen[$1] = 1; order[++names] = $1 } }
-$2 == "failed" {
+$2 == "failed:" {
 	why = $0; sub(/^[^ ]* failed: */, "", why)
 	failed[who, $1] = why
 	next
@@ -56,9 +57,9 @@ END {
 				took[whos[w], p] = ""
 			}
 		n = median(took["native", p]); l = median(took["lodge", p]); q = median(took["qemu", p])
-		printf "%s\n{\"name\": \"%s\", \"group\": \"%s\", \"native_s\": %.6f, \"lodge_s\": %.6f, \"qemu_s\": %.6f, \"lodge_guest_s\": %.6f, \"qemu_guest_s\": %.6f}", \
-			(i > 1 ? "," : ""), p, g, n, l, q, median(own["lodge", p]), median(own["qemu", p]) > json
-		if (!n) continue
+		printf "%s\n{\"name\": \"%s\", \"group\": \"%s\", \"native_s\": %s, \"lodge_s\": %s, \"qemu_s\": %s, \"lodge_guest_s\": %s, \"qemu_guest_s\": %s}", \
+			(i > 1 ? "," : ""), p, g, num(n), num(l), num(q), num(median(own["lodge", p])), num(median(own["qemu", p])) > json
+		if (!n || (!l && !q)) continue
 		x[p] = l / n
 		printf "%-10s %9.4f %9s %9s %11s\n", p, n, times(l / n, 2), times(q / n, 2), l ? times(q / l, 2) : "-"
 		if (l) { a[g] += log(l / n); na[g]++; a["all"] += log(l / n); na["all"]++ }
@@ -71,11 +72,11 @@ END {
 		g = order_g[i]
 		if (!na[g]) continue
 		printf "%-10s %9s %9.2f %9s %11s\n", "= " g, na[g], mean(a[g], na[g]), times(mean(c[g], nc[g]), 2), times(mean(b[g], nb[g]), 2)
-		printf "%s{\"group\": \"%s\", \"programs\": %d, \"lodge_over_native\": %.4f, \"qemu_over_native\": %.4f, \"qemu_over_lodge\": %.4f}", \
-			(k++ ? ", " : ""), g, na[g], mean(a[g], na[g]), mean(c[g], nc[g]), mean(b[g], nb[g]) > json
+		printf "%s{\"group\": \"%s\", \"programs\": %d, \"lodge_over_native\": %s, \"qemu_over_native\": %s, \"qemu_over_lodge\": %s}", \
+			(k++ ? ", " : ""), g, na[g], num(mean(a[g], na[g])), num(mean(c[g], nc[g])), num(mean(b[g], nb[g])) > json
 	}
 	lc = median(cpu["lodge"]); lw = median(wall["lodge"]); qc = median(cpu["qemu"]); qw = median(wall["qemu"])
-	printf "],\n\"boot\": {\"lodge_cpu_s\": %.4f, \"lodge_wall_s\": %.4f, \"qemu_cpu_s\": %.4f, \"qemu_wall_s\": %.4f},\n\"bars\": [", lc, lw, qc, qw > json
+	printf "],\n\"boot\": {\"lodge_cpu_s\": %s, \"lodge_wall_s\": %s, \"qemu_cpu_s\": %s, \"qemu_wall_s\": %s},\n\"bars\": [", num(lc), num(lw), num(qc), num(qw) > json
 	if (lc) printf "\nboot to power-off: Lodge %.2f s CPU, %.2f s wall; QEMU %s s CPU, %s s wall\n", lc, lw, times(qc, 2), times(qw, 2)
 	if (bars) print ""
 	for (i = 1; i <= split(bars, word, "[ \n]+") - 1; i += 2)
