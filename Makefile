@@ -127,7 +127,7 @@ test-long:
 # BENCH="--engine jit --only fib,crc" and such are for bench/run.
 bench bench-quick:
 	$(Q)tools/deps --bench
-	$(Q)$(MAKE) --no-print-directory $(BUILD)/lodge $(BUILD)/interp_bench
+	$(Q)$(MAKE) --no-print-directory -s $(BUILD)/lodge $(BUILD)/interp_bench
 	$(Q)BUILD=$(BUILD) bench/run $(if $(filter bench-quick,$@),--quick) $(BENCH) $(ARCH)
 
 # What is installed finds guests/ under share/lodge.
