@@ -171,7 +171,8 @@ static void measure(const char *name)
 			return;
 		}
 	}
-	(void)printf("%s failed: no answer\n", name);
+	(void)printf("%s failed: %s\n", name,
+		     seconds(CLOCK_MONOTONIC) > deadline ? "no time left" : "no answer");
 	(void)stop(0, NULL);
 }
 

@@ -1,7 +1,7 @@
 # Figures of bench/run to a table, means, bars and JSON. Reads, in this order: groups.txt (GROUP NAME),
 # native.txt, lodge.txt, qemu.txt (what drive.c prints), boot.txt (WHO total CPU WALL STATUS) and
-# packages (CPU PACKAGE VERSION). Fails if a program failed in
-# Lodge, time apart, or computed something else there.
+# packages (CPU PACKAGE VERSION). Fails if a program failed in Lodge, for lack of time apart, or
+# computed something else there.
 function median(list,    n, v, i, j, t) {
 	n = split(list, v, " ")
 	for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++)
