@@ -98,7 +98,7 @@ bless: $(BUILD)/unit
 check: $(gen)
 	$(Q)tools/layers
 	$(Q)clang-format --dry-run -Werror $(src) src/main.c $(hdr) $(fuzz) \
-		$(wildcard test/isa/oracle*.[ch] bench/interp/*.c)
+		$(wildcard test/isa/oracle*.[ch] bench/*/*.[ch] bench/*.c)
 	$(Q)for h in $(hdr); do echo "#include \"../$$h\"" | \
 		$(CC) $(filter-out -MMD -MP,$(CFLAGS)) -fsyntax-only -x c - || exit; done
 
@@ -127,8 +127,11 @@ test:
 test-long:
 	$(Q)$(MAKE) --no-print-directory test FUZZ_SECONDS=60 LONG=1
 
-bench bench-quick: $(BUILD)/lodge $(BUILD)/interp_bench
-	$(Q)BUILD=$(BUILD) bench/run $(if $(filter bench-quick,$@),--quick) $(ARCH)
+# BENCH="--engine jit --only fib,crc" and such are for bench/run.
+bench bench-quick:
+	$(Q)tools/deps --bench
+	$(Q)$(MAKE) --no-print-directory -s $(BUILD)/lodge $(BUILD)/interp_bench
+	$(Q)BUILD=$(BUILD) bench/run $(if $(filter bench-quick,$@),--quick) $(BENCH) $(ARCH)
 
 # What is installed finds guests/ under share/lodge.
 docs: $(BUILD)/lodge
