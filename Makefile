@@ -45,7 +45,8 @@ $(BUILD)/lodge: $(call obj,src/main.c $(lib))
 $(BUILD)/unit: $(call obj,$(tests) $(lib))
 $(BUILD)/oracle: $(call obj,$(oracle) $(lib))
 $(BUILD)/interp_bench: $(call obj,bench/interp/interp_bench.c $(lib))
-$(BUILD)/lodge $(BUILD)/unit $(BUILD)/oracle $(BUILD)/interp_bench:
+$(BUILD)/jit_bench: $(call obj,bench/jit/jit_bench.c $(lib))
+$(BUILD)/lodge $(BUILD)/unit $(BUILD)/oracle $(BUILD)/interp_bench $(BUILD)/jit_bench:
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 $(BUILD)/%.o: %.c
@@ -77,7 +78,7 @@ endif
 # Tables become C. The generators are host programs of ours, like every other tool.
 isa := $(patsubst src/isa/%.isa,$(BUILD)/gen/isa/%,$(wildcard src/isa/*/*.isa))
 gen := $(foreach i,$(isa),$(i).enum.inc $(i).decode.inc $(i).info.inc $(i).sem.inc)
-$(call obj,$(src) $(oracle) src/main.c bench/interp/interp_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
+$(call obj,$(src) $(oracle) src/main.c bench/interp/interp_bench.c bench/jit/jit_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
 $(BUILD)/tools/%: tools/%.c
 	@mkdir -p $(@D); echo "  HOSTCC $<"
 	$(Q)cc -O1 -o $@ $<
@@ -98,7 +99,7 @@ bless: $(BUILD)/unit
 check: $(gen)
 	$(Q)tools/layers
 	$(Q)clang-format --dry-run -Werror $(src) src/main.c $(hdr) $(fuzz) \
-		$(wildcard test/isa/oracle*.[ch] bench/interp/*.c)
+		$(wildcard test/isa/oracle*.[ch] bench/interp/*.c bench/jit/*.c)
 	$(Q)for h in $(hdr); do echo "#include \"../$$h\"" | \
 		$(CC) $(filter-out -MMD -MP,$(CFLAGS)) -fsyntax-only -x c - || exit; done
 
