@@ -23,9 +23,11 @@ struct rv64_jit {
 };
 
 /* Has it been stored to, so that another look-up changes nothing that the guest could see? */
-static bool is_dirty(const struct rv64_cpu *c, gva_t va)
+static bool is_dirty(struct rv64_cpu *c, gva_t va)
 {
-	return c->wr[va / PAGE_SIZE % TLB_SIZE].tag == ((va & PAGE_MASK) | c->dctx);
+	struct rv64_page pg;
+	if (c->wr[va / PAGE_SIZE % TLB_SIZE].tag == ((va & PAGE_MASK) | c->dctx)) return true;
+	return !rv64_translate(c, va, ACCESS_R, c->priv_data, &pg) && pg.dirty;
 }
 
 /* A range may run on into the next page if that lies behind in host memory, too. */
