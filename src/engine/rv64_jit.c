@@ -91,6 +91,16 @@ static const struct jit_unit *compile(struct rv64_jit *j, const struct code_page
 	return jit_add(j->cache, j->fn);
 }
 
+/* The compiler has floating point of its own, which must not show in the guest's flags. */
+static const struct jit_unit *compile_for(struct rv64_cpu *c, const struct code_page *p,
+					  unsigned off)
+{
+	fp_leave(&c->fp);
+	const struct jit_unit *u = compile(c->jit, p, off);
+	fp_enter(&c->fp);
+	return u;
+}
+
 static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 {
 	struct rv64_jit *j = c->jit;
@@ -98,13 +108,13 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 	unsigned i = (unsigned)(ip - p->slot);
 	if (i >= PAGE_SLOTS || p->at == NO_PAGE) return false;
 	size_t used = jit_cache_used(j->cache);
-	const struct jit_unit *u = compile(j, p, 2 * i);
+	const struct jit_unit *u = compile_for(c, p, 2 * i);
 	if (!u && used && j->region.n) {
 		jit_cache_flush(j->cache);
 		rv64_code_forget_units(c);
 		j->flushes++;
 		*flushed = true;
-		u = compile(j, p, 2 * i);
+		u = compile_for(c, p, 2 * i);
 	}
 	if (!u) return false;
 	p->entry[i] = jit_entry(u);
