@@ -121,7 +121,6 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 		ir_print(j->fn, f_);
 		jit_dump(j->cache, u, f_);
 		fclose(f_);
-	} /* TEMP */
 	p->entry[i] = jit_entry(u);
 	p->slot[i].fn = rv64_op_unit;
 	j->units++;
