@@ -377,16 +377,16 @@ static void fp_needs(struct lift *l, uint32_t bit, unsigned slot, uint64_t mask,
 	l->seen |= bit;
 }
 static void fp_on(struct lift *l) { fp_needs(l, SEEN_FP_ON, SLOT_FP_ON, 1, WHY_FP_OFF); }
-static void fp_rounds(struct lift *l)
+static void fp_rounds_as(struct lift *l, unsigned rm)
 {
-	unsigned rm = l->i->rm & 7;
 	fp_needs(l, 1u << rm, SLOT_FP_HOST, 1u << rm, WHY_ROUND);
 }
-static void fp_fuses(struct lift *l)
+static void fp_fuses_as(struct lift *l, unsigned rm)
 {
-	unsigned rm = l->i->rm & 7;
 	fp_needs(l, 0x100u << rm, SLOT_FP_FMA, 1u << rm, WHY_ROUND);
 }
+static void fp_rounds(struct lift *l) { fp_rounds_as(l, l->i->rm & 7); }
+static void fp_fuses(struct lift *l) { fp_fuses_as(l, l->i->rm & 7); }
 
 enum fp_how {
 	FP_ARITH,
@@ -699,12 +699,24 @@ static void block_save(struct lift *l)
 	e->seen = l->seen;
 }
 
-/* What a loop reads and never sets is fetched once, before it. */
+/* What a loop reads and never sets is fetched once, before it, and what its floating point needs is
+ * looked at. */
 static void hoist(struct lift *l, int h)
 {
 	uint64_t use = 0;
-	for (int i = h; i < l->r->n; i++)
-		if (l->r->block[i].loops >> h & 1) use |= l->r->block[i].use;
+	unsigned rounds = 0, fuses = 0;
+	bool fp = false;
+	for (int i = h; i < l->r->n; i++) {
+		const struct region_block *k = &l->r->block[i];
+		if (!(k->loops >> h & 1)) continue;
+		use |= k->use;
+		fp |= k->fp;
+		rounds |= k->rounds;
+		fuses |= k->fuses;
+	}
+	if (fp) fp_on(l), fp_dirty(l);
+	for (; rounds; rounds &= rounds - 1) fp_rounds_as(l, (unsigned)__builtin_ctz(rounds));
+	for (; fuses; fuses &= fuses - 1) fp_fuses_as(l, (unsigned)__builtin_ctz(fuses));
 	for (use &= ~l->r->def; use; use &= use - 1) (void)reg(l, (unsigned)__builtin_ctzll(use));
 }
 
