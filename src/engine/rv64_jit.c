@@ -117,20 +117,6 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 		u = compile_for(c, p, 2 * i);
 	}
 	if (!u) return false;
-	if (getenv("LODGE_DUMP")) {
-		FILE *f_ = fopen(getenv("LODGE_DUMP"), "a");
-		fprintf(f_, "=== unit %#llx %d insns\n", (unsigned long long)(p->at + 2 * i),
-			j->region.insns);
-		for (int o_ = 0; o_ < 4096; o_ += 2)
-			if (j->region.at[o_ / 2]) {
-				char t_[64];
-				(void)rv64_format(t_, 64, region_insn(&j->region, o_),
-						  (uint64_t)o_);
-				fprintf(f_, "%4d %s\n", o_, t_);
-			}
-		ir_print(j->fn, f_);
-		jit_dump(j->cache, u, f_);
-		fclose(f_);
 	p->entry[i] = jit_entry(u);
 	p->slot[i].fn = rv64_op_unit;
 	j->units++;

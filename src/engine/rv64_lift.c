@@ -483,9 +483,8 @@ static ir_val fp_native(struct lift *l, const struct fp_op *o, const ir_val *bit
 }
 
 /* With rm >= 0 the function takes it last. Invalid modes are never among the host's. */
-static ir_val fp_op(struct lift *l, const void *fn, const ir_val *bits, unsigned n, bool rm)
+static ir_val fp_bits_of(struct lift *l, const void *fn, const ir_val *bits, unsigned n, bool rm)
 {
-	fp_dirty(l);
 	for (unsigned i = 0; i < COUNT(fp_ops); i++)
 		if (fp_ops[i].fn == fn) return fp_native(l, &fp_ops[i], bits, n);
 	if (rm) fp_rounds(l);
@@ -493,6 +492,13 @@ static ir_val fp_op(struct lift *l, const void *fn, const ir_val *bits, unsigned
 	for (unsigned i = 0; i < n; i++) args[1 + i] = bits[i];
 	if (rm) args[1 + n] = konst(l, l->i->rm & 7);
 	return ir_call(l->f, 0, fn, args, 1 + n + rm);
+}
+
+static ir_val fp_op(struct lift *l, const void *fn, const ir_val *bits, unsigned n, bool rm)
+{
+	ir_val v = fp_bits_of(l, fn, bits, n, rm);
+	fp_dirty(l); /* not before its guards: those give up when nothing has happened */
+	return v;
 }
 
 /* ---- the verbs ---- */
