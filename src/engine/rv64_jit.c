@@ -52,7 +52,6 @@ int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, struct err
 	j->how = (struct lift_how){.span = SPAN, .count = check, .log = check ? check_log : NULL};
 	j->check = check ? check_new() : NULL;
 	j->cache = jit_cache_new(check ? &machine_alone : &machine, room, e);
-	c->never = NO_TAG;
 	if (!j->cache) {
 		check_free(j->check);
 		free(j);

@@ -21,10 +21,20 @@ static void random_try(struct rig *r, uint64_t seed, bool hot)
 	random_run(r);
 }
 
+/* For objdump -b binary -m riscv:rv64 --adjust-vma=0x80000000 -D */
+static void random_dump(struct rig *r, const char *path)
+{
+	FILE *f = path ? fopen(path, "wb") : NULL;
+	if (!f) return;
+	(void)fwrite(gmem_ptr(r->mem, RIG_RAM, RANDOM_DATA, false), 1, RANDOM_DATA, f);
+	(void)fclose(f);
+}
+
 static bool random_agrees(struct rig *r, struct rig *interp, uint64_t seed)
 {
 	const char *words = NULL;
 	if (!rv64_jit_wrong(r->c->jit, &words)) words = random_differ(r, interp);
+	if (words) random_dump(r, getenv("RANDOM_DUMP"));
 	if (words)
 		printf("seed %llu, %s: %s\n", (unsigned long long)seed,
 		       rv64_jit_checker(r->c->jit) ? "check" : "jit", words);
