@@ -805,12 +805,13 @@ static void block_finish(struct lift *l)
 	uint32_t yes = 0, no = 0;
 	if (k->end == END_CALL) {
 		instruction(l);
+		l->unrun = 0;
 		at_instruction(l, k->next);
 	}
-	l->unrun = 0;
 	if (k->end == END_BR) {
 		yes = edge(l, k->succ[0], k->to);
 		no = edge(l, k->succ[1], k->next);
+		l->unrun = 0;
 		block_save(l);
 		ir_br(l->f, l->cond, yes, no);
 		return;
