@@ -3,11 +3,11 @@
 #include "engine/rv64_random.h"
 #include <stdlib.h>
 
-static struct rig *hart(bool translates, enum jit_mode mode, size_t room)
+static struct rig *hart(enum jit_mode mode, size_t room, bool alone)
 {
-	struct err e;
+	struct err e = {0};
 	struct rig *r = rig_new(false);
-	CHECK(!translates || !rv64_jit_new(r->c, room, mode, &e));
+	CHECK(!rv64_jit_new(r->c, room, mode, alone, &e));
 	return r;
 }
 
@@ -47,8 +47,8 @@ TEST(random_programs)
 	const char *only = getenv("RANDOM_SEED"), *count = getenv("RANDOM_COUNT");
 	uint64_t first = only ? strtoull(only, NULL, 10) : 1,
 		 n = count ? strtoull(count, NULL, 10) : 1000;
-	struct rig *interp = hart(false, JIT_FAST, 0), *jit = hart(true, JIT_FAST, 128 << 10),
-		   *check = hart(true, JIT_CHECK, 1 << 20);
+	struct rig *interp = rig_new(false), *jit = hart(JIT_FAST, 128 << 10, false),
+		   *check = hart(JIT_CHECK, 1 << 20, true);
 	bool good = true;
 	for (uint64_t seed = first; good && seed < first + (only && !count ? 1 : n); seed++) {
 		random_try(interp, seed, false);

@@ -7,11 +7,11 @@
 
 static struct rig *interp, *jit, *check;
 
-static struct rig *make(bool translates, enum jit_mode mode, size_t room)
+static struct rig *make(enum jit_mode mode, size_t room, bool alone)
 {
 	struct err e;
 	struct rig *r = rig_new(false);
-	int bad = translates ? rv64_jit_new(r->c, room, mode, &e) : 0;
+	int bad = rv64_jit_new(r->c, room, mode, alone, &e);
 	must(!bad);
 	return r;
 }
@@ -41,9 +41,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (!interp) {
-		interp = make(false, JIT_FAST, 0);
-		jit = make(true, JIT_FAST, 128 << 10);
-		check = make(true, JIT_CHECK, 1 << 20);
+		interp = rig_new(false);
+		jit = make(JIT_FAST, 128 << 10, true);
+		check = make(JIT_CHECK, 1 << 20, false);
 	}
 	run(interp, data, size);
 	run(jit, data, size);
