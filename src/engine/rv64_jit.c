@@ -31,10 +31,10 @@ static bool is_dirty(const struct rv64_cpu *c, gva_t va)
 /* A range may run on into the next page if that lies behind in host memory, too. */
 static uint64_t fill(struct rv64_cpu *c, uint64_t lo, uint64_t hi, unsigned access)
 {
+	if (likely(!((lo ^ hi) & PAGE_MASK))) return rv64_tlb_find(c, lo, access);
+	if (hi < lo || (access == ACCESS_W && !(is_dirty(c, lo) && is_dirty(c, hi)))) return 1;
 	uint64_t h = rv64_tlb_find(c, lo, access);
-	if (likely(h == 1 || !((lo ^ hi) & PAGE_MASK))) return h;
-	if (hi < lo || (access == ACCESS_W && !is_dirty(c, hi))) return 1;
-	return rv64_tlb_find(c, hi, access) == h ? h : 1;
+	return h != 1 && rv64_tlb_find(c, hi, access) == h ? h : 1;
 }
 static uint64_t fill_read(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_R); }
 static uint64_t fill_write(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_W); }
