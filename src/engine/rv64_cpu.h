@@ -163,7 +163,7 @@ struct rv64_cpu {
 	unsigned alone; /* the slot in use of the page for single instructions */
 	unsigned pauses;
 
-	uint64_t never;	      /* no context: a directory that looks here finds nothing */
+	uint64_t never;	      /* 0, no context: a directory that looks here finds nothing */
 	struct rv64_jit *jit; /* NULL: this hart only interprets */
 	struct gmem *mem;
 	struct bus *mmio;

@@ -45,12 +45,13 @@ static bool is_dirty(struct rv64_cpu *c, gva_t va)
 /* A range may run on into the next page if that lies behind in host memory, too. */
 static uint64_t fill(struct rv64_cpu *c, uint64_t lo, uint64_t hi, unsigned access)
 {
-	uint64_t h = rv64_tlb_find(c, lo, access);
-	if (likely(h == 1 || !((lo ^ hi) & PAGE_MASK))) return h;
-	if (hi > lo && (access == ACCESS_R || is_dirty(c, hi)) && rv64_tlb_find(c, hi, access) == h)
-		return h;
+	if (likely(!((lo ^ hi) & PAGE_MASK))) return rv64_tlb_find(c, lo, access);
 	c->jit->straddled = true;
-	return 1;
+	if (hi < lo || (access == ACCESS_W && !(is_dirty(c, lo) && is_dirty(c, hi)))) return 1;
+	uint64_t h = rv64_tlb_find(c, lo, access);
+	if (h == 1 || rv64_tlb_find(c, hi, access) != h) return 1;
+	c->jit->straddled = false;
+	return h;
 }
 static uint64_t fill_read(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_R); }
 static uint64_t fill_write(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_W); }
@@ -79,7 +80,6 @@ int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone
 		.span = SPAN, .count = check, .alone = alone, .log = check ? check_log : NULL};
 	j->check = check ? check_new() : NULL;
 	j->cache = jit_cache_new(check ? &machine_alone : &machine, room, e);
-	c->never = NO_TAG;
 	if (!j->cache) {
 		check_free(j->check);
 		free(j);
@@ -125,6 +125,15 @@ static const struct jit_unit *compile(struct rv64_jit *j, const struct unit *t)
 	return jit_add(j->cache, j->fn);
 }
 
+/* The compiler has floating point of its own, which must not show in the guest's flags. */
+static const struct jit_unit *compile_for(struct rv64_cpu *c, const struct unit *t)
+{
+	fp_leave(&c->fp);
+	const struct jit_unit *u = compile(c->jit, t);
+	fp_enter(&c->fp);
+	return u;
+}
+
 static void forget_all(struct rv64_cpu *c)
 {
 	jit_cache_flush(c->jit->cache);
@@ -138,11 +147,11 @@ static bool unit_make(struct rv64_cpu *c, struct unit t, bool *flushed)
 {
 	struct rv64_jit *j = c->jit;
 	const struct jit_unit *u = NULL;
-	if (j->nunits + 1 < UNITS) u = compile(j, &t);
+	if (j->nunits + 1 < UNITS) u = compile_for(c, &t);
 	if (!u && j->region.n && jit_cache_used(j->cache)) {
 		forget_all(c);
 		*flushed = true;
-		u = compile(j, &t);
+		u = compile_for(c, &t);
 	}
 	if (!u) return false;
 	t.page->entry[t.off / 2] = jit_entry(u);
