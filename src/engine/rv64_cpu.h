@@ -52,7 +52,7 @@ struct fetch_entry {
 	struct code_page *page;
 };
 enum { TLB_SIZE = 4096, FETCH_SIZE = 1024, CTX_MAX = 4095, CTX_KEYS = 16, LOCAL_LIST = 64 };
-enum { LARGE_BITS = 256 };
+enum { LARGE_BITS = 512 }; /* so that Sv39 has a bit for each GiB */
 #define NO_TAG	(~0ull)
 #define NO_PAGE (~0ull)
 
