@@ -34,6 +34,7 @@ struct code_page {
 	gpa_t at;	  /* the page's address; NO_PAGE: none */
 	uint64_t checked; /* code generation in which raw[] was last compared with memory */
 	uint32_t next;	  /* hash chain: index + 1 */
+	uint32_t version; /* counts what was decoded here */
 	const struct slot *(*tail_fn)(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 	uint8_t raw[PAGE_SIZE + 2]; /* what was decoded; then the other half of tail_fn's word */
 	uint8_t heat[PAGE_SLOTS];   /* counts down, by jumps here; at 0 it is time to translate */
