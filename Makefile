@@ -15,12 +15,13 @@ ARCH ?= riscv64
 # Seconds that the fuzz target of each parser runs in make test.
 FUZZ_SECONDS ?= 4
 
-PKGS := libfdt json-c libcrypto slirp liburing zlib
+PKGS := libfdt json-c libcrypto slirp liburing zlib zydis
 WARN := -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wshadow -Wundef -Wvla \
-	-Wimplicit-fallthrough -Wmissing-prototypes -Wstrict-prototypes -Wformat=2
+	-Wimplicit-fallthrough -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 \
+	-Wno-string-conversion
 CFLAGS ?= -O2 -g
-# Two are pulled in by name: bookworm's libfdt has no .pc file, libslirp's asks for all of glib's.
-pkgs := $(filter-out libfdt slirp,$(PKGS))
+# Pulled in by name: bookworm's libfdt and Zydis have no .pc file, libslirp's asks for all of glib's.
+pkgs := $(filter-out libfdt slirp zydis,$(PKGS))
 pkg_cflags := $(shell pkg-config --cflags $(pkgs) 2>/dev/null)
 pkg_libs := $(shell pkg-config --libs $(pkgs) 2>/dev/null)
 version := $(shell git describe --always --dirty --tags 2>/dev/null || cat VERSION 2>/dev/null)
@@ -29,7 +30,7 @@ override CFLAGS += -std=gnu17 -D_GNU_SOURCE -Isrc -I$(BUILD)/gen $(WARN) -MMD -M
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover -DLODGE_SAN=1) \
 	$(if $(findstring thread,$(SAN)),$(if $(findstring clang,$(CC)),,-Wno-tsan))
 override LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN))
-LDLIBS := $(pkg_libs) -lfdt -lslirp -lm
+LDLIBS := $(pkg_libs) -lfdt -lslirp -lZydis -lm
 
 src   := $(sort $(wildcard src/*/*.c src/*/*/*.c))
 hdr   := $(sort $(wildcard src/*/*.h src/*/*/*.h))
@@ -47,7 +48,8 @@ $(BUILD)/unit: $(call obj,$(tests) $(lib))
 $(BUILD)/oracle: $(call obj,$(oracle) $(lib))
 $(BUILD)/vector: $(call obj,$(vector) $(lib))
 $(BUILD)/interp_bench: $(call obj,bench/interp/interp_bench.c $(lib))
-$(BUILD)/lodge $(BUILD)/unit $(BUILD)/oracle $(BUILD)/vector $(BUILD)/interp_bench:
+$(BUILD)/jit_bench: $(call obj,bench/jit/jit_bench.c $(lib))
+$(BUILD)/lodge $(BUILD)/unit $(BUILD)/oracle $(BUILD)/vector $(BUILD)/interp_bench $(BUILD)/jit_bench:
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 $(BUILD)/%.o: %.c
@@ -66,7 +68,7 @@ deps_ok := $(BUILD)/gen/deps.ok
 $(deps_ok): Makefile
 	@mkdir -p $(@D)
 	$(Q)pkg-config --exists --print-errors $(pkgs) && \
-		printf '#include <%s.h>\n' libfdt slirp/libslirp | $(CC) -fsyntax-only -x c - || \
+		printf '#include <%s.h>\n' libfdt slirp/libslirp Zydis/Zydis | $(CC) -fsyntax-only -x c - || \
 		{ echo "make: libraries are missing: run tools/deps" >&2; exit 1; }
 	$(Q)touch $@
 
@@ -79,7 +81,7 @@ endif
 # Tables become C. The generators are host programs of ours, like every other tool.
 isa := $(patsubst src/isa/%.isa,$(BUILD)/gen/isa/%,$(wildcard src/isa/*/*.isa))
 gen := $(foreach i,$(isa),$(i).enum.inc $(i).decode.inc $(i).info.inc $(i).sem.inc)
-$(call obj,$(src) $(oracle) $(vector) src/main.c bench/interp/interp_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
+$(call obj,$(src) $(oracle) $(vector) src/main.c bench/interp/interp_bench.c bench/jit/jit_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
 $(BUILD)/tools/%: tools/%.c
 	@mkdir -p $(@D); echo "  HOSTCC $<"
 	$(Q)cc -O1 -o $@ $<
@@ -94,10 +96,13 @@ $(foreach k,enum decode info sem,$(eval $(call isa_rule,$(k))))
 all-green: $(BUILD)/lodge check unit
 unit: $(BUILD)/unit
 	$(Q)$(BUILD)/unit
+# Expected output of test/ir/*.ir as it is now: look at the difference before it is committed.
+bless: $(BUILD)/unit
+	$(Q)BLESS=1 $(BUILD)/unit ir_golden
 check: $(gen)
 	$(Q)tools/layers
 	$(Q)clang-format --dry-run -Werror $(src) src/main.c $(hdr) $(fuzz) \
-		$(wildcard test/isa/oracle*.[ch] test/isa/vector*.[ch] bench/interp/*.c)
+		$(wildcard test/isa/oracle*.[ch] test/isa/vector*.[ch] bench/*/*.[ch] bench/*.c)
 	$(Q)for h in $(hdr); do echo "#include \"../$$h\"" | \
 		$(CC) $(filter-out -MMD -MP,$(CFLAGS)) -fsyntax-only -x c - || exit; done
 
@@ -126,8 +131,11 @@ test:
 test-long:
 	$(Q)$(MAKE) --no-print-directory test FUZZ_SECONDS=60 LONG=1
 
-bench bench-quick: $(BUILD)/lodge $(BUILD)/interp_bench
-	$(Q)BUILD=$(BUILD) bench/run $(if $(filter bench-quick,$@),--quick) $(ARCH)
+# BENCH="--engine jit --only fib,crc" and such are for bench/run.
+bench bench-quick:
+	$(Q)tools/deps --bench
+	$(Q)$(MAKE) --no-print-directory -s $(BUILD)/lodge $(BUILD)/interp_bench
+	$(Q)BUILD=$(BUILD) bench/run $(if $(filter bench-quick,$@),--quick) $(BENCH) $(ARCH)
 
 # What is installed finds guests/ under share/lodge.
 docs: $(BUILD)/lodge
@@ -143,7 +151,7 @@ install: $(BUILD)/lodge docs
 	install -m 755 tools/deps $(DESTDIR)$(PREFIX)/share/lodge/
 clean:
 	rm -rf build build-*
-.PHONY: all-green unit test test-long check fuzz run bench bench-quick docs install clean
+.PHONY: all-green unit bless test test-long check fuzz run bench bench-quick docs install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(call obj,$(src) $(oracle) $(vector) src/main.c) $(call gobj,$(lib) $(fuzz)))

@@ -30,8 +30,10 @@ static const struct opt run_table[] = {
 	 "running in the background is not implemented yet; leave -d out", NULL},
 	{"disk", 0, OPT_LIST, AT(disks), "FILE[,ro]",
 	 "A raw disk image, as the next disk; several may be given.", NULL},
-	{"engine", 0, OPT_TEXT, AT(engine), "ENGINE", "What executes its instructions: interp.",
-	 "interp"},
+	{"engine", 0, OPT_TEXT, AT(engine), "ENGINE",
+	 "What executes its instructions: auto (default), jit (translated), interp (interpreted), "
+	 "check (both, compared).",
+	 "auto jit interp check"},
 	{"firmware", 0, OPT_TEXT, AT(firmware), "FILE",
 	 "Start this in machine mode, such as OpenSBI or U-Boot, instead of Lodge's own SBI.",
 	 NULL},

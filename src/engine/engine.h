@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/types.h"
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 /* What makes virtual CPUs run. run() serves memory and i/o through gmem and the buses itself;
  * it comes back only for what the board must decide. Each vCPU is run by one thread of the
@@ -28,6 +29,8 @@ struct engine_env { /* what an engine is given; everything outlives it */
 	const struct vclock *clock;
 	bool sbi;	   /* RISC-V: Lodge is the SBI. Harts start in S-mode, M-mode does not run:
 			      delegation set up as an SBI firmware would, S-mode ecalls exit */
+	unsigned cpus;	   /* how many vCPUs there will be; 0: not known */
+	size_t code_room;  /* bytes for a vCPU's translated code; 0: 32 MiB */
 	unsigned max_satp; /* RISC-V: widest page tables offered: 8 Sv39, 9 Sv48, 10 Sv57 */
 };
 /* One number per register, for boards, debuggers and snapshots alike. */
@@ -70,5 +73,7 @@ struct engine_ops {
 	const char *(*error)(struct vcpu *c);
 	void (*close)(struct engine *en); /* and its vCPUs; NULL is fine */
 };
-extern const struct engine_ops engine_interp;
+/* engine_check runs each piece of code twice, by the translator and by the interpreter, and breaks
+ * where they differ: to test the one by the other. */
+extern const struct engine_ops engine_interp, engine_jit, engine_check;
 #endif

@@ -32,6 +32,9 @@ HANDLER(rv64_op_decode)
 /* Run off the end of the page. */
 HANDLER(rv64_op_cross) { FAR(rv64_pc(c, ip), n); }
 
+/* Translated: run() sees what stands here. */
+HANDLER(rv64_op_unit) { LEAVE(rv64_pc(c, ip), n); }
+
 HANDLER(rv64_op_leave) { LEAVE(rv64_pc(c, ip), n); }
 
 HANDLER(rv64_op_tail)

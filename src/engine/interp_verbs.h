@@ -1,5 +1,6 @@
 #ifndef ENGINE_INTERP_VERBS_H
 #define ENGINE_INTERP_VERBS_H
+#include "engine/amo.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_vector.h"
 /* The verbs of the meaning language (isa/README.md), over values, for the interpreter. They are
@@ -214,38 +215,15 @@ static inline bool tlb_hit(const struct rv64_cpu *c, const struct tlb_entry *e, 
 	V t = !(c->res_len == (bits) / 8 && c->res_va == (va) && sc_##bits(c, p_##t, v));          \
 	c->res_len = 0;
 
-#define AMO_FN(bits, U, S)                                                                         \
+#define SC_FN(bits, U)                                                                             \
 	static inline bool sc_##bits(const struct rv64_cpu *c, void *p, uint64_t v)                \
 	{                                                                                          \
 		U old = (U)c->res_val;                                                             \
 		return __atomic_compare_exchange_n((U *)p, &old, (U)v, false, __ATOMIC_SEQ_CST,    \
 						   __ATOMIC_SEQ_CST);                              \
-	}                                                                                          \
-	AMO_HOST(swap, bits, U, __atomic_exchange_n)                                               \
-	AMO_HOST(add, bits, U, __atomic_fetch_add)                                                 \
-	AMO_HOST(and, bits, U, __atomic_fetch_and)                                                 \
-	AMO_HOST(or, bits, U, __atomic_fetch_or)                                                   \
-	AMO_HOST(xor, bits, U, __atomic_fetch_xor)                                                 \
-	AMO_PICK(min, bits, U, (S)old < (S)v)                                                      \
-	AMO_PICK(max, bits, U, (S)old > (S)v)                                                      \
-	AMO_PICK(minu, bits, U, old < (U)v)                                                        \
-	AMO_PICK(maxu, bits, U, old > (U)v)
-#define AMO_HOST(op, bits, U, fn)                                                                  \
-	static inline uint64_t amo_##op##_##bits(void *p, uint64_t v)                              \
-	{                                                                                          \
-		return fn((U *)p, (U)v, __ATOMIC_SEQ_CST);                                         \
 	}
-#define AMO_PICK(op, bits, U, keep)                                                                \
-	static inline uint64_t amo_##op##_##bits(void *p, uint64_t v)                              \
-	{                                                                                          \
-		U old = __atomic_load_n((U *)p, __ATOMIC_RELAXED);                                 \
-		while (!__atomic_compare_exchange_n((U *)p, &old, (keep) ? old : (U)v, true,       \
-						    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))           \
-			;                                                                          \
-		return old;                                                                        \
-	}
-AMO_FN(32, uint32_t, int32_t)
-AMO_FN(64, uint64_t, int64_t)
+SC_FN(32, uint32_t)
+SC_FN(64, uint64_t)
 
 /* 2.7: the host keeps all orders but that of an earlier write and a later read. */
 #define FENCE()                                                                                    \
@@ -288,6 +266,11 @@ static inline const struct slot *next_slot(const struct slot *ip, unsigned len)
 		c->stop = STOP_JUMP;                                                               \
 		return NULL;                                                                       \
 	} while (0)
+#define LEAVE_HOT(dest, n_)                                                                        \
+	do {                                                                                       \
+		c->hot = true;                                                                     \
+		LEAVE(dest, n_);                                                                   \
+	} while (0)
 #define POLL() unlikely(atomic_load_explicit(&c->poll, memory_order_relaxed) != 0)
 
 #define FAR(dest_, n_)                                                                             \
@@ -297,6 +280,7 @@ static inline const struct slot *next_slot(const struct slot *ip, unsigned len)
 		if (unlikely(((dest & PAGE_MASK) | c->fctx) != f_->tag) || POLL())                 \
 			LEAVE(dest, n_);                                                           \
 		const struct slot *to = &f_->page->slot[(dest & ~PAGE_MASK) >> 1];                 \
+		if (slot_heat(to)) LEAVE_HOT(dest, n_);                                            \
 		c->bias = dest - ((uintptr_t)to >> 3);                                             \
 		GO(to, n_);                                                                        \
 	} while (0)
@@ -307,6 +291,7 @@ enum near { NEAR_NOT, NEAR_FORWARD, NEAR_BACK }; /* a direct target in this page
 		if (NEAR == NEAR_NOT) FAR(dest, n + 1);                                            \
 		const struct slot *to = (const struct slot *)((const char *)ip + ip->imm);         \
 		if (NEAR == NEAR_BACK && POLL()) LEAVE(rv64_pc(c, to), n + 1);                     \
+		if (NEAR == NEAR_BACK && slot_heat(to)) LEAVE_HOT(rv64_pc(c, to), n + 1);          \
 		GO(to, n + 1);                                                                     \
 	} while (0)
 #define BR(cond, dest)                                                                             \

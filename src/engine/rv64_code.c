@@ -2,12 +2,12 @@
  * first run. fence.i costs a number; a page is compared with memory when next entered, and its
  * decoding kept if nothing changed. */
 #include "engine/rv64_cpu.h"
+#include "engine/rv64_jit.h"
 #include "hw/gmem.h"
 #include "isa/rv64/rv64.h"
 #include <errno.h>
 #include <sys/mman.h>
 
-#define NO_PAGE (~0ull)
 enum { CODE_ALL = CODE_PAGES + 1 }; /* and the page for single instructions */
 
 static struct code_page *page_at(const struct rv64_cpu *c, unsigned i)
@@ -16,8 +16,13 @@ static struct code_page *page_at(const struct rv64_cpu *c, unsigned i)
 }
 static struct code_page *page_alone(const struct rv64_cpu *c) { return page_at(c, CODE_PAGES); }
 
-static void page_clear(struct code_page *p)
+enum { HOT = 40 }; /* jumps before a place is translated */
+
+static void page_clear(const struct rv64_cpu *c, struct code_page *p)
 {
+	const void *none = rv64_jit_none(c->jit);
+	for (unsigned i = 0; i < PAGE_SLOTS; i++) p->entry[i] = none;
+	memset(p->heat, HOT, sizeof(p->heat));
 	for (unsigned i = 0; i < PAGE_SLOTS; i++) p->slot[i].fn = rv64_op_decode;
 	p->slot[PAGE_SLOTS].fn = p->slot[PAGE_SLOTS + 1].fn = rv64_op_cross;
 	p->tail_fn = NULL;
@@ -40,6 +45,7 @@ int rv64_code_init(struct rv64_cpu *c)
 	(void)munmap(p + skip + want, room - want - skip);
 	c->code = (struct code_page *)(p + skip);
 	alone_clear(page_alone(c));
+	page_alone(c)->at = NO_PAGE;
 	rv64_code_drop(c);
 	return 0;
 }
@@ -60,6 +66,7 @@ void rv64_code_drop(struct rv64_cpu *c)
 	memset(c->code_hash, 0, sizeof(c->code_hash));
 	c->code_used = c->code_hand = 0;
 	fetch_clear(c);
+	rv64_jit_drop(c->jit);
 }
 
 void rv64_code_fence(struct rv64_cpu *c)
@@ -111,7 +118,8 @@ static struct code_page *page_new(struct rv64_cpu *c, gpa_t at)
 static void page_fill(struct rv64_cpu *c, struct code_page *p, const void *from)
 {
 	memcpy(p->raw, from, PAGE_SIZE);
-	page_clear(p);
+	p->version++;
+	page_clear(c, p);
 	p->checked = c->code_gen;
 }
 
@@ -141,6 +149,7 @@ struct code_page *rv64_code_fetch(struct rv64_cpu *c, gva_t va)
 		c->cause = CAUSE_FETCH_ACCESS;
 	if (c->cause || !whole) return NULL;
 	if (pg.span) rv64_tlb_large(c, va, pg.span);
+	c->fetch_local |= !pg.global && c->priv == PRIV_S;
 	struct code_page *p = page_get(c, pg.at, host);
 	c->fetch[(va >> PAGE_SHIFT) % FETCH_SIZE] =
 		(struct fetch_entry){(va & PAGE_MASK) | c->fctx, p};
@@ -195,6 +204,17 @@ const struct slot *rv64_code_alone(struct rv64_cpu *c, uint32_t word)
 	rv64_decode(&insn, word);
 	rv64_slot_fill(&p->slot[c->alone], &insn, c->alone);
 	return slot_enter(c, p);
+}
+
+void rv64_code_forget_units(struct rv64_cpu *c)
+{
+	for (unsigned i = 0; i < c->code_used; i++) {
+		struct code_page *p = page_at(c, i);
+		for (unsigned k = 0; k < PAGE_SLOTS; k++) {
+			if (p->slot[k].fn == rv64_op_unit) p->slot[k].fn = rv64_op_decode;
+			p->entry[k] = rv64_jit_none(c->jit);
+		}
+	}
 }
 
 uint32_t rv64_code_raw(const struct slot *ip)

@@ -3,6 +3,7 @@
 #include "engine/rv64_cpu.h"
 #include "engine/engine.h"
 #include "engine/interp.h"
+#include "engine/rv64_jit.h"
 #include "engine/rv64_vector.h"
 #include "hw/clock.h"
 #include <errno.h>
@@ -51,7 +52,12 @@ int rv64_cpu_init(struct rv64_cpu *c)
 	return rc;
 }
 
-void rv64_cpu_done(struct rv64_cpu *c) { rv64_code_done(c); }
+void rv64_cpu_done(struct rv64_cpu *c)
+{
+	rv64_code_done(c);
+	rv64_jit_free(c->jit);
+	c->jit = NULL;
+}
 
 struct rv64_cpu *rv64_cpu_new(const struct engine_env *env, unsigned id)
 {
@@ -260,17 +266,29 @@ static void sleep_wfi(struct rv64_cpu *c)
 /* True: kicked. */
 static bool polled(struct rv64_cpu *c)
 {
+	if (likely(!atomic_load_explicit(&c->poll, memory_order_acquire))) return false;
 	uint32_t p = atomic_exchange(&c->poll, 0);
 	if (p & POLL_FENCE) fence_serve(c);
 	if (p & POLL_TIMER) rv64_timer_arm(c); /* again, if it came a little early */
 	return p & POLL_KICK;
 }
 
-static void step(struct rv64_cpu *c)
+static void interpret(struct rv64_cpu *c, const struct slot *ip)
+{
+	if (ip->fn == rv64_op_unit) ip = rv64_code_alone(c, rv64_code_raw(ip));
+	c->solo = false;
+	rv64_go(c, ip);
+}
+
+void rv64_step(struct rv64_cpu *c)
 {
 	const struct slot *ip = rv64_code_enter(c);
 	c->stop = STOP_TRAP;
-	if (ip) rv64_go(c, ip);
+	if (ip && unlikely(c->hot)) rv64_jit_hot(c, ip);
+	if (ip && ip->fn == rv64_op_unit && !c->solo)
+		rv64_jit_run(c, ip);
+	else if (ip)
+		interpret(c, ip);
 	if (c->stop == STOP_TRAP) rv64_trap(c, c->cause, c->tval);
 	if (c->stop == STOP_WFI) sleep_wfi(c);
 }
@@ -283,10 +301,11 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 	while (!polled(c)) {
 		atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
 		(void)rv64_interrupt(c);
-		step(c);
-		if (c->stop != STOP_SYSCALL) continue;
-		why = VCPU_SYSCALL;
-		break;
+		rv64_step(c);
+		if (c->stop == STOP_SYSCALL || c->stop == STOP_BROKEN) {
+			why = c->stop == STOP_SYSCALL ? VCPU_SYSCALL : VCPU_BROKEN;
+			break;
+		}
 	}
 	fp_leave(&c->fp);
 	atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);

@@ -14,6 +14,7 @@ struct gmem;
 struct timer;
 struct vclock;
 struct rv64_cpu;
+struct rv64_jit;
 
 /* One decoded instruction. Slots stand in a code page, one for each halfword. */
 struct slot {
@@ -30,11 +31,14 @@ enum { PAGE_SHIFT = 12, PAGE_SIZE = 1 << PAGE_SHIFT, PAGE_SLOTS = PAGE_SIZE / 2 
  * end of the page. */
 struct code_page {
 	struct slot slot[PAGE_SLOTS + 2];
-	gpa_t at;	  /* the page's address; ~0: none */
+	gpa_t at;	  /* the page's address; NO_PAGE: none */
 	uint64_t checked; /* code generation in which raw[] was last compared with memory */
 	uint32_t next;	  /* hash chain: index + 1 */
+	uint32_t version; /* counts what was decoded here */
 	const struct slot *(*tail_fn)(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 	uint8_t raw[PAGE_SIZE + 2]; /* what was decoded; then the other half of tail_fn's word */
+	uint8_t heat[PAGE_SLOTS];   /* counts down, by jumps here; at 0 it is time to translate */
+	const void *entry[PAGE_SLOTS]; /* translated code, for harts that have any */
 };
 enum { CODE_STRIDE = 64 * 1024, CODE_PAGES = 2048, CODE_HASH = 4096 };
 _Static_assert(sizeof(struct code_page) <= CODE_STRIDE, "a code page fits its stride");
@@ -48,9 +52,10 @@ struct fetch_entry {
 	uint64_t tag;
 	struct code_page *page;
 };
-enum { TLB_SIZE = 512, FETCH_SIZE = 256, CTX_MAX = 4095, CTX_KEYS = 16, SUM_LIST = 32 };
-enum { LARGE_BITS = 256 };
-#define NO_TAG (~0ull)
+enum { TLB_SIZE = 4096, FETCH_SIZE = 1024, CTX_MAX = 4095, CTX_KEYS = 16, LOCAL_LIST = 64 };
+enum { LARGE_BITS = 512 }; /* so that Sv39 has a bit for each GiB */
+#define NO_TAG	(~0ull)
+#define NO_PAGE (~0ull)
 
 /* What a TLB context stands for. */
 struct ctx_key {
@@ -73,6 +78,7 @@ enum rv64_stop { /* how an instruction that did not simply go on ended */
 		 STOP_NEXT, /* retired, goes on behind, but look at interrupts and mappings first */
 		 STOP_WFI,  /* as STOP_NEXT, asleep */
 		 STOP_SYSCALL, /* as STOP_NEXT, to be served by the board */
+		 STOP_BROKEN,  /* we cannot go on */
 };
 enum { FENCE_RANGES = 8 };
 struct fence { /* what one hart asks of another */
@@ -92,12 +98,15 @@ struct rv64_cpu {
 	uint64_t bias;	/* pc = bias + (slot's address >> 3), while code runs */
 	uint64_t dctx;	/* context of loads and stores */
 	uint64_t fctx;	/* of fetches */
+	uint64_t base;	/* address of the page that translated code is of, while it runs */
 	_Atomic uint32_t poll;
 	bool fp_on;    /* mstatus.FS is not Off */
 	bool fs_dirty; /* FS has become Dirty since mstatus was last looked at */
 	uint8_t stop;  /* enum rv64_stop of the instruction that stops */
 	uint8_t len;   /* and its length */
 	bool remap;    /* a CSR write changed what fetches see */
+	bool hot;      /* the code at pc has been jumped to often */
+	bool solo;     /* interpret the instruction at pc, even if it is translated */
 	union {	       /* what rv64_load and friends found */
 		uint64_t val;
 		void *ptr;
@@ -116,8 +125,9 @@ struct rv64_cpu {
 		bool on, dirty;	 /* mstatus.VS, as fp_on and fs_dirty are its FS */
 	} v;
 
-	uint64_t pc; /* while no code runs */
-	uint64_t n;  /* instructions since power-on; while code runs the handlers hold it */
+	uint64_t pc;	  /* while no code runs */
+	uint64_t n;	  /* instructions since power-on; while code runs the handlers hold it */
+	uint64_t n_limit; /* for translated code that counts: when its loops are to end */
 	_Atomic uint64_t retired; /* n, now and then, for others */
 	uint64_t cause, tval;	  /* of STOP_TRAP */
 
@@ -137,6 +147,7 @@ struct rv64_cpu {
 		uint8_t cfg;
 	} pmp[PMP_ENTRIES];
 	unsigned pmp_n;
+	bool pmp_open; /* the first range allows everything below M-mode, everywhere */
 
 	gva_t res_va; /* LR's reservation: address, value, size (0: none) */
 	void *res_host;
@@ -147,8 +158,12 @@ struct rv64_cpu {
 	uint32_t ctx_next, ctx_hand;	 /* next number to give; next key to reuse */
 	uint32_t ctx_id[4][2];		 /* by priv and MXR, for this satp; 0: look it up */
 	uint64_t large[LARGE_BITS / 64]; /* bit GiB % LARGE_BITS: part of a large page is cached */
-	uint16_t sum_list[SUM_LIST];	 /* TLB slots holding user pages for S-mode under SUM */
-	unsigned sum_n;			 /* SUM_LIST + 1: more than that */
+	/* S-mode has one context for all address spaces, as its pages are global. TLB slots that
+	 * hold others for it are noted: user pages, which go when SUM is cleared, and local ones,
+	 * which go with satp. */
+	uint16_t local_list[LOCAL_LIST];
+	unsigned local_n; /* LOCAL_LIST + 1: more than that */
+	bool fetch_local; /* some are in fetch[] */
 
 	struct code_page *code; /* CODE_PAGES of them, CODE_STRIDE apart; [CODE_PAGES] is for
 				   single instructions */
@@ -158,6 +173,8 @@ struct rv64_cpu {
 	unsigned alone; /* the slot in use of the page for single instructions */
 	unsigned pauses;
 
+	uint64_t never;	      /* 0, no context: a directory that looks here finds nothing */
+	struct rv64_jit *jit; /* NULL: this hart only interprets */
 	struct gmem *mem;
 	struct bus *mmio;
 	const struct vclock *clock;
@@ -175,6 +192,12 @@ static inline struct code_page *code_page_of(const struct slot *s)
 {
 	return (struct code_page *)((uintptr_t)s & ~(uintptr_t)(CODE_STRIDE - 1));
 }
+/* A jump goes to s. True: it has become one of the often used. */
+static inline bool slot_heat(const struct slot *s)
+{
+	struct code_page *p = code_page_of(s);
+	return unlikely(!--p->heat[s - p->slot]);
+}
 static inline uint64_t rv64_pc(const struct rv64_cpu *c, const struct slot *ip)
 {
 	return c->bias + ((uintptr_t)ip >> 3);
@@ -191,6 +214,8 @@ static inline enum rv64_stop rv64_raise(struct rv64_cpu *c, uint64_t cause, uint
 int rv64_cpu_init(struct rv64_cpu *c); /* zeroed, with mem, mmio, clock, id, sbi set; -errno */
 void rv64_cpu_done(struct rv64_cpu *c);
 void rv64_cpu_reset(struct rv64_cpu *c);
+/* Go on from pc until something stops it, and take the trap if that is what did. */
+void rv64_step(struct rv64_cpu *c);
 void rv64_poke(struct rv64_cpu *c, enum poll_bit why);	      /* any thread */
 void rv64_irq(struct rv64_cpu *c, unsigned line, bool level); /* any thread */
 /* Any thread: what engine_ops.fence() promises. */
@@ -227,7 +252,8 @@ void rv64_pmpaddr_set(struct rv64_cpu *c, unsigned i, uint64_t val);
 /* rv64_mmu.c */
 struct rv64_page { /* a page as an access found it */
 	gpa_t at;
-	bool user;
+	bool user, global;
+	bool dirty;    /* marked so, or not in need of a mark */
 	uint64_t span; /* size - 1 of the large page it is part of; 0: none */
 };
 /* Translate va for access by priv. 0 or the trap cause. */
@@ -239,11 +265,14 @@ enum rv64_stop rv64_load(struct rv64_cpu *c, gva_t va, unsigned len);
 enum rv64_stop rv64_store(struct rv64_cpu *c, gva_t va, uint64_t val, unsigned len);
 /* Host memory for an atomic of len bytes at va, in c->ptr, or a trap. */
 enum rv64_stop rv64_atomic_ptr(struct rv64_cpu *c, gva_t va, unsigned len, bool write);
+/* For translated code: what to add to va to reach its page in host memory, all of which may be
+ * accessed so; 1: it is not that simple. */
+uint64_t rv64_tlb_find(struct rv64_cpu *c, gva_t va, unsigned access);
 enum rv64_stop rv64_zero_block(struct rv64_cpu *c, gva_t va);  /* cbo.zero */
 enum rv64_stop rv64_check_block(struct rv64_cpu *c, gva_t va); /* the other cbos' traps */
 void rv64_mode_update(struct rv64_cpu *c); /* privilege, mapping or rights have changed */
 void rv64_satp_changed(struct rv64_cpu *c);
-void rv64_sum_dropped(struct rv64_cpu *c);
+void rv64_local_drop(struct rv64_cpu *c); /* what S-mode has of this address space */
 void rv64_tlb_large(struct rv64_cpu *c, gva_t va, uint64_t span); /* cached part of one */
 void rv64_tlb_flush(struct rv64_cpu *c);
 void rv64_tlb_flush_asid(struct rv64_cpu *c, unsigned asid);
@@ -272,6 +301,8 @@ const struct slot *rv64_code_alone(struct rv64_cpu *c, uint32_t word);
 /* The page at va; NULL as above, or c->cause 0: PMP splits this page, use rv64_code_step. */
 struct code_page *rv64_code_fetch(struct rv64_cpu *c, gva_t va);
 const struct slot *rv64_code_step(struct rv64_cpu *c);
+/* All translated code has gone. */
+void rv64_code_forget_units(struct rv64_cpu *c);
 uint32_t rv64_code_raw(const struct slot *ip); /* instruction bits */
 void rv64_code_decode(const struct slot *ip);
 /* The last slot of a page holds an instruction that runs into the next page: make sure that it
@@ -284,6 +315,7 @@ void rv64_slot_fill(struct slot *s, const struct rv64_insn *i, unsigned index);
 const struct slot *rv64_op_decode(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 const struct slot *rv64_op_cross(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 const struct slot *rv64_op_tail(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
+const struct slot *rv64_op_unit(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 const struct slot *rv64_op_leave(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 /* Run from ip until something stops it; c->pc, c->n and c->stop are then set. */
 void rv64_go(struct rv64_cpu *c, const struct slot *ip);

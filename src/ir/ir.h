@@ -67,9 +67,10 @@ struct ir_ins {
 };
 _Static_assert(sizeof(struct ir_ins) == 32, "two to a cache line");
 struct ir_block {
-	uint32_t first, last; /* instructions; parameters come first, a terminator last */
-	uint16_t params, preds;
-	uint32_t idom; /* its immediate dominator; the entry's is itself */
+	uint32_t first, last;	/* instructions; parameters come first, a terminator last */
+	uint16_t params, preds; /* preds: edges to it that jumps and branches have */
+	uint32_t idom; /* its immediate dominator (a farther one once a branch was decided while
+			  building); the entry's is itself */
 	uint32_t loop; /* the innermost loop's header it lies in; ~0: none */
 	uint16_t depth;
 	bool cold;
@@ -91,6 +92,10 @@ struct ir_slot { /* where a slot stands in the state */
 	bool box;     /* an f32 put in this 8-byte slot sets its upper half to ones */
 	const char *name;
 };
+struct ir_callee {
+	const char *name;
+	const void *fn;
+};
 struct ir_fn {
 	struct ir_ins *ins; /* [0] is not used */
 	uint32_t n, room;
@@ -104,10 +109,15 @@ struct ir_fn {
 	uint32_t npairs, pair_room;
 	uint32_t *args;
 	uint32_t nargs, args_room;
-	uint32_t *hash; /* of instructions, for merging equal ones */
+	uint32_t *hash; /* pairs of instruction and block, for merging equal ones */
 	uint32_t hash_bits;
+	uint32_t hash_used;
+	uint32_t last_put,
+		last_call;	     /* newest put or state call: older gets, floats do not merge */
 	const struct ir_slot *slots; /* the machine's, by number */
 	uint32_t nslots, at;	     /* at: the block that ir_emit appends to */
+	const struct ir_callee *callees; /* names for text, the caller's to set; may be NULL */
+	uint32_t ncallees;
 };
 
 /* build.c */
@@ -117,10 +127,15 @@ void ir_reset(struct ir_fn *f);
 uint32_t ir_block_new(struct ir_fn *f); /* its idom, loop, depth, cold are the caller's to set */
 /* Append to block f->at, unless the value can be computed now, is a known one in other clothes, or
  * stands in this block or one that dominates it already. Operands that the op does not have are
- * {0}. */
+ * {0}. For ops of integers and floats; aux of itof is seen from the operand. */
 ir_val ir_emit(struct ir_fn *f, enum ir_op op, enum ir_type t, ir_val a, ir_val b, ir_val c);
-ir_val ir_konst(struct ir_fn *f, enum ir_type t, uint64_t k);
+ir_val ir_ftoi(struct ir_fn *f, enum ir_type t, ir_val a, bool truncate);
+ir_val ir_konst(struct ir_fn *f, enum ir_type t, uint64_t k); /* cut to t, zeroes above */
 ir_val ir_param(struct ir_fn *f, enum ir_type t); /* the next one of block f->at, before the rest */
+/* May be an earlier get that dominates, unless a put or state call was emitted since, or it is in
+ * another loop: so `loop` must be set before a block is filled. */
+/* A float that is promised never to be a signalling NaN. */
+ir_val ir_param_quiet(struct ir_fn *f, enum ir_type t);
 ir_val ir_get(struct ir_fn *f, enum ir_type t, unsigned slot);
 void ir_put(struct ir_fn *f, unsigned slot, ir_val v);
 ir_val ir_state(struct ir_fn *f, uint64_t off);
@@ -147,7 +162,9 @@ enum ir_type ir_result_type(const struct ir_ins *i); /* what its value is; IR_VO
 /* fold.c: the op's value of constants; false: not to be folded. Also the evaluator's arithmetic. */
 bool ir_fold(enum ir_op op, enum ir_type t, unsigned aux, const uint64_t arg[3], uint64_t *out);
 
-/* clean.c: drop what nobody uses; NaNs are put right only where someone could tell. */
+/* clean.c: drop what nobody uses: unreached blocks (the others are numbered anew), parameters that
+ * stand for one value, values, map pairs of slots that still are as they were got. FLOAT ops stay.
+ */
 void ir_clean(struct ir_fn *f);
 
 /* verify.c: 0, or what is wrong and where. */

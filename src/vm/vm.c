@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-static const struct engine_ops *const engines[] = {&engine_interp};
+static const struct engine_ops *const engines[] = {&engine_jit, &engine_interp, &engine_check};
 
 /* Harts */
 
@@ -231,7 +231,8 @@ static void *hart_main(void *ctx)
 static const struct engine_ops *engine_find(const char *name)
 {
 	for (size_t i = 0; i < COUNT(engines); i++)
-		if (!name || !strcmp(name, engines[i]->name)) return engines[i];
+		if (!name || !strcmp(name, "auto") || !strcmp(name, engines[i]->name))
+			return engines[i];
 	return NULL;
 }
 
@@ -244,6 +245,7 @@ static int vm_engine(struct vm *vm, struct err *e)
 				 .loop = vm->guest->loop,
 				 .clock = &vm->clock,
 				 .sbi = vm->sbi,
+				 .cpus = s->cpus,
 				 .max_satp = vm->board->page_table};
 	vm->ops = engine_find(s->engine);
 	if (!vm->ops) return fail(e, -EINVAL, "engine %s: there is none of that name", s->engine);

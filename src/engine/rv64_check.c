@@ -1,0 +1,189 @@
+/* Lockstep. A unit runs, and a log remembers what memory held before each of its stores; then
+ * memory and registers are put back, the interpreter executes as many instructions, and both
+ * results are compared. Where other harts or devices wrote meanwhile both are tried again: only
+ * what differs every time is wrong. */
+#include "engine/rv64_check.h"
+#include "base/types.h"
+#include "engine/rv64_cpu.h"
+#include "engine/rv64_jit.h"
+#include "engine/rv64_lift.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { LOG = 16384, FUEL = 3000, TRIES = 4 };
+struct was {
+	void *at;
+	uint64_t old, now;
+	uint32_t bytes;
+};
+struct regs { /* what a unit may change */
+	uint64_t x[33], f[32], pc, n, res_va, res_val;
+	unsigned res_len;
+	uint8_t flags;
+	bool fs_dirty;
+};
+struct check {
+	struct was log[LOG];
+	unsigned n;
+	uint64_t units, insns, wrong, again;
+	char words[512];
+};
+/* Harts take turns, so that what differs is not their order. */
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+
+struct check *check_new(void)
+{
+	struct check *k = calloc(1, sizeof(*k));
+	must(k);
+	return k;
+}
+void check_free(struct check *k) { free(k); }
+
+uint64_t check_log(struct rv64_cpu *c, void *at, uint64_t bytes)
+{
+	struct check *k = rv64_jit_checker(c->jit);
+	if (k->n == LOG - 1) c->n_limit = 0;
+	must(k->n < LOG);
+	k->log[k->n++] = (struct was){at, load_le(at, (unsigned)bytes), 0, (uint32_t)bytes};
+	return 0;
+}
+
+static struct regs regs_get(struct rv64_cpu *c)
+{
+	struct regs r = {.pc = c->pc,
+			 .n = c->n,
+			 .res_va = c->res_va,
+			 .res_val = c->res_val,
+			 .res_len = c->res_len,
+			 .flags = fp_flags_get(&c->fp),
+			 .fs_dirty = c->fs_dirty};
+	memcpy(r.x, c->x, sizeof(r.x));
+	memcpy(r.f, c->f, sizeof(r.f));
+	r.x[32] = 0;
+	return r;
+}
+
+static void regs_set(struct rv64_cpu *c, const struct regs *r)
+{
+	memcpy(c->x, r->x, sizeof(r->x));
+	memcpy(c->f, r->f, sizeof(r->f));
+	c->pc = r->pc;
+	c->n = r->n;
+	c->res_va = r->res_va;
+	c->res_val = r->res_val;
+	c->res_len = r->res_len;
+	c->fs_dirty = r->fs_dirty;
+	fp_flags_set(&c->fp, r->flags);
+}
+
+/* Newest first, so that what was stored to twice gets its first value back. */
+static void undo(struct check *k)
+{
+	for (unsigned i = 0; i < k->n; i++) k->log[i].now = load_le(k->log[i].at, k->log[i].bytes);
+	for (unsigned i = k->n; i--;) store_le(k->log[i].at, k->log[i].old, k->log[i].bytes);
+}
+
+/* False: it trapped, or would. */
+static bool interpret(struct rv64_cpu *c, uint64_t count)
+{
+	const struct slot *ip = NULL;
+	atomic_fetch_or(&c->poll, POLL_ONCE); /* so that no jump goes on */
+	c->stop = STOP_JUMP;
+	for (; count && c->stop != STOP_TRAP && (ip = rv64_code_enter(c)); count--)
+		rv64_go(c, rv64_code_alone(c, rv64_code_raw(ip)));
+	atomic_fetch_and(&c->poll, ~(uint32_t)POLL_ONCE);
+	return !count && c->stop != STOP_TRAP;
+}
+
+static void say(struct check *k, const char *what, uint64_t jit, uint64_t interp)
+{
+	size_t used = strlen(k->words);
+	(void)snprintf(k->words + used, sizeof(k->words) - used, " %s %#llx, not %#llx;", what,
+		       (unsigned long long)jit, (unsigned long long)interp);
+}
+
+static bool differ(struct check *k, const char *what, uint64_t jit, uint64_t interp)
+{
+	if (jit != interp) say(k, what, jit, interp);
+	return jit != interp;
+}
+
+static bool regs_differ(struct check *k, const struct regs *a, const struct regs *b)
+{
+	bool bad = differ(k, "pc", a->pc, b->pc);
+	for (unsigned i = 1; i < 32; i++) bad |= differ(k, rv64_slots[i].name, a->x[i], b->x[i]);
+	for (unsigned i = 0; i < 32; i++)
+		bad |= differ(k, rv64_slots[32 + i].name, a->f[i], b->f[i]);
+	bad |= differ(k, "fflags", a->flags, b->flags);
+	/* A unit may say so too early (3.1.6.6 allows that), but not forget it. */
+	if (b->fs_dirty) bad |= differ(k, "FS dirty", a->fs_dirty, b->fs_dirty);
+	bad |= differ(k, "reservation", a->res_len, b->res_len);
+	if (a->res_len) bad |= differ(k, "its address", a->res_va, b->res_va);
+	if (a->res_len) bad |= differ(k, "its value", a->res_val, b->res_val);
+	return bad;
+}
+
+static bool memory_differs(struct check *k)
+{
+	bool bad = false;
+	for (unsigned i = 0; i < k->n; i++) {
+		const struct was *w = &k->log[i];
+		bad |= differ(k, "stored", w->now, load_le(w->at, w->bytes));
+	}
+	return bad;
+}
+
+/* Once: true if both agree. The interpreter's results are what stays. */
+static bool attempt(struct check *k, struct rv64_cpu *c, struct jit_cache *cache, const void *entry,
+		    struct jit_exit *x)
+{
+	struct regs before = regs_get(c);
+	k->n = 0;
+	k->words[0] = 0;
+	c->n_limit = c->n + FUEL;
+	*x = jit_enter(cache, c, entry);
+	if (x->how == JIT_DEOPT) c->n -= x->why >> WHY_BITS;
+	struct regs jit = regs_get(c);
+	undo(k);
+	regs_set(c, &before);
+	(void)snprintf(k->words, sizeof(k->words),
+		       "unit at %#llx, %llu instructions:", (unsigned long long)before.pc,
+		       (unsigned long long)(jit.n - before.n));
+	size_t head = strlen(k->words);
+	if (!interpret(c, jit.n - before.n)) say(k, "trap", 0, c->cause);
+	struct regs interp = regs_get(c);
+	/* The conversion has raised its flags, and will again when it is interpreted. */
+	if (x->how == JIT_DEOPT && (x->why & ((1u << WHY_BITS) - 1)) == WHY_RANGE)
+		jit.flags &= interp.flags;
+	bool bad = k->words[head];
+	bad |= regs_differ(k, &jit, &interp);
+	bad |= memory_differs(k);
+	if (!bad) return true;
+	/* back to the start, for another try */
+	for (unsigned i = k->n; i--;) store_le(k->log[i].at, k->log[i].old, k->log[i].bytes);
+	regs_set(c, &before);
+	return false;
+}
+
+struct jit_exit check_enter(struct check *k, struct rv64_cpu *c, struct jit_cache *cache,
+			    const void *entry)
+{
+	struct jit_exit x = {0};
+	(void)pthread_mutex_lock(&turn);
+	uint64_t n = c->n;
+	int tries = 0;
+	while (tries < TRIES && !attempt(k, c, cache, entry, &x)) tries++;
+	(void)pthread_mutex_unlock(&turn);
+	k->units++;
+	k->insns += c->n - n;
+	k->again += tries && tries < TRIES;
+	k->wrong += tries == TRIES;
+	return x;
+}
+
+uint64_t check_wrong(const struct check *k, const char **words)
+{
+	if (words) *words = k->words;
+	return k->wrong;
+}

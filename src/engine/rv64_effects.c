@@ -1,0 +1,162 @@
+/* The meanings read once more: not for what they compute but for what they touch. */
+#include "engine/rv64_effects.h"
+#include "base/types.h"
+#include <stdbool.h>
+
+#define V	  __attribute__((unused)) const int
+#define PURE(...) 0
+#define XREG(m)	  (1ull << i->m & ~1ull)
+#define FREG(m)	  (1ull << (i->m & 31))
+#define USES_X(m) (e->use |= XREG(m), 0)
+#define USES_F(m) (e->use |= FREG(m) << 32)
+#define SETS_F(m) (e->def |= FREG(m) << 32, e->arith |= arith ? (uint32_t)FREG(m) : 0)
+#define SINGLE(m) (e->single |= (uint32_t)FREG(m))
+#define WIDE(m)	  (e->wide |= (uint32_t)FREG(m))
+#define FLAG(f)	  (e->flags |= (unsigned)(f))
+#define ROUNDS()                                                                                   \
+	arith = true;                                                                              \
+	e->rounds |= (uint8_t)(i->rm == 1 ? 0 : 1u << (i->rm & 7)) /* 1 truncates by itself */
+#define RESULT(t)    V t = 0
+
+#define PC()	     0
+#define NEXT_PC()    0
+#define IMM()	     0
+#define K(k)	     0
+#define R(m)	     USES_X(m)
+#define FRAW(m)	     (USES_F(m), raw_half(i) ? 0 : (WIDE(m), 0))
+#define F64(m)	     (USES_F(m), WIDE(m), 0)
+#define F32(m)	     (USES_F(m), SINGLE(m), 0)
+#define F16(m)	     (USES_F(m), WIDE(m), 0)
+#define FLI64(m)     0
+#define FLI32(m)     0
+#define FLI16(m)     0
+#define ADD	     PURE
+#define SUB	     PURE
+#define MUL	     PURE
+#define MULH	     PURE
+#define MULHU	     PURE
+#define MULHSU	     PURE
+#define DIV	     PURE
+#define DIVU	     PURE
+#define REM	     PURE
+#define REMU	     PURE
+#define DIVW	     PURE
+#define DIVUW	     PURE
+#define REMW	     PURE
+#define REMUW	     PURE
+#define AND	     PURE
+#define OR	     PURE
+#define XOR	     PURE
+#define NOT	     PURE
+#define NEG	     PURE
+#define SHL	     PURE
+#define SHR	     PURE
+#define SAR	     PURE
+#define ROL	     PURE
+#define ROR	     PURE
+#define ROLW	     PURE
+#define RORW	     PURE
+#define EQ	     PURE
+#define NE	     PURE
+#define LT	     PURE
+#define LE	     PURE
+#define LTU	     PURE
+#define LEU	     PURE
+#define CLZ	     PURE
+#define CTZ	     PURE
+#define CPOP	     PURE
+#define CLZW	     PURE
+#define CTZW	     PURE
+#define CPOPW	     PURE
+#define ORCB	     PURE
+#define REV8	     PURE
+#define CLMUL	     PURE
+#define CLMULH	     PURE
+#define CLMULR	     PURE
+#define SEL	     PURE
+#define SX	     PURE
+#define ZX	     PURE
+#define LOAD(t, ...) RESULT(t)
+#define LR(t, ...)   RESULT(t)
+#define SC(t, ...)   RESULT(t)
+#define AMO(t, ...)  RESULT(t)
+#define FOP1(t, ...)                                                                               \
+	RESULT(t);                                                                                 \
+	ROUNDS()
+#define FOP2(t, ...)                                                                               \
+	RESULT(t);                                                                                 \
+	ROUNDS()
+#define FOP3(t, ...)                                                                               \
+	RESULT(t);                                                                                 \
+	arith = true;                                                                              \
+	e->fuses |= (uint8_t)(1u << (i->rm & 7))
+#define FNR1(t, ...) RESULT(t)
+#define FNR2(t, ...) RESULT(t)
+#define SET(m, v)    e->def |= XREG(m)
+#define SETF64(m, v) SETS_F(m), WIDE(m)
+#define SETF32(m, v) SETS_F(m), SINGLE(m)
+#define SETF16(m, v) SETS_F(m), WIDE(m)
+#define STORE(...)   (void)0
+#define BR(...)	     FLAG(EFFECT_BR)
+#define JUMP(...)    FLAG(EFFECT_JUMP)
+#define GOTO(...)    FLAG(EFFECT_GOTO)
+#define FP()	     e->fp = true
+#define FENCE()	     (void)0
+#define HELPER(name) FLAG(EFFECT_HELPER)
+#define VECTOR(...)  vector = true
+#define VMEM(...)    vector = true
+#define STOP()	     FLAG(EFFECT_STOP)
+
+/* Looks at the lower half of a register only, though the table says raw. */
+static bool raw_half(const struct rv64_insn *i) { return i->op == OP_fsw || i->op == OP_fmv_x_w; }
+
+/* Functions that a unit may call and go on: what they change is rd, modes and rights. */
+static bool goes_on(const struct rv64_insn *i)
+{
+	switch ((enum rv64_op)i->op) {
+	case OP_csrrw:
+	case OP_csrrs:
+	case OP_csrrc:
+	case OP_csrrwi:
+	case OP_csrrsi:
+	case OP_csrrci:
+	case OP_vsetvli:
+	case OP_vsetivli:
+	case OP_vsetvl:
+	case OP_cbo_zero:
+	case OP_pause: return true;
+	default: return false;
+	}
+}
+
+/* Of vector instructions, those whose result is not in vectors. */
+static uint64_t scalar_result(const struct rv64_insn *i)
+{
+	if (i->op == OP_vcpop_m || i->op == OP_vfirst_m || i->op == OP_vmv_x_s) return XREG(rd);
+	return i->op == OP_vfmv_f_s ? FREG(rd) << 32 : 0;
+}
+
+static bool is_zero(const struct rv64_insn *i)
+{
+	return (i->op == OP_fmv_d_x || i->op == OP_fmv_w_x) && !i->rs1;
+}
+
+void rv64_effects(const struct rv64_insn *i, struct rv64_effects *e)
+{
+	bool vector = false, arith = i->op == OP_fli_d || i->op == OP_fli_s || is_zero(i);
+	*e = (struct rv64_effects){0};
+	switch ((enum rv64_op)i->op) {
+#define OP(op, ...)                                                                                \
+	case OP_##op: {                                                                            \
+		__VA_ARGS__                                                                        \
+	} break;
+#include "isa/rv64/rv64.sem.inc"
+#undef OP
+	case OP_illegal:
+	case OP__max: FLAG(EFFECT_ILLEGAL | EFFECT_STOP);
+	}
+	if (!vector && !goes_on(i)) return;
+	e->flags = EFFECT_HELPER | EFFECT_CALL;
+	e->def |= vector ? scalar_result(i) : XREG(rd);
+	if (vector) e->wide |= (uint32_t)(e->def >> 32);
+}

@@ -1,0 +1,126 @@
+/* Software harts as an engine: a list of them, and the operations of engine.h passed on. The two
+ * engines differ in whether harts have a translator beside their interpreter. */
+#include "base/loop.h"
+#include "engine/interp.h"
+#include "engine/rv64_cpu.h"
+#include "engine/rv64_jit.h"
+#include <errno.h>
+#include <stdlib.h>
+
+struct vcpu {
+	struct rv64_cpu *cpu;
+	struct vcpu *next;
+};
+struct engine {
+	struct engine_env env;
+	enum engine_how { INTERP, JIT, CHECK } how;
+	struct vcpu *vcpus;
+};
+
+static int rv64_probe(enum arch guest, struct err *e)
+{
+	return guest == ARCH_RV64 ? 0 : fail(e, -ENOTSUP, "this engine runs riscv64 only");
+}
+
+static int engine_open(struct engine **out, const struct engine_env *env, enum engine_how how,
+		       struct err *e)
+{
+	int rc = rv64_probe(env->arch, e);
+	if (rc) return rc;
+	struct engine *en = calloc(1, sizeof(*en));
+	if (!en) return fail(e, -ENOMEM, "engine: out of memory");
+	en->env = *env;
+	en->how = how;
+	if (!en->env.max_satp) en->env.max_satp = 8;
+	if (!en->env.code_room) en->env.code_room = 32 * MIB;
+	*out = en;
+	return 0;
+}
+static int interp_open(struct engine **out, const struct engine_env *env, struct err *e)
+{
+	return engine_open(out, env, INTERP, e);
+}
+static int jit_open(struct engine **out, const struct engine_env *env, struct err *e)
+{
+	return engine_open(out, env, JIT, e);
+}
+static int check_open(struct engine **out, const struct engine_env *env, struct err *e)
+{
+	return engine_open(out, env, CHECK, e);
+}
+
+static void timer_due(void *cpu) { rv64_poke(cpu, POLL_TIMER); }
+
+static int rv64_engine_vcpu(struct vcpu **out, struct engine *en, unsigned id, struct err *e)
+{
+	struct vcpu *v = calloc(1, sizeof(*v));
+	if (v) v->cpu = rv64_cpu_new(&en->env, id);
+	if (!v || !v->cpu) {
+		free(v);
+		return fail(e, -ENOMEM, "hart %u: out of memory", id);
+	}
+	v->next = en->vcpus;
+	en->vcpus = *out = v;
+	enum jit_mode mode = en->how == CHECK ? JIT_CHECK : JIT_FAST;
+	if (en->how != INTERP &&
+	    rv64_jit_new(v->cpu, en->env.code_room, mode, en->env.cpus == 1, e))
+		return e->code;
+	if (!en->env.loop) return 0;
+	return loop_timer(en->env.loop, &v->cpu->timer, timer_due, v->cpu, e);
+}
+
+static enum vcpu_exit rv64_engine_run(struct vcpu *v) { return rv64_run(v->cpu); }
+static void rv64_engine_kick(struct vcpu *v) { rv64_poke(v->cpu, POLL_KICK); }
+static void rv64_engine_irq(struct vcpu *v, unsigned line, int level)
+{
+	rv64_irq(v->cpu, line, level);
+}
+static void rv64_engine_fence(struct vcpu *v, struct vcpu *from, enum vcpu_fence what, gva_t va,
+			      uint64_t len, unsigned asid)
+{
+	bool all = !len || len == UINT64_MAX;
+	struct fence f = {.kind = FENCE_OF_PAGES, .va = va, .len = all ? 0 : len, .asid = asid};
+	if (what == FENCE_CODE) f.kind = FENCE_OF_CODE;
+	if (what == FENCE_TLB_ASID && all) f.kind = FENCE_OF_SPACE;
+	rv64_fence(v->cpu, from ? from->cpu : NULL, f);
+}
+static int rv64_engine_get(struct vcpu *v, unsigned reg, uint64_t *val)
+{
+	return rv64_cpu_get(v->cpu, reg, val);
+}
+static int rv64_engine_set(struct vcpu *v, unsigned reg, uint64_t val)
+{
+	return rv64_cpu_set(v->cpu, reg, val);
+}
+static void rv64_engine_reset(struct vcpu *v) { rv64_cpu_reset(v->cpu); }
+static uint64_t rv64_engine_instret(struct vcpu *v)
+{
+	return atomic_load_explicit(&v->cpu->retired, memory_order_relaxed);
+}
+static const char *rv64_engine_error(struct vcpu *v)
+{
+	const char *words = "";
+	(void)rv64_jit_wrong(v->cpu->jit, &words);
+	return words;
+}
+
+static void rv64_engine_close(struct engine *en)
+{
+	while (en && en->vcpus) {
+		struct vcpu *v = en->vcpus;
+		en->vcpus = v->next;
+		timer_free(v->cpu->timer);
+		rv64_cpu_free(v->cpu);
+		free(v);
+	}
+	free(en);
+}
+
+#define RV64_OPS                                                                                   \
+	.probe = rv64_probe, .vcpu = rv64_engine_vcpu, .run = rv64_engine_run,                     \
+	.kick = rv64_engine_kick, .irq = rv64_engine_irq, .fence = rv64_engine_fence,              \
+	.get = rv64_engine_get, .set = rv64_engine_set, .reset = rv64_engine_reset,                \
+	.instret = rv64_engine_instret, .error = rv64_engine_error, .close = rv64_engine_close
+const struct engine_ops engine_interp = {.name = "interp", .open = interp_open, RV64_OPS};
+const struct engine_ops engine_jit = {.name = "jit", .open = jit_open, RV64_OPS};
+const struct engine_ops engine_check = {.name = "check", .open = check_open, RV64_OPS};

@@ -1,0 +1,101 @@
+/* Guest registers as SSA values: which blocks need parameters, and what is better written home
+ * before paths meet. A register that is read again after the meeting, or goes round a loop, becomes
+ * a parameter; one that only the guest's state must show is stored by those who changed it. */
+#include "engine/rv64_flow.h"
+#include "base/types.h"
+
+enum { LOOP_PARAMS = 12 }; /* about as many as there are host registers for them */
+
+#define EACH_BIT(b, set)                                                                           \
+	for (uint64_t b##_ = (set), b = 0; b##_ && (b = (uint64_t)__builtin_ctzll(b##_), true);    \
+	     b##_ &= b##_ - 1)
+
+/* What a loop header takes as parameters whatever comes in: all that the loop sets and reads again,
+ * and if that leaves room what it merely sets, which then need not be stored each time round. */
+static uint64_t loop_params(const struct region *r, int h)
+{
+	uint64_t def = 0;
+	bool inner = true;
+	for (int i = h; i < r->n; i++) {
+		if (!(r->block[i].loops >> h & 1)) continue;
+		def |= r->block[i].def;
+		inner &= i == h || !r->block[i].header;
+	}
+	uint64_t single = (uint64_t)(r->single & ~r->wide) << 32; /* may not be unboxed in vain */
+	uint64_t must = def & r->block[h].live, all = must | (def & ~single);
+	bool fits = __builtin_popcountll(all & 0xffffffff) <= LOOP_PARAMS &&
+		    __builtin_popcountll(all >> 32) <= LOOP_PARAMS;
+	return inner && fits ? all : must;
+}
+
+static void flow_init(struct flow *w, const struct region *r)
+{
+	size_t rows = (size_t)r->n;
+	memset(w->in, AT_UNKNOWN, rows * sizeof(w->in[0]));
+	memset(w->out, AT_UNKNOWN, rows * sizeof(w->out[0]));
+	for (int i = 0; i < r->n; i++) {
+		w->flush[i] = r->block[i].end == END_CALL ? r->def : 0;
+		w->param[i] = r->block[i].header ? loop_params(r, i) : 0;
+	}
+}
+
+/* What all that come into b agree on; AT_UNKNOWN: they do not. The entry has the state. */
+static uint8_t agreed(const struct flow *w, const struct region *r, int b, uint64_t s)
+{
+	uint8_t got = b ? AT_UNKNOWN : AT_HOME;
+	EACH_BIT(p, r->block[b].preds)
+	{
+		uint8_t out = w->out[p][s];
+		if (out == AT_UNKNOWN) continue;
+		if (got != AT_UNKNOWN && got != out) return AT_UNKNOWN;
+		got = out;
+	}
+	return got;
+}
+
+static uint8_t incoming(struct flow *w, const struct region *r, int b, uint64_t s)
+{
+	uint64_t bit = 1ull << s;
+	if (!(w->param[b] & bit)) {
+		uint8_t got = agreed(w, r, b, s);
+		if (got != AT_UNKNOWN) return got;
+		if (r->block[b].live & bit) {
+			w->param[b] |= bit;
+		} else {
+			EACH_BIT(p, r->block[b].preds)
+			if (w->out[p][s] != AT_HOME) w->flush[p] |= bit;
+			return AT_HOME;
+		}
+	}
+	return (uint8_t)(AT_PARAM + b);
+}
+
+static bool block_pass(struct flow *w, const struct region *r, int b)
+{
+	bool changed = false;
+	EACH_BIT(s, r->def)
+	{
+		uint64_t bit = 1ull << s, flushed = w->flush[b];
+		uint8_t in = incoming(w, r, b, s);
+		uint8_t out = r->block[b].def & bit ? (uint8_t)(AT_DEF + b) : in;
+		if (w->flush[b] & bit) out = AT_HOME;
+		changed |= in != w->in[b][s] || out != w->out[b][s] || flushed != w->flush[b];
+		w->in[b][s] = in;
+		w->out[b][s] = out;
+	}
+	return changed;
+}
+
+void flow_find(struct flow *w, const struct region *r)
+{
+	flow_init(w, r);
+	for (bool changed = true; changed;) {
+		uint64_t flushed = 0, now = 0;
+		changed = false;
+		for (int b = 0; b < r->n; b++)
+			flushed += (uint64_t)__builtin_popcountll(w->flush[b]);
+		for (int b = 0; b < r->n; b++) changed |= block_pass(w, r, b);
+		for (int b = 0; b < r->n; b++) now += (uint64_t)__builtin_popcountll(w->flush[b]);
+		changed |= flushed != now;
+	}
+}

@@ -1,0 +1,18 @@
+#ifndef ENGINE_RV64_FLOW_H
+#define ENGINE_RV64_FLOW_H
+#include "engine/rv64_region.h"
+/* Where the newest value of each guest register is at the beginning of a block of a region. Only
+ * registers that the region sets (region.def) are looked at. */
+enum {
+	AT_HOME = 0,	  /* in the state */
+	AT_DEF = 1,	  /* + block: as that block left it */
+	AT_PARAM = 128,	  /* + block: that block's parameter */
+	AT_UNKNOWN = 255, /* not reached yet */
+};
+struct flow {
+	uint8_t in[REGION_BLOCKS][64], out[REGION_BLOCKS][64];
+	uint64_t param[REGION_BLOCKS]; /* registers that come in as parameters */
+	uint64_t flush[REGION_BLOCKS]; /* registers to write home at the block's end */
+};
+void flow_find(struct flow *w, const struct region *r);
+#endif

@@ -1,0 +1,303 @@
+/* Units in the life of a hart. The interpreter runs everything first and notes what is hot; that
+ * is cut into a region, lifted, compiled, and its first slot and its entry in the page's directory
+ * say so from then on. Code is of a page's bytes, not of an address or a mode: it finds its own
+ * address in `base`, and rights in the TLB's tags. So it lives as long as those bytes, whoever maps
+ * them where. */
+#include "engine/rv64_jit.h"
+#include "engine/rv64_check.h"
+#include "engine/rv64_cpu.h"
+#include "engine/rv64_lift.h"
+#include "jit/jit.h"
+#include <stdlib.h>
+
+#define AT(member) ((uint32_t)offsetof(struct rv64_cpu, member))
+
+/* Of a unit as the hart sees it; numbered from 1. */
+struct unit {
+	struct code_page *page;
+	uint16_t off;
+	bool narrow;	    /* each access looks up for itself */
+	uint16_t straddles; /* times that a shared look-up ran over its page's end */
+};
+enum { UNITS = 1 << 16, STRADDLES = 32 };
+
+struct rv64_jit {
+	struct jit_cache *cache;
+	struct ir_fn *fn;
+	struct lift *lift;
+	struct region region;
+	struct lift_how how;
+	struct unit *unit; /* UNITS of them */
+	uint32_t nunits;
+	bool straddled;	     /* that is why the last look-up failed */
+	struct check *check; /* of JIT_CHECK */
+	uint64_t units, insns, deopts[WHY__COUNT], flushes;
+};
+
+/* Has it been stored to, so that another look-up changes nothing that the guest could see? */
+static bool is_dirty(struct rv64_cpu *c, gva_t va)
+{
+	struct rv64_page pg;
+	if (c->wr[va / PAGE_SIZE % TLB_SIZE].tag == ((va & PAGE_MASK) | c->dctx)) return true;
+	return !rv64_translate(c, va, ACCESS_R, c->priv_data, &pg) && pg.dirty;
+}
+
+/* A range may run on into the next page if that lies behind in host memory, too. */
+static uint64_t fill(struct rv64_cpu *c, uint64_t lo, uint64_t hi, unsigned access)
+{
+	if (likely(!((lo ^ hi) & PAGE_MASK))) return rv64_tlb_find(c, lo, access);
+	c->jit->straddled = true;
+	if (hi < lo || (access == ACCESS_W && !(is_dirty(c, lo) && is_dirty(c, hi)))) return 1;
+	uint64_t h = rv64_tlb_find(c, lo, access);
+	if (h == 1 || rv64_tlb_find(c, hi, access) != h) return 1;
+	c->jit->straddled = false;
+	return h;
+}
+static uint64_t fill_read(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_R); }
+static uint64_t fill_write(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_W); }
+
+#define MACHINE(ctx)                                                                               \
+	{                                                                                          \
+		.slots = rv64_slots, .nslots = SLOT__COUNT, .bias = 128, /* x0 to x31 */           \
+			.poll = AT(poll), .pc = AT(pc), .base = AT(base),                          \
+		.space = {[SPACE_READ] = {AT(rd), AT(dctx), 12, fill_read},                        \
+			  [SPACE_WRITE] = {AT(wr), AT(dctx), 12, fill_write}},                     \
+		.dir_table = AT(fetch), .dir_ctx = ctx,                                            \
+		.dir_entries = offsetof(struct code_page, entry), .dir_bits = 10,                  \
+	}
+static const struct jit_machine machine = MACHINE(AT(fctx)), machine_alone = MACHINE(AT(never));
+_Static_assert(TLB_SIZE == 1 << 12 && FETCH_SIZE == 1 << 10, "as the machine says");
+_Static_assert(sizeof(struct tlb_entry) == 16 && sizeof(struct fetch_entry) == 16, "pairs");
+
+enum { SPAN = 192 };
+
+int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone, struct err *e)
+{
+	bool check = mode == JIT_CHECK;
+	struct rv64_jit *j = calloc(1, sizeof(*j));
+	must(j);
+	j->how = (struct lift_how){
+		.span = SPAN, .count = check, .alone = alone, .log = check ? check_log : NULL};
+	j->check = check ? check_new() : NULL;
+	j->cache = jit_cache_new(check ? &machine_alone : &machine, room, e);
+	if (!j->cache) {
+		check_free(j->check);
+		free(j);
+		return e->code;
+	}
+	j->fn = ir_new(rv64_slots, SLOT__COUNT);
+	j->lift = lift_new();
+	j->unit = calloc(UNITS, sizeof(*j->unit));
+	must(j->unit);
+	c->jit = j;
+	return 0;
+}
+
+void rv64_jit_free(struct rv64_jit *j)
+{
+	if (!j) return;
+	jit_cache_free(j->cache);
+	ir_free(j->fn);
+	lift_free(j->lift);
+	check_free(j->check);
+	free(j->unit);
+	free(j);
+}
+
+void rv64_jit_drop(struct rv64_jit *j)
+{
+	if (!j) return;
+	jit_cache_flush(j->cache);
+	j->nunits = 0;
+}
+
+const void *rv64_jit_none(const struct rv64_jit *j) { return j ? jit_none(j->cache) : NULL; }
+
+/* ---- compiling ---- */
+/* Code at va as fetches see it now, if they have seen it lately. */
+static const struct code_page *page_at(const struct rv64_cpu *c, gva_t va)
+{
+	const struct fetch_entry *e = &c->fetch[va / PAGE_SIZE % FETCH_SIZE];
+	return e->tag == ((va & PAGE_MASK) | c->fctx) ? e->page : NULL;
+}
+
+static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
+{
+	struct rv64_jit *j = c->jit;
+	const struct code_page *page[REGION_PAGES] = {page_at(c, c->pc - PAGE_SIZE), t->page,
+						      page_at(c, c->pc + PAGE_SIZE)};
+	if (!region_find(&j->region, page, t->off, REGION_INSNS, !j->check)) return NULL;
+	j->how.tag = j->nunits;
+	j->how.span = t->narrow ? 0 : SPAN;
+	ir_reset(j->fn);
+	lift_region(j->lift, j->fn, &j->region, &j->how);
+	ir_clean(j->fn);
+	return jit_add(j->cache, j->fn);
+}
+
+/* The compiler has floating point of its own, which must not show in the guest's flags. */
+static const struct jit_unit *compile_for(struct rv64_cpu *c, const struct unit *t)
+{
+	fp_leave(&c->fp);
+	const struct jit_unit *u = compile(c, t);
+	fp_enter(&c->fp);
+	return u;
+}
+
+static void forget_all(struct rv64_cpu *c)
+{
+	jit_cache_flush(c->jit->cache);
+	rv64_code_forget_units(c);
+	c->jit->flushes++;
+	c->jit->nunits = 0;
+}
+
+/* *flushed: to make room, all other units had to go. */
+static bool unit_make(struct rv64_cpu *c, struct unit t, bool *flushed)
+{
+	struct rv64_jit *j = c->jit;
+	const struct jit_unit *u = NULL;
+	if (j->nunits + 1 < UNITS) u = compile_for(c, &t);
+	if (!u && j->region.n && jit_cache_used(j->cache)) {
+		forget_all(c);
+		*flushed = true;
+		u = compile_for(c, &t);
+	}
+	if (!u) return false;
+	t.page->entry[t.off / 2] = jit_entry(u);
+	t.page->slot[t.off / 2].fn = rv64_op_unit;
+	j->unit[j->nunits++] = t;
+	j->units++;
+	j->insns += (unsigned)j->region.insns;
+	return true;
+}
+
+static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
+{
+	struct code_page *p = code_page_of(ip);
+	unsigned i = (unsigned)(ip - p->slot);
+	if (i >= PAGE_SLOTS - 1 || p->at == NO_PAGE) return false; /* the last may be a tail */
+	return unit_make(c, (struct unit){.page = p, .off = (uint16_t)(2 * i)}, flushed);
+}
+
+/* Where it lies it keeps running over a page's end: better no sharing at all. */
+static void straddled(struct rv64_cpu *c, uint32_t tag)
+{
+	struct rv64_jit *j = c->jit;
+	bool flushed;
+	j->straddled = false;
+	if (j->check || tag >= j->nunits) return;
+	struct unit *t = &j->unit[tag];
+	if (t->narrow || ++t->straddles < STRADDLES) return;
+	t->narrow = true;
+	gva_t pc = c->pc;
+	c->pc = (c->base & PAGE_MASK) | t->off;
+	if (t->page->slot[t->off / 2].fn == rv64_op_unit) (void)unit_make(c, *t, &flushed);
+	c->pc = pc;
+}
+
+void rv64_jit_hot(struct rv64_cpu *c, const struct slot *ip)
+{
+	bool flushed = false;
+	c->hot = false;
+	if (c->jit && ip->fn != rv64_op_unit) (void)translate(c, ip, &flushed);
+}
+
+/* ---- running ---- */
+static const void *entry_of(const struct slot *ip)
+{
+	const struct code_page *p = code_page_of(ip);
+	return p->entry[ip - p->slot];
+}
+
+/* Where code left to is translated too, or will be now. NULL: it is not. */
+static const struct slot *next_unit(struct rv64_cpu *c, struct jit_exit *x)
+{
+	const struct slot *ip = rv64_code_enter(c);
+	bool flushed = false;
+	if (!ip) return NULL;
+	if (ip->fn != rv64_op_unit && (!slot_heat(ip) || !translate(c, ip, &flushed))) return NULL;
+	if (flushed) x->how = JIT_LOOKUP;
+	return ip;
+}
+
+/* A function called by the unit has done the instruction at pc, and c->stop is what it said. */
+static void called(struct rv64_cpu *c)
+{
+	if (c->stop != STOP_TRAP && c->stop != STOP_JUMP) c->pc += c->len;
+}
+
+/* Look up the pages around pc. True: that was missing, and now they are there. */
+static bool neighbours(struct rv64_cpu *c)
+{
+	bool found = false;
+	for (int i = -1; i <= 1; i += 2) {
+		gva_t va = c->pc + (gva_t)(int64_t)(i * PAGE_SIZE);
+		if (!page_at(c, va)) found |= rv64_code_fetch(c, va) != NULL;
+	}
+	return found && page_at(c, c->pc);
+}
+
+/* The unit at pc is of two pages that do not lie side by side here, or not any more. */
+static void forget(struct rv64_cpu *c)
+{
+	const struct slot *ip = rv64_code_enter(c);
+	if (!ip || ip->fn != rv64_op_unit) return;
+	struct code_page *p = code_page_of(ip);
+	p->slot[ip - p->slot].fn = rv64_op_decode;
+	p->entry[ip - p->slot] = jit_none(c->jit->cache);
+}
+
+/* The unit gave up in the middle. */
+static void deopt(struct rv64_cpu *c, uint32_t whole)
+{
+	unsigned why = whole & ((1u << WHY_BITS) - 1);
+	c->jit->deopts[why]++;
+	if (c->jit->straddled) straddled(c, whole >> WHY_BITS);
+	if (why == WHY_CALL) {
+		called(c);
+		return;
+	}
+	c->stop = STOP_JUMP;
+	c->solo = why != WHY_POLL && why != WHY_PAGE;
+	if (why == WHY_PAGE && !neighbours(c)) forget(c);
+}
+
+static struct jit_exit enter(struct rv64_cpu *c, const void *entry)
+{
+	struct rv64_jit *j = c->jit;
+	if (j->check) return check_enter(j->check, c, j->cache, entry);
+	struct jit_exit x = jit_enter(j->cache, c, entry);
+	c->n += 16; /* what guests may read of it need only grow */
+	return x;
+}
+
+struct check *rv64_jit_checker(const struct rv64_jit *j) { return j->check; }
+
+uint64_t rv64_jit_wrong(const struct rv64_jit *j, const char **words)
+{
+	return j && j->check ? check_wrong(j->check, words) : 0;
+}
+
+void rv64_jit_run(struct rv64_cpu *c, const struct slot *ip)
+{
+	struct rv64_jit *j = c->jit;
+	for (;;) {
+		const void *entry = entry_of(ip);
+		c->base = c->pc & PAGE_MASK;
+		struct jit_exit x = enter(c, entry);
+		if (rv64_jit_wrong(j, NULL)) {
+			c->stop = STOP_BROKEN;
+			return;
+		}
+		if (x.how == JIT_DEOPT) {
+			deopt(c, x.why);
+			return;
+		}
+		c->stop = STOP_JUMP;
+		if (atomic_load_explicit(&c->poll, memory_order_relaxed)) return;
+		ip = next_unit(c, &x);
+		if (!ip) return;
+		if (x.how == JIT_LINK && !j->check) jit_link(j->cache, x.link, entry_of(ip));
+	}
+}

@@ -1,0 +1,116 @@
+/* Why: code must live somewhere that is writable and executable, never both at one address. The one
+ * idea: one piece of memory mapped twice; units are appended, and when it is full everything goes
+ * at once, so that no code ever refers to code that is gone. */
+#include "base/types.h"
+#include "jit/impl.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+bool jit_grow(void **p, uint32_t *room, uint32_t n, size_t size)
+{
+	if (n <= *room) return true;
+	uint32_t want = n + n / 2 + 64;
+	void *q = realloc(*p, want * size);
+	if (!q) return false;
+	*p = q;
+	*room = want;
+	return true;
+}
+
+static int map_twice(struct jit_cache *c, struct err *e)
+{
+	c->fd = memfd_create("jit", MFD_CLOEXEC);
+	if (c->fd < 0 || ftruncate(c->fd, (off_t)c->size) < 0)
+		return fail(e, -errno, "code cache: %zu bytes of memory: %m", c->size);
+	void *rw = mmap(NULL, c->size, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);
+	if (rw == MAP_FAILED)
+		return fail(e, -errno, "code cache: cannot map %zu bytes: %m", c->size);
+	c->rw = rw;
+	void *rx = mmap(NULL, c->size, PROT_READ | PROT_EXEC, MAP_SHARED, c->fd, 0);
+	if (rx == MAP_FAILED)
+		return fail(e, -errno, "code cache: cannot map executable memory: %m");
+	c->rx = rx;
+	return 0;
+}
+
+struct jit_cache *jit_cache_new(const struct jit_machine *m, size_t room, struct err *e)
+{
+	struct jit_cache *c = calloc(1, sizeof(*c));
+	if (!c) {
+		fail(e, -ENOMEM, "code cache: out of memory");
+		return NULL;
+	}
+	c->m = *m;
+	c->fd = -1;
+	c->size = (room + KONSTS * 8 + 2 * 4096 + 4095) & ~(size_t)4095;
+	if (c->size > (size_t)1 << 30) {
+		fail(e, -EINVAL, "code cache: %zu bytes are more than jumps reach", room);
+		jit_cache_free(c);
+		return NULL;
+	}
+	if (map_twice(c, e) < 0) {
+		jit_cache_free(c);
+		return NULL;
+	}
+	c->konst = (uint64_t *)c->rw;
+	c->used = KONSTS * 8;
+	if (jit_host_new(c, e) < 0) {
+		jit_cache_free(c);
+		return NULL;
+	}
+	c->floor = c->used = (c->used + 63) & ~(size_t)63;
+	return c;
+}
+
+void jit_cache_free(struct jit_cache *c)
+{
+	if (!c) return;
+	jit_host_free(c);
+	if (c->rw) munmap(c->rw, c->size);
+	if (c->rx) munmap(c->rx, c->size);
+	if (c->fd >= 0) close(c->fd);
+	free(c->unit);
+	free(c->link);
+	free(c->map);
+	alloc_done(&c->alloc);
+	free(c);
+}
+
+void jit_cache_flush(struct jit_cache *c)
+{
+	c->used = c->floor;
+	c->nunits = c->nlinks = c->nmap = 0;
+	memset(c->konst, 0, KONSTS * 8);
+	c->nkonst = 0;
+}
+
+size_t jit_cache_used(const struct jit_cache *c) { return c->used - c->floor; }
+
+const void *jit_konst(struct jit_cache *c, uint64_t k)
+{
+	uint32_t at = (uint32_t)(k * 0x9e3779b97f4a7c15u >> (64 - KONST_BITS));
+	if (!k || c->nkonst > KONSTS / 4 * 3) return NULL;
+	while (c->konst[at] && c->konst[at] != k) at = (at + 1) % KONSTS;
+	if (!c->konst[at]) {
+		c->konst[at] = k;
+		c->nkonst++;
+	}
+	return &c->konst[at];
+}
+
+uint32_t jit_link_new(struct jit_cache *c, const uint8_t *at, int32_t pc)
+{
+	if (!jit_grow((void **)&c->link, &c->link_room, c->nlinks + 1, sizeof(*c->link)))
+		return ~0u;
+	c->link[c->nlinks] = (struct link){(uint32_t)(at - c->rw), pc};
+	return c->nlinks++;
+}
+
+void jit_link(struct jit_cache *c, uint32_t link, const void *entry)
+{
+	must(link < c->nlinks);
+	uint32_t at = c->link[link].at;
+	jit_host_relink(c->rw + at, c->rx + at, entry);
+}
