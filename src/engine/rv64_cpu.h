@@ -115,6 +115,15 @@ struct rv64_cpu {
 	struct fetch_entry fetch[FETCH_SIZE];
 	uint64_t f[32];
 	struct rv64_fp fp;
+	struct rv64_v { /* vector state; rv64_vector.h */
+		_Alignas(16) uint8_t reg[32 * 16];
+		uint8_t sew; /* log2 of the element's bytes */
+		int8_t lmul; /* log2 of LMUL, -3..3 */
+		bool ill;    /* vtype is: the rest of it reads 0 */
+		uint8_t type, vl, vlmax, start;
+		uint8_t rm, sat; /* vxrm, vxsat */
+		bool on, dirty;	 /* mstatus.VS, as fp_on and fs_dirty are its FS */
+	} v;
 
 	uint64_t pc;	  /* while no code runs */
 	uint64_t n;	  /* instructions since power-on; while code runs the handlers hold it */

@@ -5,6 +5,7 @@
 #include "engine/amo.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_flow.h"
+#include "engine/rv64_vector.h"
 #include <stdlib.h>
 
 #define AT(member) offsetof(struct rv64_cpu, member)
@@ -684,21 +685,23 @@ static uint64_t clmulr(uint64_t a, uint64_t b) { return clmulh(a, b) << 1 | clmu
 #define BR(c, to_)	       l->cond = (c)
 #define JUMP(to_)	       l->to = (to_)
 #define GOTO(to_)	       l->to = (to_)
-#define HELPER(name)	       helper(l, (const void *)rv64_do_##name)
+#define HELPER(name)	       helper(l, (const void *)rv64_do_##name, 0)
+#define VECTOR(shape, kernel)  helper(l, (const void *)rv64_v_##shape, (uintptr_t)&rv64_vk_##kernel)
+#define VMEM(shape, bits)      helper(l, (const void *)rv64_v_##shape, bits)
 #define STOP()		       (void)0
 
 /* A function does it, on the state as it stands in memory (block_settle has seen to that). */
-static void helper(struct lift *l, const void *fn)
+static void helper(struct lift *l, const void *fn, uint64_t more)
 {
 	const struct code_page *page = l->r->page[region_page(l->off)];
 	const struct slot *ip = &page->slot[(l->off & (REGION_BYTES - 1)) / 2];
-	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)ip)};
-	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, 2);
+	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)ip), konst(l, more)};
+	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, 3);
 	stop = zx(l, stop, 32);
 	ir_put(l->f, SLOT_STOP, stop);
 	ir_put(l->f, SLOT_LEN, konst(l, l->i->len));
 	guard(l, e2(l, IR_eq, stop, konst(l, 0)), WHY_CALL);
-	l->now[l->i->rd] = NO;
+	l->now[l->i->rd & 31] = l->now[SLOT_F + (l->i->rd & 31)] = NO;
 	l->seen = 0;
 	l->lookups_from = l->nlookups;
 }
