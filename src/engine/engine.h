@@ -9,6 +9,7 @@
  * it comes back only for what the board must decide. Each vCPU is run by one thread of the
  * board; only functions marked "any thread" may be called from another while it runs. */
 struct bus;
+struct counters;
 struct gmem;
 struct loop;
 struct vclock;
@@ -68,6 +69,8 @@ struct engine_ops {
 	int (*set)(struct vcpu *c, unsigned reg, uint64_t val);
 	void (*reset)(struct vcpu *c);	     /* to the state after power-on */
 	uint64_t (*instret)(struct vcpu *c); /* guest instructions retired; any thread, roughly */
+	/* Any thread, roughly: add what this vCPU has counted. */
+	void (*stats)(struct vcpu *c, struct counters *to);
 	const char *(*error)(struct vcpu *c);
 	void (*close)(struct engine *en); /* and its vCPUs; NULL is fine */
 };

@@ -19,7 +19,6 @@ struct rv64_jit {
 	struct region region;
 	struct lift_how how;
 	struct check *check; /* of JIT_CHECK */
-	uint64_t units, insns, deopts[WHY__COUNT], flushes;
 };
 
 static uint64_t fill(struct rv64_cpu *c, uint64_t lo, uint64_t hi, unsigned access)
@@ -53,6 +52,7 @@ int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, struct err
 	j->check = check ? check_new() : NULL;
 	j->cache = jit_cache_new(check ? &machine_alone : &machine, room, e);
 	c->never = NO_TAG;
+	count_set(&c->counts[COUNT_CODE_ROOM], room);
 	if (!j->cache) {
 		check_free(j->check);
 		free(j);
@@ -91,6 +91,14 @@ static const struct jit_unit *compile(struct rv64_jit *j, const struct code_page
 	return jit_add(j->cache, j->fn);
 }
 
+static void count_unit(struct rv64_cpu *c, const struct jit_unit *u)
+{
+	rv64_count(c, COUNT_UNIT);
+	count_add(&c->counts[COUNT_UNIT_INSNS], (unsigned)c->jit->region.insns);
+	count_add(&c->counts[COUNT_UNIT_BYTES], jit_size(u));
+	count_set(&c->counts[COUNT_CODE_USED], jit_cache_used(c->jit->cache));
+}
+
 static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 {
 	struct rv64_jit *j = c->jit;
@@ -102,15 +110,14 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 	if (!u && used && j->region.n) {
 		jit_cache_flush(j->cache);
 		rv64_code_forget_units(c);
-		j->flushes++;
+		rv64_count(c, COUNT_FLUSH);
 		*flushed = true;
 		u = compile(j, p, 2 * i);
 	}
 	if (!u) return false;
 	p->entry[i] = jit_entry(u);
 	p->slot[i].fn = rv64_op_unit;
-	j->units++;
-	j->insns += (unsigned)j->region.insns;
+	count_unit(c, u);
 	return true;
 }
 
@@ -145,10 +152,14 @@ static void called(struct rv64_cpu *c)
 	if (c->stop != STOP_TRAP && c->stop != STOP_JUMP) c->pc += c->len;
 }
 
+_Static_assert(COUNT_DEOPT_CALL - COUNT_DEOPT == WHY_CALL - WHY_POLL && WHY_CALL + 1 == WHY__COUNT,
+	       "a counter for each reason");
+_Static_assert(COUNT_STOP - COUNT_LINK == JIT_STOP - JIT_LINK, "and for each ordinary end");
+
 /* The unit gave up in the middle. */
 static void deopt(struct rv64_cpu *c, unsigned why)
 {
-	c->jit->deopts[why]++;
+	rv64_count(c, COUNT_DEOPT + why - WHY_POLL);
 	if (why == WHY_CALL) {
 		called(c);
 		return;
@@ -179,6 +190,7 @@ void rv64_jit_run(struct rv64_cpu *c, const struct slot *ip)
 	for (;;) {
 		const void *entry = entry_of(ip);
 		c->base = c->pc & PAGE_MASK;
+		rv64_count(c, COUNT_ENTER);
 		struct jit_exit x = enter(c, entry);
 		if (rv64_jit_wrong(j, NULL)) {
 			c->stop = STOP_BROKEN;
@@ -188,6 +200,7 @@ void rv64_jit_run(struct rv64_cpu *c, const struct slot *ip)
 			deopt(c, x.why & ((1u << WHY_BITS) - 1));
 			return;
 		}
+		rv64_count(c, COUNT_LINK + x.how - JIT_LINK);
 		c->stop = STOP_JUMP;
 		if (atomic_load_explicit(&c->poll, memory_order_relaxed)) return;
 		ip = next_unit(c, &x);
