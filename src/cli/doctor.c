@@ -219,7 +219,7 @@ static size_t probe_output(void *host, const uint8_t *p, size_t n)
 
 static void probe_late(void *ctx) { loop_stop(ctx, PROBE_LATE); }
 
-static int run_probe(const char *path, int *code, struct err *e)
+static int run_probe(const char *path, struct guest_end *end, struct err *e)
 {
 	struct spec s = {
 		.arch = ARCH_RV64, .cpus = 1, .memory = PROBE_MEMORY * MIB, .kernel = path};
@@ -232,7 +232,7 @@ static int run_probe(const char *path, int *code, struct err *e)
 	if (r) return r;
 	r = loop_timer(l, &t, probe_late, l, e);
 	if (!r) timer_arm(t, now_ns() + PROBE_SECONDS * 1000000000ull);
-	if (!r) r = guest_run(k, &s, l, &console, code, NULL, e);
+	if (!r) r = guest_run(k, &s, l, &console, end, e);
 	loop_free(l);
 	return r;
 }
@@ -241,15 +241,15 @@ static void probe_guest(struct finding *f)
 {
 	char path[64];
 	struct err e = {0};
-	int code = -1;
+	struct guest_end end = {.code = -1};
 	uint64_t began = now_ns();
 	auto_fd int fd = memfd_create("probe", MFD_CLOEXEC);
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (write(fd, probe_image, sizeof(probe_image)) != sizeof(probe_image))
 		say(f, BAD, "no memory file for it", "");
-	else if (run_probe(path, &code, &e))
+	else if (run_probe(path, &end, &e))
 		say(f, BAD, e.msg, "");
-	else if (code)
+	else if (end.code)
 		say(f, BAD, "a guest that was to power itself off did not", "");
 	else {
 		f->verdict = GOOD;

@@ -245,6 +245,7 @@ static int vm_engine(struct vm *vm, struct err *e)
 				 .loop = vm->guest->loop,
 				 .clock = &vm->clock,
 				 .sbi = vm->sbi,
+				 .code_room = s->code_cache,
 				 .max_satp = vm->board->page_table};
 	vm->ops = engine_find(s->engine);
 	if (!vm->ops) return fail(e, -EINVAL, "engine %s: there is none of that name", s->engine);
@@ -327,6 +328,13 @@ static void vm_free(struct guest *g)
 	g->own = NULL;
 }
 
+static void vm_stats(struct guest *g, struct guest_stats *to)
+{
+	const struct vm *vm = g->own;
+	to->engine = vm->ops->name;
+	for (unsigned i = 0; i < vm->ncpus; i++) vm->ops->stats(vm->hart[i].cpu, &to->counters);
+}
+
 static int vm_accepts(const struct spec *s) { return s->kernel || s->firmware ? 100 : 0; }
 
 const struct kind kind_vm = {
@@ -335,5 +343,6 @@ const struct kind kind_vm = {
 	.build = vm_build,
 	.start = vm_start,
 	.stop = vm_stop,
+	.stats = vm_stats,
 	.free = vm_free,
 };
