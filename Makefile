@@ -45,7 +45,8 @@ $(BUILD)/lodge: $(call obj,src/main.c $(lib))
 $(BUILD)/unit: $(call obj,$(tests) $(lib))
 $(BUILD)/oracle: $(call obj,$(oracle) $(lib))
 $(BUILD)/interp_bench: $(call obj,bench/interp/interp_bench.c $(lib))
-$(BUILD)/lodge $(BUILD)/unit $(BUILD)/oracle $(BUILD)/interp_bench:
+$(BUILD)/jit_bench: $(call obj,bench/jit/jit_bench.c $(lib))
+$(BUILD)/lodge $(BUILD)/unit $(BUILD)/oracle $(BUILD)/interp_bench $(BUILD)/jit_bench:
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 $(BUILD)/%.o: %.c
@@ -77,7 +78,7 @@ endif
 # Tables become C. The generators are host programs of ours, like every other tool.
 isa := $(patsubst src/isa/%.isa,$(BUILD)/gen/isa/%,$(wildcard src/isa/*/*.isa))
 gen := $(foreach i,$(isa),$(i).enum.inc $(i).decode.inc $(i).info.inc $(i).sem.inc)
-$(call obj,$(src) $(oracle) src/main.c bench/interp/interp_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
+$(call obj,$(src) $(oracle) src/main.c bench/interp/interp_bench.c bench/jit/jit_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
 $(BUILD)/tools/%: tools/%.c
 	@mkdir -p $(@D); echo "  HOSTCC $<"
 	$(Q)cc -O1 -o $@ $<

@@ -3,16 +3,18 @@
 #include "base/types.h"
 #include <stdbool.h>
 
-#define V	     __attribute__((unused)) const int
-#define PURE(...)    0
-#define XREG(m)	     (1ull << i->m & ~1ull)
-#define FREG(m)	     (1ull << (i->m & 31))
-#define USES_X(m)    (e->use |= XREG(m), 0)
-#define USES_F(m)    (e->use |= FREG(m) << 32)
-#define SETS_F(m)    (e->def |= FREG(m) << 32)
-#define SINGLE(m)    (e->single |= (uint32_t)FREG(m))
-#define WIDE(m)	     (e->wide |= (uint32_t)FREG(m))
-#define FLAG(f)	     (e->flags |= (unsigned)(f))
+#define V	  __attribute__((unused)) const int
+#define PURE(...) 0
+#define XREG(m)	  (1ull << i->m & ~1ull)
+#define FREG(m)	  (1ull << (i->m & 31))
+#define USES_X(m) (e->use |= XREG(m), 0)
+#define USES_F(m) (e->use |= FREG(m) << 32)
+#define SETS_F(m) (e->def |= FREG(m) << 32)
+#define SINGLE(m) (e->single |= (uint32_t)FREG(m))
+#define WIDE(m)	  (e->wide |= (uint32_t)FREG(m))
+#define FLAG(f)	  (e->flags |= (unsigned)(f))
+#define ROUNDS()                                                                                   \
+	e->rounds |= (uint8_t)(i->rm == 1 ? 0 : 1u << (i->rm & 7)) /* 1 truncates by itself */
 #define RESULT(t)    V t = 0
 
 #define PC()	     0
@@ -77,9 +79,15 @@
 #define LR(t, ...)   RESULT(t)
 #define SC(t, ...)   RESULT(t)
 #define AMO(t, ...)  RESULT(t)
-#define FOP1(t, ...) RESULT(t)
-#define FOP2(t, ...) RESULT(t)
-#define FOP3(t, ...) RESULT(t)
+#define FOP1(t, ...)                                                                               \
+	RESULT(t);                                                                                 \
+	ROUNDS()
+#define FOP2(t, ...)                                                                               \
+	RESULT(t);                                                                                 \
+	ROUNDS()
+#define FOP3(t, ...)                                                                               \
+	RESULT(t);                                                                                 \
+	e->fuses |= (uint8_t)(1u << (i->rm & 7))
 #define FNR1(t, ...) RESULT(t)
 #define FNR2(t, ...) RESULT(t)
 #define SET(m, v)    e->def |= XREG(m)
@@ -90,7 +98,7 @@
 #define BR(...)	     FLAG(EFFECT_BR)
 #define JUMP(...)    FLAG(EFFECT_JUMP)
 #define GOTO(...)    FLAG(EFFECT_GOTO)
-#define FP()	     (void)0
+#define FP()	     e->fp = true
 #define FENCE()	     (void)0
 #define HELPER(name) FLAG(EFFECT_HELPER)
 #define STOP()	     FLAG(EFFECT_STOP)

@@ -1,6 +1,7 @@
 #ifndef ENGINE_RV64_EFFECTS_H
 #define ENGINE_RV64_EFFECTS_H
 #include "isa/rv64/rv64.h"
+#include <stdbool.h>
 /* What an instruction does, as far as whoever cuts code into units must know: its meaning in the
  * table, read for registers and verbs instead of values. */
 enum rv64_effect {
@@ -18,6 +19,8 @@ struct rv64_effects {
 	uint32_t single; /* f registers used or set as f32 */
 	uint32_t wide;	 /* and as anything else that looks at their upper half */
 	unsigned flags;
+	bool fp;	       /* needs mstatus.FS */
+	uint8_t rounds, fuses; /* bit rm: by the host's unit, if it rounds so */
 };
 void rv64_effects(const struct rv64_insn *i, struct rv64_effects *out);
 #endif

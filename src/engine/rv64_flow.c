@@ -21,8 +21,11 @@ static uint64_t loop_params(const struct region *r, int h)
 		def |= r->block[i].def;
 		inner &= i == h || !r->block[i].header;
 	}
-	uint64_t must = def & r->block[h].live, all = must | (def & 0xffffffff);
-	return inner && __builtin_popcountll(all & 0xffffffff) <= LOOP_PARAMS ? all : must;
+	uint64_t single = (uint64_t)(r->single & ~r->wide) << 32; /* may not be unboxed in vain */
+	uint64_t must = def & r->block[h].live, all = must | (def & ~single);
+	bool fits = __builtin_popcountll(all & 0xffffffff) <= LOOP_PARAMS &&
+		    __builtin_popcountll(all >> 32) <= LOOP_PARAMS;
+	return inner && fits ? all : must;
 }
 
 static void flow_init(struct flow *w, const struct region *r)

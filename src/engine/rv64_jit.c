@@ -21,9 +21,19 @@ struct rv64_jit {
 	struct check *check; /* of JIT_CHECK */
 };
 
+/* Has it been stored to, so that another look-up changes nothing that the guest could see? */
+static bool is_dirty(const struct rv64_cpu *c, gva_t va)
+{
+	return c->wr[va / PAGE_SIZE % TLB_SIZE].tag == ((va & PAGE_MASK) | c->dctx);
+}
+
+/* A range may run on into the next page if that lies behind in host memory, too. */
 static uint64_t fill(struct rv64_cpu *c, uint64_t lo, uint64_t hi, unsigned access)
 {
-	return (lo ^ hi) & PAGE_MASK ? 1 : rv64_tlb_find(c, lo, access);
+	uint64_t h = rv64_tlb_find(c, lo, access);
+	if (likely(h == 1 || !((lo ^ hi) & PAGE_MASK))) return h;
+	if (hi < lo || (access == ACCESS_W && !is_dirty(c, hi))) return 1;
+	return rv64_tlb_find(c, hi, access) == h ? h : 1;
 }
 static uint64_t fill_read(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_R); }
 static uint64_t fill_write(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_W); }
@@ -43,12 +53,13 @@ _Static_assert(sizeof(struct tlb_entry) == 16 && sizeof(struct fetch_entry) == 1
 
 enum { SPAN = 192 };
 
-int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, struct err *e)
+int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone, struct err *e)
 {
 	bool check = mode == JIT_CHECK;
 	struct rv64_jit *j = calloc(1, sizeof(*j));
 	must(j);
-	j->how = (struct lift_how){.span = SPAN, .count = check, .log = check ? check_log : NULL};
+	j->how = (struct lift_how){
+		.span = SPAN, .count = check, .alone = alone, .log = check ? check_log : NULL};
 	j->check = check ? check_new() : NULL;
 	j->cache = jit_cache_new(check ? &machine_alone : &machine, room, e);
 	c->never = NO_TAG;

@@ -67,6 +67,9 @@ static void block_fill(struct region *r, struct region_block *b)
 		const struct rv64_effects *e = &r->effects[r->at[off / 2] - 1];
 		b->use |= e->use & ~b->def;
 		b->def |= e->def;
+		b->fp |= e->fp;
+		b->rounds |= e->rounds;
+		b->fuses |= e->fuses;
 		b->last = off;
 		b->to = off + i->imm;
 		off += i->len;

@@ -67,6 +67,10 @@ struct ir_fn *ir_new(const struct ir_slot *slots, unsigned nslots)
 	must(f->hash);
 	make_room(f, ins, room, 1);
 	make_room(f, map, map_room, 1);
+	make_room(f, block, block_room, 1);
+	make_room(f, edge, edge_room, 1);
+	make_room(f, pair, pair_room, 1);
+	make_room(f, args, args_room, 1);
 	f->ins[0] = (struct ir_ins){0};
 	f->map[0] = (struct ir_map){0};
 	ir_reset(f);

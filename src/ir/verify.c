@@ -14,8 +14,8 @@ struct check {
 	uint32_t *dom;	     /* immediate dominator of each block; ~0: not reached */
 	uint32_t *post;	     /* number in postorder */
 	uint32_t *preds, *stack, *next;
-	uint32_t *slot; /* the map that named it last, times two and one */
-	bool *seen;
+	uint32_t *slot;	   /* the map that named it last, times two and one */
+	bool *seen, *used; /* blocks reached; edges that a terminator has */
 };
 
 static int bad(const struct check *c, const char *why)
@@ -85,6 +85,8 @@ static int edge_ranges(struct check *c)
 	c->ins = f->block[c->block].last;
 	for (unsigned k = edges(here(c), out); k--;) {
 		need(c, out[k] < f->nedges, "no such edge");
+		need(c, !c->used[out[k]], "an edge that another has");
+		c->used[out[k]] = true;
 		const struct ir_edge *g = &f->edge[out[k]];
 		need(c, g->to < f->nblocks, "no such block");
 		need(c, g->args <= f->nargs && f->block[g->to].params <= f->nargs - g->args,
@@ -421,7 +423,7 @@ int ir_verify(const struct ir_fn *f, struct err *e)
 	struct check c = {.f = f, .e = e};
 	size_t words = 2 * (size_t)f->n + 5 * (size_t)f->nblocks + f->nslots;
 	if (!f->nblocks) return fail(e, -EINVAL, "no blocks");
-	auto_mem uint32_t *mem = calloc(words + f->nblocks, sizeof(*mem));
+	auto_mem uint32_t *mem = calloc(words + f->nblocks + f->nedges, sizeof(*mem));
 	must(mem);
 	uint32_t *p = mem;
 	c.home = p, p += f->n;
@@ -433,6 +435,7 @@ int ir_verify(const struct ir_fn *f, struct err *e)
 	c.next = p, p += f->nblocks;
 	c.slot = p, p += f->nslots;
 	c.seen = (bool *)p;
+	c.used = c.seen + f->nblocks;
 	for (uint32_t k = 0; k < f->n; k++) c.home[k] = ~0u;
 	for (uint32_t k = 0; k < f->nblocks; k++) c.dom[k] = ~0u;
 	int r = everywhere(&c, shape);

@@ -104,6 +104,7 @@ TEST(ir_verify_sees_flow)
 	SPOILT(u.f->edge[u.edge].to = 3, "no such block");
 	SPOILT(u.f->edge[u.edge].args = 9999, "out of range");
 	SPOILT(u.f->ins[u.f->block[0].last].arg[0] = 99, "no such edge");
+	SPOILT(u.f->ins[u.f->block[1].last].arg[2] = u.edge, "another has");
 	SPOILT(u.f->block[1].preds = 1, "preds");
 	SPOILT(u.f->block[2].idom = 2, "come before");
 	SPOILT(u.f->block[1].loop = ~0u, "no loop");

@@ -344,7 +344,7 @@ static void assign(struct alloc *a, uint32_t v)
 {
 	struct home *h = &a->home[v];
 	unsigned c = h->cls;
-	expire(a, c, h->start);
+	expire(a, c, h->start + 1);
 	if (h->again && h->weight <= 0) {
 		to_memory(a, v);
 		return;

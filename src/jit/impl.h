@@ -53,6 +53,7 @@ uint32_t jit_map_apply(struct jit_cache *c, uint32_t at, char *state, const stru
 /* The back end. */
 int jit_host_new(struct jit_cache *c, struct err *e); /* thunks into the cache, below floor */
 void jit_host_free(struct jit_cache *c);
+void jit_host_plain(struct jit_cache *c); /* for tests: an older host */
 struct host_exit {
 	uint64_t how, n; /* n: link or why */
 };

@@ -246,6 +246,7 @@ static int vm_engine(struct vm *vm, struct err *e)
 				 .clock = &vm->clock,
 				 .sbi = vm->sbi,
 				 .code_room = s->code_cache,
+				 .cpus = s->cpus,
 				 .max_satp = vm->board->page_table};
 	vm->ops = engine_find(s->engine);
 	if (!vm->ops) return fail(e, -EINVAL, "engine %s: there is none of that name", s->engine);

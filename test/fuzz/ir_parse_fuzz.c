@@ -33,5 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(ir_parse(f, first, &e) == 0 && ir_verify(f, &e) == 0);
 	auto_mem char *second = text_of(f);
 	must(!strcmp(first, second));
+	ir_clean(f);
+	must(ir_verify(f, &e) == 0);
 	return 0;
 }

@@ -57,7 +57,7 @@ void op_rm(struct x64_asm *a, uint32_t op, unsigned reg, struct rm rm, unsigned 
 	operand(a, reg, &rm, imm);
 }
 
-void vex_rm(struct x64_asm *a, uint32_t op, unsigned reg, unsigned v, struct rm rm)
+void vex_rm(struct x64_asm *a, uint32_t op, unsigned reg, unsigned v, struct rm rm, unsigned imm)
 {
 	unsigned rex = rex_bits(reg, &rm), map = op >> 8 & 3, w = op & OP_W ? 1u : 0;
 	unsigned tail = (~v & 15) << 3 | (op >> 10 & 3);
@@ -70,13 +70,13 @@ void vex_rm(struct x64_asm *a, uint32_t op, unsigned reg, unsigned v, struct rm 
 		put8(a, w << 7 | tail);
 	}
 	put8(a, op & 0xff);
-	operand(a, reg, &rm, 0);
+	operand(a, reg, &rm, imm);
 }
 
 void vec(struct x64_asm *a, uint32_t op, unsigned dst, unsigned x, struct rm rm)
 {
 	if (a->avx) {
-		vex_rm(a, op, dst, x, rm);
+		vex_rm(a, op, dst, x, rm, 0);
 		return;
 	}
 	if (dst != x) op_rr(a, OP(0, 1, 0x28), dst, x);
@@ -86,7 +86,7 @@ void vec(struct x64_asm *a, uint32_t op, unsigned dst, unsigned x, struct rm rm)
 void vec2(struct x64_asm *a, uint32_t op, unsigned dst, struct rm rm)
 {
 	if (a->avx)
-		vex_rm(a, op, dst, 0, rm);
+		vex_rm(a, op, dst, 0, rm, 0);
 	else
 		op_rm(a, op, dst, rm, 0);
 }

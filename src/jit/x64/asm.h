@@ -95,7 +95,7 @@ static inline bool fits32(int64_t v) { return v == (int32_t)v; }
 /* op reg, rm. imm: bytes of immediate that the caller will put behind it. */
 void op_rm(struct x64_asm *a, uint32_t op, unsigned reg, struct rm rm, unsigned imm);
 /* VEX: op reg, v, rm */
-void vex_rm(struct x64_asm *a, uint32_t op, unsigned reg, unsigned v, struct rm rm);
+void vex_rm(struct x64_asm *a, uint32_t op, unsigned reg, unsigned v, struct rm rm, unsigned imm);
 /* op dst, x, rm: VEX if there is AVX, else a move and the two-operand form. dst may be in rm only
  * if it is x as well, or with AVX. */
 void vec(struct x64_asm *a, uint32_t op, unsigned dst, unsigned x, struct rm rm);

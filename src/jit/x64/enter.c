@@ -26,6 +26,13 @@ static void probe(struct jit_host *h)
 				      .visit = x64_visit};
 }
 
+void jit_host_plain(struct jit_cache *c)
+{
+	struct jit_host *h = c->host;
+	h->avx = h->fma = h->bmi1 = h->bmi2 = h->lzcnt = h->popcnt = false;
+	h->regs.fma_calls = true;
+}
+
 /* ---- thunks */
 
 static const uint8_t kept[] = {RBX, RBP, R12, R13, R14, R15};

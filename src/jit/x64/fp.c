@@ -35,7 +35,7 @@ static unsigned unary(struct emit *e, uint32_t i, uint32_t op)
 {
 	unsigned d = dst_vec(e, i), x = vec_reg(e, e->f->ins[i].arg[0], V1);
 	if (e->a.avx)
-		vex_rm(&e->a, op, d, x, rm_reg(x));
+		vex_rm(&e->a, op, d, x, rm_reg(x), 0);
 	else
 		op_rr(&e->a, op, d, x);
 	return d;
@@ -92,11 +92,11 @@ void emit_fma(struct emit *e, uint32_t i, const struct rule *r)
 	}
 	if (vec_in(e, a, d)) { /* 213: d = y * d + z */
 		unsigned y = vec_reg(e, b, V1);
-		vex_rm(&e->a, OP(0x66, 2, 0xa9) + w, d, y, vec_rm(e, c));
+		vex_rm(&e->a, OP(0x66, 2, 0xa9) + w, d, y, vec_rm(e, c), 0);
 	} else { /* 231: d = x * y + d */
 		unsigned x = vec_reg(e, a, V1), t = d;
 		load_vec(e, t, c);
-		vex_rm(&e->a, OP(0x66, 2, 0xb9) + w, t, x, vec_rm(e, b));
+		vex_rm(&e->a, OP(0x66, 2, 0xb9) + w, t, x, vec_rm(e, b), 0);
 	}
 	done_vec(e, i, d);
 }

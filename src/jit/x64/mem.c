@@ -225,7 +225,7 @@ void emit_xlat(struct emit *e, uint32_t i, const struct rule *r)
 			mov_rr(&e->a, 0, S0, base);
 		shift_imm(&e->a, SH_SHR, 0, S0, 8);
 	} else {
-		vex_rm(&e->a, OP(0xf2, 3, 0xf0), S0, 0, rm_reg(base)); /* rorx */
+		vex_rm(&e->a, OP(0xf2, 3, 0xf0), S0, 0, rm_reg(base), 1); /* rorx */
 		put8(&e->a, 8);
 	}
 	alu_imm(&e->a, ALU_AND, 0, rm_reg(S0), (int32_t)mask);

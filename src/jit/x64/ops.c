@@ -249,7 +249,7 @@ static void shift_k(struct emit *e, const struct rule *r, uint32_t w, unsigned d
 	const struct home *h = home_of(e, a);
 	bool moves = h->at != AT_REG || h->reg != d;
 	if (e->h->bmi2 && moves && (r->ext == SH_ROL || r->ext == SH_ROR)) {
-		vex_rm(&e->a, OP(0xf2, 3, 0xf0) + w, d, 0, int_rm(e, a, w, S1));
+		vex_rm(&e->a, OP(0xf2, 3, 0xf0) + w, d, 0, int_rm(e, a, w, S1), 1);
 		put8(&e->a, (r->ext == SH_ROL ? 0 - k : k) & (w ? 63 : 31));
 	} else if (r->ext == SH_SHL && k == 1 && moves && h->at == AT_REG) {
 		lea(&e->a, w, d, rm_index(h->reg, h->reg, 0, 0));
@@ -282,7 +282,7 @@ void emit_shift(struct emit *e, uint32_t i, const struct rule *r)
 		shift_k(e, r, w, d, in->arg[0], (unsigned)k & (w ? 63 : 31));
 	} else if (r->op && e->h->bmi2) {
 		unsigned by = int_reg(e, in->arg[1], S1);
-		vex_rm(&e->a, r->op + w, d, by, int_rm(e, in->arg[0], w, S0));
+		vex_rm(&e->a, r->op + w, d, by, int_rm(e, in->arg[0], w, S0), 0);
 	} else {
 		shift_cl(e, r, w, in->arg[0], in->arg[1]);
 		d = S0;
