@@ -17,10 +17,11 @@
 #include <sys/ioctl.h>
 
 struct run_opts {
-	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *net, *kind;
+	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *net, *kind, *dump,
+		*symbols;
 	unsigned cpus;
 	uint64_t memory, code_cache;
-	bool stats;
+	bool stats, profile;
 	struct opt_list disks, publish;
 };
 #define AT(member) offsetof(struct run_opts, member)
@@ -34,6 +35,10 @@ static const struct opt run_table[] = {
 	 "running in the background is not implemented yet; leave -d out", NULL},
 	{"disk", 0, OPT_LIST, AT(disks), "FILE[,ro]",
 	 "A raw disk image, as the next disk; several may be given.", NULL},
+	{"dump", 0, OPT_TEXT, AT(dump), "FILE[:PC[-PC]]",
+	 "For developers: write each piece of translated code (that holds these addresses, in "
+	 "hexadecimal) as guest instructions, IR and host instructions.",
+	 NULL},
 	{"engine", 0, OPT_TEXT, AT(engine), "ENGINE",
 	 "What executes its instructions: auto (default), jit (translated), interp (interpreted), "
 	 "check (both, compared).",
@@ -54,12 +59,19 @@ static const struct opt run_table[] = {
 	{"net", 0, OPT_TEXT, AT(net), "NET",
 	 "user: its own network behind this machine's (default); none.", "user none"},
 	{"network", 0, OPT_TEXT, AT(net), "NET", "The same as --net.", "user none"},
+	{"profile", 0, OPT_FLAG, AT(profile), NULL,
+	 "Write /tmp/perf-PID.map, so that perf(1) names translated code by the guest's symbols.",
+	 NULL},
 	{"publish", 'p', OPT_LIST, AT(publish), "[ADDR:]PORT:GUESTPORT[/udp]",
 	 "Pass connections to a port of this machine on to the guest.", NULL},
 	{"rm", 0, OPT_IGNORE, 0, NULL, "For habit: a guest without a name always leaves nothing.",
 	 NULL},
 	{"stats", 0, OPT_FLAG, AT(stats), NULL,
 	 "When the guest has ended, say on standard error what it used and counted.", NULL},
+	{"symbols", 0, OPT_TEXT, AT(symbols), "FILE",
+	 "Names of the guest's code for --profile and --dump: a System.map, a copy of the guest's "
+	 "/proc/kallsyms, or an ELF file (the kernel itself, or System.map beside it).",
+	 NULL},
 	{"tty", 't', OPT_IGNORE, 0, NULL, "For habit: a terminal is passed on when there is one.",
 	 NULL},
 	{"volume", 'v', OPT_LATER, 0, "DIR:DIR", "sharing folders is not implemented yet", NULL},
@@ -166,10 +178,15 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 	s->firmware = o->firmware;
 	s->engine = o->engine;
 	s->control = true;
+	s->profile = o->profile;
+	s->dump = o->dump;
+	s->symbols = o->symbols;
 	if (c->nargs)
 		s->image = c->args[0];
 	else if (!o->kernel && !o->firmware)
 		s->image = "linux";
+	if (o->symbols && !o->profile && !o->dump)
+		return fail(e, -EINVAL, "--symbols: only --profile and --dump use names");
 	bad = add_code_cache(s, o, e);
 	return bad ? bad : add_network(s, o, e);
 }

@@ -12,6 +12,7 @@ struct bus;
 struct counters;
 struct gmem;
 struct loop;
+struct unitlog;
 struct vclock;
 struct engine;
 struct vcpu;
@@ -28,11 +29,12 @@ struct engine_env { /* what an engine is given; everything outlives it */
 	struct bus *mmio, *pio; /* pio NULL where there is none */
 	struct loop *loop;	/* for guest timers; run by another thread */
 	const struct vclock *clock;
-	bool sbi;	   /* RISC-V: Lodge is the SBI. Harts start in S-mode, M-mode does not run:
-			      delegation set up as an SBI firmware would, S-mode ecalls exit */
-	unsigned cpus;	   /* how many vCPUs there will be; 0: not known */
-	size_t code_room;  /* bytes for a vCPU's translated code; 0: 32 MiB */
-	unsigned max_satp; /* RISC-V: widest page tables offered: 8 Sv39, 9 Sv48, 10 Sv57 */
+	bool sbi;      /* RISC-V: Lodge is the SBI. Harts start in S-mode, M-mode does not run:
+			  delegation set up as an SBI firmware would, S-mode ecalls exit */
+	unsigned cpus; /* how many vCPUs there will be; 0: not known */
+	struct unitlog *log; /* told of what is translated; NULL: nobody wants to know */
+	size_t code_room;    /* bytes for a vCPU's translated code; 0: 32 MiB */
+	unsigned max_satp;   /* RISC-V: widest page tables offered: 8 Sv39, 9 Sv48, 10 Sv57 */
 };
 /* One number per register, for boards, debuggers and snapshots alike. */
 enum {

@@ -66,6 +66,7 @@ static int rv64_engine_vcpu(struct vcpu **out, struct engine *en, unsigned id, s
 	if (en->how != INTERP &&
 	    rv64_jit_new(v->cpu, en->env.code_room, mode, en->env.cpus == 1, e))
 		return e->code;
+	if (v->cpu->jit && en->env.log) rv64_jit_log(v->cpu->jit, en->env.log, id);
 	if (!en->env.loop) return 0;
 	return loop_timer(en->env.loop, &v->cpu->timer, timer_due, v->cpu, e);
 }

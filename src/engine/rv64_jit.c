@@ -7,6 +7,8 @@
 #include "engine/rv64_check.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_lift.h"
+#include "engine/rv64_unitlog.h"
+#include "engine/unitlog.h"
 #include "jit/jit.h"
 #include <stdlib.h>
 
@@ -19,6 +21,8 @@ struct rv64_jit {
 	struct region region;
 	struct lift_how how;
 	struct check *check; /* of JIT_CHECK */
+	struct unitlog *log; /* or NULL */
+	unsigned vcpu;	     /* of it */
 };
 
 /* Has it been stored to, so that another look-up changes nothing that the guest could see? */
@@ -87,7 +91,15 @@ void rv64_jit_free(struct rv64_jit *j)
 
 void rv64_jit_drop(struct rv64_jit *j)
 {
-	if (j) jit_cache_flush(j->cache);
+	if (!j) return;
+	jit_cache_flush(j->cache);
+	if (j->log) unitlog_flush(j->log, j->vcpu);
+}
+
+void rv64_jit_log(struct rv64_jit *j, struct unitlog *log, unsigned vcpu)
+{
+	j->log = log;
+	j->vcpu = vcpu;
 }
 
 const void *rv64_jit_none(const struct rv64_jit *j) { return j ? jit_none(j->cache) : NULL; }
@@ -119,7 +131,7 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 	size_t used = jit_cache_used(j->cache);
 	const struct jit_unit *u = compile(j, p, 2 * i);
 	if (!u && used && j->region.n) {
-		jit_cache_flush(j->cache);
+		rv64_jit_drop(j);
 		rv64_code_forget_units(c);
 		rv64_count(c, COUNT_FLUSH);
 		*flushed = true;
@@ -129,6 +141,8 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 	p->entry[i] = jit_entry(u);
 	p->slot[i].fn = rv64_op_unit;
 	count_unit(c, u);
+	if (unlikely(j->log != NULL))
+		rv64_unit_log(j->log, c, &(struct rv64_unit){&j->region, p, j->fn, j->cache, u});
 	return true;
 }
 

@@ -20,7 +20,9 @@ struct spec {
 	unsigned cpus;
 	uint64_t memory;					  /* bytes */
 	const char *kernel, *initrd, *append, *firmware, *engine; /* NULL: none, or the default */
-	uint64_t code_cache; /* bytes of translated code a CPU; 0: the engine's choice */
+	uint64_t code_cache;	    /* bytes of translated code a CPU; 0: the engine's choice */
+	bool profile;		    /* for perf(1) */
+	const char *dump, *symbols; /* as in engine/unitlog.h; NULL: none */
 	struct spec_disk {
 		const char *path, *format;
 		bool readonly;

@@ -3,6 +3,7 @@
  * every hart there, and HSM's stopped harts are there already. */
 #include "vm/vm.h"
 #include "base/loop.h"
+#include "engine/unitlog.h"
 #include "guest/guest.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
@@ -236,6 +237,15 @@ static const struct engine_ops *engine_find(const char *name)
 	return NULL;
 }
 
+static int vm_log(struct vm *vm, const struct spec *s, struct err *e)
+{
+	struct unitlog_how how = {.dump = s->dump,
+				  .profile = s->profile,
+				  .symbols = s->symbols,
+				  .kernel = s->kernel ? s->kernel : s->firmware};
+	return s->dump || s->profile ? unitlog_open(&vm->log, &how, e) : 0;
+}
+
 static int vm_engine(struct vm *vm, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
@@ -245,6 +255,7 @@ static int vm_engine(struct vm *vm, struct err *e)
 				 .loop = vm->guest->loop,
 				 .clock = &vm->clock,
 				 .sbi = vm->sbi,
+				 .log = vm->log,
 				 .code_room = s->code_cache,
 				 .cpus = s->cpus,
 				 .max_satp = vm->board->page_table};
@@ -283,7 +294,8 @@ static int vm_build(struct guest *g, struct err *e)
 	int r = virt_check(g->spec, e);
 	if (r < 0) return r;
 	struct vm *vm = g->own = vm_new(g);
-	r = virt_new(vm, e);
+	r = vm_log(vm, g->spec, e);
+	if (r == 0) r = virt_new(vm, e);
 	if (r == 0) r = vm_engine(vm, e);
 	if (r == 0) r = virt_wire(vm, e);
 	if (r == 0) r = virt_boot(vm, e);
@@ -321,6 +333,7 @@ static void vm_free(struct guest *g)
 		if (vm->hart[i].threaded) (void)pthread_join(vm->hart[i].thread, NULL);
 	virt_free(vm->board);
 	if (vm->engine) vm->ops->close(vm->engine);
+	unitlog_close(vm->log);
 	bus_free(vm->mmio);
 	gmem_free(vm->mem);
 	(void)pthread_cond_destroy(&vm->changed);

@@ -67,6 +67,9 @@ refuses '--publish needs a network' run --net none -p 1:2
 refuses 'a port is a number' run --kernel x -p 70000:1
 refuses 'neither user nor none' run --net lan
 refuses '--code-cache: 4096 bytes is not within 1M to 1000M' run --code-cache 4K --kernel x
+refuses 'only --profile and --dump' run --symbols x --kernel x
+refuses '/no/dump' run --dump /no/dump --kernel off
+refuses '/no/names: No such file' run --profile --symbols /no/names --kernel off
 refuses 'is not within' run --code-cache 2G --kernel x
 refuses 'is not a size' run --code-cache much --kernel x
 says 'NAME' stats
@@ -232,6 +235,31 @@ is 'a guest that ended leaves no name' [ -z "$(ls -A "$LODGE_HOME/run")" ]
 run --kernel off --stats > out 2> err
 is 'run --stats: says what it used' grep -q 's of CPU time' err
 is 'run --stats: and counted' grep -q '^ *board_calls  *0$' err
+
+# for those who look into the translator
+elf hot 'li a2, 100000\n1: mv a0, a2\ncall work\naddi a2, a2, -1\nbnez a2, 1b\nli a0, 0x100000\nli a1, 0x5555\nsw a1, 0(a0)\n1: j 1b\nwork: addi a0, a0, 1\nret\n'
+"$LODGE" run -m 64M --engine jit --code-cache 1M --stats --profile --dump dump --kernel hot \
+	< /dev/null > out 2> err &
+hot=$!
+wait $hot
+is 'profile: exit code' [ $? = 0 ]
+is 'profile: the kernel names its code' grep -q '^[0-9a-f]* [0-9a-f]* work$' /tmp/perf-$hot.map
+is 'profile: for its owner' [ "$(stat -c %a /tmp/perf-$hot.map)" = 600 ]
+rm -f /tmp/perf-$hot.map
+is 'stats: of translated code' grep -qE '^ *units +[1-9]' err
+is 'stats: its room' grep -qE '^ *code_room +1048576$' err
+is 'dump: which unit' grep -q '^==== unit 0x80200[0-9a-f]* work, cpu 0: 2 instructions' dump
+is 'dump: guest code' grep -qP '^ *80200[0-9a-f]* > 0505 +c.addi\ta0,1$' dump
+is 'dump: ir' grep -q '= add.i64 ' dump
+is 'dump: host code' grep -qE '^ +[0-9a-f]+  (jmp|ret|jnz) ' dump
+at=$(awk '/==== unit.* work,/ { print $3; exit }' dump)
+run --engine jit --dump "some:$at" --kernel hot > out 2> err
+is 'dump: of one address' [ "$(grep -c '^====' some)" = "$(grep -c "^ *${at#0x} " dump)" ]
+"$LODGE" run --engine interp --profile --dump none --kernel off < /dev/null > out 2> err &
+interp=$!
+wait $interp
+is 'nothing is translated by the interpreter' [ $? = 0 -a ! -s none ]
+rm -f /tmp/perf-$interp.map
 : > notadir
 XDG_RUNTIME_DIR=$work LODGE_HOME=$work/notadir run --kernel off > out 2> err
 is 'no place for a socket: it runs' [ $? = 0 ]
