@@ -33,7 +33,7 @@ void rv64_unit_log(struct unitlog *log, const struct rv64_cpu *c, const struct r
 {
 	gva_t page = c->pc & PAGE_MASK;
 	struct unit_about about = {.vcpu = c->id,
-				   .pc = c->pc,
+				   .pc = page + (unsigned)u->region->block[0].off,
 				   .user = c->priv == PRIV_U,
 				   .code = jit_entry(u->unit),
 				   .size = jit_size(u->unit)};

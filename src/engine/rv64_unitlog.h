@@ -14,6 +14,6 @@ struct rv64_unit { /* one just made, with all that it was made of */
 	const struct jit_cache *cache;
 	const struct jit_unit *unit;
 };
-/* c->pc is where it begins. */
+/* c->pc is somewhere in its page. */
 void rv64_unit_log(struct unitlog *log, const struct rv64_cpu *c, const struct rv64_unit *u);
 #endif
