@@ -18,18 +18,19 @@ bool jit_grow(void **p, uint32_t *room, uint32_t n, size_t size)
 	return true;
 }
 
-/* Not a memfd: code of a mapping that has a name is not looked up in /tmp/perf-PID.map. */
+/* Not a memfd: code of a mapping that has a name is not looked up in /tmp/perf-PID.map. Executable
+ * first, writable second: some hosts refuse to make code of what was no code. */
 static int map_twice(struct jit_cache *c, struct err *e)
 {
-	void *rw = mmap(NULL, c->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (rw == MAP_FAILED)
-		return fail(e, -errno, "code cache: cannot map %zu bytes: %m", c->size);
-	c->rw = rw;
-	void *rx = mremap(rw, 0, c->size, MREMAP_MAYMOVE); /* 0: the same memory once more */
-	if (rx == MAP_FAILED) return fail(e, -errno, "code cache: cannot map it twice: %m");
+	void *rx = mmap(NULL, c->size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (rx == MAP_FAILED)
+		return fail(e, -errno, "code cache: cannot map %zu bytes to execute: %m", c->size);
 	c->rx = rx;
-	if (mprotect(rx, c->size, PROT_READ | PROT_EXEC) < 0)
-		return fail(e, -errno, "code cache: cannot map executable memory: %m");
+	void *rw = mremap(rx, 0, c->size, MREMAP_MAYMOVE); /* 0: the same memory once more */
+	if (rw == MAP_FAILED) return fail(e, -errno, "code cache: cannot map it twice: %m");
+	c->rw = rw;
+	if (mprotect(rw, c->size, PROT_READ | PROT_WRITE) < 0)
+		return fail(e, -errno, "code cache: cannot write to it: %m");
 	return 0;
 }
 
