@@ -2,6 +2,7 @@
  * one waiting place, hart_wait(); stopping, resetting and freeing the machine all mean getting
  * every hart there, and HSM's stopped harts are there already. */
 #include "vm/vm.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "engine/unitlog.h"
 #include "guest/guest.h"
@@ -232,8 +233,7 @@ static void *hart_main(void *ctx)
 static const struct engine_ops *engine_find(const char *name)
 {
 	for (size_t i = 0; i < COUNT(engines); i++)
-		if (!name || !strcmp(name, "auto") || !strcmp(name, engines[i]->name))
-			return engines[i];
+		if (!strcmp(name, engines[i]->name)) return engines[i];
 	return NULL;
 }
 
@@ -246,7 +246,7 @@ static int vm_log(struct vm *vm, const struct spec *s, struct err *e)
 	return s->dump || s->profile ? unitlog_open(&vm->log, &how, e) : 0;
 }
 
-static int vm_engine(struct vm *vm, struct err *e)
+static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
 	struct engine_env env = {.arch = s->arch,
@@ -259,17 +259,33 @@ static int vm_engine(struct vm *vm, struct err *e)
 				 .code_room = s->code_cache,
 				 .cpus = s->cpus,
 				 .max_satp = vm->board->page_table};
-	vm->ops = engine_find(s->engine);
-	if (!vm->ops) return fail(e, -EINVAL, "engine %s: there is none of that name", s->engine);
-	int r = vm->ops->probe(s->arch, e);
-	if (r == 0) r = vm->ops->open(&vm->engine, &env, e);
+	vm->ops = ops;
+	vm->ncpus = 0;
+	int r = ops->probe(s->arch, e);
+	if (r == 0) r = ops->open(&vm->engine, &env, e);
 	for (unsigned i = 0; r == 0 && i < s->cpus; i++) {
 		struct hart *h = &vm->hart[i];
 		*h = (struct hart){.vm = vm, .id = i, .state = HART_STOPPED};
-		r = vm->ops->vcpu(&h->cpu, vm->engine, i, e);
+		r = ops->vcpu(&h->cpu, vm->engine, i, e);
 		vm->ncpus = i + (r == 0);
 	}
 	return r;
+}
+
+/* Where a host has no memory to execute code from, or not that much, what is slow still works. */
+static int vm_engine(struct vm *vm, struct err *e)
+{
+	const char *name = vm->guest->spec->engine;
+	if (name && strcmp(name, "auto") != 0) {
+		const struct engine_ops *ops = engine_find(name);
+		if (ops) return vm_engine_open(vm, ops, e);
+		return fail(e, -EINVAL, "engine %s: there is none of that name", name);
+	}
+	if (!vm_engine_open(vm, &engine_jit, e)) return 0;
+	log_warn("%s; instructions are interpreted, which is slower", e->msg);
+	engine_jit.close(vm->engine);
+	vm->engine = NULL;
+	return vm_engine_open(vm, &engine_interp, e);
 }
 
 static struct vm *vm_new(struct guest *g)
