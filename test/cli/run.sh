@@ -48,6 +48,7 @@ says 'lodge ' --version
 says 'lodge ' version
 says 'NAME' image ls
 says 'a riscv64 guest ran' doctor
+says 'instructions are translated' doctor
 refuses "did you mean 'run'?" rnu
 refuses "did you mean 'image'?" imgae ls
 refuses "did you mean 'image build'?" image bulid
@@ -235,6 +236,13 @@ is 'a guest that ended leaves no name' [ -z "$(ls -A "$LODGE_HOME/run")" ]
 run --kernel off --stats > out 2> err
 is 'run --stats: says what it used' grep -q 's of CPU time' err
 is 'run --stats: and counted' grep -q '^ *board_calls  *0$' err
+
+(
+	ulimit -v 1500000
+	run --code-cache 1000M --kernel off > out 2> err
+)
+is 'no room for code: it runs' [ $? = 0 ]
+[ -n "${SAN:-}" ] || is 'no room for code: a warning' grep -q 'instructions are interpreted' err
 
 # for those who look into the translator
 elf hot 'li a2, 100000\n1: mv a0, a2\ncall work\naddi a2, a2, -1\nbnez a2, 1b\nli a0, 0x100000\nli a1, 0x5555\nsw a1, 0(a0)\n1: j 1b\nwork: addi a0, a0, 1\nret\n'
