@@ -36,9 +36,7 @@ static const struct opt run_table[] = {
 	{"disk", 0, OPT_LIST, AT(disks), "FILE[,ro]",
 	 "A raw disk image, as the next disk; several may be given.", NULL},
 	{"dump", 0, OPT_TEXT, AT(dump), "FILE[:PC[-PC]]",
-	 "For developers: write each piece of translated code (that holds these addresses, in "
-	 "hexadecimal) as guest instructions, IR and host instructions.",
-	 NULL},
+	 "Write there what is translated (at these addresses): guest code, IR, host code.", NULL},
 	{"engine", 0, OPT_TEXT, AT(engine), "ENGINE",
 	 "What executes its instructions: auto (default), jit (translated), interp (interpreted), "
 	 "check (both, compared).",
@@ -69,9 +67,7 @@ static const struct opt run_table[] = {
 	{"stats", 0, OPT_FLAG, AT(stats), NULL,
 	 "When the guest has ended, say on standard error what it used and counted.", NULL},
 	{"symbols", 0, OPT_TEXT, AT(symbols), "FILE",
-	 "Names of the guest's code for --profile and --dump: a System.map, a copy of the guest's "
-	 "/proc/kallsyms, or an ELF file (the kernel itself, or System.map beside it).",
-	 NULL},
+	 "Names of the guest's code for these: an ELF file, System.map or /proc/kallsyms.", NULL},
 	{"tty", 't', OPT_IGNORE, 0, NULL, "For habit: a terminal is passed on when there is one.",
 	 NULL},
 	{"volume", 'v', OPT_LATER, 0, "DIR:DIR", "sharing folders is not implemented yet", NULL},

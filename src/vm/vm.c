@@ -279,7 +279,7 @@ static int vm_engine(struct vm *vm, struct err *e)
 	if (name && strcmp(name, "auto") != 0) {
 		const struct engine_ops *ops = engine_find(name);
 		if (ops) return vm_engine_open(vm, ops, e);
-		return fail(e, -EINVAL, "engine %s: there is none of that name", name);
+		return fail(e, -EINVAL, "--engine: '%s': there are auto, jit, interp, check", name);
 	}
 	if (!vm_engine_open(vm, &engine_jit, e)) return 0;
 	log_warn("%s; instructions are interpreted, which is slower", e->msg);

@@ -69,6 +69,7 @@ refuses 'a port is a number' run --kernel x -p 70000:1
 refuses 'neither user nor none' run --net lan
 refuses '--code-cache: 4096 bytes is not within 1M to 1000M' run --code-cache 4K --kernel x
 refuses 'only --profile and --dump' run --symbols x --kernel x
+refuses "'qemu': there are auto, jit" run --engine qemu --kernel off
 refuses '/no/dump' run --dump /no/dump --kernel off
 refuses '/no/names: No such file' run --profile --symbols /no/names --kernel off
 refuses 'is not within' run --code-cache 2G --kernel x
