@@ -188,6 +188,7 @@ static void flush_pages(struct rv64_cpu *c, gva_t va, uint64_t len)
 static void box_serve(struct rv64_cpu *c, const struct fence_box *b)
 {
 	if (b->code) rv64_code_fence(c);
+	if (b->all || b->n) rv64_count(c, COUNT_FENCE_TLB);
 	if (b->all) rv64_tlb_flush(c);
 	for (unsigned i = 0; !b->all && i < b->n; i++) {
 		if (b->one[i].kind == FENCE_OF_SPACE)
@@ -252,6 +253,8 @@ static uint64_t sleep_ns(const struct rv64_cpu *c)
 static void sleep_wfi(struct rv64_cpu *c)
 {
 	uint32_t p;
+	rv64_count(c, COUNT_SLEEP);
+	atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
 	atomic_store(&c->asleep, 1);
 	set_running(c, false);
 	while (!((p = atomic_load(&c->poll)) & ~(uint32_t)POLL_FENCE)) {
@@ -310,6 +313,7 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 	fp_leave(&c->fp);
 	atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
 	set_running(c, false);
+	if (why == VCPU_SYSCALL) rv64_count(c, COUNT_CALL);
 	return why;
 }
 
