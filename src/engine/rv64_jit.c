@@ -91,6 +91,15 @@ void rv64_jit_drop(struct rv64_jit *j)
 
 const void *rv64_jit_none(const struct rv64_jit *j) { return j ? jit_none(j->cache) : NULL; }
 
+struct rv64_jit_stats rv64_jit_stats(const struct rv64_jit *j)
+{
+	struct rv64_jit_stats s = {0};
+	if (!j) return s;
+	s = (struct rv64_jit_stats){.units = j->units, .insns = j->insns, .flushes = j->flushes};
+	for (unsigned k = 0; k < WHY__COUNT; k++) s.deopts += j->deopts[k];
+	return s;
+}
+
 /* ---- compiling ---- */
 static const struct jit_unit *compile(struct rv64_jit *j, const struct code_page *p, unsigned off)
 {

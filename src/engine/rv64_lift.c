@@ -686,10 +686,21 @@ static uint64_t clmulr(uint64_t a, uint64_t b) { return clmulh(a, b) << 1 | clmu
 #define HELPER(name)	       helper(l, (const void *)rv64_do_##name)
 #define STOP()		       (void)0
 
+static bool is_counter(int32_t csr)
+{
+	return csr == CSR_CYCLE || csr == CSR_INSTRET || csr == CSR_MCYCLE || csr == CSR_MINSTRET;
+}
+/* A guest may wait for a counter to go on, in a loop that does not leave the unit. */
+static void tick(struct lift *l)
+{
+	ir_put(l->f, SLOT_N, e2(l, IR_add, ir_get(l->f, IR_I64, SLOT_N), konst(l, 4)));
+}
+
 /* A function does it, on the state as it stands in memory (block_settle has seen to that). */
 static void helper(struct lift *l, const void *fn)
 {
 	const struct slot *ip = &l->page->slot[l->off / 2];
+	if (is_counter(l->i->imm)) tick(l);
 	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)ip)};
 	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, 2);
 	stop = zx(l, stop, 32);
@@ -732,6 +743,25 @@ static ir_val incoming(const struct lift *l, unsigned s, uint8_t at)
 	return at ? l->end[at - AT_DEF].val[s] : NO;
 }
 
+static bool loop_calls(const struct region *r, int h)
+{
+	for (int i = h; i < r->n; i++)
+		if (r->block[i].loops >> h & 1 && r->block[i].end == END_CALL) return true;
+	return false;
+}
+
+/* What all ways to block b have made sure of; those round its loop as well, if nothing there can
+ * change it. */
+static uint32_t seen_before(const struct lift *l, int b)
+{
+	uint32_t seen = b ? ~0u : l->entry_seen;
+	for (uint64_t p = l->r->block[b].preds; p; p &= p - 1) {
+		int from = __builtin_ctzll(p);
+		if (from < b) seen &= l->end[from].seen;
+	}
+	return l->r->block[b].header && loop_calls(l->r, b) ? 0 : seen;
+}
+
 static void block_begin(struct lift *l, int b)
 {
 	const struct region_block *k = &l->r->block[b];
@@ -739,7 +769,7 @@ static void block_begin(struct lift *l, int b)
 	l->block = b;
 	l->f->at = ir_of(b);
 	l->dirty = 0;
-	l->seen = b ? l->end[k->idom].seen : l->entry_seen;
+	l->seen = seen_before(l, b);
 	for (unsigned s = 0; s < SLOTS; s++) {
 		uint8_t at = l->r->def >> s & 1 ? l->flow.in[b][s] : AT_HOME;
 		l->now[s] = NO;
