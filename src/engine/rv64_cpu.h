@@ -52,7 +52,7 @@ struct fetch_entry {
 	struct code_page *page;
 };
 enum { TLB_SIZE = 4096, FETCH_SIZE = 1024, CTX_MAX = 4095, CTX_KEYS = 16, LOCAL_LIST = 64 };
-enum { LARGE_BITS = 256 };
+enum { LARGE_BITS = 512 }; /* so that Sv39 has a bit for each GiB */
 #define NO_TAG	(~0ull)
 #define NO_PAGE (~0ull)
 
@@ -137,6 +137,7 @@ struct rv64_cpu {
 		uint8_t cfg;
 	} pmp[PMP_ENTRIES];
 	unsigned pmp_n;
+	bool pmp_open; /* the first range allows everything below M-mode, everywhere */
 
 	gva_t res_va; /* LR's reservation: address, value, size (0: none) */
 	void *res_host;
@@ -242,6 +243,7 @@ void rv64_pmpaddr_set(struct rv64_cpu *c, unsigned i, uint64_t val);
 struct rv64_page { /* a page as an access found it */
 	gpa_t at;
 	bool user, global;
+	bool dirty;    /* marked so, or not in need of a mark */
 	uint64_t span; /* size - 1 of the large page it is part of; 0: none */
 };
 /* Translate va for access by priv. 0 or the trap cause. */

@@ -136,7 +136,8 @@ static uint32_t map_make(struct lift *l, int off, unsigned why)
 		unsigned s = (unsigned)__builtin_ctzll(d);
 		p[n++] = (struct ir_pair){s, l->now[s].n};
 	}
-	return ir_map_new(l->f, p, n, off, l->unrun << WHY_BITS | why);
+	uint32_t above = l->how->count ? l->unrun : l->how->tag;
+	return ir_map_new(l->f, p, n, off, above << WHY_BITS | why);
 }
 static uint32_t map_here(struct lift *l, unsigned why)
 {

@@ -81,6 +81,7 @@ static unsigned leaf_take(struct rv64_cpu *c, const struct walk *w, uint64_t pte
 		out->user = pte & PTE_U;
 		out->global |= pte & PTE_G;
 		out->span = bits ? (1ull << (bits + PAGE_SHIFT)) - 1 : 0;
+		out->dirty = (pte & (PTE_W | PTE_D)) == (PTE_W | PTE_D);
 		if ((pte & want) == want) return 0;
 		if (!(c->menvcfg & ENVCFG_ADUE)) return page_fault(w->access);
 		if (!pte_mark(c, w->at, &pte, want)) return access_fault(w->access);
@@ -91,9 +92,9 @@ unsigned rv64_translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned 
 			struct rv64_page *out)
 {
 	unsigned mode = (unsigned)(c->satp >> SATP_MODE_SHIFT);
-	*out = (struct rv64_page){.at = va & PAGE_MASK, .global = true};
+	*out = (struct rv64_page){.at = va & PAGE_MASK, .global = true, .dirty = true};
 	if (priv == PRIV_M || !mode) return 0;
-	out->global = false;
+	out->global = out->dirty = false;
 	struct walk w = {.va = va, .access = access, .priv = priv, .level = mode - 5};
 	unsigned unused = 64 - (PAGE_SHIFT + w.level * LEVEL_BITS);
 	if ((uint64_t)((int64_t)(va << unused) >> unused) != va) return page_fault(access);

@@ -98,7 +98,7 @@ static uint64_t sunk_op(uint32_t op, uint32_t imm, uint64_t v)
 		if (op >> 8 == IR_F32) return (v & 0x7fffffff) > 0x7f800000 ? 0x7fc00000 : v;
 		return (v & ~0ull >> 1) > 0x7ffull << 52 ? 0x7ff8ull << 48 : v;
 	}
-	must(!"a sunk op");
+	must_failed("a sunk op", __FILE__, __LINE__);
 }
 
 struct got {

@@ -109,10 +109,10 @@ static void sum_add(struct emit *e, struct sum *s, uint32_t v)
 {
 	const struct ir_ins *i = &e->f->ins[alloc_root(e->f, v)];
 	if (i->op == IR_konst) {
-		s->disp += (int64_t)i->k;
+		s->disp = (int64_t)((uint64_t)s->disp + i->k);
 	} else if (i->op == IR_state && !s->state) {
 		s->state = true;
-		s->disp += (int64_t)i->k - e->c->m.bias;
+		s->disp = (int64_t)((uint64_t)s->disp + i->k - e->c->m.bias);
 	} else {
 		s->v[s->n++] = v;
 	}
