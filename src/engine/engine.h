@@ -69,6 +69,7 @@ struct engine_ops {
 	int (*set)(struct vcpu *c, unsigned reg, uint64_t val);
 	void (*reset)(struct vcpu *c);	     /* to the state after power-on */
 	uint64_t (*instret)(struct vcpu *c); /* guest instructions retired; any thread, roughly */
+	uint64_t (*translated)(struct vcpu *c); /* how many pieces of code have been, till now */
 	const char *(*error)(struct vcpu *c);
 	void (*close)(struct engine *en); /* and its vCPUs; NULL is fine */
 };

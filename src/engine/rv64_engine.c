@@ -97,6 +97,7 @@ static uint64_t rv64_engine_instret(struct vcpu *v)
 {
 	return atomic_load_explicit(&v->cpu->retired, memory_order_relaxed);
 }
+static uint64_t rv64_engine_translated(struct vcpu *v) { return rv64_jit_stats(v->cpu->jit).units; }
 static const char *rv64_engine_error(struct vcpu *v)
 {
 	const char *words = "";
@@ -120,7 +121,8 @@ static void rv64_engine_close(struct engine *en)
 	.probe = rv64_probe, .vcpu = rv64_engine_vcpu, .run = rv64_engine_run,                     \
 	.kick = rv64_engine_kick, .irq = rv64_engine_irq, .fence = rv64_engine_fence,              \
 	.get = rv64_engine_get, .set = rv64_engine_set, .reset = rv64_engine_reset,                \
-	.instret = rv64_engine_instret, .error = rv64_engine_error, .close = rv64_engine_close
+	.instret = rv64_engine_instret, .translated = rv64_engine_translated,                      \
+	.error = rv64_engine_error, .close = rv64_engine_close
 const struct engine_ops engine_interp = {.name = "interp", .open = interp_open, RV64_OPS};
 const struct engine_ops engine_jit = {.name = "jit", .open = jit_open, RV64_OPS};
 const struct engine_ops engine_check = {.name = "check", .open = check_open, RV64_OPS};

@@ -520,6 +520,16 @@ static ir_val fp_from_int(struct lift *l, const struct fp_op *o, ir_val v)
 	return e1(l, IR_tobits, IR_I64, e1(l, IR_itof, (enum ir_type)o->type, v));
 }
 
+/* Infinity times zero is invalid even if a quiet NaN is added; hosts differ. So a NaN is for the
+ * interpreter. */
+static ir_val fp_fused(struct lift *l, enum ir_type t, const ir_val *v)
+{
+	fp_fuses(l);
+	ir_val r = ir_emit(l->f, IR_fma, t, v[0], v[1], v[2]);
+	guard(l, ir_emit(l->f, IR_fleq, t, r, r, NO), WHY_RANGE);
+	return e1(l, IR_tobits, IR_I64, r);
+}
+
 static ir_val fp_native(struct lift *l, const struct fp_op *o, const ir_val *bits, unsigned n)
 {
 	enum ir_type t = (enum ir_type)o->type, from = t;
@@ -530,9 +540,8 @@ static ir_val fp_native(struct lift *l, const struct fp_op *o, const ir_val *bit
 	if (o->how == FP_COMPARE) return ir_emit(l->f, (enum ir_op)o->op, t, v[0], v[1], NO);
 	if (o->how == FP_TO_INT) return fp_to_int(l, o, v[0]);
 	if (o->how == FP_TO_UINT) return fp_to_uint(l, o, v[0]);
-	if (o->how == FP_FUSED)
-		fp_fuses(l);
-	else if (o->how != FP_CONVERT || t == IR_F32 || (l->i->rm & 7) > RM_RMM)
+	if (o->how == FP_FUSED) return fp_fused(l, t, v);
+	if (o->how != FP_CONVERT || t == IR_F32 || (l->i->rm & 7) > RM_RMM)
 		fp_rounds(l); /* what is exact may still name a mode that is none */
 	return fp_bits(l, t, ir_emit(l->f, (enum ir_op)o->op, t, v[0], v[1], v[2]));
 }
