@@ -747,9 +747,21 @@ static void instruction(struct lift *l)
 /* ---- blocks ---- */
 static uint32_t ir_of(int block) { return (uint32_t)block + 1; } /* 0 is the entry */
 
-static ir_val incoming(const struct lift *l, unsigned s, uint8_t at)
+/* Parameter s of block b is the raw result of arithmetic: which NaN it is matters only to those who
+ * look, and they have it made canonical for themselves. Not so where nobody in the region reads it:
+ * what comes in then may be anything. */
+static bool is_raw(const struct lift *l, int b, unsigned s)
 {
-	if (at >= AT_PARAM) return l->end[at - AT_PARAM].param[s];
+	return s >= SLOT_F && l->r->raw >> (s - SLOT_F) & 1 && l->r->block[b].live >> s & 1;
+}
+
+static ir_val incoming(struct lift *l, unsigned s, uint8_t at)
+{
+	if (at >= AT_PARAM) {
+		ir_val v = l->end[at - AT_PARAM].param[s];
+		if (!is_raw(l, at - AT_PARAM, s)) return v;
+		return e1(l, IR_fnan, (enum ir_type)ins(l, v)->type, v);
+	}
 	return at ? l->end[at - AT_DEF].val[s] : NO;
 }
 
@@ -820,13 +832,34 @@ static void hoist(struct lift *l, int h)
 	for (use &= ~l->r->def; use; use &= use - 1) (void)reg(l, (unsigned)__builtin_ctzll(use));
 }
 
+/* As raw as can be had. A value from elsewhere keeps its NaN, so that must be one that arithmetic
+ * could have made. */
+static ir_val raw(struct lift *l, ir_val v)
+{
+	const struct ir_ins *i = ins(l, v);
+	bool f32 = ir_result_type(i) == IR_F32;
+	if (i->op == IR_fnan) return (ir_val){i->arg[0]};
+	ir_val bits = e1(l, IR_tobits, IR_I64, v),
+	       size = e2(l, IR_shl, bits, konst(l, f32 ? 33 : 1));
+	ir_val plain = e2(l, IR_leu, size, konst(l, f32 ? 0xff00000000000000 : 0xffe0000000000000));
+	guard(l, e2(l, IR_or, plain, e2(l, IR_eq, bits, konst(l, f32 ? F32_NAN : F64_NAN))),
+	      WHY_BOX);
+	return v;
+}
+
+static ir_val argument(struct lift *l, int b, unsigned s)
+{
+	ir_val v = reg(l, s);
+	return is_raw(l, b, s) ? raw(l, v) : v;
+}
+
 /* The edge to block b, with what it takes as parameters. */
 static uint32_t edge_to(struct lift *l, int b)
 {
 	ir_val args[SLOTS];
 	unsigned n = 0;
 	for (uint64_t p = l->flow.param[b] & l->r->def; p; p &= p - 1)
-		args[n++] = reg(l, (unsigned)__builtin_ctzll(p));
+		args[n++] = argument(l, b, (unsigned)__builtin_ctzll(p));
 	return ir_edge_new(l->f, ir_of(b), args);
 }
 
@@ -969,7 +1002,7 @@ static void params_make(struct lift *l, int b)
 	for (uint64_t p = l->flow.param[b] & l->r->def; p; p &= p - 1) {
 		unsigned s = (unsigned)__builtin_ctzll(p);
 		enum ir_type t = s < SLOT_F ? IR_I64 : is_single(l, s) ? IR_F32 : IR_F64;
-		l->end[b].param[s] = ir_param(l->f, t);
+		l->end[b].param[s] = is_raw(l, b, s) ? ir_param_quiet(l->f, t) : ir_param(l->f, t);
 	}
 }
 
