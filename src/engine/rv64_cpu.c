@@ -3,6 +3,7 @@
 #include "engine/rv64_cpu.h"
 #include "engine/engine.h"
 #include "engine/interp.h"
+#include "engine/rv64_check.h"
 #include "engine/rv64_jit.h"
 #include "engine/rv64_vector.h"
 #include "hw/clock.h"
@@ -293,6 +294,15 @@ void rv64_step(struct rv64_cpu *c)
 	else if (ip)
 		interpret(c, ip);
 	if (c->stop == STOP_TRAP) rv64_trap(c, c->cause, c->tval);
+}
+
+static void run_once(struct rv64_cpu *c)
+{
+	bool turns = rv64_jit_checker(c->jit);
+	if (turns) check_take(c);
+	(void)rv64_interrupt(c);
+	rv64_step(c);
+	if (turns) check_give();
 	if (c->stop == STOP_WFI) sleep_wfi(c);
 }
 
@@ -303,8 +313,7 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 	fp_enter(&c->fp);
 	while (!polled(c)) {
 		atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
-		(void)rv64_interrupt(c);
-		rv64_step(c);
+		run_once(c);
 		if (c->stop == STOP_SYSCALL || c->stop == STOP_BROKEN) {
 			why = c->stop == STOP_SYSCALL ? VCPU_SYSCALL : VCPU_BROKEN;
 			break;

@@ -296,7 +296,7 @@ static struct jit_exit enter(struct rv64_cpu *c, const void *entry)
 	return x;
 }
 
-struct check *rv64_jit_checker(const struct rv64_jit *j) { return j->check; }
+struct check *rv64_jit_checker(const struct rv64_jit *j) { return j ? j->check : NULL; }
 
 uint64_t rv64_jit_wrong(const struct rv64_jit *j, const char **words)
 {

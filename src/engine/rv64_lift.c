@@ -521,6 +521,16 @@ static ir_val fp_from_int(struct lift *l, const struct fp_op *o, ir_val v)
 	return e1(l, IR_tobits, IR_I64, e1(l, IR_itof, (enum ir_type)o->type, v));
 }
 
+/* Infinity times zero is invalid even if a quiet NaN is added; hosts differ. So a NaN is for the
+ * interpreter. */
+static ir_val fp_fused(struct lift *l, enum ir_type t, const ir_val *v)
+{
+	fp_fuses(l);
+	ir_val r = ir_emit(l->f, IR_fma, t, v[0], v[1], v[2]);
+	guard(l, ir_emit(l->f, IR_fleq, t, r, r, NO), WHY_RANGE);
+	return e1(l, IR_tobits, IR_I64, r);
+}
+
 static ir_val fp_native(struct lift *l, const struct fp_op *o, const ir_val *bits, unsigned n)
 {
 	enum ir_type t = (enum ir_type)o->type, from = t;
@@ -531,9 +541,8 @@ static ir_val fp_native(struct lift *l, const struct fp_op *o, const ir_val *bit
 	if (o->how == FP_COMPARE) return ir_emit(l->f, (enum ir_op)o->op, t, v[0], v[1], NO);
 	if (o->how == FP_TO_INT) return fp_to_int(l, o, v[0]);
 	if (o->how == FP_TO_UINT) return fp_to_uint(l, o, v[0]);
-	if (o->how == FP_FUSED)
-		fp_fuses(l);
-	else if (o->how != FP_CONVERT || t == IR_F32 || (l->i->rm & 7) > RM_RMM)
+	if (o->how == FP_FUSED) return fp_fused(l, t, v);
+	if (o->how != FP_CONVERT || t == IR_F32 || (l->i->rm & 7) > RM_RMM)
 		fp_rounds(l); /* what is exact may still name a mode that is none */
 	return fp_bits(l, t, ir_emit(l->f, (enum ir_op)o->op, t, v[0], v[1], v[2]));
 }
@@ -690,11 +699,22 @@ static uint64_t clmulr(uint64_t a, uint64_t b) { return clmulh(a, b) << 1 | clmu
 #define VMEM(shape, bits)      helper(l, (const void *)rv64_v_##shape, bits)
 #define STOP()		       (void)0
 
+static bool is_counter(int32_t csr)
+{
+	return csr == CSR_CYCLE || csr == CSR_INSTRET || csr == CSR_MCYCLE || csr == CSR_MINSTRET;
+}
+/* A guest may wait for a counter to go on, in a loop that does not leave the unit. */
+static void tick(struct lift *l)
+{
+	ir_put(l->f, SLOT_N, e2(l, IR_add, ir_get(l->f, IR_I64, SLOT_N), konst(l, 4)));
+}
+
 /* A function does it, on the state as it stands in memory (block_settle has seen to that). */
 static void helper(struct lift *l, const void *fn, uint64_t more)
 {
 	const struct code_page *page = l->r->page[region_page(l->off)];
 	const struct slot *ip = &page->slot[(l->off & (REGION_BYTES - 1)) / 2];
+	if (is_counter(l->i->imm)) tick(l);
 	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)ip), konst(l, more)};
 	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, 3);
 	stop = zx(l, stop, 32);
@@ -749,6 +769,25 @@ static ir_val incoming(struct lift *l, unsigned s, uint8_t at)
 	return at ? l->end[at - AT_DEF].val[s] : NO;
 }
 
+static bool loop_calls(const struct region *r, int h)
+{
+	for (int i = h; i < r->n; i++)
+		if (r->block[i].loops >> h & 1 && r->block[i].end == END_CALL) return true;
+	return false;
+}
+
+/* What all ways to block b have made sure of; those round its loop as well, if nothing there can
+ * change it. */
+static uint32_t seen_before(const struct lift *l, int b)
+{
+	uint32_t seen = b ? ~0u : l->entry_seen;
+	for (uint64_t p = l->r->block[b].preds; p; p &= p - 1) {
+		int from = __builtin_ctzll(p);
+		if (from < b) seen &= l->end[from].seen;
+	}
+	return l->r->block[b].header && loop_calls(l->r, b) ? 0 : seen;
+}
+
 static void block_begin(struct lift *l, int b)
 {
 	const struct region_block *k = &l->r->block[b];
@@ -756,7 +795,7 @@ static void block_begin(struct lift *l, int b)
 	l->block = b;
 	l->f->at = ir_of(b);
 	l->dirty = 0;
-	l->seen = b ? l->end[k->idom].seen : l->entry_seen;
+	l->seen = seen_before(l, b);
 	for (unsigned s = 0; s < SLOTS; s++) {
 		uint8_t at = l->r->def >> s & 1 ? l->flow.in[b][s] : AT_HOME;
 		l->now[s] = NO;
