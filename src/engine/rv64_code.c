@@ -121,6 +121,7 @@ static void page_fill(struct rv64_cpu *c, struct code_page *p, const void *from)
 {
 	rv64_count(c, COUNT_PAGE);
 	memcpy(p->raw, from, PAGE_SIZE);
+	p->version++;
 	page_clear(c, p);
 	p->checked = c->code_gen;
 }

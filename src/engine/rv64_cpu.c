@@ -3,7 +3,9 @@
 #include "engine/rv64_cpu.h"
 #include "engine/engine.h"
 #include "engine/interp.h"
+#include "engine/rv64_check.h"
 #include "engine/rv64_jit.h"
+#include "engine/rv64_vector.h"
 #include "hw/clock.h"
 #include <errno.h>
 #include <linux/futex.h>
@@ -35,6 +37,7 @@ void rv64_cpu_reset(struct rv64_cpu *c)
 	ZERO_FROM(c, x, bias);
 	ZERO_FROM(c, f, code);
 	c->fs_dirty = c->fp_on = c->remap = false;
+	c->v.ill = true;
 	c->priv = PRIV_M;
 	atomic_store(&c->stimecmp, UINT64_MAX);
 	if (c->sbi) sbi_setup(c);
@@ -90,6 +93,8 @@ int rv64_cpu_get(struct rv64_cpu *c, unsigned reg, uint64_t *val)
 		*val = c->pc;
 	else if (reg == REG_RV_PRIV)
 		*val = c->priv;
+	else if (reg - REG_RV_V < 64)
+		*val = load_le(&c->v.reg[8 * (reg - REG_RV_V)], 8);
 	else if (reg < REG_RV_CSR || !rv64_csr_read(c, reg - REG_RV_CSR, PRIV_ANY, val))
 		return -ENOENT;
 	return 0;
@@ -115,6 +120,12 @@ int rv64_cpu_set(struct rv64_cpu *c, unsigned reg, uint64_t val)
 		c->pc = val & ~1ull;
 	else if (reg == REG_RV_PRIV)
 		return priv_set(c, val);
+	else if (reg - REG_RV_V < 64)
+		store_le(&c->v.reg[8 * (reg - REG_RV_V)], val, 8);
+	else if (reg == REG_RV_CSR + CSR_VTYPE)
+		rv64_vtype_set(c, val);
+	else if (reg == REG_RV_CSR + CSR_VL)
+		c->v.vl = val < c->v.vlmax ? (uint8_t)val : c->v.vlmax;
 	else if (reg < REG_RV_CSR || !rv64_csr_write(c, reg - REG_RV_CSR, PRIV_ANY, val))
 		return -ENOENT;
 	return 0;
@@ -283,6 +294,15 @@ void rv64_step(struct rv64_cpu *c)
 	else if (ip)
 		interpret(c, ip);
 	if (c->stop == STOP_TRAP) rv64_trap(c, c->cause, c->tval);
+}
+
+static void run_once(struct rv64_cpu *c)
+{
+	bool turns = rv64_jit_checker(c->jit);
+	if (turns) check_take(c);
+	(void)rv64_interrupt(c);
+	rv64_step(c);
+	if (turns) check_give();
 	if (c->stop == STOP_WFI) sleep_wfi(c);
 }
 
@@ -293,8 +313,7 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 	fp_enter(&c->fp);
 	while (!polled(c)) {
 		atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
-		(void)rv64_interrupt(c);
-		rv64_step(c);
+		run_once(c);
 		if (c->stop == STOP_SYSCALL || c->stop == STOP_BROKEN) {
 			why = c->stop == STOP_SYSCALL ? VCPU_SYSCALL : VCPU_BROKEN;
 			break;
