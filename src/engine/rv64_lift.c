@@ -733,9 +733,43 @@ static ir_val half(struct lift *l, unsigned n)
 	return zx(l, bits, 16);
 }
 
+/* ---- rv64_fp_csr(): frflags, fsflags and their like ---- */
+static uint64_t flags_get(struct rv64_fp *fp) { return fp_flags_get(fp); }
+static uint64_t flags_set(struct rv64_fp *fp, uint64_t v) { return fp_flags_set(fp, v & 0x1f), 0; }
+static uint64_t frm_get(const struct rv64_fp *fp) { return fp->frm; }
+
+static void fp_csr(struct lift *l)
+{
+	const struct rv64_insn *i = l->i;
+	bool number = i->op > OP_csrrc, swap = i->op == OP_csrrw || i->op == OP_csrrwi;
+	bool clear = i->op == OP_csrrc || i->op == OP_csrrci, write = swap || i->rs1;
+	ir_val fp[2] = {ir_state(l->f, AT(fp))}, old = konst(l, 0);
+	fp_on(l);
+	ir_val v = number ? konst(l, i->rs1) : reg(l, i->rs1);
+	if (i->imm != CSR_FRM) old = ir_call(l->f, 0, (const void *)flags_get, fp, 1);
+	if (i->imm != CSR_FFLAGS) {
+		ir_val frm = ir_call(l->f, 0, (const void *)frm_get, fp, 1);
+		unsigned shift = i->imm == CSR_FCSR ? 5 : 0;
+		old = e2(l, IR_or, old, e2(l, IR_shl, frm, konst(l, shift)));
+	}
+	if (write) {
+		fp_dirty(l);
+		if (!swap && clear) v = e2(l, IR_and, old, e1(l, IR_not, IR_I64, v));
+		if (!swap && !clear) v = e2(l, IR_or, old, v);
+		fp[1] = v;
+		(void)ir_call(l->f, IR_CALL_STATE, (const void *)flags_set, fp,
+			      2); /* none merge over it */
+	}
+	reg_set(l, i->rd, old);
+}
+
 static void instruction(struct lift *l)
 {
 	const struct rv64_insn *i = l->i;
+	if (rv64_fp_csr(i)) {
+		fp_csr(l);
+		return;
+	}
 	switch ((enum rv64_op)i->op) {
 #define OP(op, ...)                                                                                \
 	case OP_##op: {                                                                            \
