@@ -5,6 +5,7 @@
 #include "engine/interp.h"
 #include "engine/rv64_check.h"
 #include "engine/rv64_jit.h"
+#include "engine/rv64_vector.h"
 #include "hw/clock.h"
 #include <errno.h>
 #include <linux/futex.h>
@@ -36,6 +37,7 @@ void rv64_cpu_reset(struct rv64_cpu *c)
 	ZERO_FROM(c, x, bias);
 	ZERO_FROM(c, f, code);
 	c->fs_dirty = c->fp_on = c->remap = false;
+	c->v.ill = true;
 	c->priv = PRIV_M;
 	atomic_store(&c->stimecmp, UINT64_MAX);
 	if (c->sbi) sbi_setup(c);
@@ -91,6 +93,8 @@ int rv64_cpu_get(struct rv64_cpu *c, unsigned reg, uint64_t *val)
 		*val = c->pc;
 	else if (reg == REG_RV_PRIV)
 		*val = c->priv;
+	else if (reg - REG_RV_V < 64)
+		*val = load_le(&c->v.reg[8 * (reg - REG_RV_V)], 8);
 	else if (reg < REG_RV_CSR || !rv64_csr_read(c, reg - REG_RV_CSR, PRIV_ANY, val))
 		return -ENOENT;
 	return 0;
@@ -116,6 +120,12 @@ int rv64_cpu_set(struct rv64_cpu *c, unsigned reg, uint64_t val)
 		c->pc = val & ~1ull;
 	else if (reg == REG_RV_PRIV)
 		return priv_set(c, val);
+	else if (reg - REG_RV_V < 64)
+		store_le(&c->v.reg[8 * (reg - REG_RV_V)], val, 8);
+	else if (reg == REG_RV_CSR + CSR_VTYPE)
+		rv64_vtype_set(c, val);
+	else if (reg == REG_RV_CSR + CSR_VL)
+		c->v.vl = val < c->v.vlmax ? (uint8_t)val : c->v.vlmax;
 	else if (reg < REG_RV_CSR || !rv64_csr_write(c, reg - REG_RV_CSR, PRIV_ANY, val))
 		return -ENOENT;
 	return 0;
@@ -179,6 +189,7 @@ static void flush_pages(struct rv64_cpu *c, gva_t va, uint64_t len)
 static void box_serve(struct rv64_cpu *c, const struct fence_box *b)
 {
 	if (b->code) rv64_code_fence(c);
+	if (b->all || b->n) rv64_count(c, COUNT_FENCE_TLB);
 	if (b->all) rv64_tlb_flush(c);
 	for (unsigned i = 0; !b->all && i < b->n; i++) {
 		if (b->one[i].kind == FENCE_OF_SPACE)
@@ -243,6 +254,8 @@ static uint64_t sleep_ns(const struct rv64_cpu *c)
 static void sleep_wfi(struct rv64_cpu *c)
 {
 	uint32_t p;
+	rv64_count(c, COUNT_SLEEP);
+	atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
 	atomic_store(&c->asleep, 1);
 	set_running(c, false);
 	while (!((p = atomic_load(&c->poll)) & ~(uint32_t)POLL_FENCE)) {
@@ -309,6 +322,7 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 	fp_leave(&c->fp);
 	atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
 	set_running(c, false);
+	if (why == VCPU_SYSCALL) rv64_count(c, COUNT_CALL);
 	return why;
 }
 

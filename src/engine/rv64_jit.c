@@ -7,6 +7,8 @@
 #include "engine/rv64_check.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_lift.h"
+#include "engine/rv64_unitlog.h"
+#include "engine/unitlog.h"
 #include "jit/jit.h"
 #include <stdlib.h>
 
@@ -31,7 +33,8 @@ struct rv64_jit {
 	uint32_t nunits;
 	bool straddled;	     /* that is why the last look-up failed */
 	struct check *check; /* of JIT_CHECK */
-	uint64_t units, insns, deopts[WHY__COUNT], flushes;
+	struct unitlog *log; /* or NULL */
+	unsigned vcpu;	     /* of it */
 };
 
 /* Has it been stored to, so that another look-up changes nothing that the guest could see? */
@@ -80,6 +83,7 @@ int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone
 		.span = SPAN, .count = check, .alone = alone, .log = check ? check_log : NULL};
 	j->check = check ? check_new() : NULL;
 	j->cache = jit_cache_new(check ? &machine_alone : &machine, room, e);
+	count_set(&c->counts[COUNT_CODE_ROOM], room);
 	if (!j->cache) {
 		check_free(j->check);
 		free(j);
@@ -109,27 +113,35 @@ void rv64_jit_drop(struct rv64_jit *j)
 	if (!j) return;
 	jit_cache_flush(j->cache);
 	j->nunits = 0;
+	if (j->log) unitlog_flush(j->log, j->vcpu);
+}
+
+void rv64_jit_log(struct rv64_jit *j, struct unitlog *log, unsigned vcpu)
+{
+	j->log = log;
+	j->vcpu = vcpu;
 }
 
 const void *rv64_jit_none(const struct rv64_jit *j) { return j ? jit_none(j->cache) : NULL; }
 
-struct rv64_jit_stats rv64_jit_stats(const struct rv64_jit *j)
+/* ---- compiling ---- */
+/* Code at va as fetches see it now, if they have seen it lately. */
+static const struct code_page *page_at(const struct rv64_cpu *c, gva_t va)
 {
-	struct rv64_jit_stats s = {0};
-	if (!j) return s;
-	s = (struct rv64_jit_stats){.units = j->units, .insns = j->insns, .flushes = j->flushes};
-	for (unsigned k = 0; k < WHY__COUNT; k++) s.deopts += j->deopts[k];
-	return s;
+	const struct fetch_entry *e = &c->fetch[va / PAGE_SIZE % FETCH_SIZE];
+	return e->tag == ((va & PAGE_MASK) | c->fctx) ? e->page : NULL;
 }
 
-/* ---- compiling ---- */
-static const struct jit_unit *compile(struct rv64_jit *j, const struct unit *t)
+static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 {
-	if (!region_find(&j->region, t->page, t->off, REGION_INSNS, !j->check)) return NULL;
+	struct rv64_jit *j = c->jit;
+	const struct code_page *page[REGION_PAGES] = {page_at(c, c->pc - PAGE_SIZE), t->page,
+						      page_at(c, c->pc + PAGE_SIZE)};
+	if (!region_find(&j->region, page, t->off, REGION_INSNS, !j->check)) return NULL;
 	j->how.tag = j->nunits;
 	j->how.span = t->narrow ? 0 : SPAN;
 	ir_reset(j->fn);
-	lift_region(j->lift, j->fn, &j->region, t->page, &j->how);
+	lift_region(j->lift, j->fn, &j->region, &j->how);
 	ir_clean(j->fn);
 	return jit_add(j->cache, j->fn);
 }
@@ -138,17 +150,27 @@ static const struct jit_unit *compile(struct rv64_jit *j, const struct unit *t)
 static const struct jit_unit *compile_for(struct rv64_cpu *c, const struct unit *t)
 {
 	fp_leave(&c->fp);
-	const struct jit_unit *u = compile(c->jit, t);
+	const struct jit_unit *u = compile(c, t);
 	fp_enter(&c->fp);
 	return u;
 }
 
 static void forget_all(struct rv64_cpu *c)
 {
-	jit_cache_flush(c->jit->cache);
+	rv64_jit_drop(c->jit);
 	rv64_code_forget_units(c);
-	c->jit->flushes++;
-	c->jit->nunits = 0;
+	rv64_count(c, COUNT_FLUSH);
+}
+
+static void unit_tell(struct rv64_cpu *c, const struct unit *t, const struct jit_unit *u)
+{
+	struct rv64_jit *j = c->jit;
+	rv64_count(c, COUNT_UNIT);
+	count_add(&c->counts[COUNT_UNIT_INSNS], (unsigned)j->region.insns);
+	count_add(&c->counts[COUNT_UNIT_BYTES], jit_size(u));
+	count_set(&c->counts[COUNT_CODE_USED], jit_cache_used(j->cache));
+	struct rv64_unit all = {&j->region, t->page, j->fn, j->cache, u};
+	if (unlikely(j->log != NULL)) rv64_unit_log(j->log, c, &all);
 }
 
 /* *flushed: to make room, all other units had to go. */
@@ -166,8 +188,7 @@ static bool unit_make(struct rv64_cpu *c, struct unit t, bool *flushed)
 	t.page->entry[t.off / 2] = jit_entry(u);
 	t.page->slot[t.off / 2].fn = rv64_op_unit;
 	j->unit[j->nunits++] = t;
-	j->units++;
-	j->insns += (unsigned)j->region.insns;
+	unit_tell(c, &t, u);
 	return true;
 }
 
@@ -175,7 +196,7 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 {
 	struct code_page *p = code_page_of(ip);
 	unsigned i = (unsigned)(ip - p->slot);
-	if (i >= PAGE_SLOTS || p->at == NO_PAGE) return false;
+	if (i >= PAGE_SLOTS - 1 || p->at == NO_PAGE) return false; /* the last may be a tail */
 	return unit_make(c, (struct unit){.page = p, .off = (uint16_t)(2 * i)}, flushed);
 }
 
@@ -189,7 +210,10 @@ static void straddled(struct rv64_cpu *c, uint32_t tag)
 	struct unit *t = &j->unit[tag];
 	if (t->narrow || ++t->straddles < STRADDLES) return;
 	t->narrow = true;
+	gva_t pc = c->pc;
+	c->pc = (c->base & PAGE_MASK) | t->off;
 	if (t->page->slot[t->off / 2].fn == rv64_op_unit) (void)unit_make(c, *t, &flushed);
+	c->pc = pc;
 }
 
 void rv64_jit_hot(struct rv64_cpu *c, const struct slot *ip)
@@ -223,18 +247,44 @@ static void called(struct rv64_cpu *c)
 	if (c->stop != STOP_TRAP && c->stop != STOP_JUMP) c->pc += c->len;
 }
 
+/* Look up the pages around pc. True: that was missing, and now they are there. */
+static bool neighbours(struct rv64_cpu *c)
+{
+	bool found = false;
+	for (int i = -1; i <= 1; i += 2) {
+		gva_t va = c->pc + (gva_t)(int64_t)(i * PAGE_SIZE);
+		if (!page_at(c, va)) found |= rv64_code_fetch(c, va) != NULL;
+	}
+	return found && page_at(c, c->pc);
+}
+
+/* The unit at pc is of two pages that do not lie side by side here, or not any more. */
+static void forget(struct rv64_cpu *c)
+{
+	const struct slot *ip = rv64_code_enter(c);
+	if (!ip || ip->fn != rv64_op_unit) return;
+	struct code_page *p = code_page_of(ip);
+	p->slot[ip - p->slot].fn = rv64_op_decode;
+	p->entry[ip - p->slot] = jit_none(c->jit->cache);
+}
+
+_Static_assert(COUNT_DEOPT_PAGE - COUNT_DEOPT == WHY_PAGE - WHY_POLL && WHY_PAGE + 1 == WHY__COUNT,
+	       "a counter for each reason");
+_Static_assert(COUNT_STOP - COUNT_LINK == JIT_STOP - JIT_LINK, "and for each ordinary end");
+
 /* The unit gave up in the middle. */
 static void deopt(struct rv64_cpu *c, uint32_t whole)
 {
 	unsigned why = whole & ((1u << WHY_BITS) - 1);
-	c->jit->deopts[why]++;
+	rv64_count(c, COUNT_DEOPT + why - WHY_POLL);
 	if (c->jit->straddled) straddled(c, whole >> WHY_BITS);
 	if (why == WHY_CALL) {
 		called(c);
 		return;
 	}
 	c->stop = STOP_JUMP;
-	c->solo = why != WHY_POLL;
+	c->solo = why != WHY_POLL && why != WHY_PAGE;
+	if (why == WHY_PAGE && !neighbours(c)) forget(c);
 }
 
 static struct jit_exit enter(struct rv64_cpu *c, const void *entry)
@@ -259,6 +309,7 @@ void rv64_jit_run(struct rv64_cpu *c, const struct slot *ip)
 	for (;;) {
 		const void *entry = entry_of(ip);
 		c->base = c->pc & PAGE_MASK;
+		rv64_count(c, COUNT_ENTER);
 		struct jit_exit x = enter(c, entry);
 		if (rv64_jit_wrong(j, NULL)) {
 			c->stop = STOP_BROKEN;
@@ -268,6 +319,7 @@ void rv64_jit_run(struct rv64_cpu *c, const struct slot *ip)
 			deopt(c, x.why);
 			return;
 		}
+		rv64_count(c, COUNT_LINK + x.how - JIT_LINK);
 		c->stop = STOP_JUMP;
 		if (atomic_load_explicit(&c->poll, memory_order_relaxed)) return;
 		ip = next_unit(c, &x);

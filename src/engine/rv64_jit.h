@@ -10,6 +10,7 @@ struct check;
 struct rv64_cpu;
 struct rv64_jit;
 struct slot;
+struct unitlog;
 enum jit_mode {
 	JIT_FAST,
 	JIT_CHECK, /* after each unit do the same by the interpreter, and compare */
@@ -17,14 +18,10 @@ enum jit_mode {
 /* room: bytes of host code. alone: there is no other hart. Sets c->jit. */
 int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone, struct err *e);
 void rv64_jit_free(struct rv64_jit *j);
+/* From now on tell log of each unit, as of that vCPU. */
+void rv64_jit_log(struct rv64_jit *j, struct unitlog *log, unsigned vcpu);
 void rv64_jit_drop(struct rv64_jit *j); /* forget all units; the code pages have gone, too */
 const void *rv64_jit_none(const struct rv64_jit *j); /* entry of a slot without a unit */
-struct rv64_jit_stats {
-	uint64_t units, insns; /* translated */
-	uint64_t deopts;       /* left in the middle */
-	uint64_t flushes;      /* all units dropped, for want of room */
-};
-struct rv64_jit_stats rv64_jit_stats(const struct rv64_jit *j);
 /* c->hot at ip, which is c->pc: translate from there, if it pays. */
 void rv64_jit_hot(struct rv64_cpu *c, const struct slot *ip);
 struct check *rv64_jit_checker(const struct rv64_jit *j); /* of JIT_CHECK */

@@ -64,7 +64,7 @@ static void same(void (*build)(struct rig *r))
 		const char *words = k ? random_differ(r[k], r[0]) : NULL;
 		if (words) printf("%s\n", words);
 		CHECK(!words);
-		CHECK(!k || rv64_jit_stats(r[k]->c->jit).units);
+		CHECK(!k || r[k]->c->counts[COUNT_UNIT]);
 	}
 	for (unsigned k = 0; k < COUNT(r); k++) rig_free(r[k]);
 }
@@ -246,7 +246,7 @@ TEST(waiting_for_a_counter_ends)
 	}
 	done(r);
 	random_run(r);
-	CHECK(rv64_jit_stats(r->c->jit).units);
+	CHECK(r->c->counts[COUNT_UNIT]);
 	rig_free(r);
 }
 
@@ -267,15 +267,15 @@ TEST(fence_i_drops_units_of_changed_pages_only)
 	gpa_t at = increments(r, 200);
 	rig_run(r, MAIN);
 	CHECK(r->told == 200);
-	uint64_t units = rv64_jit_stats(r->c->jit).units;
+	uint64_t units = r->c->counts[COUNT_UNIT];
 	CHECK(units);
 	rig_run(r, MAIN);
-	CHECK(r->told == 400 && rv64_jit_stats(r->c->jit).units == units);
+	CHECK(r->told == 400 && r->c->counts[COUNT_UNIT] == units);
 	r->at = at;
 	rig_op(r, OP_addi, SUM, SUM, 0, 3);
 	rv64_code_fence(r->c);
 	rig_run(r, MAIN);
-	CHECK(r->told == 1000 && rv64_jit_stats(r->c->jit).units > units);
+	CHECK(r->told == 1000 && r->c->counts[COUNT_UNIT] > units);
 	rig_free(r);
 }
 
@@ -306,7 +306,7 @@ TEST(a_full_cache_is_emptied_and_code_goes_on)
 		rig_run(r, first);
 		CHECK(r->told == want);
 	}
-	CHECK(rv64_jit_stats(r->c->jit).flushes > 3);
+	CHECK(r->c->counts[COUNT_FLUSH] > 3);
 	rig_free(r);
 }
 
@@ -337,7 +337,7 @@ TEST(interrupts_arrive_in_a_loop)
 	rig_stop(r, A);
 	CHECK(!pthread_create(&thread, NULL, interrupt, r->c));
 	rig_run(r, MAIN);
-	CHECK(r->told == (1ull << 63 | IRQ_RV_MEI) && rv64_jit_stats(r->c->jit).units);
+	CHECK(r->told == (1ull << 63 | IRQ_RV_MEI) && r->c->counts[COUNT_UNIT]);
 	CHECK(!pthread_join(thread, NULL));
 	rig_free(r);
 }
