@@ -5,6 +5,9 @@
 #include "jit/jit.h"
 /* What the files of this room share. */
 struct jit_frame { /* on the C stack, while code runs */
+	struct {
+		uint64_t page, size, h; /* h adds to [page, page + size) */
+	} site[SITES_MAX];
 	uint64_t spill[SPILLS_MAX], wide[WIDE_MAX][2];
 	uint64_t ints[16], vecs[16][2]; /* registers, when C is called */
 };
