@@ -185,18 +185,18 @@ void emit_store(struct emit *e, uint32_t i, const struct rule *r)
 
 static struct rm site_at(const struct home *h, size_t field)
 {
-	return rm_mem(RSP,
-		      (int32_t)((h->site - 1u) * sizeof(((struct jit_frame *)0)->site[0]) + field));
+	return rm_mem(RSP, (int32_t)(field + 8 * (h->site - 1u)));
 }
-#define SITE(h, field) site_at(h, offsetof(struct jit_frame, site[0].field))
+#define SITE(h, field) site_at(h, offsetof(struct jit_frame, field))
 
 /* From now on, no site knows a page. */
 void sites_forget(struct emit *e)
 {
-	for (unsigned k = 1; k <= e->c->alloc.nsites; k++) {
-		struct home h = {.site = (uint8_t)k};
-		mov_store_imm(&e->a, 8, SITE(&h, size), 0);
-	}
+	unsigned n = e->c->alloc.nsites;
+	if (n) vec(&e->a, OP(0, 1, 0x57), V0, V0, rm_reg(V0));
+	for (unsigned k = 0; k < n; k += 2)
+		vec_store(e, IR_V128,
+			  rm_mem(RSP, (int32_t)(offsetof(struct jit_frame, size) + 8 * k)), V0);
 }
 
 /* The number of the table's entry, times 16, for base + lo; rdx is base + hi. */
