@@ -335,6 +335,7 @@ static bool find(struct region *r, unsigned off, int limit, bool calls)
 	blocks_make(&w);
 	shape(r);
 	liveness(r);
+	r->raw &= ~(r->single & r->wide); /* boxed, it is a NaN that must stay what it is */
 	for (int i = 0; i < r->n; i++) {
 		r->def |= r->block[i].def;
 		r->use |= r->block[i].use;

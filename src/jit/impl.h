@@ -5,6 +5,8 @@
 #include "jit/jit.h"
 /* What the files of this room share. */
 struct jit_frame { /* on the C stack, while code runs */
+	/* What sites know: to [page, page + size) adds h. */
+	uint64_t size[SITES_MAX], page[SITES_MAX], h[SITES_MAX];
 	uint64_t spill[SPILLS_MAX], wide[WIDE_MAX][2];
 	uint64_t ints[16], vecs[16][2]; /* registers, when C is called */
 };
@@ -22,8 +24,7 @@ struct jit_cache {
 	struct jit_machine m;
 	uint8_t *rw, *rx;	  /* two mappings of the same memory */
 	size_t size, used, floor; /* floor: what lies below is never flushed */
-	int fd;
-	uint64_t *konst; /* rw: constants that code reads from memory, hashed; 0: free */
+	uint64_t *konst;	  /* rw: constants that code reads from memory, hashed; 0: free */
 	uint32_t nkonst;
 	struct jit_unit **unit; /* by address */
 	uint32_t nunits, unit_room;

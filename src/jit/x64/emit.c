@@ -59,7 +59,8 @@ static bool emit_block(struct emit *e, uint32_t b)
 	for (uint32_t i = e->f->block[b].first; i; i = e->f->ins[i].next) {
 		const struct ir_ins *in = &e->f->ins[i];
 		const struct home *h = &e->home[i];
-		if (h->at >= AT_HAND || (h->at == AT_NOWHERE && (h->folded || alloc_idle(in))))
+		if (!h->changes &&
+		    (h->at >= AT_HAND || (h->at == AT_NOWHERE && (h->folded || alloc_idle(in)))))
 			continue;
 		if (!has_room(e)) return false;
 		x64_rules[in->op].emit(e, i, &x64_rules[in->op]);
@@ -102,6 +103,7 @@ uint8_t *jit_host_emit(struct jit_cache *c, const struct ir_fn *f, uint8_t *at, 
 	e->a.avx = c->host->avx;
 	e->end = end;
 	if (!prepare(e, f)) return NULL;
+	sites_forget(e);
 	for (uint32_t k = 0; k < f->nblocks; k++) {
 		e->next = k + 1 < f->nblocks ? e->order[k + 1] : ~0u;
 		if (!emit_block(e, e->order[k])) return NULL;
