@@ -140,7 +140,7 @@ TEST(units_say_what_the_interpreter_does)
 	struct rig *r = rig_new(false);
 	l.lift = lift_new();
 	l.f = ir_new(rv64_slots, SLOT__COUNT);
-	for (uint64_t seed = 1; seed <= 40; seed++) {
+	for (uint64_t seed = 1; seed <= 100; seed++) {
 		struct random g = {.r = r, .s = seed * 0x9e3779b97f4a7c15};
 		rv64_cpu_reset(r->c);
 		atomic_store(&r->c->poll, 0);
@@ -160,7 +160,7 @@ TEST(units_say_what_the_interpreter_does)
 		if (!good) printf("seed %llu\n", (unsigned long long)seed);
 		CHECK(good);
 	}
-	CHECK(l.tried > 3000);
+	CHECK(l.tried > 8000);
 	lift_free(l.lift);
 	ir_free(l.f);
 	rig_free(r);

@@ -154,10 +154,29 @@ static inline bool is_plain(enum rv64_op op)
 		if (op == stores[k]) return false;
 	return op != OP_illegal;
 }
+struct plain_ops {
+	unsigned n;
+	uint16_t op[OP__max];
+};
+static inline void plain_fill(struct plain_ops *p, bool vector)
+{
+	for (unsigned op = 0; op < OP__max; op++)
+		if (is_plain((enum rv64_op)op) &&
+		    (*rv64_info((enum rv64_op)op)->name == 'v') == vector)
+			p->op[p->n++] = (uint16_t)op;
+}
+/* Vector instructions, most of which are illegal, more seldom. */
+static inline enum rv64_op plain_op(struct random *g)
+{
+	static struct plain_ops ops[2];
+	if (!ops[0].n) plain_fill(&ops[0], false), plain_fill(&ops[1], true);
+	const struct plain_ops *p = &ops[pick(g, 16) == 0];
+	unsigned k = pick(g, 256) * 256 + pick(g, 256);
+	return (enum rv64_op)p->op[k % p->n];
+}
 static inline void random_plain(struct random *g)
 {
-	enum rv64_op op = (enum rv64_op)(pick(g, 256) * 256 + pick(g, 256));
-	op = (enum rv64_op)((unsigned)op % OP__max);
+	enum rv64_op op = plain_op(g);
 	struct rv64_insn i = {.rd = (uint8_t)any_x(g),
 			      .rs1 = (uint8_t)any_x(g),
 			      .rs2 = (uint8_t)any_x(g),
@@ -165,7 +184,6 @@ static inline void random_plain(struct random *g)
 			      .rm = pick(g, 3) ? RM_DYN : (uint8_t)pick(g, 8)};
 	i.imm = pick(g, 2) ? (int32_t)pick(g, 64) - 32
 			   : (int32_t)(pick(g, 256) << 8 | pick(g, 256));
-	if (!is_plain(op)) op = OP_add;
 	random_put(g, op, i);
 }
 
