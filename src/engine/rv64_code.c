@@ -67,6 +67,7 @@ void rv64_code_drop(struct rv64_cpu *c)
 	c->code_used = c->code_hand = 0;
 	fetch_clear(c);
 	rv64_jit_drop(c->jit);
+	count_set(&c->counts[COUNT_CODE_USED], 0);
 }
 
 void rv64_code_fence(struct rv64_cpu *c)

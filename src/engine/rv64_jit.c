@@ -143,6 +143,13 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 	ir_reset(j->fn);
 	lift_region(j->lift, j->fn, &j->region, &j->how);
 	ir_clean(j->fn);
+#ifdef LODGE_SAN
+	struct err e = {0};
+	if (ir_verify(j->fn, &e)) {
+		ir_print(j->fn, stderr);
+		must_failed(e.msg, __FILE__, __LINE__);
+	}
+#endif
 	return jit_add(j->cache, j->fn);
 }
 
@@ -162,14 +169,14 @@ static void forget_all(struct rv64_cpu *c)
 	rv64_count(c, COUNT_FLUSH);
 }
 
-static void unit_tell(struct rv64_cpu *c, const struct unit *t, const struct jit_unit *u)
+static void unit_tell(struct rv64_cpu *c, const struct jit_unit *u)
 {
 	struct rv64_jit *j = c->jit;
 	rv64_count(c, COUNT_UNIT);
 	count_add(&c->counts[COUNT_UNIT_INSNS], (unsigned)j->region.insns);
 	count_add(&c->counts[COUNT_UNIT_BYTES], jit_size(u));
 	count_set(&c->counts[COUNT_CODE_USED], jit_cache_used(j->cache));
-	struct rv64_unit all = {&j->region, t->page, j->fn, j->cache, u};
+	struct rv64_unit all = {&j->region, j->fn, j->cache, u};
 	if (unlikely(j->log != NULL)) rv64_unit_log(j->log, c, &all);
 }
 
@@ -188,7 +195,7 @@ static bool unit_make(struct rv64_cpu *c, struct unit t, bool *flushed)
 	t.page->entry[t.off / 2] = jit_entry(u);
 	t.page->slot[t.off / 2].fn = rv64_op_unit;
 	j->unit[j->nunits++] = t;
-	unit_tell(c, &t, u);
+	unit_tell(c, u);
 	return true;
 }
 
@@ -197,6 +204,7 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 	struct code_page *p = code_page_of(ip);
 	unsigned i = (unsigned)(ip - p->slot);
 	if (i >= PAGE_SLOTS - 1 || p->at == NO_PAGE) return false; /* the last may be a tail */
+	c->base = c->pc & PAGE_MASK;
 	return unit_make(c, (struct unit){.page = p, .off = (uint16_t)(2 * i)}, flushed);
 }
 

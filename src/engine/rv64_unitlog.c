@@ -6,34 +6,45 @@
 #include "ir/ir.h"
 #include "jit/jit.h"
 
+enum { FIRST = -REGION_BYTES, END = (REGION_PAGES - 1) * REGION_BYTES };
+
 static bool wanted(const struct unitlog *log, gva_t page, const struct region *r)
 {
-	for (unsigned i = 0; i < PAGE_SLOTS; i++)
-		if (r->at[i] && unitlog_wants(log, page + 2 * i)) return true;
+	for (int off = FIRST; off < END; off += 2)
+		if (r->at[region_half(off)] && unitlog_wants(log, page + (uint64_t)off))
+			return true;
 	return false;
 }
 
+static unsigned half_at(const struct region *r, int off)
+{
+	const struct code_page *p = r->page[region_page(off)];
+	return p ? (unsigned)load_le(&p->raw[off & (REGION_BYTES - 1)], 2) : 0;
+}
+
 /* Addresses, > where a block begins, bits, words. Gaps are not in the unit. */
-static void print_guest(FILE *out, gva_t page, const struct region *r, const struct code_page *p)
+static void print_guest(FILE *out, gva_t page, const struct region *r)
 {
 	char text[96];
-	for (unsigned i = 0; i < PAGE_SLOTS; i++) {
-		if (!r->at[i]) continue;
-		const struct rv64_insn *insn = region_insn(r, (int)(2 * i));
-		gva_t pc = page + 2 * i;
+	for (int off = FIRST; off < END; off += 2) {
+		unsigned half = (unsigned)region_half(off), bits;
+		if (!r->at[half]) continue;
+		const struct rv64_insn *insn = region_insn(r, off);
+		gva_t pc = page + (uint64_t)off;
 		(void)rv64_format(text, sizeof(text), insn, pc);
-		(void)fprintf(out, "%16llx %c %0*llx%*s  %s\n", (unsigned long long)pc,
-			      r->block_at[i] ? '>' : ' ', 2 * insn->len,
-			      (unsigned long long)load_le(&p->raw[2 * i], insn->len),
-			      8 - 2 * insn->len, "", text);
+		bits = half_at(r, off);
+		if (insn->len == 4 && off + 2 < END) bits |= half_at(r, off + 2) << 16;
+		(void)fprintf(out, "%16llx %c %0*x%*s  %s\n", (unsigned long long)pc,
+			      r->block_at[half] ? '>' : ' ', 2 * insn->len, bits, 8 - 2 * insn->len,
+			      "", text);
 	}
 }
 
 void rv64_unit_log(struct unitlog *log, const struct rv64_cpu *c, const struct rv64_unit *u)
 {
-	gva_t page = c->pc & PAGE_MASK;
+	gva_t page = c->base;
 	struct unit_about about = {.vcpu = c->id,
-				   .pc = page + (unsigned)u->region->block[0].off,
+				   .pc = page + (uint64_t)u->region->block[0].off,
 				   .user = c->priv == PRIV_U,
 				   .code = jit_entry(u->unit),
 				   .size = jit_size(u->unit)};
@@ -41,7 +52,7 @@ void rv64_unit_log(struct unitlog *log, const struct rv64_cpu *c, const struct r
 	if (!wanted(log, page, u->region)) return;
 	FILE *out = unitlog_begin(log, &about, (unsigned)u->region->insns);
 	(void)fputs("-- guest\n", out);
-	print_guest(out, page, u->region, u->page);
+	print_guest(out, page, u->region);
 	(void)fputs("-- ir\n", out);
 	ir_print(u->ir, out);
 	(void)fputs("-- host\n", out);

@@ -3,6 +3,7 @@
 #include "engine/symbols.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "engine/kallsyms.h"
 #include <ctype.h>
 #include <elf.h>
 #include <errno.h>
@@ -133,6 +134,13 @@ static int by_address(const void *a, const void *b)
 	return x->at != y->at ? (x->at > y->at) - (x->at < y->at) : (x->name > y->name) * 2 - 1;
 }
 
+static int added(struct symbols *s, size_t before, struct err *e)
+{
+	if (s->n == before) return fail(e, -ENOENT, "names no functions");
+	qsort(s->all, s->n, sizeof(*s->all), by_address);
+	return 0;
+}
+
 int symbols_parse(struct symbols *s, const void *at, size_t len, struct err *e)
 {
 	struct span f = {at, len};
@@ -142,9 +150,15 @@ int symbols_parse(struct symbols *s, const void *at, size_t len, struct err *e)
 	} else if (len && !memchr(at, 0, len < 4096 ? len : 4096)) { /* text */
 		add_lines(s, f);
 	}
-	if (s->n == before) return fail(e, -ENOENT, "names no functions");
-	qsort(s->all, s->n, sizeof(*s->all), by_address);
-	return 0;
+	return added(s, before, e);
+}
+
+static void add_own(void *s, gva_t at, const char *name, size_t len) { add(s, at, name, len); }
+int symbols_image(struct symbols *s, const void *at, size_t len, struct err *e)
+{
+	size_t before = s->n;
+	(void)kallsyms_read(at, len, add_own, s);
+	return added(s, before, e);
 }
 
 int symbols_read(struct symbols *s, const char *path, struct err *e)

@@ -13,6 +13,8 @@ void symbols_free(struct symbols *s); /* NULL is fine */
  * names none. */
 int symbols_read(struct symbols *s, const char *path, struct err *e);
 int symbols_parse(struct symbols *s, const void *at, size_t len, struct err *e); /* its bytes */
+/* Add what an unpacked Linux kernel calls its functions. -ENOENT: nothing. */
+int symbols_image(struct symbols *s, const void *at, size_t len, struct err *e);
 /* The last name at or before va, if it is near; "" otherwise. *off: how far behind it. */
 const char *symbols_find(const struct symbols *s, gva_t va, uint64_t *off);
 size_t symbols_count(const struct symbols *s);

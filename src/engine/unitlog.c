@@ -161,6 +161,11 @@ static int names_read(struct unitlog *u, const struct unitlog_how *how, struct e
 	return 0;
 }
 
+void unitlog_kernel(struct unitlog *u, const void *at, size_t len)
+{
+	if (!symbols_count(u->symbols)) (void)symbols_image(u->symbols, at, len, NULL);
+}
+
 int unitlog_open(struct unitlog **out, const struct unitlog_how *how, struct err *e)
 {
 	struct unitlog *u = calloc(1, sizeof(*u));

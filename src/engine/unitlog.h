@@ -12,9 +12,12 @@ struct unitlog_how {
 	const char *dump;    /* FILE, FILE:PC or FILE:FROM-TO, hexadecimal; NULL: no texts */
 	bool profile;	     /* write /tmp/perf-PID.map, as perf(1) expects it */
 	const char *symbols; /* names of the guest's code, see symbols.h; NULL: see kernel */
-	const char *kernel;  /* it, or the System.map beside it, may name the guest's code */
+	const char *kernel;  /* it, or the System.map beside it, may name them */
 };
 int unitlog_open(struct unitlog **out, const struct unitlog_how *how, struct err *e);
+/* The guest's kernel as it lies in memory, unpacked: it may name its own code. Before any vCPU
+ * runs, and only of use if no file did. */
+void unitlog_kernel(struct unitlog *u, const void *at, size_t len);
 void unitlog_close(struct unitlog *u); /* the files stay; NULL is fine */
 
 /* For engines. */

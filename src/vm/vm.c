@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define KERNEL_MAX (128 * MIB)
 static const struct engine_ops *const engines[] = {&engine_jit, &engine_interp, &engine_check};
 
 /* Harts */
@@ -246,6 +247,16 @@ static int vm_log(struct vm *vm, const struct spec *s, struct err *e)
 	return s->dump || s->profile ? unitlog_open(&vm->log, &how, e) : 0;
 }
 
+/* Where a kernel is loaded to, and as much as one may be. */
+static void name_kernel(struct vm *vm)
+{
+	uint64_t skip = VIRT_KERNEL - VIRT_RAM, len = vm->guest->spec->memory;
+	if (!vm->log || len <= skip) return;
+	len = len - skip < KERNEL_MAX ? len - skip : KERNEL_MAX;
+	const void *at = gmem_host(vm->mem, VIRT_KERNEL, len);
+	if (at) unitlog_kernel(vm->log, at, len);
+}
+
 static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
@@ -315,6 +326,7 @@ static int vm_build(struct guest *g, struct err *e)
 	if (r == 0) r = vm_engine(vm, e);
 	if (r == 0) r = virt_wire(vm, e);
 	if (r == 0) r = virt_boot(vm, e);
+	if (r == 0) name_kernel(vm);
 	return r;
 }
 

@@ -277,12 +277,18 @@ def stats():
 
 
 def code_cache():
-    """All of Linux through a code cache that it does not fit into."""
-    g = boots("code cache", *BOOT, "--net", "none", "--engine", "jit", "--code-cache", "1M", "--stats")
+    """All of Linux through a code cache that it does not fit into, told to perf by its own names."""
+    g = boots("code cache", *BOOT, "--net", "none", "--engine", "jit", "--code-cache", "1M", "--stats", "--profile")
     if g:
         check("code cache: computes", g.says("seq 1 10000 | sha256sum", sha(lines(10000))), g)
         g.type("exit")
         ends("code cache", g)
+        with open("/tmp/perf-%d.map" % g.p.pid) as f:
+            told = [l.split() for l in f]
+        os.unlink("/tmp/perf-%d.map" % g.p.pid)
+        check("profile: only of code that is there", 0 < sum(int(l[1], 16) for l in told) < 1 << 20)
+        names = {l[2].split("+")[0] for l in told}
+        check("profile: the kernel's names", len([n for n in names if not re.match("(guest|user)_0x", n)]) > 50)
         check("code cache: was full", int(re.search(r"code_flushes +(\d+)", g.text).group(1)) > 2, g)
         used, room = (int(re.search(n + r" +(\d+)", g.text).group(1)) for n in ("code_used", "code_room"))
         check("code cache: never more than it may have", used < room + 65536 and room == 1 << 20, g)
