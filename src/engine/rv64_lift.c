@@ -782,8 +782,7 @@ static void fp_csr(struct lift *l)
 		if (!swap && clear) v = e2(l, IR_and, old, e1(l, IR_not, IR_I64, v));
 		if (!swap && !clear) v = e2(l, IR_or, old, v);
 		fp[1] = v;
-		(void)ir_call(l->f, IR_CALL_STATE, (const void *)flags_set, fp,
-			      2); /* none merge over it */
+		(void)ir_call(l->f, IR_CALL_FLOAT, (const void *)flags_set, fp, 2);
 	}
 	reg_set(l, i->rd, old);
 }

@@ -354,7 +354,8 @@ ir_val ir_call(struct ir_fn *f, unsigned aux, const void *fn, const ir_val *args
 	i.arg[2] = ir_args_new(f, args, n);
 	i.arg[3] = n;
 	uint32_t v = ir_append(f, &i);
-	if (aux & IR_CALL_STATE) f->last_put = f->last_call = v;
+	if (aux == IR_CALL_STATE) f->last_put = v;
+	if (aux == IR_CALL_STATE || aux == IR_CALL_FLOAT) f->last_call = v;
 	return (ir_val){v};
 }
 

@@ -40,12 +40,15 @@ struct ir_info {
 extern const struct ir_info ir_info[IR__count];
 
 enum ir_mem { IR_U8, IR_U16, IR_U32, IR_U64, IR_S8, IR_S16, IR_S32 }; /* aux of an i64 load */
+/* What a call does besides touching memory that no slot and no guest address names. */
 enum {
-	IR_CALL_PURE = 1, /* its result is all; may be dropped and merged */
-	IR_CALL_STATE = 2
-}; /* may read and write guest state: nothing read before it holds behind it,
-      and slots must have been put. Otherwise it touches only memory that no
-      slot and no guest address names. */
+	IR_CALL_PLAIN,
+	IR_CALL_PURE, /* not even that: its result is all; may be dropped */
+	/* May read and write guest state: nothing read before it holds behind it, and slots must
+	 * have been put. */
+	IR_CALL_STATE,
+	IR_CALL_FLOAT, /* changes the flags or the rounding mode: floats stay on their side of it */
+};
 enum ir_exit {
 	IR_EXIT_NEAR, /* to code of the unit's own page: linked once that is translated */
 	IR_EXIT_FAR,  /* to any other, looked up each time */

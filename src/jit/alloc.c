@@ -320,7 +320,7 @@ void alloc_operands(struct alloc *a, uint32_t i)
 	case IR_put: note_put(a, in->aux); break;
 	case IR_call:
 		for (unsigned k = 0; k < in->arg[3]; k++) alloc_use(a, a->f->args[in->arg[2] + k]);
-		if (in->aux & IR_CALL_STATE) note_put(a, ~0u);
+		if (in->aux == IR_CALL_STATE) note_put(a, ~0u);
 		break;
 	case IR_exit:
 	case IR_goto: alloc_map(a, in->map, true); break;
