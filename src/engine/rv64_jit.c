@@ -162,14 +162,14 @@ static void forget_all(struct rv64_cpu *c)
 	rv64_count(c, COUNT_FLUSH);
 }
 
-static void unit_tell(struct rv64_cpu *c, const struct unit *t, const struct jit_unit *u)
+static void unit_tell(struct rv64_cpu *c, const struct jit_unit *u)
 {
 	struct rv64_jit *j = c->jit;
 	rv64_count(c, COUNT_UNIT);
 	count_add(&c->counts[COUNT_UNIT_INSNS], (unsigned)j->region.insns);
 	count_add(&c->counts[COUNT_UNIT_BYTES], jit_size(u));
 	count_set(&c->counts[COUNT_CODE_USED], jit_cache_used(j->cache));
-	struct rv64_unit all = {&j->region, t->page, j->fn, j->cache, u};
+	struct rv64_unit all = {&j->region, j->fn, j->cache, u};
 	if (unlikely(j->log != NULL)) rv64_unit_log(j->log, c, &all);
 }
 
@@ -188,7 +188,7 @@ static bool unit_make(struct rv64_cpu *c, struct unit t, bool *flushed)
 	t.page->entry[t.off / 2] = jit_entry(u);
 	t.page->slot[t.off / 2].fn = rv64_op_unit;
 	j->unit[j->nunits++] = t;
-	unit_tell(c, &t, u);
+	unit_tell(c, u);
 	return true;
 }
 

@@ -1,6 +1,5 @@
 #ifndef ENGINE_RV64_UNITLOG_H
 #define ENGINE_RV64_UNITLOG_H
-struct code_page;
 struct ir_fn;
 struct jit_cache;
 struct jit_unit;
@@ -9,7 +8,6 @@ struct rv64_cpu;
 struct unitlog;
 struct rv64_unit { /* one just made, with all that it was made of */
 	const struct region *region;
-	const struct code_page *page;
 	const struct ir_fn *ir;
 	const struct jit_cache *cache;
 	const struct jit_unit *unit;
