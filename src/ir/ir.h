@@ -115,6 +115,7 @@ struct ir_fn {
 	uint32_t *hash; /* pairs of instruction and block, for merging equal ones */
 	uint32_t hash_bits;
 	uint32_t hash_used;
+	uint32_t narrowing; /* how deep simplify is in operands of operands */
 	uint32_t last_put,
 		last_call;	     /* newest put or state call: older gets, floats do not merge */
 	const struct ir_slot *slots; /* the machine's, by number */

@@ -343,7 +343,9 @@ static bool sinks(const struct ir_fn *f, const struct ir_ins *i)
 	case IR_fnan:
 	case IR_tobits:
 	case IR_tofp: return true;
-	case IR_add: return ir_is_konst(f, (ir_val){i->arg[1]}, &k) && k == (uint64_t)(int32_t)k;
+	case IR_add:
+		return ir_is_konst(f, (ir_val){i->arg[1]}, &k) &&
+		       (i->type == IR_I32 || k == (uint64_t)(int32_t)k);
 	default: return false;
 	}
 }

@@ -93,7 +93,9 @@ static uint64_t sunk_op(uint32_t op, uint32_t imm, uint64_t v)
 	case IR_zx8: return (uint8_t)v;
 	case IR_zx16: return (uint16_t)v;
 	case IR_zx32: return (uint32_t)v;
-	case IR_add: return v + (uint64_t)(int64_t)(int32_t)imm;
+	case IR_add:
+		v += (uint64_t)(int64_t)(int32_t)imm;
+		return op >> 8 == IR_I32 ? (uint32_t)v : v;
 	case IR_tofp: return v;
 	case IR_tobits: return op >> 8 == IR_F32 ? (uint32_t)v : v;
 	case IR_fnan:
