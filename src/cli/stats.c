@@ -136,14 +136,22 @@ static double percent(uint64_t part, uint64_t all)
 	return all ? 100.0 * (double)part / (double)all : 0;
 }
 
+/* What else a name may hold could move the cursor. */
+static void print_counter(const char *name, uint64_t value)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+	if (!name[strspn(name, letters)])
+		printf("    %-20s %20llu\n", name, (unsigned long long)value);
+}
+
 static void print_counters(const struct json_object *o)
 {
 	struct json_object *all;
 	if (!json_object_object_get_ex(o, "counters", &all) ||
 	    !json_object_is_type(all, json_type_object))
 		return;
-	json_object_object_foreach(all, key, value) printf(
-		"    %-20s %20llu\n", key, (unsigned long long)json_object_get_uint64(value));
+	json_object_object_foreach(all, key, value)
+		print_counter(key, json_object_get_uint64(value));
 }
 
 static int name_width(const struct rows *all)
