@@ -143,6 +143,13 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 	ir_reset(j->fn);
 	lift_region(j->lift, j->fn, &j->region, &j->how);
 	ir_clean(j->fn);
+#ifdef LODGE_SAN
+	struct err e = {0};
+	if (ir_verify(j->fn, &e)) {
+		ir_print(j->fn, stderr);
+		must_failed(e.msg, __FILE__, __LINE__);
+	}
+#endif
 	return jit_add(j->cache, j->fn);
 }
 

@@ -46,7 +46,8 @@ const struct ir_slot rv64_slots[SLOT__COUNT] = {
 enum { LOOKUPS = 32, SLOTS = 64 };
 struct lookup { /* an xlat that later accesses may share */
 	ir_val base, at;
-	int32_t lo, hi;
+	ir_val root; /* base is root + delta */
+	int32_t delta, lo, hi;
 	unsigned space;
 	uint32_t block;
 };
@@ -249,10 +250,11 @@ static void split(const struct lift *l, ir_val va, ir_val *base, int32_t *disp)
 }
 
 /* An earlier look-up serves if it covers these bytes, or can be made to before it is done. */
-static bool shares(struct lift *l, struct lookup *k, ir_val base, int32_t lo, int32_t hi,
+static bool shares(struct lift *l, struct lookup *k, const struct addr *a, unsigned bytes,
 		   unsigned space)
 {
-	if (k->base.n != base.n || k->space < space) return false;
+	if (k->root.n != a->base.n || k->space < space) return false;
+	int32_t lo = a->disp - k->delta, hi = lo + (int32_t)bytes - 1;
 	int32_t first = lo < k->lo ? lo : k->lo, last = hi > k->hi ? hi : k->hi;
 	if (first == k->lo && last == k->hi) return ir_dominates(l->f, k->block, l->f->at);
 	if (k->block != l->f->at || last - first >= l->how->span) return false;
@@ -263,23 +265,41 @@ static bool shares(struct lift *l, struct lookup *k, ir_val base, int32_t lo, in
 	return true;
 }
 
-static ir_val look_up(struct lift *l, ir_val base, int32_t lo, int32_t hi, unsigned space)
+static bool is_load_or_store(const struct rv64_insn *i)
 {
+	return (i->op >= OP_lb && i->op <= OP_sd) || i->op == OP_fld || i->op == OP_flw ||
+	       i->op == OP_fsd || i->op == OP_fsw;
+}
+_Static_assert(OP_sd - OP_lb == 10, "all of them are between");
+
+/* Make a's base one that has been looked up. */
+static void look_up(struct lift *l, struct addr *a, unsigned bytes, unsigned space)
+{
+	struct lookup k = {.root = a->base, .base = a->base, .space = space, .block = l->f->at};
 	int from = l->nlookups > LOOKUPS ? l->nlookups - LOOKUPS : 0;
 	if (from < l->lookups_from) from = l->lookups_from;
-	for (int i = l->nlookups - 1; i >= from; i--)
-		if (shares(l, &l->lookup[i % LOOKUPS], base, lo, hi, space))
-			return l->lookup[i % LOOKUPS].at;
-	ir_val h = ir_xlat(l->f, space, base, lo, hi, map_here(l, WHY_MEM));
-	l->lookup[l->nlookups++ % LOOKUPS] = (struct lookup){base, h, lo, hi, space, l->f->at};
-	return h;
+	for (int i = l->nlookups - 1; i >= from; i--) {
+		struct lookup *have = &l->lookup[i % LOOKUPS];
+		if (!shares(l, have, a, bytes, space)) continue;
+		*a = (struct addr){have->base, have->at, a->disp - have->delta};
+		return;
+	}
+	if (is_load_or_store(l->i)) { /* the register itself: what it was made of may be gone */
+		k.base = reg(l, l->i->rs1);
+		k.delta = a->disp - l->i->imm;
+	}
+	k.lo = a->disp - k.delta;
+	k.hi = k.lo + (int32_t)bytes - 1;
+	k.at = ir_xlat(l->f, space, k.base, k.lo, k.hi, map_here(l, WHY_MEM));
+	*a = (struct addr){k.base, k.at, k.lo};
+	l->lookup[l->nlookups++ % LOOKUPS] = k;
 }
 
 static struct addr reach(struct lift *l, ir_val va, unsigned bytes, unsigned space)
 {
 	struct addr a;
 	split(l, va, &a.base, &a.disp);
-	a.h = look_up(l, a.base, a.disp, a.disp + (int32_t)bytes - 1, space);
+	look_up(l, &a, bytes, space);
 	return a;
 }
 
@@ -709,19 +729,22 @@ static void tick(struct lift *l)
 	ir_put(l->f, SLOT_N, e2(l, IR_add, ir_get(l->f, IR_I64, SLOT_N), konst(l, 4)));
 }
 
-/* A function does it, on the state as it stands in memory (block_settle has seen to that). */
-static void helper(struct lift *l, const void *fn, uint64_t more)
+/* A function does it, on the state as it stands in memory (block_settle has seen to that). Those of
+ * vectors take a third argument. */
+static void helper(struct lift *l, const void *fn, uint64_t what)
 {
+	struct rv64_effects e;
 	const struct code_page *page = l->r->page[region_page(l->off)];
 	const struct slot *ip = &page->slot[(l->off & (REGION_BYTES - 1)) / 2];
 	if (is_counter(l->i->imm)) tick(l);
-	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)ip), konst(l, more)};
-	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, 3);
+	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)ip), konst(l, what)};
+	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, what ? 3 : 2);
 	stop = zx(l, stop, 32);
 	ir_put(l->f, SLOT_STOP, stop);
 	ir_put(l->f, SLOT_LEN, konst(l, l->i->len));
 	guard(l, e2(l, IR_eq, stop, konst(l, 0)), WHY_CALL);
-	l->now[l->i->rd & 31] = l->now[SLOT_F + (l->i->rd & 31)] = NO;
+	rv64_effects(l->i, &e);
+	for (uint64_t d = e.def; d; d &= d - 1) l->now[__builtin_ctzll(d)] = NO;
 	l->seen = 0;
 	l->lookups_from = l->nlookups;
 }
@@ -917,9 +940,41 @@ static uint32_t edge_out(struct lift *l, int off)
 	return ir_edge_new(l->f, b, NULL);
 }
 
-static uint32_t edge(struct lift *l, int succ, int off)
+static void put_home(struct lift *l, uint64_t set)
 {
-	return succ >= 0 ? edge_to(l, succ) : edge_out(l, off);
+	for (set &= l->dirty; set; set &= set - 1) {
+		unsigned s = (unsigned)__builtin_ctzll(set);
+		ir_put(l->f, s, l->now[s]);
+	}
+}
+
+/* What edge j alone needs written home is written in a block of its own where the other way goes
+ * round a loop once more. */
+static bool apart(const struct lift *l, int j)
+{
+	const struct region_block *k = &l->r->block[l->block];
+	if (k->end != END_BR || k->loop < 0 || k->succ[j] < 0) return false;
+	return !(l->r->block[k->succ[j]].loops >> k->loop & 1) &&
+	       l->flow.flush_to[l->block][j] & l->dirty;
+}
+
+static uint32_t edge_by(struct lift *l, int j)
+{
+	uint32_t to = edge_to(l, l->r->block[l->block].succ[j]), from = l->f->at;
+	if (!apart(l, j)) return to;
+	uint32_t b = ir_block_new(l->f);
+	l->f->block[b].idom = from;
+	l->f->block[b].loop = ~0u;
+	l->f->at = b;
+	put_home(l, l->flow.flush_to[l->block][j]);
+	ir_jump(l->f, to);
+	l->f->at = from;
+	return ir_edge_new(l->f, b, NULL);
+}
+
+static uint32_t edge(struct lift *l, int j, int off)
+{
+	return l->r->block[l->block].succ[j] >= 0 ? edge_by(l, j) : edge_out(l, off);
 }
 
 static void leave_to(struct lift *l, int off)
@@ -943,10 +998,10 @@ static void leave_by(struct lift *l, ir_val to)
 static void block_settle(struct lift *l)
 {
 	const struct region_block *k = &l->r->block[l->block];
-	for (uint64_t w = l->flow.flush[l->block] & l->dirty; w; w &= w - 1) {
-		unsigned s = (unsigned)__builtin_ctzll(w);
-		ir_put(l->f, s, l->now[s]);
-	}
+	uint64_t flush = l->flow.flush[l->block];
+	for (int j = 0; j < 2; j++)
+		if (!apart(l, j)) flush |= l->flow.flush_to[l->block][j];
+	put_home(l, flush);
 	l->dirty &= ~l->flow.flush[l->block];
 	l->map = 0;
 	for (int j = 0; j < 2; j++) {
@@ -969,8 +1024,8 @@ static void block_finish(struct lift *l)
 		at_instruction(l, k->next);
 	}
 	if (k->end == END_BR) {
-		yes = edge(l, k->succ[0], k->to);
-		no = edge(l, k->succ[1], k->next);
+		yes = edge(l, 0, k->to);
+		no = edge(l, 1, k->next);
 		l->unrun = 0;
 		block_save(l);
 		ir_br(l->f, l->cond, yes, no);

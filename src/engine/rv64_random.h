@@ -1,5 +1,6 @@
 #ifndef ENGINE_RV64_RANDOM_H
 #define ENGINE_RV64_RANDOM_H
+#include "engine/engine.h"
 #include "engine/rig.h"
 #include <stdio.h>
 #include <string.h>
@@ -152,12 +153,13 @@ static inline bool is_plain(enum rv64_op op)
 		if (!strncmp(name, no[k], strlen(no[k]))) return false;
 	for (unsigned k = 0; k < COUNT(stores); k++)
 		if (op == stores[k]) return false;
-	return op != OP_illegal;
+	bool vector_store = !strncmp(name, "vs", 2) && strchr(rv64_info(op)->syntax, '(');
+	return op != OP_illegal && !vector_store;
 }
 static inline void random_plain(struct random *g)
 {
 	enum rv64_op op = (enum rv64_op)(pick(g, 256) * 256 + pick(g, 256));
-	op = (enum rv64_op)((unsigned)op % OP__max);
+	op = (enum rv64_op)((unsigned)op % (pick(g, 4) ? OP_vsetvli : OP__max));
 	struct rv64_insn i = {.rd = (uint8_t)any_x(g),
 			      .rs1 = (uint8_t)any_x(g),
 			      .rs2 = (uint8_t)any_x(g),
@@ -187,16 +189,18 @@ static inline void random_base(struct random *g, unsigned x)
 static inline void random_accesses(struct random *g, unsigned x)
 {
 	static const enum rv64_op op[] = {
-		OP_lb,	     OP_lbu,	   OP_lh,	OP_lhu,	      OP_lw,	   OP_lwu,
-		OP_ld,	     OP_sb,	   OP_sh,	OP_sw,	      OP_sd,	   OP_fld,
-		OP_flw,	     OP_fsd,	   OP_fsw,	OP_flh,	      OP_fsh,	   OP_ld,
-		OP_sd,	     OP_lr_w,	   OP_lr_d,	OP_sc_w,      OP_sc_d,	   OP_amoadd_w,
-		OP_amoadd_d, OP_amoswap_w, OP_amoxor_d, OP_amomaxu_w, OP_amomin_d, OP_cbo_zero};
+		OP_lb,	     OP_lbu,	   OP_lh,	 OP_lhu,       OP_lw,	    OP_lwu,
+		OP_ld,	     OP_sb,	   OP_sh,	 OP_sw,	       OP_sd,	    OP_fld,
+		OP_flw,	     OP_fsd,	   OP_fsw,	 OP_flh,       OP_fsh,	    OP_ld,
+		OP_sd,	     OP_lr_w,	   OP_lr_d,	 OP_sc_w,      OP_sc_d,	    OP_amoadd_w,
+		OP_amoadd_d, OP_amoswap_w, OP_amoxor_d,	 OP_amomaxu_w, OP_amomin_d, OP_cbo_zero,
+		OP_vle8_v,   OP_vse16_v,   OP_vle32ff_v, OP_vsseg_e8_v};
 	unsigned n = 1 + pick(g, 4);
 	for (int32_t off = (int32_t)pick(g, 5) * 8; n--; off += 8) {
 		struct rv64_insn i = {.rd = (uint8_t)any_x(g),
 				      .rs1 = (uint8_t)x,
 				      .rs2 = (uint8_t)any_x(g),
+				      .rs3 = 2,
 				      .imm = pick(g, 8) ? off : (int32_t)pick(g, 256) * 8 - 1024};
 		if (pick(g, 8) == 0) i.imm += (int32_t)pick(g, 8);
 		if (i.rd == x) i.rd = 0;
@@ -419,6 +423,9 @@ static inline void random_registers(struct random *g)
 	struct rv64_cpu *c = g->r->c;
 	for (unsigned k = 1; k < REG_FREE; k++) c->x[k] = random_value(g);
 	for (unsigned k = 0; k < 32; k++) c->f[k] = random_value(g);
+	for (unsigned k = 0; k < 64; k++) (void)rv64_cpu_set(c, REG_RV_V + k, random_value(g));
+	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_VTYPE, pick(g, 4) << 3 | pick(g, 4));
+	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_VL, 1 + pick(g, 128));
 	for (unsigned k = 8; k < 16; k++)
 		if (pick(g, 2)) c->x[k] = RIG_RAM + RANDOM_DATA + (c->x[k] & 0x7fff);
 	c->x[REG_FUEL] = RANDOM_FUEL;
@@ -434,7 +441,7 @@ static inline void random_mode(struct random *g)
 	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_PMPADDR0, (1ull << 54) - 1);
 	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_MTVEC, RIG_RAM + RANDOM_HANDLER);
 	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_MENVCFG, pick(g, 2) ? ENVCFG_ADUE | ENVCFG_CBZE : 0);
-	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_MSTATUS, MSTATUS_FS);
+	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_MSTATUS, MSTATUS_FS | MSTATUS_VS);
 	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_FRM, pick(g, 3) ? 0 : pick(g, 5));
 	if (!g->paged) return;
 	random_tables(g);
@@ -509,13 +516,15 @@ static inline uint64_t random_status(uint64_t v)
 static inline const char *random_differ(struct rig *a, struct rig *b)
 {
 	static const uint16_t csr[] = {CSR_FCSR,  CSR_MSTATUS,	CSR_MEPC, CSR_MCAUSE,
-				       CSR_MTVAL, CSR_SSCRATCH, CSR_SATP};
+				       CSR_MTVAL, CSR_SSCRATCH, CSR_SATP, CSR_VL,
+				       CSR_VTYPE, CSR_VSTART,	CSR_VCSR};
+	enum { SCALARS = REG_RV_PC, ALL = SCALARS + 64 };
 	static char words[200];
 	const char *mem[2] = {gmem_ptr(a->mem, RIG_RAM, RANDOM_TOP, false),
 			      gmem_ptr(b->mem, RIG_RAM, RANDOM_TOP, false)};
-	for (unsigned reg = 0; reg < REG_RV_PC + COUNT(csr); reg++) {
-		unsigned n = reg;
-		if (reg >= REG_RV_PC) n = (unsigned)REG_RV_CSR + csr[reg - REG_RV_PC];
+	for (unsigned reg = 0; reg < ALL + COUNT(csr); reg++) {
+		unsigned n = reg < SCALARS ? reg : reg - SCALARS + REG_RV_V;
+		if (reg >= ALL) n = (unsigned)REG_RV_CSR + csr[reg - ALL];
 		uint64_t x = 0, y = 0;
 		(void)rv64_cpu_get(a->c, n, &x);
 		(void)rv64_cpu_get(b->c, n, &y);

@@ -5,6 +5,8 @@
 #include "jit/jit.h"
 /* What the files of this room share. */
 struct jit_frame { /* on the C stack, while code runs */
+	/* What sites know: to [page, page + size) adds h. */
+	uint64_t size[SITES_MAX], page[SITES_MAX], h[SITES_MAX];
 	uint64_t spill[SPILLS_MAX], wide[WIDE_MAX][2];
 	uint64_t ints[16], vecs[16][2]; /* registers, when C is called */
 };

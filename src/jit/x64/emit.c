@@ -103,6 +103,7 @@ uint8_t *jit_host_emit(struct jit_cache *c, const struct ir_fn *f, uint8_t *at, 
 	e->a.avx = c->host->avx;
 	e->end = end;
 	if (!prepare(e, f)) return NULL;
+	sites_forget(e);
 	for (uint32_t k = 0; k < f->nblocks; k++) {
 		e->next = k + 1 < f->nblocks ? e->order[k + 1] : ~0u;
 		if (!emit_block(e, e->order[k])) return NULL;

@@ -121,6 +121,7 @@ void emit_moves(struct emit *e, struct move *m, unsigned n);
 
 /* ---- mem.c */
 void emit_to_slot(struct emit *e, const struct ir_slot *s, uint32_t v);
+void sites_forget(struct emit *e);
 void keep_live(struct emit *e, uint32_t call, bool load); /* registers across a call of C */
 
 /* ---- the emitters, by file; rules.def names them */

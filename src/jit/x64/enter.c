@@ -43,15 +43,16 @@ static void push_pop(struct x64_asm *a, unsigned r, bool pop)
 	put8(a, (pop ? 0x58u : 0x50u) | (r & 7));
 }
 
-/* rdi: state + bias, rsi: where to. Code that has a look-up in it may be entered with nobody there:
- * then rax is the pc. */
+/* rdi: state + bias, rsi: where to. There may be nobody, who wants the page in rdx and the offset
+ * in rbx, as after a look-up. */
 static void make_enter(struct jit_cache *c, struct x64_asm *a)
 {
 	c->host->enter = a->p;
 	for (unsigned k = 0; k < COUNT(kept); k++) push_pop(a, kept[k], false);
 	alu_imm(a, ALU_SUB, OP_W, rm_reg(RSP), FRAME);
 	mov_rr(a, OP_W, RBP, RDI);
-	mov_load(a, OP_W, RAX, rm_mem(RBP, (int32_t)(c->m.pc - c->m.bias)));
+	mov_load(a, OP_W, RDX, rm_mem(RBP, (int32_t)(c->m.pc - c->m.bias)));
+	alu_rr(a, ALU_XOR, 0, RBX, RBX);
 	op_rm(a, OP(0, 0, 0xff), 4, rm_reg(RSI), 0);
 }
 
@@ -131,6 +132,7 @@ static void make_thunks(struct jit_cache *c, struct x64_asm *a)
 {
 	make_enter(c, a);
 	c->host->lookup = a->p;
+	lea(a, OP_W, RAX, rm_index(RDX, RBX, 0, 0));
 	mov_store(a, OP_W, rm_mem(RBP, (int32_t)(c->m.pc - c->m.bias)), RAX);
 	alu_rr(a, ALU_XOR, 0, RDX, RDX);
 	make_leave(a, JIT_LOOKUP);
