@@ -97,9 +97,7 @@ static uint64_t sunk_op(struct sunk s, int32_t k, uint64_t v)
 	case IR_zx8: return (uint8_t)v;
 	case IR_zx16: return (uint16_t)v;
 	case IR_zx32: return (uint32_t)v;
-	case IR_add:
-		v += (uint64_t)k;
-		return s.type == IR_I32 ? (uint32_t)v : v;
+	case IR_add: v += (uint64_t)k; return s.type == IR_I32 ? (uint32_t)v : v;
 	case IR_tofp: return v;
 	case IR_tobits: return s.type == IR_F32 ? (uint32_t)v : v;
 	case IR_fnan:
