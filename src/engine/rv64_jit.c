@@ -142,6 +142,7 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 	j->how.span = t->narrow ? 0 : SPAN;
 	ir_reset(j->fn);
 	lift_region(j->lift, j->fn, &j->region, &j->how);
+	ir_ifs(j->fn);
 	ir_clean(j->fn);
 #ifdef LODGE_SAN
 	struct err e = {0};

@@ -166,6 +166,11 @@ enum ir_type ir_result_type(const struct ir_ins *i); /* what its value is; IR_VO
 /* fold.c: the op's value of constants; false: not to be folded. Also the evaluator's arithmetic. */
 bool ir_fold(enum ir_op op, enum ir_type t, unsigned aux, const uint64_t arg[3], uint64_t *out);
 
+/* ifs.c: branches around an operation or two become selects; what is left unreached, ir_clean
+ * drops.
+ */
+void ir_ifs(struct ir_fn *f);
+
 /* clean.c: drop what nobody uses: unreached blocks (the others are numbered anew), parameters that
  * stand for one value, values, map pairs of slots that still are as they were got. FLOAT ops stay.
  */

@@ -192,7 +192,9 @@ static void random_functions(bool plain, uint64_t first, uint64_t n)
 		struct err e = {0};
 		bool ok = ir_verify(g.f, &e) == 0;
 		if (!ok) printf("%s\n", e.msg);
-		if (rig_below(&r, 2)) ir_clean(g.f);
+		unsigned how = rig_below(&r, 3);
+		if (how == 2) ir_ifs(g.f);
+		if (how) ir_clean(g.f);
 		ok = ok && rig_agree(&g, seed) && rig_agree(&g, seed + 77);
 		if (!ok || getenv("JIT_SHOW")) show(&g, seed);
 		CHECK(ok);
