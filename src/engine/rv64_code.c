@@ -148,6 +148,7 @@ struct code_page *rv64_code_fetch(struct rv64_cpu *c, gva_t va)
 		c->cause = CAUSE_FETCH_ACCESS;
 	if (c->cause || !whole) return NULL;
 	if (pg.span) rv64_tlb_large(c, va, pg.span);
+	c->fetch_local |= !pg.global && c->priv == PRIV_S;
 	struct code_page *p = page_get(c, pg.at, host);
 	c->fetch[(va >> PAGE_SHIFT) % FETCH_SIZE] =
 		(struct fetch_entry){(va & PAGE_MASK) | c->fctx, p};

@@ -51,7 +51,7 @@ struct fetch_entry {
 	uint64_t tag;
 	struct code_page *page;
 };
-enum { TLB_SIZE = 4096, FETCH_SIZE = 1024, CTX_MAX = 4095, CTX_KEYS = 16, SUM_LIST = 32 };
+enum { TLB_SIZE = 4096, FETCH_SIZE = 1024, CTX_MAX = 4095, CTX_KEYS = 16, LOCAL_LIST = 64 };
 enum { LARGE_BITS = 256 };
 #define NO_TAG	(~0ull)
 #define NO_PAGE (~0ull)
@@ -147,8 +147,12 @@ struct rv64_cpu {
 	uint32_t ctx_next, ctx_hand;	 /* next number to give; next key to reuse */
 	uint32_t ctx_id[4][2];		 /* by priv and MXR, for this satp; 0: look it up */
 	uint64_t large[LARGE_BITS / 64]; /* bit GiB % LARGE_BITS: part of a large page is cached */
-	uint16_t sum_list[SUM_LIST];	 /* TLB slots holding user pages for S-mode under SUM */
-	unsigned sum_n;			 /* SUM_LIST + 1: more than that */
+	/* S-mode has one context for all address spaces, as its pages are global. TLB slots that
+	 * hold others for it are noted: user pages, which go when SUM is cleared, and local ones,
+	 * which go with satp. */
+	uint16_t local_list[LOCAL_LIST];
+	unsigned local_n; /* LOCAL_LIST + 1: more than that */
+	bool fetch_local; /* some are in fetch[] */
 
 	struct code_page *code; /* CODE_PAGES of them, CODE_STRIDE apart; [CODE_PAGES] is for
 				   single instructions */
@@ -237,7 +241,7 @@ void rv64_pmpaddr_set(struct rv64_cpu *c, unsigned i, uint64_t val);
 /* rv64_mmu.c */
 struct rv64_page { /* a page as an access found it */
 	gpa_t at;
-	bool user;
+	bool user, global;
 	uint64_t span; /* size - 1 of the large page it is part of; 0: none */
 };
 /* Translate va for access by priv. 0 or the trap cause. */
@@ -256,7 +260,7 @@ enum rv64_stop rv64_zero_block(struct rv64_cpu *c, gva_t va);  /* cbo.zero */
 enum rv64_stop rv64_check_block(struct rv64_cpu *c, gva_t va); /* the other cbos' traps */
 void rv64_mode_update(struct rv64_cpu *c); /* privilege, mapping or rights have changed */
 void rv64_satp_changed(struct rv64_cpu *c);
-void rv64_sum_dropped(struct rv64_cpu *c);
+void rv64_local_drop(struct rv64_cpu *c); /* what S-mode has of this address space */
 void rv64_tlb_large(struct rv64_cpu *c, gva_t va, uint64_t span); /* cached part of one */
 void rv64_tlb_flush(struct rv64_cpu *c);
 void rv64_tlb_flush_asid(struct rv64_cpu *c, unsigned asid);

@@ -30,7 +30,7 @@ void rv64_mstatus_set(struct rv64_cpu *c, uint64_t val)
 	if ((val & MSTATUS_MPP) == 2ull << 11) val = (val & ~MSTATUS_MPP) | (old & MSTATUS_MPP);
 	c->mstatus = val & MSTATUS_WRITE;
 	c->fp_on = val & MSTATUS_FS;
-	if (old & ~val & MSTATUS_SUM) rv64_sum_dropped(c);
+	if (old & ~val & MSTATUS_SUM) rv64_local_drop(c);
 	if ((old ^ val) & (MSTATUS_MPRV | MSTATUS_MPP | MSTATUS_MXR)) rv64_mode_update(c);
 }
 static uint64_t mstatus_read(struct rv64_cpu *c, unsigned csr)

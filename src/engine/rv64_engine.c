@@ -62,7 +62,9 @@ static int rv64_engine_vcpu(struct vcpu **out, struct engine *en, unsigned id, s
 	v->next = en->vcpus;
 	en->vcpus = *out = v;
 	enum jit_mode mode = en->how == CHECK ? JIT_CHECK : JIT_FAST;
-	if (en->how != INTERP && rv64_jit_new(v->cpu, en->env.code_room, mode, e)) return e->code;
+	if (en->how != INTERP &&
+	    rv64_jit_new(v->cpu, en->env.code_room, mode, en->env.cpus == 1, e))
+		return e->code;
 	if (!en->env.loop) return 0;
 	return loop_timer(en->env.loop, &v->cpu->timer, timer_due, v->cpu, e);
 }

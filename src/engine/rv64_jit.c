@@ -22,9 +22,19 @@ struct rv64_jit {
 	uint64_t units, insns, deopts[WHY__COUNT], flushes;
 };
 
+/* Has it been stored to, so that another look-up changes nothing that the guest could see? */
+static bool is_dirty(const struct rv64_cpu *c, gva_t va)
+{
+	return c->wr[va / PAGE_SIZE % TLB_SIZE].tag == ((va & PAGE_MASK) | c->dctx);
+}
+
+/* A range may run on into the next page if that lies behind in host memory, too. */
 static uint64_t fill(struct rv64_cpu *c, uint64_t lo, uint64_t hi, unsigned access)
 {
-	return (lo ^ hi) & PAGE_MASK ? 1 : rv64_tlb_find(c, lo, access);
+	uint64_t h = rv64_tlb_find(c, lo, access);
+	if (likely(h == 1 || !((lo ^ hi) & PAGE_MASK))) return h;
+	if (hi < lo || (access == ACCESS_W && !is_dirty(c, hi))) return 1;
+	return rv64_tlb_find(c, hi, access) == h ? h : 1;
 }
 static uint64_t fill_read(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_R); }
 static uint64_t fill_write(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_W); }
@@ -44,12 +54,13 @@ _Static_assert(sizeof(struct tlb_entry) == 16 && sizeof(struct fetch_entry) == 1
 
 enum { SPAN = 192 };
 
-int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, struct err *e)
+int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone, struct err *e)
 {
 	bool check = mode == JIT_CHECK;
 	struct rv64_jit *j = calloc(1, sizeof(*j));
 	must(j);
-	j->how = (struct lift_how){.span = SPAN, .count = check, .log = check ? check_log : NULL};
+	j->how = (struct lift_how){
+		.span = SPAN, .count = check, .alone = alone, .log = check ? check_log : NULL};
 	j->check = check ? check_new() : NULL;
 	j->cache = jit_cache_new(check ? &machine_alone : &machine, room, e);
 	c->never = NO_TAG;
@@ -107,20 +118,6 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 		u = compile(j, p, 2 * i);
 	}
 	if (!u) return false;
-	if (getenv("LODGE_DUMP")) {
-		FILE *f_ = fopen(getenv("LODGE_DUMP"), "a");
-		fprintf(f_, "=== unit %#llx %d insns\n", (unsigned long long)(p->at + 2 * i),
-			j->region.insns);
-		for (int o_ = 0; o_ < 4096; o_ += 2)
-			if (j->region.at[o_ / 2]) {
-				char t_[64];
-				(void)rv64_format(t_, 64, region_insn(&j->region, o_),
-						  (uint64_t)o_);
-				fprintf(f_, "%4d %s\n", o_, t_);
-			}
-		ir_print(j->fn, f_);
-		jit_dump(j->cache, u, f_);
-		fclose(f_);
 	p->entry[i] = jit_entry(u);
 	p->slot[i].fn = rv64_op_unit;
 	j->units++;

@@ -14,8 +14,8 @@ enum jit_mode {
 	JIT_FAST,
 	JIT_CHECK, /* after each unit do the same by the interpreter, and compare */
 };
-/* room: bytes of host code. Sets c->jit. */
-int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, struct err *e);
+/* room: bytes of host code. alone: there is no other hart. Sets c->jit. */
+int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone, struct err *e);
 void rv64_jit_free(struct rv64_jit *j);
 void rv64_jit_drop(struct rv64_jit *j); /* forget all units; the code pages have gone, too */
 const void *rv64_jit_none(const struct rv64_jit *j); /* entry of a slot without a unit */

@@ -331,37 +331,86 @@ static ir_val atomic_at(struct lift *l, ir_val va, unsigned bits, unsigned space
 	return at;
 }
 
-static ir_val amo(struct lift *l, const void *fn, ir_val va, ir_val v, unsigned bits)
+static ir_val load_at(struct lift *l, ir_val at, unsigned bits)
+{
+	enum ir_mem m = bits == 32 ? IR_U32 : IR_U64;
+	return ir_load(l->f, IR_I64, m, konst(l, 0), at, 0);
+}
+static void store_at(struct lift *l, ir_val at, ir_val v, unsigned bits)
+{
+	ir_store(l->f, bits / 8, konst(l, 0), at, 0, v);
+}
+
+enum amo { AMO_swap, AMO_add, AMO_and, AMO_or, AMO_xor, AMO_min, AMO_max, AMO_minu, AMO_maxu };
+
+/* What an AMO stores; 32-bit operands compare by their low halves. */
+static ir_val amo_result(struct lift *l, enum amo op, ir_val old, ir_val v, unsigned bits)
+{
+	static const uint8_t plain[] = {
+		[AMO_add] = IR_add, [AMO_and] = IR_and, [AMO_or] = IR_or, [AMO_xor] = IR_xor};
+	bool low = op == AMO_min || op == AMO_minu, sign = op == AMO_min || op == AMO_max;
+	if (op == AMO_swap) return v;
+	if (op <= AMO_xor) return e2(l, (enum ir_op)plain[op], old, v);
+	if (bits == 32) {
+		old = e1(l, sign ? IR_sx32 : IR_zx32, IR_I64, old);
+		v = e1(l, sign ? IR_sx32 : IR_zx32, IR_I64, v);
+	}
+	ir_val less = e2(l, sign ? IR_lt : IR_ltu, low ? old : v, low ? v : old);
+	return ir_emit(l->f, IR_select, IR_I64, less, old, v);
+}
+
+static ir_val amo(struct lift *l, enum amo op, const void *fn, ir_val va, ir_val v, unsigned bits)
 {
 	ir_val at = atomic_at(l, va, bits, SPACE_WRITE);
-	if (fn == (const void *)amo_swap_32 || fn == (const void *)amo_swap_64)
-		return ir_atomic(l->f, IR_swap, bits / 8, at, v, NO);
-	if (fn == (const void *)amo_add_32 || fn == (const void *)amo_add_64)
-		return ir_atomic(l->f, IR_xadd, bits / 8, at, v, NO);
+	if (l->how->alone) {
+		ir_val old = load_at(l, at, bits);
+		store_at(l, at, amo_result(l, op, old, v, bits), bits);
+		return old;
+	}
+	if (op == AMO_swap) return ir_atomic(l->f, IR_swap, bits / 8, at, v, NO);
+	if (op == AMO_add) return ir_atomic(l->f, IR_xadd, bits / 8, at, v, NO);
 	ir_val args[] = {at, v};
 	return ir_call(l->f, 0, fn, args, 2);
 }
 
 static ir_val load_reserved(struct lift *l, ir_val va, unsigned bits)
 {
-	ir_val at = atomic_at(l, va, bits, SPACE_READ);
-	ir_val v = ir_load(l->f, IR_I64, bits == 32 ? IR_U32 : IR_U64, konst(l, 0), at, 0);
+	ir_val v = load_at(l, atomic_at(l, va, bits, SPACE_READ), bits);
 	ir_put(l->f, SLOT_RES_VA, va);
 	ir_put(l->f, SLOT_RES_VAL, v);
 	ir_put(l->f, SLOT_RES_LEN, konst(l, bits / 8));
 	return v;
 }
 
-/* Without reservation it fails, which the interpreter may as well do. */
+static uint64_t sc_32(void *at, uint64_t was, uint64_t v, uint64_t may)
+{
+	uint32_t old = (uint32_t)was;
+	return !may || !__atomic_compare_exchange_n((uint32_t *)at, &old, (uint32_t)v, false,
+						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+static uint64_t sc_64(void *at, uint64_t was, uint64_t v, uint64_t may)
+{
+	return !may || !__atomic_compare_exchange_n((uint64_t *)at, &was, v, false,
+						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+/* 0 if it was stored. It always writes, be it what was there, if nobody can tell. */
 static ir_val store_conditional(struct lift *l, ir_val va, ir_val v, unsigned bits)
 {
 	ir_val at = atomic_at(l, va, bits, SPACE_WRITE);
 	ir_val len = ir_get(l->f, IR_I64, SLOT_RES_LEN), was = ir_get(l->f, IR_I64, SLOT_RES_VAL);
-	guard(l, e2(l, IR_eq, len, konst(l, bits / 8)), WHY_ATOMIC);
-	guard(l, e2(l, IR_eq, ir_get(l->f, IR_I64, SLOT_RES_VA), va), WHY_ATOMIC);
-	ir_val old = ir_atomic(l->f, IR_cas, bits / 8, at, was, v);
+	ir_val may = e2(l, IR_and, e2(l, IR_eq, len, konst(l, bits / 8)),
+			e2(l, IR_eq, ir_get(l->f, IR_I64, SLOT_RES_VA), va));
 	ir_put(l->f, SLOT_RES_LEN, konst(l, 0));
-	return e2(l, IR_ne, old, was);
+	if (!l->how->alone) {
+		ir_val args[] = {at, was, v, may};
+		const void *fn = bits == 32 ? (const void *)sc_32 : (const void *)sc_64;
+		return ir_call(l->f, 0, fn, args, 4);
+	}
+	ir_val old = load_at(l, at, bits);
+	may = e2(l, IR_and, may, e2(l, IR_eq, old, was));
+	store_at(l, at, ir_emit(l->f, IR_select, IR_I64, may, v, old), bits);
+	return e2(l, IR_xor, may, konst(l, 1));
 }
 
 static void fence(struct lift *l)
@@ -611,7 +660,7 @@ static uint64_t clmulr(uint64_t a, uint64_t b) { return clmulh(a, b) << 1 | clmu
 #define STORE(a, v, bits)      store(l, a, v, bits)
 #define LR(t, a, bits)	       V t = load_reserved(l, a, bits)
 #define SC(t, a, v, bits)      V t = store_conditional(l, a, v, bits)
-#define AMO(t, op, a, v, bits) V t = amo(l, (const void *)amo_##op##_##bits, a, v, bits)
+#define AMO(t, op, a, v, bits) V t = amo(l, AMO_##op, (const void *)amo_##op##_##bits, a, v, bits)
 #define FP()		       fp_on(l)
 #define FARGS(...)	       ((const ir_val[]){__VA_ARGS__})
 #define FOP1(t, fn, a)	       V t = fp_op(l, (const void *)fn, FARGS(a), 1, true)

@@ -79,6 +79,7 @@ static unsigned leaf_take(struct rv64_cpu *c, const struct walk *w, uint64_t pte
 		uint64_t mask = (1ull << bits) - 1, ppn = (pte & PTE_PPN) >> PTE_PPN_SHIFT;
 		out->at = ((ppn & ~mask) | (w->va >> PAGE_SHIFT & mask)) << PAGE_SHIFT;
 		out->user = pte & PTE_U;
+		out->global |= pte & PTE_G;
 		out->span = bits ? (1ull << (bits + PAGE_SHIFT)) - 1 : 0;
 		if ((pte & want) == want) return 0;
 		if (!(c->menvcfg & ENVCFG_ADUE)) return page_fault(w->access);
@@ -90,8 +91,9 @@ unsigned rv64_translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned 
 			struct rv64_page *out)
 {
 	unsigned mode = (unsigned)(c->satp >> SATP_MODE_SHIFT);
-	*out = (struct rv64_page){.at = va & PAGE_MASK};
+	*out = (struct rv64_page){.at = va & PAGE_MASK, .global = true};
 	if (priv == PRIV_M || !mode) return 0;
+	out->global = false;
 	struct walk w = {.va = va, .access = access, .priv = priv, .level = mode - 5};
 	unsigned unused = 64 - (PAGE_SHIFT + w.level * LEVEL_BITS);
 	if ((uint64_t)((int64_t)(va << unused) >> unused) != va) return page_fault(access);
@@ -105,6 +107,7 @@ unsigned rv64_translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned 
 		uint64_t pte = atomic_load_explicit(p, memory_order_relaxed);
 		if (pte_bad(c, pte)) return page_fault(access);
 		if (pte & (PTE_R | PTE_X)) return leaf_take(c, &w, pte, out);
+		out->global |= pte & PTE_G;
 		table = (pte & PTE_PPN) >> PTE_PPN_SHIFT << PAGE_SHIFT;
 	}
 	return page_fault(access);
@@ -122,7 +125,7 @@ static void keys_drop(struct rv64_cpu *c)
 	for (unsigned i = 0; i < CTX_KEYS; i++) c->ctx[i].id = 0;
 	memset(c->ctx_id, 0, sizeof(c->ctx_id));
 	memset(c->large, 0, sizeof(c->large));
-	c->sum_n = 0;
+	c->local_n = 0;
 }
 
 static uint32_t ctx_number(struct rv64_cpu *c)
@@ -147,11 +150,17 @@ static uint32_t ctx_find(struct rv64_cpu *c, uint64_t satp, unsigned priv, bool 
 	return id;
 }
 
+static uint64_t satp_mode(const struct rv64_cpu *c)
+{
+	return c->satp >> SATP_MODE_SHIFT << SATP_MODE_SHIFT;
+}
+
 static uint32_t ctx_for(struct rv64_cpu *c, unsigned priv, bool mxr)
 {
 	uint32_t *id = &c->ctx_id[priv][mxr];
 	if (!*id) {
-		uint32_t found = ctx_find(c, priv == PRIV_M ? 0 : c->satp, priv, mxr);
+		uint64_t satp = priv == PRIV_U ? c->satp : priv == PRIV_S ? satp_mode(c) : 0;
+		uint32_t found = ctx_find(c, satp, priv, mxr);
 		*id = found; /* after it, for it may have dropped all */
 	}
 	return *id;
@@ -171,6 +180,7 @@ void rv64_satp_changed(struct rv64_cpu *c)
 {
 	memset(c->ctx_id, 0, sizeof(c->ctx_id));
 	c->remap = true;
+	rv64_local_drop(c);
 	rv64_mode_update(c);
 }
 
@@ -180,11 +190,15 @@ void rv64_tlb_flush(struct rv64_cpu *c)
 	rv64_mode_update(c);
 }
 
+/* Global mappings stay (10.2.1), which is all that S-mode's context has beside the noted ones. */
 void rv64_tlb_flush_asid(struct rv64_cpu *c, unsigned asid)
 {
 	for (unsigned i = 0; i < CTX_KEYS; i++)
-		if ((c->ctx[i].satp >> SATP_ASID_SHIFT & 0xffff) == asid) c->ctx[i].id = 0;
+		if (c->ctx[i].priv == PRIV_U &&
+		    (c->ctx[i].satp >> SATP_ASID_SHIFT & 0xffff) == asid)
+			c->ctx[i].id = 0;
 	memset(c->ctx_id, 0, sizeof(c->ctx_id));
+	rv64_local_drop(c);
 	rv64_mode_update(c);
 }
 
@@ -212,22 +226,24 @@ void rv64_tlb_large(struct rv64_cpu *c, gva_t va, uint64_t span)
 		memset(c->large, 0xff, sizeof(c->large));
 }
 
-/* ---- user pages that S-mode sees while SUM is set ---- */
-static void sum_note(struct rv64_cpu *c, unsigned i)
+/* ---- pages of one address space in S-mode's context ---- */
+static void local_note(struct rv64_cpu *c, unsigned i)
 {
-	if (c->sum_n < SUM_LIST) c->sum_list[c->sum_n] = (uint16_t)i;
-	if (c->sum_n <= SUM_LIST) c->sum_n++;
+	if (c->local_n < LOCAL_LIST) c->local_list[c->local_n] = (uint16_t)i;
+	if (c->local_n <= LOCAL_LIST) c->local_n++;
 }
 
-void rv64_sum_dropped(struct rv64_cpu *c)
+void rv64_local_drop(struct rv64_cpu *c)
 {
-	if (c->sum_n > SUM_LIST) {
+	for (unsigned i = 0; c->fetch_local && i < FETCH_SIZE; i++) c->fetch[i].tag = NO_TAG;
+	c->fetch_local = false;
+	if (c->local_n > LOCAL_LIST) {
 		rv64_tlb_flush(c);
 		return;
 	}
-	for (unsigned i = 0; i < c->sum_n; i++)
-		c->rd[c->sum_list[i]].tag = c->wr[c->sum_list[i]].tag = NO_TAG;
-	c->sum_n = 0;
+	for (unsigned i = 0; i < c->local_n; i++)
+		c->rd[c->local_list[i]].tag = c->wr[c->local_list[i]].tag = NO_TAG;
+	c->local_n = 0;
 }
 
 /* ---- loads and stores ---- */
@@ -244,7 +260,7 @@ static void tlb_fill(struct rv64_cpu *c, gva_t va, unsigned access, const struct
 	if (!rv64_pmp_whole(c, pg->at)) return;
 	*e = (struct tlb_entry){(va & PAGE_MASK) | c->dctx, (uintptr_t)host - (va & PAGE_MASK)};
 	if (pg->span) rv64_tlb_large(c, va, pg->span);
-	if (pg->user && c->priv_data == PRIV_S) sum_note(c, i);
+	if ((pg->user || !pg->global) && c->priv_data == PRIV_S) local_note(c, i);
 }
 
 /* len bytes within one page. */

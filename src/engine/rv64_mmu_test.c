@@ -178,12 +178,12 @@ TEST(sum_opens_user_pages_and_closes_them_again)
 	CHECK(load(&v, 0x1000) == 14 && store(&v, 0x1000, 7) == 16);
 	CHECK(load(&v, 0x2000) == 0);
 	/* more pages than are remembered one by one */
-	for (unsigned i = 0; i < 2 * SUM_LIST; i++)
+	for (unsigned i = 0; i < 2 * LOCAL_LIST; i++)
 		vm_map(&v, 0x100000 + i * 4096, 0, leaf(RIG_RAM + PAGES, RWX | AD | PTE_U));
 	rv64_mstatus_set(v.r->c, MSTATUS_SUM);
-	for (unsigned i = 0; i < 2 * SUM_LIST; i++) CHECK(load(&v, 0x100000 + i * 4096) == 0);
+	for (unsigned i = 0; i < 2 * LOCAL_LIST; i++) CHECK(load(&v, 0x100000 + i * 4096) == 0);
 	rv64_mstatus_set(v.r->c, 0);
-	for (unsigned i = 0; i < 2 * SUM_LIST; i++) CHECK(load(&v, 0x100000 + i * 4096) == 14);
+	for (unsigned i = 0; i < 2 * LOCAL_LIST; i++) CHECK(load(&v, 0x100000 + i * 4096) == 14);
 	priv(&v, PRIV_U);
 	CHECK(load(&v, 0x1000) == 0 && fetch(&v, 0x1000) == 0);
 	CHECK(load(&v, 0x2000) == 14 && fetch(&v, 0x2000) == 13);
@@ -253,6 +253,8 @@ TEST(a_fence_of_one_address_drops_all_of_its_large_page)
 	rig_free(v.r);
 }
 
+static void mode(struct vm *v, unsigned priv) { CHECK(!rv64_cpu_set(v->r->c, REG_RV_PRIV, priv)); }
+
 TEST(address_spaces_are_kept_apart)
 {
 	struct vm v = vm_new(8, 0);
@@ -260,23 +262,44 @@ TEST(address_spaces_are_kept_apart)
 	gpa_t a = RIG_RAM + PAGES, b = a + PAGE_SIZE, pte;
 	rig_put64(v.r, a, 1);
 	rig_put64(v.r, b, 2);
-	pte = vm_map(&v, 0x1000, 0, leaf(a, RWX | AD));
-	vm_map(&v, 0x2000, 0, leaf(a, RWX | AD));
+	pte = vm_map(&v, 0x1000, 0, leaf(a, RWX | AD | PTE_U));
+	vm_map(&v, 0x2000, 0, leaf(a, RWX | AD | PTE_U));
+	mode(&v, PRIV_U);
 	CHECK(load(&v, 0x1000) == 0 && v.r->c->x[5] == 1);
-	rig_put64(v.r, pte, leaf(b, RWX | AD));
+	rig_put64(v.r, pte, leaf(b, RWX | AD | PTE_U));
 	CHECK(!rv64_cpu_set(v.r->c, REG_RV_CSR + CSR_SATP, satp | asid));
 	CHECK(load(&v, 0x1000) == 0 && v.r->c->x[5] == 2);
 	CHECK(load(&v, 0x2000) == 0);
 	rig_put64(v.r, pte, 0);
 	CHECK(!rv64_cpu_set(v.r->c, REG_RV_CSR + CSR_SATP, satp));
+	mode(&v, PRIV_S);
 	CHECK(sfence(&v, 0, 2) == 0); /* a third one's */
+	mode(&v, PRIV_U);
 	CHECK(load(&v, 0x3000) == 14);
 	CHECK(!rv64_cpu_set(v.r->c, REG_RV_CSR + CSR_SATP, satp | asid));
 	CHECK(load(&v, 0x1000) == 0 && v.r->c->x[5] == 2); /* kept */
+	mode(&v, PRIV_S);
 	CHECK(sfence(&v, 0, 1) == 0);
+	mode(&v, PRIV_U);
 	CHECK(load(&v, 0x1000) == 14 && load(&v, 0x2000) == 0);
 	CHECK(!rv64_cpu_set(v.r->c, REG_RV_CSR + CSR_SATP, satp | asid));
 	CHECK(load(&v, 0x1000) == 14);
+	rig_free(v.r);
+}
+
+TEST(what_is_global_stays_when_the_address_space_changes)
+{
+	struct vm v = vm_new(8, 0);
+	uint64_t satp = v.r->c->satp, asid = 1ull << SATP_ASID_SHIFT;
+	gpa_t a = vm_map(&v, 0x1000, 0, leaf(RIG_RAM + PAGES, RWX | AD | PTE_G));
+	gpa_t b = vm_map(&v, 0x2000, 0, leaf(RIG_RAM + PAGES, RWX | AD));
+	CHECK(load(&v, 0x1000) == 0 && load(&v, 0x2000) == 0);
+	rig_put64(v.r, a, 0);
+	rig_put64(v.r, b, 0);
+	CHECK(!rv64_cpu_set(v.r->c, REG_RV_CSR + CSR_SATP, satp | asid));
+	CHECK(load(&v, 0x1000) == 0 && load(&v, 0x2000) == 14);
+	CHECK(sfence(&v, 0, 1) == 0 && load(&v, 0x1000) == 0);
+	CHECK(sfence(&v, 0, 0) == 0 && load(&v, 0x1000) == 14);
 	rig_free(v.r);
 }
 
@@ -348,8 +371,9 @@ TEST(a_fence_of_one_space_leaves_the_others)
 {
 	struct vm v = vm_new(8, 0);
 	uint64_t satp = v.r->c->satp, asid = 1ull << SATP_ASID_SHIFT;
-	gpa_t one = vm_map(&v, 0x1000, 0, leaf(RIG_RAM + PAGES, RWX | AD));
-	gpa_t two = vm_map(&v, 0x2000, 0, leaf(RIG_RAM + PAGES, RWX | AD));
+	gpa_t one = vm_map(&v, 0x1000, 0, leaf(RIG_RAM + PAGES, RWX | AD | PTE_U));
+	gpa_t two = vm_map(&v, 0x2000, 0, leaf(RIG_RAM + PAGES, RWX | AD | PTE_U));
+	mode(&v, PRIV_U);
 	CHECK(load(&v, 0x1000) == 0);
 	CHECK(!rv64_cpu_set(v.r->c, REG_RV_CSR + CSR_SATP, satp | asid));
 	CHECK(load(&v, 0x2000) == 0);

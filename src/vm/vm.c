@@ -245,6 +245,7 @@ static int vm_engine(struct vm *vm, struct err *e)
 				 .loop = vm->guest->loop,
 				 .clock = &vm->clock,
 				 .sbi = vm->sbi,
+				 .cpus = s->cpus,
 				 .max_satp = vm->board->page_table};
 	vm->ops = engine_find(s->engine);
 	if (!vm->ops) return fail(e, -EINVAL, "engine %s: there is none of that name", s->engine);

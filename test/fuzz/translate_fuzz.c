@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct err e;
 	const char *words = "";
 	struct rig *r = rig_new(false);
-	int bad = rv64_jit_new(r->c, 1 << 20, JIT_CHECK, &e);
+	int bad = rv64_jit_new(r->c, 1 << 20, JIT_CHECK, size & 1, &e);
 	must(!bad);
 	fill(r, data, size);
 	(void)rv64_cpu_set(r->c, REG_RV_CSR + CSR_MSTATUS, MSTATUS_FS);
