@@ -4,6 +4,7 @@
 #include "engine/engine.h"
 #include "engine/interp.h"
 #include "engine/rv64_jit.h"
+#include "engine/rv64_window.h"
 #include "hw/clock.h"
 #include <errno.h>
 #include <linux/futex.h>
@@ -53,6 +54,7 @@ int rv64_cpu_init(struct rv64_cpu *c)
 void rv64_cpu_done(struct rv64_cpu *c)
 {
 	rv64_code_done(c);
+	rv64_windows_free(c);
 	rv64_jit_free(c->jit);
 	c->jit = NULL;
 }
@@ -287,6 +289,7 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 {
 	enum vcpu_exit why = VCPU_KICKED;
 	set_running(c, true);
+	rv64_window_thread(c);
 	fp_enter(&c->fp);
 	while (!polled(c)) {
 		atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
@@ -298,6 +301,7 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 		}
 	}
 	fp_leave(&c->fp);
+	rv64_window_thread(NULL);
 	atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
 	set_running(c, false);
 	return why;

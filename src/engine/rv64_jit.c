@@ -39,12 +39,13 @@ static uint64_t fill(struct rv64_cpu *c, uint64_t lo, uint64_t hi, unsigned acce
 static uint64_t fill_read(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_R); }
 static uint64_t fill_write(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_W); }
 
+#define WINDOW AT(win_limit), AT(win_base)
 #define MACHINE(ctx)                                                                               \
 	{                                                                                          \
 		.slots = rv64_slots, .nslots = SLOT__COUNT, .bias = 128, /* x0 to x31 */           \
 			.poll = AT(poll), .pc = AT(pc), .base = AT(base),                          \
-		.space = {[SPACE_READ] = {AT(rd), AT(dctx), 12, fill_read},                        \
-			  [SPACE_WRITE] = {AT(wr), AT(dctx), 12, fill_write}},                     \
+		.space = {[SPACE_READ] = {AT(rd), AT(dctx), 12, fill_read, WINDOW},                \
+			  [SPACE_WRITE] = {AT(wr), AT(dctx), 12, fill_write, WINDOW}},             \
 		.dir_table = AT(fetch), .dir_ctx = ctx,                                            \
 		.dir_entries = offsetof(struct code_page, entry), .dir_bits = 10,                  \
 	}
@@ -93,10 +94,12 @@ void rv64_jit_drop(struct rv64_jit *j)
 const void *rv64_jit_none(const struct rv64_jit *j) { return j ? jit_none(j->cache) : NULL; }
 
 /* ---- compiling ---- */
-static const struct jit_unit *compile(struct rv64_jit *j, const struct code_page *p, unsigned off)
+static const struct jit_unit *compile(struct rv64_jit *j, const struct code_page *p, unsigned off,
+				      bool window)
 {
 	if (!region_find(&j->region, p, off, REGION_INSNS, !j->check)) return NULL;
 	ir_reset(j->fn);
+	j->how.window = window;
 	lift_region(j->lift, j->fn, &j->region, p, &j->how);
 	ir_clean(j->fn);
 	return jit_add(j->cache, j->fn);
@@ -109,13 +112,14 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 	unsigned i = (unsigned)(ip - p->slot);
 	if (i >= PAGE_SLOTS || p->at == NO_PAGE) return false;
 	size_t used = jit_cache_used(j->cache);
-	const struct jit_unit *u = compile(j, p, 2 * i);
+	bool window = c->windows && c->priv == PRIV_U;
+	const struct jit_unit *u = compile(j, p, 2 * i, window);
 	if (!u && used && j->region.n) {
 		jit_cache_flush(j->cache);
 		rv64_code_forget_units(c);
 		j->flushes++;
 		*flushed = true;
-		u = compile(j, p, 2 * i);
+		u = compile(j, p, 2 * i, window);
 	}
 	if (!u) return false;
 	p->entry[i] = jit_entry(u);
@@ -177,6 +181,7 @@ static struct jit_exit enter(struct rv64_cpu *c, const void *entry)
 	return x;
 }
 
+struct jit_cache *rv64_jit_cache(const struct rv64_jit *j) { return j->cache; }
 struct check *rv64_jit_checker(const struct rv64_jit *j) { return j->check; }
 
 uint64_t rv64_jit_wrong(const struct rv64_jit *j, const char **words)

@@ -1,6 +1,8 @@
 /* Traps, interrupts and the way back (privileged architecture 3.1.6 to 3.1.9, 3.3.2, 10.1). */
 #include "base/loop.h"
+#include "engine/engine.h"
 #include "engine/rv64_cpu.h"
+#include "engine/rv64_window.h"
 #include "hw/clock.h"
 
 uint64_t rv64_pending(const struct rv64_cpu *c)
@@ -43,6 +45,8 @@ void rv64_trap(struct rv64_cpu *c, uint64_t cause, uint64_t tval)
 {
 	uint64_t deleg = cause & CAUSE_INTERRUPT ? c->mideleg : c->medeleg;
 	c->res_len = 0;
+	if (c->windows && c->priv == PRIV_U && cause == (CAUSE_INTERRUPT | IRQ_RV_STI))
+		rv64_window_tick(c);
 	if (c->priv != PRIV_M && deleg >> (cause & 63) & 1)
 		trap_s(c, cause, tval);
 	else

@@ -170,7 +170,10 @@ void alloc_operands(struct alloc *a, uint32_t i)
 	const struct ir_ins *in = &a->f->ins[i];
 	for (unsigned k = 0; k < ir_info[in->op].args; k++) alloc_use(a, in->arg[k]);
 	switch (in->op) {
-	case IR_store: alloc_use(a, in->arg[3]); break;
+	case IR_store:
+		alloc_use(a, in->arg[3]);
+		if (in->map) alloc_map(a, in->map, false);
+		break;
 	case IR_jump:
 	case IR_br: alloc_edges(a, i); break;
 	case IR_put: note_put(a, in->aux); break;
@@ -218,12 +221,6 @@ static void sink(struct alloc *a, struct home *h, const struct ir_ins *i)
 	if (o->chain <= h->chain) o->chain = (uint8_t)(h->chain + 1);
 }
 
-bool alloc_idle(const struct ir_ins *i)
-{
-	unsigned flags = ir_info[i->op].flags;
-	return flags & (IR_PURE | IR_READS) && !(flags & (IR_WRITES | IR_EXITS));
-}
-
 static void set_class(struct home *h, const struct ir_ins *i)
 {
 	enum ir_type t = ir_result_type(i);
@@ -238,7 +235,7 @@ static void visit(struct alloc *a, uint32_t i)
 	a->pos = h->start;
 	set_class(h, in);
 	if (in->op == IR_trunc) return;
-	if (!h->end && (h->folded || alloc_idle(in))) return;
+	if (!h->end && (h->folded || ir_idle(in))) return;
 	if (h->end && !h->hard && h->chain < SUNK_MAX && sinks(a->f, in)) {
 		sink(a, h, in);
 		return;

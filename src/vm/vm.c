@@ -236,6 +236,14 @@ static const struct engine_ops *engine_find(const char *name)
 	return NULL;
 }
 
+/* For tests and comparison: LODGE_WINDOW=off or early. */
+static enum windows windows_wanted(void)
+{
+	const char *v = getenv("LODGE_WINDOW");
+	if (v && !strcmp(v, "off")) return WINDOWS_OFF;
+	return v && !strcmp(v, "early") ? WINDOWS_EARLY : WINDOWS_CHOSEN;
+}
+
 static int vm_engine(struct vm *vm, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
@@ -246,6 +254,7 @@ static int vm_engine(struct vm *vm, struct err *e)
 				 .clock = &vm->clock,
 				 .sbi = vm->sbi,
 				 .cpus = s->cpus,
+				 .windows = windows_wanted(),
 				 .max_satp = vm->board->page_table};
 	vm->ops = engine_find(s->engine);
 	if (!vm->ops) return fail(e, -EINVAL, "engine %s: there is none of that name", s->engine);

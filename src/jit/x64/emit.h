@@ -30,7 +30,8 @@ struct emit { /* grows; kept from unit to unit */
 	const struct ir_fn *f;
 	struct home *home;
 	uint8_t *end;
-	uint32_t next; /* the block to come */
+	uint32_t next;		    /* the block to come */
+	uint32_t site_map, site_at; /* of the access emitted last: IR's map, and where it is put */
 	bool failed;
 	uint8_t **block_at;
 	uint32_t *order;
@@ -42,7 +43,7 @@ struct jit_host {
 	bool avx, fma, bmi1, bmi2, lzcnt, popcnt;
 	struct alloc_host regs;
 	/* In rw: thunks, see enter.c. */
-	uint8_t *enter, *link, *stop, *lookup, *deopt, *xlat[4];
+	uint8_t *enter, *link, *stop, *lookup, *deopt, *xlat[4], *look[4];
 	const struct consts *consts;
 	struct emit emit;
 };

@@ -5,6 +5,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <ucontext.h>
 
 enum { FRAME = sizeof(struct jit_frame) + 8 }; /* aligned to 16 behind six pushes and a return */
 _Static_assert(sizeof(struct jit_frame) % 16 == 0, "the frame keeps the stack aligned");
@@ -105,11 +106,38 @@ static uint8_t *make_deopt(struct jit_cache *c, struct x64_asm *a)
 	return saved;
 }
 
+static struct rm caller_int(unsigned r)
+{
+	return rm_mem(RSP, 8 + (int32_t)(offsetof(struct jit_frame, ints) + 8 * r));
+}
+
+/* As what follows, but look into the table first: for accesses whose window is not there. */
+static void make_look(struct jit_cache *c, struct x64_asm *a, unsigned space)
+{
+	const struct jit_space *sp = &c->m.space[space];
+	int32_t table = (int32_t)(sp->table - c->m.bias);
+	c->host->look[space] = a->p;
+	mov_store(a, OP_W, caller_int(RAX), RAX);
+	mov_store(a, OP_W, caller_int(RDX), RDX);
+	alu_imm(a, ALU_AND, OP_W, rm_reg(RDX), -4096);
+	alu_rm(a, ALU_OR, OP_W, RDX, rm_mem(RBP, (int32_t)(sp->ctx - c->m.bias)));
+	shift_imm(a, SH_SHR, 0, RAX, 8);
+	alu_imm(a, ALU_AND, 0, rm_reg(RAX), (int32_t)(((1u << sp->bits) - 1) << 4));
+	alu_rm(a, ALU_CMP, OP_W, RDX, rm_index(RBP, RAX, 0, table));
+	uint8_t *miss = jcc_later(a, CC_NE);
+	mov_load(a, OP_W, RAX, rm_index(RBP, RAX, 0, table + 8));
+	put8(a, 0xc3);
+	set_rel32(miss, a->p);
+	mov_load(a, OP_W, RAX, caller_int(RAX));
+	mov_load(a, OP_W, RDX, caller_int(RDX));
+}
+
 /* Called with lo in rax, hi in rdx; H in rax. The map stands behind the call, in an instruction. */
 static void make_xlat(struct jit_cache *c, struct x64_asm *a, unsigned space, const uint8_t *saved)
 {
 	const struct jit_space *sp = &c->m.space[space];
 	if (!sp->fill) return;
+	if (sp->limit) make_look(c, a, space);
 	c->host->xlat[space] = a->p;
 	regs(a, INTS, 8, false);
 	lea(a, OP_W, RDI, rm_mem(RBP, -(int32_t)c->m.bias));
@@ -189,6 +217,26 @@ void jit_host_relink(uint8_t *rw, const uint8_t *rx, const void *to)
 {
 	int32_t d = (int32_t)((const uint8_t *)to - (rx + 4));
 	__atomic_store_n((int32_t *)(void *)rw, d, __ATOMIC_RELEASE);
+}
+
+/* ---- faults of accesses by a window */
+
+enum { ERROR_WRITE = 2 }; /* bit of a page fault's error code */
+
+bool jit_faulted(const struct jit_cache *c, const void *context, struct jit_fault *out)
+{
+	const greg_t *r = ((const ucontext_t *)context)->uc_mcontext.gregs;
+	const struct site *s = jit_site_find(c, (const void *)(uintptr_t)r[REG_RIP]);
+	if (!s) return false;
+	*out = (struct jit_fault){s->map, r[REG_ERR] & ERROR_WRITE};
+	return true;
+}
+
+void jit_give_up(const struct jit_cache *c, void *context, uint32_t map)
+{
+	greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
+	r[REG_RAX] = map;
+	r[REG_RIP] = (greg_t)(uintptr_t)jit_rx(c, c->host->deopt);
 }
 
 const struct alloc_host *jit_host_regs(const struct jit_cache *c) { return &c->host->regs; }

@@ -153,6 +153,15 @@ static struct rm address(struct emit *e, const struct ir_ins *i)
 	return rm_mem(int_reg(e, s.v[0], S0), (int32_t)s.disp);
 }
 
+/* The access emitted from `at` on may exit by that map. Neighbours often have the same. */
+static void site(struct emit *e, uint32_t map, const uint8_t *at)
+{
+	if (!map) return;
+	if (map != e->site_map) e->site_at = jit_map_put(e->c, e->f, map);
+	e->site_map = map;
+	e->failed |= e->site_at == ~0u || !jit_site_new(e->c, at, e->a.p, e->site_at);
+}
+
 void emit_load(struct emit *e, uint32_t i, const struct rule *r)
 {
 	static const uint32_t op[] = {
@@ -163,13 +172,16 @@ void emit_load(struct emit *e, uint32_t i, const struct rule *r)
 	(void)r;
 	const struct ir_ins *in = &e->f->ins[i];
 	struct rm m = address(e, in);
+	uint8_t *at = e->a.p;
 	if (e->home[i].cls == CLASS_VEC) {
 		unsigned d = dst_vec(e, i);
 		vec_load(e, in->type, d, m);
+		site(e, in->map, at);
 		done_vec(e, i, d);
 	} else {
 		unsigned d = dst_int(e, i);
 		op_rm(&e->a, op[in->aux], d, m, 0);
+		site(e, in->map, at);
 		done_int(e, i, d);
 	}
 }
@@ -182,15 +194,25 @@ void emit_store(struct emit *e, uint32_t i, const struct rule *r)
 	if (home_of(e, v)->cls == CLASS_VEC) {
 		unsigned s = vec_reg(e, v, V0);
 		enum ir_type t = in->aux == 4 ? IR_F32 : in->aux == 8 ? IR_F64 : IR_V128;
-		vec_store(e, t, address(e, in), s);
+		struct rm m = address(e, in);
+		uint8_t *at = e->a.p;
+		vec_store(e, t, m, s);
+		site(e, in->map, at);
 		return;
 	}
 	struct rm m = address(e, in);
+	uint8_t *at = e->a.p;
 	store_int(e, in->aux, m, v, S1);
+	site(e, in->map, at);
 }
 
 /* ---- address translation: the first byte gives the entry, the last the page that must be there,
  * so that what crosses into the next page is not found */
+
+static bool has_window(const struct emit *e, const struct ir_ins *in)
+{
+	return in->aux & IR_XLAT_WINDOW && e->c->m.space[in->aux & 3].limit;
+}
 
 static void xlat_stub(struct emit *e, struct stub *s)
 {
@@ -199,7 +221,8 @@ static void xlat_stub(struct emit *e, struct stub *s)
 	uint32_t map = jit_map_put(e->c, e->f, in->map);
 	lea(&e->a, OP_W, S1, rm_mem(base, (int32_t)in->arg[2]));
 	lea(&e->a, OP_W, S0, rm_mem(base, (int32_t)in->arg[1]));
-	call_to(&e->a, e->h->xlat[in->aux & 3]);
+	bool window = has_window(e, in);
+	call_to(&e->a, window ? e->h->look[in->aux & 3] : e->h->xlat[in->aux & 3]);
 	put8(&e->a, 0xa9); /* test eax, map: read by the thunk */
 	put32(&e->a, map);
 	done_int(e, s->i, S0);
@@ -215,6 +238,15 @@ void emit_xlat(struct emit *e, uint32_t i, const struct rule *r)
 	int32_t lo = (int32_t)in->arg[1], hi = (int32_t)in->arg[2];
 	uint32_t table = sp->table - e->c->m.bias, mask = ((1u << sp->bits) - 1) << 4;
 	unsigned base = int_reg(e, in->arg[0], S0), d = dst_int(e, i);
+	if (has_window(e, in)) {
+		alu_rm(&e->a, ALU_CMP, OP_W, base, state_at(e, sp->limit));
+		struct stub *s = stub_new(e, xlat_stub, i);
+		stub_jcc(e, s, CC_AE);
+		mov_load(&e->a, OP_W, d, state_at(e, sp->window));
+		done_int(e, i, d);
+		s->back = e->a.p;
+		return;
+	}
 	lea(&e->a, OP_W, S1, rm_mem(base, hi));
 	alu_imm(&e->a, ALU_AND, OP_W, rm_reg(S1), -4096);
 	alu_rm(&e->a, ALU_OR, OP_W, S1, state_at(e, sp->ctx));
