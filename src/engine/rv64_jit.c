@@ -64,7 +64,7 @@ int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone
 		.span = SPAN, .count = check, .alone = alone, .log = check ? check_log : NULL};
 	j->check = check ? check_new() : NULL;
 	j->cache = jit_cache_new(check ? &machine_alone : &machine, room, e);
-	c->never = NO_TAG;
+	c->never = 0; /* unlike all tags, and unlike NO_TAG */
 	if (!j->cache) {
 		check_free(j->check);
 		free(j);
