@@ -17,7 +17,8 @@ FUZZ_SECONDS ?= 4
 
 PKGS := libfdt json-c libcrypto slirp liburing zlib zydis
 WARN := -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wshadow -Wundef -Wvla \
-	-Wimplicit-fallthrough -Wmissing-prototypes -Wstrict-prototypes -Wformat=2
+	-Wimplicit-fallthrough -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 \
+	-Wno-string-conversion
 CFLAGS ?= -O2 -g
 # Pulled in by name: bookworm's libfdt and Zydis have no .pc file, libslirp's asks for all of glib's.
 pkgs := $(filter-out libfdt slirp zydis,$(PKGS))

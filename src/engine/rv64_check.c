@@ -147,7 +147,8 @@ static bool regs_differ(struct check *k, const struct regs *a, const struct regs
 	for (unsigned i = 0; i < 32; i++)
 		bad |= differ(k, rv64_slots[32 + i].name, a->f[i], b->f[i]);
 	bad |= differ(k, "fflags", a->flags, b->flags);
-	bad |= differ(k, "FS dirty", a->fs_dirty, b->fs_dirty);
+	/* A unit may say so too early (3.1.6.6 allows that), but not forget it. */
+	if (b->fs_dirty) bad |= differ(k, "FS dirty", a->fs_dirty, b->fs_dirty);
 	bad |= differ(k, "reservation", a->res_len, b->res_len);
 	if (a->res_len) bad |= differ(k, "its address", a->res_va, b->res_va);
 	if (a->res_len) bad |= differ(k, "its value", a->res_val, b->res_val);
@@ -183,6 +184,9 @@ static bool attempt(struct check *k, struct rv64_cpu *c, struct jit_cache *cache
 	size_t head = strlen(k->words);
 	if (!interpret(c, jit.n - before.n)) say(k, "trap", 0, c->cause);
 	struct regs interp = regs_get(c);
+	/* The conversion has raised its flags, and will again when it is interpreted. */
+	if (x->how == JIT_DEOPT && (x->why & ((1u << WHY_BITS) - 1)) == WHY_RANGE)
+		jit.flags &= interp.flags;
 	bool bad = k->words[head];
 	bad |= regs_differ(k, &jit, &interp);
 	bad |= memory_differs(k);

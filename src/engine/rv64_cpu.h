@@ -15,7 +15,6 @@ struct timer;
 struct vclock;
 struct rv64_cpu;
 struct rv64_jit;
-struct rv64_windows;
 
 /* One decoded instruction. Slots stand in a code page, one for each halfword. */
 struct slot {
@@ -53,7 +52,7 @@ struct fetch_entry {
 	struct code_page *page;
 };
 enum { TLB_SIZE = 4096, FETCH_SIZE = 1024, CTX_MAX = 4095, CTX_KEYS = 16, LOCAL_LIST = 64 };
-enum { LARGE_BITS = 256 };
+enum { LARGE_BITS = 512 }; /* so that Sv39 has a bit for each GiB */
 #define NO_TAG	(~0ull)
 #define NO_PAGE (~0ull)
 
@@ -98,9 +97,7 @@ struct rv64_cpu {
 	uint64_t bias;	/* pc = bias + (slot's address >> 3), while code runs */
 	uint64_t dctx;	/* context of loads and stores */
 	uint64_t fctx;	/* of fetches */
-	uint64_t win_limit,
-		win_base; /* the window that loads and stores may go by; limit 0: none */
-	uint64_t base;	  /* address of the page that translated code is of, while it runs */
+	uint64_t base;	/* address of the page that translated code is of, while it runs */
 	_Atomic uint32_t poll;
 	bool fp_on;    /* mstatus.FS is not Off */
 	bool fs_dirty; /* FS has become Dirty since mstatus was last looked at */
@@ -140,6 +137,7 @@ struct rv64_cpu {
 		uint8_t cfg;
 	} pmp[PMP_ENTRIES];
 	unsigned pmp_n;
+	bool pmp_open; /* the first range allows everything below M-mode, everywhere */
 
 	gva_t res_va; /* LR's reservation: address, value, size (0: none) */
 	void *res_host;
@@ -165,9 +163,9 @@ struct rv64_cpu {
 	unsigned alone; /* the slot in use of the page for single instructions */
 	unsigned pauses;
 
-	uint64_t never;		      /* no context: a directory that looks here finds nothing */
+	uint64_t never;	      /* 0, no context: a directory that looks here finds nothing */
 	struct rv64_windows *windows; /* NULL: none */
-	struct rv64_jit *jit;	      /* NULL: this hart only interprets */
+	struct rv64_jit *jit; /* NULL: this hart only interprets */
 	struct gmem *mem;
 	struct bus *mmio;
 	const struct vclock *clock;
@@ -246,15 +244,12 @@ void rv64_pmpaddr_set(struct rv64_cpu *c, unsigned i, uint64_t val);
 struct rv64_page { /* a page as an access found it */
 	gpa_t at;
 	bool user, global;
+	bool dirty;    /* marked so, or not in need of a mark */
 	uint64_t span; /* size - 1 of the large page it is part of; 0: none */
-	uint64_t pte;  /* 0: there is no table */
 };
 /* Translate va for access by priv. 0 or the trap cause. */
 unsigned rv64_translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
 			struct rv64_page *out);
-/* As if A and D could not be set; changes nothing. */
-unsigned rv64_peek(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
-		   struct rv64_page *out);
 /* Loads and stores of len 1, 2, 4, 8 bytes anywhere. STOP_NOT or STOP_TRAP; c->val is the
  * value. */
 enum rv64_stop rv64_load(struct rv64_cpu *c, gva_t va, unsigned len);

@@ -9,11 +9,12 @@
 #define FREG(m)	  (1ull << (i->m & 31))
 #define USES_X(m) (e->use |= XREG(m), 0)
 #define USES_F(m) (e->use |= FREG(m) << 32)
-#define SETS_F(m) (e->def |= FREG(m) << 32)
+#define SETS_F(m) (e->def |= FREG(m) << 32, e->arith |= arith ? (uint32_t)FREG(m) : 0)
 #define SINGLE(m) (e->single |= (uint32_t)FREG(m))
 #define WIDE(m)	  (e->wide |= (uint32_t)FREG(m))
 #define FLAG(f)	  (e->flags |= (unsigned)(f))
 #define ROUNDS()                                                                                   \
+	arith = true;                                                                              \
 	e->rounds |= (uint8_t)(i->rm == 1 ? 0 : 1u << (i->rm & 7)) /* 1 truncates by itself */
 #define RESULT(t)    V t = 0
 
@@ -87,6 +88,7 @@
 	ROUNDS()
 #define FOP3(t, ...)                                                                               \
 	RESULT(t);                                                                                 \
+	arith = true;                                                                              \
 	e->fuses |= (uint8_t)(1u << (i->rm & 7))
 #define FNR1(t, ...) RESULT(t)
 #define FNR2(t, ...) RESULT(t)
@@ -122,8 +124,14 @@ static bool goes_on(const struct rv64_insn *i)
 	}
 }
 
+static bool is_zero(const struct rv64_insn *i)
+{
+	return (i->op == OP_fmv_d_x || i->op == OP_fmv_w_x) && !i->rs1;
+}
+
 void rv64_effects(const struct rv64_insn *i, struct rv64_effects *e)
 {
+	bool arith = i->op == OP_fli_d || i->op == OP_fli_s || is_zero(i);
 	*e = (struct rv64_effects){0};
 	switch ((enum rv64_op)i->op) {
 #define OP(op, ...)                                                                                \

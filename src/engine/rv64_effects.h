@@ -18,6 +18,7 @@ struct rv64_effects {
 	uint64_t use, def;
 	uint32_t single; /* f registers used or set as f32 */
 	uint32_t wide;	 /* and as anything else that looks at their upper half */
+	uint32_t arith;	 /* f registers set to what arithmetic made: any NaN would be quiet */
 	unsigned flags;
 	bool fp;	       /* needs mstatus.FS */
 	uint8_t rounds, fuses; /* bit rm: by the host's unit, if it rounds so */

@@ -12,29 +12,47 @@
 
 #define AT(member) ((uint32_t)offsetof(struct rv64_cpu, member))
 
+/* Of a unit as the hart sees it; numbered from 1. */
+struct unit {
+	struct code_page *page;
+	uint16_t off;
+	bool window;	    /* made of user code, for harts that have windows */
+	bool narrow;	    /* each access looks up for itself */
+	uint16_t straddles; /* times that a shared look-up ran over its page's end */
+};
+enum { UNITS = 1 << 16, STRADDLES = 32 };
+
 struct rv64_jit {
 	struct jit_cache *cache;
 	struct ir_fn *fn;
 	struct lift *lift;
 	struct region region;
 	struct lift_how how;
+	struct unit *unit; /* UNITS of them */
+	uint32_t nunits;
+	bool straddled;	     /* that is why the last look-up failed */
 	struct check *check; /* of JIT_CHECK */
 	uint64_t units, insns, deopts[WHY__COUNT], flushes;
 };
 
 /* Has it been stored to, so that another look-up changes nothing that the guest could see? */
-static bool is_dirty(const struct rv64_cpu *c, gva_t va)
+static bool is_dirty(struct rv64_cpu *c, gva_t va)
 {
-	return c->wr[va / PAGE_SIZE % TLB_SIZE].tag == ((va & PAGE_MASK) | c->dctx);
+	struct rv64_page pg;
+	if (c->wr[va / PAGE_SIZE % TLB_SIZE].tag == ((va & PAGE_MASK) | c->dctx)) return true;
+	return !rv64_translate(c, va, ACCESS_R, c->priv_data, &pg) && pg.dirty;
 }
 
 /* A range may run on into the next page if that lies behind in host memory, too. */
 static uint64_t fill(struct rv64_cpu *c, uint64_t lo, uint64_t hi, unsigned access)
 {
+	if (likely(!((lo ^ hi) & PAGE_MASK))) return rv64_tlb_find(c, lo, access);
+	c->jit->straddled = true;
+	if (hi < lo || (access == ACCESS_W && !(is_dirty(c, lo) && is_dirty(c, hi)))) return 1;
 	uint64_t h = rv64_tlb_find(c, lo, access);
-	if (likely(h == 1 || !((lo ^ hi) & PAGE_MASK))) return h;
-	if (hi < lo || (access == ACCESS_W && !is_dirty(c, hi))) return 1;
-	return rv64_tlb_find(c, hi, access) == h ? h : 1;
+	if (h == 1 || rv64_tlb_find(c, hi, access) != h) return 1;
+	c->jit->straddled = false;
+	return h;
 }
 static uint64_t fill_read(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_R); }
 static uint64_t fill_write(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_W); }
@@ -44,8 +62,8 @@ static uint64_t fill_write(void *c, uint64_t lo, uint64_t hi) { return fill(c, l
 	{                                                                                          \
 		.slots = rv64_slots, .nslots = SLOT__COUNT, .bias = 128, /* x0 to x31 */           \
 			.poll = AT(poll), .pc = AT(pc), .base = AT(base),                          \
-		.space = {[SPACE_READ] = {AT(rd), AT(dctx), 12, fill_read, WINDOW},                \
-			  [SPACE_WRITE] = {AT(wr), AT(dctx), 12, fill_write, WINDOW}},             \
+		.space = {[SPACE_READ] = {AT(rd), AT(dctx), 12, fill_read, WINDOW},                        \
+			  [SPACE_WRITE] = {AT(wr), AT(dctx), 12, fill_write, WINDOW}},                     \
 		.dir_table = AT(fetch), .dir_ctx = ctx,                                            \
 		.dir_entries = offsetof(struct code_page, entry), .dir_bits = 10,                  \
 	}
@@ -64,7 +82,6 @@ int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone
 		.span = SPAN, .count = check, .alone = alone, .log = check ? check_log : NULL};
 	j->check = check ? check_new() : NULL;
 	j->cache = jit_cache_new(check ? &machine_alone : &machine, room, e);
-	c->never = 0; /* unlike all tags, and unlike NO_TAG */
 	if (!j->cache) {
 		check_free(j->check);
 		free(j);
@@ -72,6 +89,8 @@ int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone
 	}
 	j->fn = ir_new(rv64_slots, SLOT__COUNT);
 	j->lift = lift_new();
+	j->unit = calloc(UNITS, sizeof(*j->unit));
+	must(j->unit);
 	c->jit = j;
 	return 0;
 }
@@ -83,50 +102,90 @@ void rv64_jit_free(struct rv64_jit *j)
 	ir_free(j->fn);
 	lift_free(j->lift);
 	check_free(j->check);
+	free(j->unit);
 	free(j);
 }
 
 void rv64_jit_drop(struct rv64_jit *j)
 {
-	if (j) jit_cache_flush(j->cache);
+	if (!j) return;
+	jit_cache_flush(j->cache);
+	j->nunits = 0;
 }
 
 const void *rv64_jit_none(const struct rv64_jit *j) { return j ? jit_none(j->cache) : NULL; }
 
 /* ---- compiling ---- */
-static const struct jit_unit *compile(struct rv64_jit *j, const struct code_page *p, unsigned off,
-				      bool window)
+static const struct jit_unit *compile(struct rv64_jit *j, const struct unit *t)
 {
-	if (!region_find(&j->region, p, off, REGION_INSNS, !j->check)) return NULL;
+	if (!region_find(&j->region, t->page, t->off, REGION_INSNS, !j->check)) return NULL;
+	j->how.tag = j->nunits;
+	j->how.window = t->window;
+	j->how.span = t->narrow ? 0 : SPAN;
 	ir_reset(j->fn);
-	j->how.window = window;
-	lift_region(j->lift, j->fn, &j->region, p, &j->how);
+	lift_region(j->lift, j->fn, &j->region, t->page, &j->how);
 	ir_clean(j->fn);
 	return jit_add(j->cache, j->fn);
 }
 
-static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
+/* The compiler has floating point of its own, which must not show in the guest's flags. */
+static const struct jit_unit *compile_for(struct rv64_cpu *c, const struct unit *t)
+{
+	fp_leave(&c->fp);
+	const struct jit_unit *u = compile(c->jit, t);
+	fp_enter(&c->fp);
+	return u;
+}
+
+static void forget_all(struct rv64_cpu *c)
+{
+	jit_cache_flush(c->jit->cache);
+	rv64_code_forget_units(c);
+	c->jit->flushes++;
+	c->jit->nunits = 0;
+}
+
+/* *flushed: to make room, all other units had to go. */
+static bool unit_make(struct rv64_cpu *c, struct unit t, bool *flushed)
 {
 	struct rv64_jit *j = c->jit;
-	struct code_page *p = code_page_of(ip);
-	unsigned i = (unsigned)(ip - p->slot);
-	if (i >= PAGE_SLOTS || p->at == NO_PAGE) return false;
-	size_t used = jit_cache_used(j->cache);
-	bool window = c->windows && c->priv == PRIV_U;
-	const struct jit_unit *u = compile(j, p, 2 * i, window);
-	if (!u && used && j->region.n) {
-		jit_cache_flush(j->cache);
-		rv64_code_forget_units(c);
-		j->flushes++;
+	const struct jit_unit *u = NULL;
+	if (j->nunits + 1 < UNITS) u = compile_for(c, &t);
+	if (!u && j->region.n && jit_cache_used(j->cache)) {
+		forget_all(c);
 		*flushed = true;
-		u = compile(j, p, 2 * i, window);
+		u = compile_for(c, &t);
 	}
 	if (!u) return false;
-	p->entry[i] = jit_entry(u);
-	p->slot[i].fn = rv64_op_unit;
+	t.page->entry[t.off / 2] = jit_entry(u);
+	t.page->slot[t.off / 2].fn = rv64_op_unit;
+	j->unit[j->nunits++] = t;
 	j->units++;
 	j->insns += (unsigned)j->region.insns;
 	return true;
+}
+
+static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
+{
+	struct code_page *p = code_page_of(ip);
+	unsigned i = (unsigned)(ip - p->slot);
+	if (i >= PAGE_SLOTS || p->at == NO_PAGE) return false;
+	struct unit t = {.page = p, .off = (uint16_t)(2 * i)};
+	t.window = c->windows && c->priv == PRIV_U;
+	return unit_make(c, t, flushed);
+}
+
+/* Where it lies it keeps running over a page's end: better no sharing at all. */
+static void straddled(struct rv64_cpu *c, uint32_t tag)
+{
+	struct rv64_jit *j = c->jit;
+	bool flushed;
+	j->straddled = false;
+	if (j->check || tag >= j->nunits) return;
+	struct unit *t = &j->unit[tag];
+	if (t->narrow || ++t->straddles < STRADDLES) return;
+	t->narrow = true;
+	if (t->page->slot[t->off / 2].fn == rv64_op_unit) (void)unit_make(c, *t, &flushed);
 }
 
 void rv64_jit_hot(struct rv64_cpu *c, const struct slot *ip)
@@ -161,9 +220,11 @@ static void called(struct rv64_cpu *c)
 }
 
 /* The unit gave up in the middle. */
-static void deopt(struct rv64_cpu *c, unsigned why)
+static void deopt(struct rv64_cpu *c, uint32_t whole)
 {
+	unsigned why = whole & ((1u << WHY_BITS) - 1);
 	c->jit->deopts[why]++;
+	if (c->jit->straddled) straddled(c, whole >> WHY_BITS);
 	if (why == WHY_CALL) {
 		called(c);
 		return;
@@ -201,7 +262,7 @@ void rv64_jit_run(struct rv64_cpu *c, const struct slot *ip)
 			return;
 		}
 		if (x.how == JIT_DEOPT) {
-			deopt(c, x.why & ((1u << WHY_BITS) - 1));
+			deopt(c, x.why);
 			return;
 		}
 		c->stop = STOP_JUMP;

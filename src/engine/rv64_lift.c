@@ -136,7 +136,8 @@ static uint32_t map_make(struct lift *l, int off, unsigned why)
 		unsigned s = (unsigned)__builtin_ctzll(d);
 		p[n++] = (struct ir_pair){s, l->now[s].n};
 	}
-	return ir_map_new(l->f, p, n, off, l->unrun << WHY_BITS | why);
+	uint32_t above = l->how->count ? l->unrun : l->how->tag;
+	return ir_map_new(l->f, p, n, off, above << WHY_BITS | why);
 }
 static uint32_t map_here(struct lift *l, unsigned why)
 {
@@ -504,24 +505,28 @@ static ir_val fp_bits(struct lift *l, enum ir_type t, ir_val v)
 	return e1(l, IR_tobits, IR_I64, e1(l, IR_fnan, t, v));
 }
 
+/* To an unsigned number, of what is sure to fit: what does not must not raise ftoi's flags. */
+static ir_val fp_to_uint(struct lift *l, const struct fp_op *o, ir_val x)
+{
+	static const uint64_t limit[2][2] = {{0x4f800000, 0x5f000000},
+					     {0x41efffffffe00001, 0x43e0000000000000}};
+	bool wide = o->width == 64, truncate = l->i->rm == RM_RTZ;
+	if (!truncate) fp_rounds(l);
+	ir_val bits = e1(l, IR_tobits, IR_I64, x);
+	guard(l, e2(l, IR_ltu, bits, konst(l, limit[o->type == IR_F64][wide])), WHY_RANGE);
+	ir_val v = ir_ftoi(l->f, IR_I64, x, truncate);
+	return wide ? v : e1(l, IR_sx32, IR_I64, v);
+}
+
 /* ftoi answers with the least number where RISC-V may want another: that is rare. */
 static ir_val fp_to_int(struct lift *l, const struct fp_op *o, ir_val x)
 {
-	bool truncate = l->i->rm == RM_RTZ, wide = o->width == 64 || o->how == FP_TO_UINT;
+	bool truncate = l->i->rm == RM_RTZ, wide = o->width == 64;
 	if (!truncate) fp_rounds(l);
 	ir_val v = ir_ftoi(l->f, wide ? IR_I64 : IR_I32, x, truncate);
 	if (!wide) v = e1(l, IR_sx32, IR_I64, v);
-	if (o->how == FP_TO_INT) {
-		guard(l, e2(l, IR_ne, v, konst(l, wide ? 1ull << 63 : 0xffffffff80000000)),
-		      WHY_RANGE);
-		return v;
-	}
-	if (o->width == 64) {
-		guard(l, e2(l, IR_le, konst(l, 0), v), WHY_RANGE);
-		return v;
-	}
-	guard(l, e2(l, IR_leu, v, konst(l, 0xffffffff)), WHY_RANGE);
-	return e1(l, IR_sx32, IR_I64, v);
+	guard(l, e2(l, IR_ne, v, konst(l, wide ? 1ull << 63 : 0xffffffff80000000)), WHY_RANGE);
+	return v;
 }
 
 static ir_val fp_from_int(struct lift *l, const struct fp_op *o, ir_val v)
@@ -541,18 +546,18 @@ static ir_val fp_native(struct lift *l, const struct fp_op *o, const ir_val *bit
 	if (o->how == FP_CONVERT) from = t == IR_F32 ? IR_F64 : IR_F32;
 	for (unsigned i = 0; i < n; i++) v[i] = e1(l, IR_tofp, from, bits[i]);
 	if (o->how == FP_COMPARE) return ir_emit(l->f, (enum ir_op)o->op, t, v[0], v[1], NO);
-	if (o->how == FP_TO_INT || o->how == FP_TO_UINT) return fp_to_int(l, o, v[0]);
+	if (o->how == FP_TO_INT) return fp_to_int(l, o, v[0]);
+	if (o->how == FP_TO_UINT) return fp_to_uint(l, o, v[0]);
 	if (o->how == FP_FUSED)
 		fp_fuses(l);
-	else if (o->how != FP_CONVERT || t == IR_F32)
-		fp_rounds(l);
+	else if (o->how != FP_CONVERT || t == IR_F32 || (l->i->rm & 7) > RM_RMM)
+		fp_rounds(l); /* what is exact may still name a mode that is none */
 	return fp_bits(l, t, ir_emit(l->f, (enum ir_op)o->op, t, v[0], v[1], v[2]));
 }
 
 /* With rm >= 0 the function takes it last. Invalid modes are never among the host's. */
-static ir_val fp_op(struct lift *l, const void *fn, const ir_val *bits, unsigned n, bool rm)
+static ir_val fp_bits_of(struct lift *l, const void *fn, const ir_val *bits, unsigned n, bool rm)
 {
-	fp_dirty(l);
 	for (unsigned i = 0; i < COUNT(fp_ops); i++)
 		if (fp_ops[i].fn == fn) return fp_native(l, &fp_ops[i], bits, n);
 	if (rm) fp_rounds(l);
@@ -560,6 +565,13 @@ static ir_val fp_op(struct lift *l, const void *fn, const ir_val *bits, unsigned
 	for (unsigned i = 0; i < n; i++) args[1 + i] = bits[i];
 	if (rm) args[1 + n] = konst(l, l->i->rm & 7);
 	return ir_call(l->f, 0, fn, args, 1 + n + rm);
+}
+
+static ir_val fp_op(struct lift *l, const void *fn, const ir_val *bits, unsigned n, bool rm)
+{
+	ir_val v = fp_bits_of(l, fn, bits, n, rm);
+	fp_dirty(l); /* not before its guards: those give up when nothing has happened */
+	return v;
 }
 
 /* ---- the verbs ---- */
@@ -733,9 +745,21 @@ static void instruction(struct lift *l)
 /* ---- blocks ---- */
 static uint32_t ir_of(int block) { return (uint32_t)block + 1; } /* 0 is the entry */
 
-static ir_val incoming(const struct lift *l, unsigned s, uint8_t at)
+/* Parameter s of block b is the raw result of arithmetic: which NaN it is matters only to those who
+ * look, and they have it made canonical for themselves. Not so where nobody in the region reads it:
+ * what comes in then may be anything. */
+static bool is_raw(const struct lift *l, int b, unsigned s)
 {
-	if (at >= AT_PARAM) return l->end[at - AT_PARAM].param[s];
+	return s >= SLOT_F && l->r->raw >> (s - SLOT_F) & 1 && l->r->block[b].live >> s & 1;
+}
+
+static ir_val incoming(struct lift *l, unsigned s, uint8_t at)
+{
+	if (at >= AT_PARAM) {
+		ir_val v = l->end[at - AT_PARAM].param[s];
+		if (!is_raw(l, at - AT_PARAM, s)) return v;
+		return e1(l, IR_fnan, (enum ir_type)ins(l, v)->type, v);
+	}
 	return at ? l->end[at - AT_DEF].val[s] : NO;
 }
 
@@ -787,13 +811,34 @@ static void hoist(struct lift *l, int h)
 	for (use &= ~l->r->def; use; use &= use - 1) (void)reg(l, (unsigned)__builtin_ctzll(use));
 }
 
+/* As raw as can be had. A value from elsewhere keeps its NaN, so that must be one that arithmetic
+ * could have made. */
+static ir_val raw(struct lift *l, ir_val v)
+{
+	const struct ir_ins *i = ins(l, v);
+	bool f32 = ir_result_type(i) == IR_F32;
+	if (i->op == IR_fnan) return (ir_val){i->arg[0]};
+	ir_val bits = e1(l, IR_tobits, IR_I64, v),
+	       size = e2(l, IR_shl, bits, konst(l, f32 ? 33 : 1));
+	ir_val plain = e2(l, IR_leu, size, konst(l, f32 ? 0xff00000000000000 : 0xffe0000000000000));
+	guard(l, e2(l, IR_or, plain, e2(l, IR_eq, bits, konst(l, f32 ? F32_NAN : F64_NAN))),
+	      WHY_BOX);
+	return v;
+}
+
+static ir_val argument(struct lift *l, int b, unsigned s)
+{
+	ir_val v = reg(l, s);
+	return is_raw(l, b, s) ? raw(l, v) : v;
+}
+
 /* The edge to block b, with what it takes as parameters. */
 static uint32_t edge_to(struct lift *l, int b)
 {
 	ir_val args[SLOTS];
 	unsigned n = 0;
 	for (uint64_t p = l->flow.param[b] & l->r->def; p; p &= p - 1)
-		args[n++] = reg(l, (unsigned)__builtin_ctzll(p));
+		args[n++] = argument(l, b, (unsigned)__builtin_ctzll(p));
 	return ir_edge_new(l->f, ir_of(b), args);
 }
 
@@ -854,12 +899,12 @@ static void block_settle(struct lift *l)
 static void block_finish(struct lift *l)
 {
 	const struct region_block *k = &l->r->block[l->block];
-	at_instruction(l, k->end == END_BR ? k->last : k->next);
+	bool pending = k->end == END_BR || k->end == END_CALL; /* the last one has not run yet */
+	at_instruction(l, pending ? k->last : k->end == END_JUMP ? k->to : k->next);
+	l->unrun = pending && l->how->count;
 	block_settle(l);
 	uint32_t yes = 0, no = 0;
 	if (k->end == END_CALL) {
-		at_instruction(l, k->last);
-		l->unrun = l->how->count;
 		instruction(l);
 		l->unrun = 0;
 		at_instruction(l, k->next);
@@ -867,6 +912,7 @@ static void block_finish(struct lift *l)
 	if (k->end == END_BR) {
 		yes = edge(l, k->succ[0], k->to);
 		no = edge(l, k->succ[1], k->next);
+		l->unrun = 0;
 		block_save(l);
 		ir_br(l->f, l->cond, yes, no);
 		return;
@@ -935,7 +981,7 @@ static void params_make(struct lift *l, int b)
 	for (uint64_t p = l->flow.param[b] & l->r->def; p; p &= p - 1) {
 		unsigned s = (unsigned)__builtin_ctzll(p);
 		enum ir_type t = s < SLOT_F ? IR_I64 : is_single(l, s) ? IR_F32 : IR_F64;
-		l->end[b].param[s] = ir_param(l->f, t);
+		l->end[b].param[s] = is_raw(l, b, s) ? ir_param_quiet(l->f, t) : ir_param(l->f, t);
 	}
 }
 

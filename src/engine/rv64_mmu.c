@@ -81,9 +81,9 @@ static unsigned leaf_take(struct rv64_cpu *c, const struct walk *w, uint64_t pte
 		uint64_t mask = (1ull << bits) - 1, ppn = (pte & PTE_PPN) >> PTE_PPN_SHIFT;
 		out->at = ((ppn & ~mask) | (w->va >> PAGE_SHIFT & mask)) << PAGE_SHIFT;
 		out->user = pte & PTE_U;
-		out->pte = pte;
 		out->global |= pte & PTE_G;
 		out->span = bits ? (1ull << (bits + PAGE_SHIFT)) - 1 : 0;
+		out->dirty = (pte & (PTE_W | PTE_D)) == (PTE_W | PTE_D);
 		if ((pte & want) == want) return 0;
 		if (w->quiet || !(c->menvcfg & ENVCFG_ADUE)) return page_fault(w->access);
 		if (!pte_mark(c, w->at, &pte, want)) return access_fault(w->access);
@@ -94,9 +94,9 @@ static unsigned translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigne
 			  struct rv64_page *out)
 {
 	unsigned mode = (unsigned)(c->satp >> SATP_MODE_SHIFT);
-	*out = (struct rv64_page){.at = va & PAGE_MASK, .global = true};
+	*out = (struct rv64_page){.at = va & PAGE_MASK, .global = true, .dirty = true};
 	if (priv == PRIV_M || !mode) return 0;
-	out->global = false;
+	out->global = out->dirty = false;
 	struct walk w = {
 		.va = va, .access = access, .priv = priv, .level = mode - 5, .quiet = quiet};
 	unsigned unused = 64 - (PAGE_SHIFT + w.level * LEVEL_BITS);

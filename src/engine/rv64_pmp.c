@@ -3,6 +3,7 @@
 #include "engine/rv64_cpu.h"
 
 #define PMPADDR_BITS ((1ull << 54) - 1) /* address bits 55..2 */
+#define PMP_LAST     ((1ull << 56) - 1)
 
 static bool range_of(const struct rv64_cpu *c, unsigned i, struct pmp_range *r)
 {
@@ -27,6 +28,9 @@ void rv64_pmp_update(struct rv64_cpu *c)
 	c->pmp_n = 0;
 	for (unsigned i = 0; i < PMP_ENTRIES; i++)
 		if (range_of(c, i, &c->pmp[c->pmp_n])) c->pmp_n++;
+	const struct pmp_range *r = &c->pmp[0];
+	c->pmp_open = c->pmp_n && !r->first && r->last >= PMP_LAST &&
+		      (r->cfg & (PMP_R | PMP_W | PMP_X)) == (PMP_R | PMP_W | PMP_X);
 	rv64_tlb_flush(c);
 	c->remap = true;
 }
@@ -34,6 +38,7 @@ void rv64_pmp_update(struct rv64_cpu *c)
 bool rv64_pmp_ok(const struct rv64_cpu *c, gpa_t at, unsigned len, unsigned access, unsigned priv)
 {
 	gpa_t end = at + len - 1;
+	if (likely(c->pmp_open && end <= PMP_LAST)) return true;
 	for (unsigned i = 0; i < c->pmp_n; i++) {
 		const struct pmp_range *r = &c->pmp[i];
 		if (end < r->first || at > r->last) continue;
@@ -46,6 +51,7 @@ bool rv64_pmp_ok(const struct rv64_cpu *c, gpa_t at, unsigned len, unsigned acce
 bool rv64_pmp_whole(const struct rv64_cpu *c, gpa_t page)
 {
 	gpa_t end = page + PAGE_SIZE - 1;
+	if (likely(c->pmp_open && end <= PMP_LAST)) return true;
 	for (unsigned i = 0; i < c->pmp_n; i++) {
 		const struct pmp_range *r = &c->pmp[i];
 		if (end < r->first || page > r->last) continue;

@@ -48,6 +48,7 @@ static void walk_from(struct walk *w, int off)
 		r->at[off / 2] = (uint16_t)++r->insns;
 		r->single |= e->single;
 		r->wide |= e->wide;
+		r->raw &= ~(uint32_t)(e->def >> 32) | e->arith;
 		if (e->flags & EFFECT_BR || (e->flags & EFFECT_JUMP && !i->rd))
 			leader(w, off + i->imm);
 		if (e->flags & (EFFECT_JUMP | EFFECT_GOTO)) return;
@@ -314,6 +315,7 @@ bool region_find(struct region *r, const struct code_page *p, unsigned off, int 
 	r->def = r->use = 0;
 	r->calls = false;
 	r->single = r->wide = 0;
+	r->raw = ~0u;
 	leader(&w, (int)off);
 	while (w.head < w.tail) walk_from(&w, w.queue[w.head++]);
 	if (!w.tail || !r->at[off / 2]) return false;

@@ -38,6 +38,7 @@ struct region {
 	bool calls;   /* some block ends in a call */
 	uint64_t def; /* by any block */
 	uint64_t use;
+	uint32_t raw;	       /* f registers that are only set to what arithmetic made */
 	uint32_t single, wide; /* f registers that are used as f32; as more */
 	struct rv64_insn insn[REGION_INSNS];
 	struct rv64_effects effects[REGION_INSNS];

@@ -193,7 +193,7 @@ static bool look(struct rv64_cpu *c, uint64_t page, bool stored, struct rv64_pag
 	if (!rv64_pmp_whole(c, pg->at) || !gmem_ptr(c->mem, pg->at, PAGE_SIZE, false) ||
 	    !rv64_pmp_ok(c, pg->at, PAGE_SIZE, ACCESS_R, PRIV_U))
 		return false;
-	*write = (pg->pte & PTE_W) && (pg->pte & PTE_D) && (stored || !gmem_tracking(c->mem)) &&
+	*write = pg->dirty && (stored || !gmem_tracking(c->mem)) &&
 		 rv64_pmp_ok(c, pg->at, PAGE_SIZE, ACCESS_R | ACCESS_W, PRIV_U) &&
 		 gmem_ptr(c->mem, pg->at, PAGE_SIZE, true);
 	return true;

@@ -262,6 +262,13 @@ ir_val ir_param(struct ir_fn *f, enum ir_type t)
 	return (ir_val){n};
 }
 
+ir_val ir_param_quiet(struct ir_fn *f, enum ir_type t)
+{
+	ir_val v = ir_param(f, t);
+	f->ins[v.n].arg[0] = IR_QUIET;
+	return v;
+}
+
 ir_val ir_get(struct ir_fn *f, enum ir_type t, unsigned slot)
 {
 	must(slot < f->nslots);

@@ -161,6 +161,7 @@ static bool known(const struct clean *c, const struct ir_pair *p)
 
 static void trim(struct clean *c, struct ir_map *m)
 {
+	if (!m->n) return; /* and perhaps no pairs at all */
 	struct ir_pair *p = c->f->pair + m->first;
 	uint32_t kept = 0;
 	for (uint32_t k = 0; k < m->n; k++)

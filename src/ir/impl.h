@@ -22,4 +22,5 @@ void ir_unlink(struct ir_fn *f, uint32_t block, uint32_t n);
 void ir_forget(struct ir_fn *f); /* nothing emitted so far is merged with what comes */
 uint32_t ir_edge_raw(struct ir_fn *f, uint32_t to, const ir_val *args, unsigned n);
 uint32_t ir_args_new(struct ir_fn *f, const ir_val *v, unsigned n);
+enum { IR_QUIET = 1 }; /* arg[0] of a parameter that is never a signalling NaN */
 #endif

@@ -138,6 +138,8 @@ ir_val ir_konst(struct ir_fn *f, enum ir_type t, uint64_t k); /* cut to t, zeroe
 ir_val ir_param(struct ir_fn *f, enum ir_type t); /* the next one of block f->at, before the rest */
 /* May be an earlier get that dominates, unless a put or state call was emitted since, or it is in
  * another loop: so `loop` must be set before a block is filled. */
+/* A float that is promised never to be a signalling NaN. */
+ir_val ir_param_quiet(struct ir_fn *f, enum ir_type t);
 ir_val ir_get(struct ir_fn *f, enum ir_type t, unsigned slot);
 void ir_put(struct ir_fn *f, unsigned slot, ir_val v);
 ir_val ir_state(struct ir_fn *f, uint64_t off);

@@ -388,6 +388,7 @@ static int select_rule(struct rule *r)
 /* ---- floats */
 static bool is_quiet(const struct ir_ins *i) /* never a signalling NaN */
 {
+	if (i->op == IR_param) return i->arg[0] == IR_QUIET;
 	return i->op == IR_fnan ||
 	       ((ir_info[i->op].flags & IR_FLOAT) && ir_is_fp(ir_result_type(i)));
 }

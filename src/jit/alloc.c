@@ -1,12 +1,12 @@
 /* Why: see alloc.h. The one idea: blocks come with dominators first, so one walk backwards sees
- * every use before its definition, and a value that is live into a loop is live to the loop's last
- * block; that gives all intervals without any data-flow equations. */
+ * every use before its definition, and what is alive at a loop's header is alive in all of the
+ * loop; that gives all ranges without iteration. */
 #include "jit/alloc.h"
 #include "base/types.h"
 #include "jit/impl.h"
 #include <stdlib.h>
 
-enum { VALUES_MAX = 1 << 20 };
+enum { VALUES_MAX = 1 << 20, LIVE_MAX = 1 << 20 /* words */ };
 #define NO_LOOP (~0u)
 
 void alloc_done(struct alloc *a)
@@ -15,24 +15,58 @@ void alloc_done(struct alloc *a)
 	free(a->block);
 	free(a->put);
 	free(a->call);
+	free(a->range);
+	free(a->live);
 	*a = (struct alloc){0};
 }
 
 static bool make_room(struct alloc *a, const struct ir_fn *f)
 {
 	if (f->n > VALUES_MAX || f->nblocks > VALUES_MAX) return false;
+	a->words = (f->n + 63) / 64;
+	uint64_t words = (uint64_t)a->words * f->nblocks;
+	a->coarse = a->host->coarse || words > LIVE_MAX;
 	if (!jit_grow((void **)&a->home, &a->home_room, f->n, sizeof(*a->home)) ||
-	    !jit_grow((void **)&a->block, &a->block_room, f->nblocks, sizeof(*a->block)))
+	    !jit_grow((void **)&a->block, &a->block_room, f->nblocks, sizeof(*a->block)) ||
+	    !jit_grow((void **)&a->range, &a->range_room, 1, sizeof(*a->range)) ||
+	    !jit_grow((void **)&a->live, &a->live_room, a->coarse ? 0 : (uint32_t)words,
+		      sizeof(*a->live)))
 		return false;
 	memset(a->home, 0, f->n * sizeof(*a->home));
+	for (uint32_t b = 0; b < f->nblocks; b++) a->block[b] = (struct alloc_block){0};
 	return true;
 }
 
-/* ---- first walk, forwards: positions, numbers of uses, the extents of loops */
+/* ---- first walk, forwards: positions, names, numbers of uses, the extents of loops */
+
+static bool konst_in(const struct ir_fn *f, uint32_t v, uint32_t lo, uint32_t hi)
+{
+	uint64_t k;
+	return ir_is_konst(f, (ir_val){v}, &k) && (uint32_t)k >= lo && (uint32_t)k <= hi;
+}
+
+/* Another name: trunc of its operand; an extension of what is extended so already, since whoever
+ * computes 32 bits clears the others. */
+static uint32_t root(const struct alloc *a, uint32_t v)
+{
+	const struct ir_ins *i = &a->f->ins[v], *o = &a->f->ins[i->arg[0]];
+	switch (i->op) {
+	case IR_trunc: return a->home[i->arg[0]].root;
+	case IR_zx32:
+		if (o->type == IR_I32 && o->op >= IR_add && o->op <= IR_bswap) return i->arg[0];
+		break;
+	case IR_sx32:
+		if (o->type != IR_I32) break;
+		if (o->op == IR_shr && konst_in(a->f, o->arg[1], 1, 31)) return i->arg[0];
+		if (o->op == IR_and && konst_in(a->f, o->arg[1], 0, INT32_MAX)) return i->arg[0];
+		break;
+	}
+	return v;
+}
 
 static void count(struct alloc *a, uint32_t v)
 {
-	struct home *h = &a->home[alloc_root(a->f, v)];
+	struct home *h = &a->home[a->home[v].root];
 	if (h->uses != UINT16_MAX) h->uses++;
 }
 
@@ -41,8 +75,9 @@ static void count_edge(struct alloc *a, uint32_t from, uint32_t e)
 	const struct ir_edge *edge = &a->f->edge[e];
 	for (unsigned k = 0; k < a->f->block[edge->to].params; k++)
 		count(a, a->f->args[edge->args + k]);
-	if (edge->to <= from && a->block[edge->to].last < from + 1)
-		a->block[edge->to].last = from + 1; /* plus one: 0 is no header */
+	if (edge->to > from) return;
+	if (a->block[edge->to].last <= from) a->block[edge->to].last = from + 1;
+	a->coarse |= !ir_dominates(a->f, edge->to, from);
 }
 
 static void count_uses(struct alloc *a, uint32_t b, const struct ir_ins *i)
@@ -58,17 +93,33 @@ static void count_uses(struct alloc *a, uint32_t b, const struct ir_ins *i)
 	}
 }
 
+/* What no register would be better than: immediates; a float's bits are read from memory. */
+static bool small_konst(const struct ir_ins *i)
+{
+	return i->op == IR_konst && (i->type == IR_F32 || i->type == IR_F64 || i->type == IR_I32 ||
+				     i->k == (uint64_t)(int32_t)i->k || i->k == (uint32_t)i->k);
+}
+
 static void number(struct alloc *a)
 {
 	const struct ir_fn *f = a->f;
 	uint32_t pos = 2;
+	a->home[0].at = AT_HAND; /* no value: reads as a constant 0 */
 	for (uint32_t b = 0; b < f->nblocks; b++) {
 		struct alloc_block *ab = &a->block[b];
 		ab->start = pos;
 		for (uint32_t i = f->block[b].first; i; i = f->ins[i].next, pos += 2) {
+			const struct ir_ins *in = &f->ins[i];
+			struct home *h = &a->home[i];
+			enum ir_type t = ir_result_type(in);
 			/* Parameters come to be all at once, before the block. */
-			a->home[i].start = f->ins[i].op == IR_param ? ab->start : pos;
-			count_uses(a, b, &f->ins[i]);
+			h->start = in->op == IR_param ? ab->start : pos;
+			h->reg = NO_REG;
+			h->root = root(a, i);
+			h->cls = t == IR_F32 || t == IR_F64 || t == IR_V128 ? CLASS_VEC : CLASS_INT;
+			h->wide = t == IR_V128;
+			if (small_konst(in)) h->at = AT_HAND;
+			count_uses(a, b, in);
 		}
 		ab->end = pos;
 	}
@@ -98,11 +149,34 @@ static void loops(struct alloc *a)
 	}
 }
 
-/* ---- second walk, backwards: intervals, weights, what is folded and what sinks into maps */
+/* ---- ranges. They are added from the end on: a new one lies before the first or reaches it. */
 
-/* The end of an interval that starts at `start` and is used here: behind this instruction, and to
- * the end of every loop that the value is live into. */
-static uint32_t end_here(const struct alloc *a, uint32_t start)
+static void add_range(struct alloc *a, struct home *h, uint32_t start, uint32_t end)
+{
+	struct range *first = &a->range[h->range];
+	if (h->end < end) h->end = end;
+	if (!h->range || end < first->start) {
+		if (!jit_grow((void **)&a->range, &a->range_room, a->nranges + 1,
+			      sizeof(*a->range))) {
+			a->failed = true;
+			return;
+		}
+		a->range[a->nranges] = (struct range){start, end, h->range};
+		h->range = a->nranges++;
+		return;
+	}
+	if (start < first->start) first->start = start;
+	if (end <= first->end) return;
+	first->end = end;
+	while (first->next && a->range[first->next].start <= end) {
+		const struct range *r = &a->range[first->next];
+		if (first->end < r->end) first->end = r->end;
+		first->next = r->next;
+	}
+}
+
+/* Without holes: to the end of every loop that the value is alive into. */
+static uint32_t coarse_end(const struct alloc *a, uint32_t start)
 {
 	uint32_t end = a->pos + 1;
 	for (uint32_t l = a->block[a->cur].inner; l != NO_LOOP; l = a->block[l].up) {
@@ -112,17 +186,75 @@ static uint32_t end_here(const struct alloc *a, uint32_t start)
 	return end;
 }
 
-static void lives_to(struct home *h, uint32_t end)
+static uint64_t *row(struct alloc *a, uint32_t block) { return &a->live[(size_t)block * a->words]; }
+
+/* v is alive here. */
+static void alive(struct alloc *a, uint32_t v)
 {
-	if (h->end < end) h->end = end;
+	struct home *h = &a->home[v];
+	if (a->coarse) {
+		add_range(a, h, h->start + 1, coarse_end(a, h->start));
+		return;
+	}
+	uint64_t *w = &row(a, a->cur)[v / 64], bit = 1ull << v % 64;
+	if (*w & bit) return;
+	*w |= bit;
+	add_range(a, h, a->block[a->cur].start, a->pos + 1);
 }
+
+static void each_alive(struct alloc *a, uint32_t block, uint32_t start, uint32_t end)
+{
+	const uint64_t *bits = row(a, block);
+	for (uint32_t w = 0; w < a->words; w++)
+		for (uint64_t m = bits[w]; m; m &= m - 1)
+			add_range(a, &a->home[w * 64 + (uint32_t)__builtin_ctzll(m)], start, end);
+}
+
+static void join(struct alloc *a, uint32_t b, uint32_t edge)
+{
+	uint32_t to = a->f->edge[edge].to;
+	uint64_t *x = row(a, b);
+	const uint64_t *y = row(a, to);
+	if (to <= b) return; /* a loop's header speaks for itself */
+	for (uint32_t w = 0; w < a->words; w++) x[w] |= y[w];
+}
+
+static void block_end(struct alloc *a, uint32_t b)
+{
+	const struct ir_ins *i = &a->f->ins[a->f->block[b].last];
+	if (a->coarse) return;
+	memset(row(a, b), 0, a->words * sizeof(uint64_t));
+	if (i->op == IR_jump) join(a, b, i->arg[0]);
+	if (i->op == IR_br) {
+		join(a, b, i->arg[1]);
+		join(a, b, i->arg[2]);
+	}
+	each_alive(a, b, a->block[b].start, a->block[b].end);
+}
+
+static void block_begin(struct alloc *a, uint32_t b)
+{
+	uint32_t last = a->block[b].last;
+	if (last && !a->coarse) each_alive(a, b, a->block[b].start, a->block[last - 1].end);
+}
+
+static void define(struct alloc *a, uint32_t v)
+{
+	struct home *h = &a->home[v];
+	if (!h->range) return;
+	a->range[h->range].start = h->start + (a->f->ins[v].op != IR_param);
+	if (!a->coarse) row(a, a->cur)[v / 64] &= ~(1ull << v % 64);
+}
+
+/* ---- second walk, backwards: uses and weights; what is folded and what sinks into maps */
 
 void alloc_use(struct alloc *a, uint32_t v)
 {
-	struct home *h = &a->home[alloc_root(a->f, v)];
-	lives_to(h, end_here(a, h->start));
-	h->hard = 1;
+	struct home *h = &a->home[v = a->home[v].root];
+	h->hard = true;
+	if (h->at == AT_HAND) return;
 	h->weight += a->block[a->cur].freq;
+	alive(a, v);
 }
 
 void alloc_map(struct alloc *a, uint32_t map, bool code)
@@ -130,23 +262,31 @@ void alloc_map(struct alloc *a, uint32_t map, bool code)
 	const struct ir_map *m = &a->f->map[map];
 	const struct ir_pair *p = &a->f->pair[m->first];
 	for (unsigned k = 0; k < m->n; k++) {
-		struct home *h = &a->home[alloc_root(a->f, p[k].val)];
-		lives_to(h, end_here(a, h->start));
-		if (code) h->weight += a->block[a->cur].freq;
+		uint32_t v = a->home[p[k].val].root;
+		if (a->home[v].at == AT_HAND) continue;
+		if (code) a->home[v].weight += a->block[a->cur].freq;
+		alive(a, v);
 	}
 }
 
-/* Edge arguments and parameters like the same register; the deeper edge decides. */
+/* Edge arguments and parameters like the same register; the commonest edge decides. */
 static void use_edge(struct alloc *a, uint32_t e)
 {
 	const struct ir_edge *edge = &a->f->edge[e];
 	uint32_t p = a->f->block[edge->to].first;
+	float freq = a->block[a->cur].freq;
 	for (unsigned k = 0; k < a->f->block[edge->to].params; k++, p = a->f->ins[p].next) {
-		uint32_t v = alloc_root(a->f, a->f->args[edge->args + k]);
+		uint32_t v = a->home[a->f->args[edge->args + k]].root;
 		alloc_use(a, v);
 		if (v == p) continue;
-		if (!a->home[v].want) a->home[v].want = p;
-		if (edge->to > a->cur) a->home[p].want = v;
+		if (a->home[v].want_freq < freq) {
+			a->home[v].want = p;
+			a->home[v].want_freq = freq;
+		}
+		if (edge->to > a->cur && a->home[p].want_freq < freq) {
+			a->home[p].want = v;
+			a->home[p].want_freq = freq;
+		}
 	}
 }
 
@@ -207,40 +347,48 @@ static bool sinks(const struct ir_fn *f, const struct ir_ins *i)
 	}
 }
 
-/* The operand of a sunk op lives as long as it would itself. */
+/* The operand of a sunk op is alive wherever that would be. */
 static void sink(struct alloc *a, struct home *h, const struct ir_ins *i)
 {
-	uint32_t v = alloc_root(a->f, i->arg[0]);
+	uint32_t v = a->home[i->arg[0]].root, r[64], n = 0;
 	struct home *o = &a->home[v];
 	h->at = AT_SUNK;
-	uint32_t end = h->end;
-	for (uint32_t b = a->cur, l = a->block[b].inner; l != NO_LOOP; l = a->block[l].up)
-		if (o->start < a->block[l].start && end < a->block[a->block[l].last - 1].end)
-			end = a->block[a->block[l].last - 1].end;
-	lives_to(o, end);
 	if (o->chain <= h->chain) o->chain = (uint8_t)(h->chain + 1);
-}
-
-static void set_class(struct home *h, const struct ir_ins *i)
-{
-	enum ir_type t = ir_result_type(i);
-	h->cls = t == IR_F32 || t == IR_F64 || t == IR_V128 ? CLASS_VEC : CLASS_INT;
-	h->wide = t == IR_V128;
+	if (o->at == AT_HAND) return;
+	uint32_t last = h->range;
+	for (; last && n < COUNT(r); last = a->range[last].next) r[n++] = last;
+	if (last) a->range[r[n - 1]].end = h->end; /* many holes: do without the last ones */
+	struct range had[64];
+	uint32_t nhad = 0;
+	for (last = o->range; last && nhad < COUNT(had); last = a->range[last].next)
+		had[nhad++] = a->range[last];
+	if (last) had[nhad - 1].end = o->end;
+	o->range = 0;
+	while (n || nhad) {
+		const struct range *x = n ? &a->range[r[n - 1]] : NULL;
+		if (!x || (nhad && had[nhad - 1].start >= x->start)) {
+			nhad--;
+			add_range(a, o, had[nhad].start, had[nhad].end);
+		} else {
+			n--;
+			add_range(a, o, x->start, x->end);
+		}
+	}
+	alive(a, v);
 }
 
 static void visit(struct alloc *a, uint32_t i)
 {
 	const struct ir_ins *in = &a->f->ins[i];
 	struct home *h = &a->home[i];
+	if (h->root != i || h->at == AT_HAND) return;
 	a->pos = h->start;
-	set_class(h, in);
-	if (in->op == IR_trunc) return;
+	define(a, i);
 	if (!h->end && (h->folded || ir_idle(in))) return;
-	if (h->end && !h->hard && h->chain < SUNK_MAX && sinks(a->f, in)) {
+	if (h->end && !h->hard && h->chain < SUNK_MAX && sinks(a->f, in))
 		sink(a, h, in);
-		return;
-	}
-	a->host->visit(a, i);
+	else
+		a->host->visit(a, i);
 }
 
 static void backwards(struct alloc *a)
@@ -248,17 +396,26 @@ static void backwards(struct alloc *a)
 	const struct ir_fn *f = a->f;
 	for (uint32_t b = f->nblocks; b-- > 0;) {
 		a->cur = b;
+		block_end(a, b);
 		for (uint32_t i = f->block[b].last; i; i = f->ins[i].prev) visit(a, i);
+		block_begin(a, b);
 	}
 }
 
 /* ---- third walk, forwards: registers */
 
+static bool covers(const struct alloc *a, const struct home *h, uint32_t pos)
+{
+	for (uint32_t r = h->range; r; r = a->range[r].next)
+		if (a->range[r].start <= pos && pos < a->range[r].end) return true;
+	return false;
+}
+
 static bool slot_kept(const struct alloc *a, const struct ir_ins *i, const struct home *h)
 {
 	for (uint32_t k = 0; k < a->nputs; k++)
 		if ((a->put[k].slot == i->aux || a->put[k].slot == ~0u) &&
-		    a->put[k].pos > h->start && a->put[k].pos < h->end)
+		    covers(a, h, a->put[k].pos + 1))
 			return false;
 	return true;
 }
@@ -291,79 +448,119 @@ static void to_memory(struct alloc *a, uint32_t v)
 	}
 }
 
-static void expire(struct alloc *a, unsigned c, uint32_t now)
+/* Do they meet? Ranges that end before y begins are dropped from x for good: what comes later
+ * begins later. */
+static bool meet(struct alloc *a, struct home *x, const struct home *y)
 {
-	if (now < a->next_end[c]) return;
-	uint32_t next = ~0u;
-	for (uint32_t m = a->busy[c]; m; m &= m - 1) {
-		unsigned r = (unsigned)__builtin_ctz(m);
-		uint32_t end = a->home[a->in[c][r]].end;
-		if (end <= now)
-			a->busy[c] &= ~(1u << r);
-		else if (end < next)
-			next = end;
+	const struct range *s = &a->range[y->range];
+	while (x->range && a->range[x->range].end <= s->start) x->range = a->range[x->range].next;
+	uint32_t p = x->range, q = y->range;
+	while (p && q) {
+		const struct range *r = &a->range[p], *t = &a->range[q];
+		if (r->end <= t->start)
+			p = r->next;
+		else if (t->end <= r->start)
+			q = t->next;
+		else
+			return true;
 	}
-	a->next_end[c] = next;
+	return false;
 }
 
-/* The free one that saves a move; or in turn, so that one given up just now stays free for who
- * wants it. */
-static unsigned choose(struct alloc *a, struct home *h, uint32_t free)
+static bool is_free(struct alloc *a, struct home *h, unsigned r)
 {
-	const struct home *o = &a->home[h->want];
-	if (h->want && (o->at == AT_REG || o->at == AT_NOWHERE) && o->cls == h->cls &&
-	    o->reg != 0xff && free >> o->reg & 1)
-		return o->reg;
-	if (h->reg != 0xff && free >> h->reg & 1) return h->reg; /* an argument has it */
-	o = &a->home[h->like];
-	if (h->like && o->at == AT_REG && o->cls == h->cls && free >> o->reg & 1) return o->reg;
-	uint32_t later = free & ~((2u << a->hand[h->cls]) - 1);
-	unsigned r = (unsigned)__builtin_ctz(later ? later : free);
-	a->hand[h->cls] = (uint8_t)r;
-	return r;
+	for (uint32_t *at = &a->in [h->cls][r]; *at;) {
+		struct home *o = &a->home[*at];
+		if (o->end <= h->start || o->at != AT_REG) {
+			*at = o->next;
+			continue;
+		}
+		if (meet(a, o, h)) return false;
+		at = &o->next;
+	}
+	return true;
 }
 
-static void give(struct alloc *a, uint32_t v, unsigned r)
+static bool take(struct alloc *a, uint32_t v, unsigned r)
 {
 	struct home *h = &a->home[v];
+	if (r == NO_REG || !(a->host->regs[h->cls] >> r & 1) || !is_free(a, h, r)) return false;
 	h->at = AT_REG;
 	h->reg = (uint8_t)r;
-	a->busy[h->cls] |= 1u << r;
+	h->next = a->in[h->cls][r];
 	a->in[h->cls][r] = v;
-	if (h->end < a->next_end[h->cls]) a->next_end[h->cls] = h->end;
-	struct home *w = &a->home[h->want];
-	if (h->want && w->at == AT_NOWHERE && w->reg == 0xff) w->reg = (uint8_t)r;
+	return true;
 }
 
-static float density(const struct home *h) { return h->weight / (float)(h->end - h->start); }
+/* The register of a value, or the one that has been thought of for it. */
+static unsigned reg_of(const struct alloc *a, uint32_t v, unsigned cls)
+{
+	const struct home *h = &a->home[v];
+	for (unsigned far = 0; h->at == AT_NOWHERE && h->reg == NO_REG && h->want && far < 3; far++)
+		h = &a->home[h->want];
+	return h->cls == cls && (h->at == AT_REG || h->at == AT_NOWHERE) ? h->reg : NO_REG;
+}
+
+/* Any; in turn, so that one given up just now stays free for who wants it. */
+static bool take_any(struct alloc *a, uint32_t v)
+{
+	unsigned c = a->home[v].cls;
+	uint32_t all = a->host->regs[c], later = all & ~((2u << a->hand[c]) - 1);
+	for (unsigned turn = 0; turn < 2; turn++)
+		for (uint32_t m = turn ? all & ~later : later; m; m &= m - 1) {
+			unsigned r = (unsigned)__builtin_ctz(m);
+			if (!take(a, v, r)) continue;
+			a->hand[c] = (uint8_t)r;
+			return true;
+		}
+	return false;
+}
+
+static float density(const struct alloc *a, const struct home *h)
+{
+	uint32_t len = 1;
+	for (uint32_t r = h->range; r; r = a->range[r].next)
+		len += a->range[r].end - a->range[r].start;
+	return h->weight / (float)len;
+}
+
+/* What register r holds while v lives is worth; let them go if `out`. */
+static float tenants(struct alloc *a, const struct home *h, unsigned r, bool out)
+{
+	float sum = 0;
+	for (uint32_t o = a->in [h->cls][r]; o; o = a->home[o].next) {
+		if (a->home[o].at != AT_REG || !meet(a, &a->home[o], h)) continue;
+		sum += density(a, &a->home[o]);
+		if (out) to_memory(a, o);
+	}
+	return sum;
+}
 
 static void assign(struct alloc *a, uint32_t v)
 {
 	struct home *h = &a->home[v];
-	unsigned c = h->cls;
-	expire(a, c, h->start + 1);
 	if (h->again && h->weight <= 0) {
 		to_memory(a, v);
 		return;
 	}
-	uint32_t free = a->host->regs[c] & ~a->busy[c];
-	if (free) {
-		give(a, v, choose(a, h, free));
+	unsigned hint = h->reg, worst = NO_REG;
+	h->reg = NO_REG;
+	if ((h->want && take(a, v, reg_of(a, h->want, h->cls))) || take(a, v, hint) ||
+	    (h->like && take(a, v, reg_of(a, h->like, h->cls))) || take_any(a, v))
+		return;
+	float least = density(a, h);
+	for (uint32_t m = a->host->regs[h->cls]; m; m &= m - 1) {
+		float d = tenants(a, h, (unsigned)__builtin_ctz(m), false);
+		if (d >= least) continue;
+		least = d;
+		worst = (unsigned)__builtin_ctz(m);
+	}
+	if (worst == NO_REG) {
+		to_memory(a, v);
 		return;
 	}
-	uint32_t worst = v;
-	float least = density(h);
-	for (uint32_t m = a->busy[c]; m; m &= m - 1) {
-		uint32_t o = a->in[c][__builtin_ctz(m)];
-		float d = density(&a->home[o]);
-		if (d < least) {
-			least = d;
-			worst = o;
-		}
-	}
-	unsigned r = a->home[worst].reg;
-	to_memory(a, worst);
-	if (worst != v) give(a, v, r);
+	(void)tenants(a, h, worst, true);
+	must(take(a, v, worst));
 }
 
 /* Whether v may be had again, and what its definition costs or saves in a register. */
@@ -379,13 +576,6 @@ static void price(struct alloc *a, uint32_t v, float freq)
 	h->weight += h->again ? -freq : freq;
 }
 
-/* What no register would be better than: immediates; a float's bits are read from memory. */
-static bool small_konst(const struct ir_ins *i, const struct home *h)
-{
-	return i->op == IR_konst && (h->cls != CLASS_INT || i->type == IR_I32 ||
-				     i->k == (uint64_t)(int32_t)i->k || i->k == (uint32_t)i->k);
-}
-
 static void note_call(struct alloc *a, uint32_t i)
 {
 	if (!jit_grow((void **)&a->call, &a->call_room, a->ncalls + 1, sizeof(*a->call))) {
@@ -394,10 +584,11 @@ static void note_call(struct alloc *a, uint32_t i)
 	}
 	struct call_live *l = &a->call[a->ncalls++];
 	*l = (struct call_live){i, {0}};
-	for (unsigned c = 0; c < CLASSES; c++) {
-		expire(a, c, a->home[i].start + 1);
-		l->regs[c] = a->busy[c];
-	}
+	for (unsigned c = 0; c < CLASSES; c++)
+		for (unsigned r = 0; r < 32; r++)
+			for (uint32_t o = a->in[c][r]; o; o = a->home[o].next)
+				if (covers(a, &a->home[o], a->home[i].start + 1))
+					l->regs[c] |= 1u << r;
 }
 
 uint32_t alloc_live(const struct alloc *a, uint32_t call, unsigned c)
@@ -412,23 +603,19 @@ static void place(struct alloc *a, uint32_t b, uint32_t i)
 	struct home *h = &a->home[i];
 	const struct ir_ins *in = &a->f->ins[i];
 	if (in->op == IR_call || (in->op == IR_fma && a->host->fma_calls)) note_call(a, i);
-	if (!h->end || h->at == AT_SUNK || in->op == IR_trunc) return;
+	if (!h->end || h->at != AT_NOWHERE || h->root != i) return;
 	price(a, i, a->block[b].freq);
-	if (small_konst(in, h))
-		h->at = AT_HAND;
-	else
-		assign(a, i);
+	assign(a, i);
+	/* An argument that comes before its parameter tells it where it is. */
+	struct home *w = &a->home[h->want];
+	if (h->at == AT_REG && h->want && w->at == AT_NOWHERE && w->reg == NO_REG) w->reg = h->reg;
 }
 
 static void forwards(struct alloc *a)
 {
 	const struct ir_fn *f = a->f;
-	for (uint32_t b = 0; b < f->nblocks; b++) {
-		uint32_t n = f->block[b].params, i = f->block[b].first;
-		for (uint32_t k = 0, p = i; k < n; k++, p = f->ins[p].next)
-			if (a->home[p].end) lives_to(&a->home[p], a->block[b].start + 2 * n);
-		for (; i; i = f->ins[i].next) place(a, b, i);
-	}
+	for (uint32_t b = 0; b < f->nblocks; b++)
+		for (uint32_t i = f->block[b].first; i; i = f->ins[i].next) place(a, b, i);
 }
 
 bool alloc_run(struct alloc *a, const struct ir_fn *f, const struct alloc_host *host)
@@ -436,15 +623,11 @@ bool alloc_run(struct alloc *a, const struct ir_fn *f, const struct alloc_host *
 	a->f = f;
 	a->host = host;
 	a->nputs = a->ncalls = a->nspills = a->nwide = 0;
+	a->nranges = 1;
 	a->failed = false;
 	if (!make_room(a, f)) return false;
-	for (uint32_t i = 0; i < f->n; i++) a->home[i].reg = 0xff;
-	for (uint32_t b = 0; b < f->nblocks; b++) a->block[b] = (struct alloc_block){0};
-	for (unsigned c = 0; c < CLASSES; c++) {
-		a->busy[c] = 0;
-		a->next_end[c] = ~0u;
-		a->hand[c] = 31;
-	}
+	memset(a->in, 0, sizeof(a->in));
+	a->hand[CLASS_INT] = a->hand[CLASS_VEC] = 31;
 	number(a);
 	loops(a);
 	backwards(a);

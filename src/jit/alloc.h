@@ -1,10 +1,11 @@
 #ifndef JIT_ALLOC_H
 #define JIT_ALLOC_H
 #include "ir/ir.h"
-/* Where values live. Linear scan over intervals: a value has one home for all its life, a register
- * or memory, and memory costs nothing for what can be had again (constants, slots that were not
- * overwritten). The host's back end says what registers there are and, in `visit`, which operands
- * an instruction really uses: what it folds into itself needs no home. */
+/* Where values live. Linear scan over the ranges in which values are alive: a value has one home
+ * for all its life, a register or memory, and memory costs nothing for what can be had again
+ * (constants, slots that were not overwritten). The host's back end says what registers there are
+ * and, in `visit`, which operands an instruction really uses: what it folds into itself needs no
+ * home. */
 enum home_at {
 	AT_NOWHERE, /* not used, or folded into all its users */
 	AT_REG,
@@ -15,9 +16,13 @@ enum home_at {
 };
 enum { CLASS_INT, CLASS_VEC, CLASSES };
 struct home {
-	uint32_t start, end; /* half-open; instruction at position p reads at p, writes at p + 1 */
-	float weight;	     /* what a register saves, by how often blocks run */
+	uint32_t root;	     /* the value itself, or the one it is another name of */
+	uint32_t start, end; /* positions: of its definition; behind its last use, 0: none */
+	uint32_t range;	     /* the first; when registers are given, the first that matters */
+	uint32_t next;	     /* of the same register */
 	uint32_t want, like; /* values whose register would save a move: across an edge; here */
+	float want_freq;
+	float weight; /* what a register saves, by how often blocks run */
 	uint16_t n;
 	uint16_t uses; /* as an operand, before any folding */
 	uint8_t at, reg, cls;
@@ -27,26 +32,30 @@ struct home {
 	bool folded;   /* the host has folded it into a user */
 	bool again;    /* can be had again */
 };
+struct range { /* half-open. The instruction at position p reads at p, writes at p + 1 */
+	uint32_t start, end, next;
+};
 struct alloc_block {
 	uint32_t start, end; /* positions */
 	uint32_t inner;	     /* header of the innermost loop it lies in; ~0: none */
-	uint32_t last, up; /* of a header: the loop's last block (0: no header); the loop around */
+	uint32_t last, up;   /* of a header: behind the loop's last block; the loop around */
 	float freq;
 };
 struct put_at {
 	uint32_t slot, pos;
 };
 struct call_live {
-	uint32_t call, regs[CLASSES]; /* registers in use behind it */
+	uint32_t call, regs[CLASSES]; /* registers in use across it */
 };
 struct alloc;
 struct alloc_host {
 	uint32_t regs[CLASSES]; /* masks */
 	unsigned spills, wide_spills;
 	bool fma_calls; /* there is no such instruction */
+	bool coarse;	/* for tests: ranges without holes, as for irreducible loops */
 	void (*visit)(struct alloc *a, uint32_t i);
 };
-enum { SPILLS_MAX = 512, WIDE_MAX = 32, SUNK_MAX = 3 };
+enum { NO_REG = 0xff, SPILLS_MAX = 512, WIDE_MAX = 32, SUNK_MAX = 3 };
 struct alloc { /* grows; kept from unit to unit */
 	const struct ir_fn *f;
 	const struct alloc_host *host;
@@ -54,18 +63,20 @@ struct alloc { /* grows; kept from unit to unit */
 	struct alloc_block *block;
 	struct put_at *put;
 	struct call_live *call;
-	uint32_t home_room, block_room, put_room, nputs, call_room, ncalls;
-	uint32_t pos, cur; /* of the instruction visited; its block */
-	uint32_t busy[CLASSES], in[CLASSES][32], next_end[CLASSES];
+	struct range *range; /* [0] is not used */
+	uint64_t *live;	     /* a row of bits for each block: the values alive at its beginning */
+	uint32_t home_room, block_room, put_room, call_room, range_room, live_room;
+	uint32_t nputs, ncalls, nranges, words;
+	uint32_t pos, cur;	  /* of the instruction visited; its block */
+	uint32_t in[CLASSES][32]; /* values of each register, the last given first */
 	uint8_t hand[CLASSES];
 	unsigned nspills, nwide;
 	uint32_t spill_end[SPILLS_MAX], wide_end[WIDE_MAX];
-	bool failed;
+	bool coarse, failed;
 };
 void alloc_done(struct alloc *a);
 /* Decide all homes. false: f is too large, or memory is short. */
 bool alloc_run(struct alloc *a, const struct ir_fn *f, const struct alloc_host *host);
-
 /* Registers of class c that are in use across a call. */
 uint32_t alloc_live(const struct alloc *a, uint32_t call, unsigned c);
 
@@ -78,10 +89,8 @@ static inline void alloc_like(struct alloc *a, uint32_t v, uint32_t other)
 {
 	a->home[v].like = other;
 }
-/* trunc is another name of its operand. */
-static inline uint32_t alloc_root(const struct ir_fn *f, uint32_t v)
+static inline const struct ir_ins *alloc_ins(const struct alloc *a, uint32_t v)
 {
-	while (f->ins[v].op == IR_trunc) v = f->ins[v].arg[0];
-	return v;
+	return &a->f->ins[a->home[v].root];
 }
 #endif

@@ -32,6 +32,8 @@ static bool head_words(struct jit_cache *c, struct head h)
 	return word(c, w[0]) && word(c, w[1]);
 }
 
+static uint32_t root_in(const struct jit_cache *c, uint32_t v) { return c->alloc.home[v].root; }
+
 static uint32_t home(struct jit_cache *c, const struct ir_fn *f, uint32_t v, struct head *h)
 {
 	const struct home *o = &c->alloc.home[v];
@@ -50,7 +52,7 @@ static uint32_t home(struct jit_cache *c, const struct ir_fn *f, uint32_t v, str
 
 static bool put_pair(struct jit_cache *c, const struct ir_fn *f, const struct ir_pair *p)
 {
-	uint32_t v = alloc_root(f, p->val), sunk[SUNK_MAX + 1][2];
+	uint32_t v = root_in(c, p->val), sunk[SUNK_MAX + 1][2];
 	struct head h = {.slot = (uint16_t)p->slot};
 	h.f32 = ir_result_type(&f->ins[p->val]) == IR_F32;
 	while (c->alloc.home[v].at == AT_SUNK) {
@@ -59,7 +61,7 @@ static bool put_pair(struct jit_cache *c, const struct ir_fn *f, const struct ir
 		sunk[h.ops][0] = i->op | (uint32_t)ir_result_type(&f->ins[i->arg[0]]) << 8;
 		sunk[h.ops][1] = i->op == IR_add ? (uint32_t)f->ins[i->arg[1]].k : 0;
 		h.ops = (h.ops + 1) & 15;
-		v = alloc_root(f, i->arg[0]);
+		v = root_in(c, i->arg[0]);
 	}
 	h.n = home(c, f, v, &h);
 	bool ok = head_words(c, h);
@@ -98,7 +100,7 @@ static uint64_t sunk_op(uint32_t op, uint32_t imm, uint64_t v)
 		if (op >> 8 == IR_F32) return (v & 0x7fffffff) > 0x7f800000 ? 0x7fc00000 : v;
 		return (v & ~0ull >> 1) > 0x7ffull << 52 ? 0x7ff8ull << 48 : v;
 	}
-	must(!"a sunk op");
+	must_failed("a sunk op", __FILE__, __LINE__);
 }
 
 struct got {

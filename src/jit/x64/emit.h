@@ -56,11 +56,9 @@ struct rule {
 extern const struct rule x64_rules[IR__count];
 
 /* ---- operands */
+static inline uint32_t root_of(const struct emit *e, uint32_t v) { return e->home[v].root; }
 static inline uint32_t wide(enum ir_type t) { return t == IR_I32 ? 0 : OP_W; }
-static inline struct home *home_of(struct emit *e, uint32_t v)
-{
-	return &e->home[alloc_root(e->f, v)];
-}
+static inline struct home *home_of(struct emit *e, uint32_t v) { return &e->home[root_of(e, v)]; }
 static inline bool in_reg(struct emit *e, uint32_t v) { return home_of(e, v)->at == AT_REG; }
 static inline struct rm state_at(const struct emit *e, uint32_t off)
 {

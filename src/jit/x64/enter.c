@@ -31,7 +31,7 @@ void jit_host_plain(struct jit_cache *c)
 {
 	struct jit_host *h = c->host;
 	h->avx = h->fma = h->bmi1 = h->bmi2 = h->lzcnt = h->popcnt = false;
-	h->regs.fma_calls = true;
+	h->regs.fma_calls = h->regs.coarse = true;
 }
 
 /* ---- thunks */

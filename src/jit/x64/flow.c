@@ -38,7 +38,7 @@ static unsigned edge_moves(struct emit *e, uint32_t edge, struct move *m)
 	uint32_t p = e->f->block[ed->to].first;
 	unsigned n = 0;
 	for (unsigned k = 0; k < e->f->block[ed->to].params; k++, p = e->f->ins[p].next) {
-		uint32_t v = alloc_root(e->f, e->f->args[ed->args + k]);
+		uint32_t v = root_of(e, e->f->args[ed->args + k]);
 		uint16_t dst = move_home(&e->home[p]), src = move_home(&e->home[v]);
 		if (e->home[p].at == AT_NOWHERE || dst == src) continue;
 		if (n == MOVES_MAX) {
@@ -139,7 +139,7 @@ void emit_br(struct emit *e, uint32_t i, const struct rule *r)
 
 static uint32_t sunk_root(struct emit *e, uint32_t v)
 {
-	for (v = alloc_root(e->f, v); e->home[v].at == AT_SUNK; v = alloc_root(e->f, v))
+	for (v = root_of(e, v); e->home[v].at == AT_SUNK; v = root_of(e, v))
 		v = e->f->ins[v].arg[0];
 	return v;
 }
@@ -147,10 +147,10 @@ static uint32_t sunk_root(struct emit *e, uint32_t v)
 /* The op itself, its operand where it is, its result in a scratch register. */
 static void make_sunk(struct emit *e, uint32_t v)
 {
-	v = alloc_root(e->f, v);
+	v = root_of(e, v);
 	struct home *h = &e->home[v];
 	if (h->at != AT_SUNK) return;
-	uint32_t a = alloc_root(e->f, e->f->ins[v].arg[0]);
+	uint32_t a = root_of(e, e->f->ins[v].arg[0]);
 	make_sunk(e, a);
 	h->at = AT_REG;
 	h->reg = h->cls == CLASS_INT ? S0 : V0;
@@ -160,7 +160,7 @@ static void make_sunk(struct emit *e, uint32_t v)
 
 static void unmake_sunk(struct emit *e, uint32_t v, uint32_t root)
 {
-	for (v = alloc_root(e->f, v); v != root; v = alloc_root(e->f, e->f->ins[v].arg[0])) {
+	for (v = root_of(e, v); v != root; v = root_of(e, e->f->ins[v].arg[0])) {
 		e->home[v].at = AT_SUNK;
 		e->home[v].reg = 0xff;
 	}
@@ -170,7 +170,7 @@ static void store_pair(struct emit *e, const struct ir_pair *p)
 {
 	uint32_t root = sunk_root(e, p->val);
 	make_sunk(e, p->val);
-	emit_to_slot(e, &e->f->slots[p->slot], alloc_root(e->f, p->val));
+	emit_to_slot(e, &e->f->slots[p->slot], root_of(e, p->val));
 	unmake_sunk(e, p->val, root);
 }
 
@@ -210,7 +210,7 @@ static unsigned store_free(struct emit *e, const struct ir_pair **p, unsigned n)
 
 static void ring_out(struct emit *e, const struct ir_pair *p, struct rm to)
 {
-	uint32_t root = sunk_root(e, p->val), v = alloc_root(e->f, p->val);
+	uint32_t root = sunk_root(e, p->val), v = root_of(e, p->val);
 	make_sunk(e, v);
 	if (e->home[v].cls == CLASS_INT)
 		mov_store(&e->a, OP_W, to, int_reg(e, v, S0));
@@ -228,7 +228,7 @@ static void ring_in(struct emit *e, const struct ir_pair *p, struct rm from)
 		mov_load(&e->a, OP_W, S0, from);
 	else
 		vec_load(e, IR_F64, V0, from);
-	emit_to_slot(e, &e->f->slots[p->slot], alloc_root(e->f, p->val));
+	emit_to_slot(e, &e->f->slots[p->slot], root_of(e, p->val));
 	*h = was;
 }
 

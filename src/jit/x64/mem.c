@@ -107,12 +107,12 @@ struct sum {
 
 static void sum_add(struct emit *e, struct sum *s, uint32_t v)
 {
-	const struct ir_ins *i = &e->f->ins[alloc_root(e->f, v)];
+	const struct ir_ins *i = &e->f->ins[root_of(e, v)];
 	if (i->op == IR_konst) {
-		s->disp += (int64_t)i->k;
+		s->disp = (int64_t)((uint64_t)s->disp + i->k);
 	} else if (i->op == IR_state && !s->state) {
 		s->state = true;
-		s->disp += (int64_t)i->k - e->c->m.bias;
+		s->disp = (int64_t)((uint64_t)s->disp + i->k - e->c->m.bias);
 	} else {
 		s->v[s->n++] = v;
 	}
@@ -361,7 +361,7 @@ void emit_call(struct emit *e, uint32_t i, const struct rule *r)
 	unsigned n = in->arg[3] < COUNT(reg) ? in->arg[3] : (unsigned)COUNT(reg);
 	keep_live(e, i, false);
 	for (unsigned k = 0; k < n; k++) {
-		uint32_t v = alloc_root(e->f, e->f->args[in->arg[2] + k]);
+		uint32_t v = root_of(e, e->f->args[in->arg[2] + k]);
 		m[k] = (struct move){reg[k], move_home(&e->home[v]), v, IR_I64};
 	}
 	emit_moves(e, m, n);

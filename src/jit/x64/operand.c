@@ -12,7 +12,7 @@ struct rm spill_at(const struct home *h)
 
 bool konst_of(struct emit *e, uint32_t v, uint64_t *k)
 {
-	const struct ir_ins *i = &e->f->ins[alloc_root(e->f, v)];
+	const struct ir_ins *i = &e->f->ins[root_of(e, v)];
 	*k = i->k;
 	return i->op == IR_konst;
 }
@@ -54,7 +54,7 @@ static void load_hand(struct emit *e, unsigned r, const struct ir_ins *i)
 
 void load_int(struct emit *e, unsigned r, uint32_t v)
 {
-	v = alloc_root(e->f, v);
+	v = root_of(e, v);
 	const struct home *h = &e->home[v];
 	const struct ir_ins *i = &e->f->ins[v];
 	uint32_t w = wide(ir_result_type(i));
@@ -78,7 +78,7 @@ unsigned int_reg(struct emit *e, uint32_t v, unsigned scratch)
 
 struct rm int_rm(struct emit *e, uint32_t v, uint32_t w, unsigned scratch)
 {
-	v = alloc_root(e->f, v);
+	v = root_of(e, v);
 	const struct home *h = &e->home[v];
 	const void *at;
 	switch (h->at) {
@@ -102,8 +102,8 @@ void done_int(struct emit *e, uint32_t i, unsigned r)
 	uint32_t w = wide(ir_result_type(&e->f->ins[i]));
 	if (h->at == AT_REG && h->reg != r)
 		mov_rr(&e->a, w, h->reg, r);
-	else if (h->at == AT_SPILL)
-		mov_store(&e->a, w, spill_at(h), r);
+	else if (h->at == AT_SPILL) /* all of it: a clear upper half counts, too */
+		mov_store(&e->a, OP_W, spill_at(h), r);
 }
 
 /* ---- vector registers. Scalar moves from memory clear the rest of the register. */

@@ -14,6 +14,20 @@ static struct rm temp(void)
 	return rm_mem(RSP, (int32_t)(offsetof(struct jit_frame, ints) + 8 * RSP));
 }
 
+/* The low half alone, and a clear upper half, if w says so. */
+static void load_w(struct emit *e, unsigned r, uint32_t v, uint32_t w)
+{
+	int32_t k;
+	if (imm_of(e, v, w, &k))
+		mov_imm(&e->a, r, w ? (uint64_t)(int64_t)k : (uint32_t)k);
+	else if (!w && in_reg(e, v))
+		mov_rr(&e->a, 0, r, home_of(e, v)->reg);
+	else if (w)
+		load_int(e, r, v);
+	else
+		op_rm(&e->a, OP(0, 0, 0x8b), r, int_rm(e, v, 0, r), 0);
+}
+
 void emit_nothing(struct emit *e, uint32_t i, const struct rule *r)
 {
 	(void)e;
@@ -61,7 +75,7 @@ static bool add_scaled(struct emit *e, uint32_t i, uint32_t w, unsigned d)
 {
 	const struct ir_ins *in = &e->f->ins[i];
 	for (unsigned n = 0; n < 2; n++) {
-		uint32_t v = alloc_root(e->f, in->arg[n]);
+		uint32_t v = root_of(e, in->arg[n]);
 		const struct ir_ins *s = &e->f->ins[v];
 		uint64_t k;
 		if (s->op != IR_shl || !e->home[v].folded) continue;
@@ -177,15 +191,6 @@ static void is_zero(struct emit *e, uint32_t w, struct rm m)
 		alu_imm(&e->a, ALU_CMP, w, m, 0);
 }
 
-static void load_i(struct emit *e, unsigned r, uint32_t v, uint32_t w)
-{
-	int32_t k;
-	if (imm_of(e, v, w, &k))
-		mov_imm(&e->a, r, w ? (uint64_t)(int64_t)k : (uint32_t)k);
-	else
-		load_int(e, r, v);
-}
-
 /* Divisors 0 and -1. */
 static void div_stub(struct emit *e, struct stub *s)
 {
@@ -199,16 +204,16 @@ static void div_stub(struct emit *e, struct stub *s)
 		one = jcc_later(&e->a, CC_NE);
 	}
 	if (rem)
-		load_i(e, S1, in->arg[0], w);
+		load_w(e, S1, in->arg[0], w);
 	else
-		mov_imm(&e->a, S0, ~0ull);
+		mov_imm(&e->a, S0, w ? ~0ull : UINT32_MAX);
 	jump_to(&e->a, s->back);
 	if (!sign) return;
 	set_rel32(one, e->a.p);
 	if (rem) {
 		mov_imm(&e->a, S1, 0);
 	} else {
-		load_i(e, S0, in->arg[0], w);
+		load_w(e, S0, in->arg[0], w);
 		op_rr(&e->a, OP(0, 0, 0xf7) + w, 3, S0);
 	}
 	jump_to(&e->a, s->back);
@@ -232,7 +237,7 @@ void emit_div(struct emit *e, uint32_t i, const struct rule *r)
 			stub_jcc(e, stub, CC_E);
 		}
 	}
-	load_i(e, S0, in->arg[0], w);
+	load_w(e, S0, in->arg[0], w);
 	if (r->op == 7) put8(&e->a, w ? 0x48 : 0x99);
 	if (r->op == 7 && w) put8(&e->a, 0x99);
 	if (r->op == 6) alu_rr(&e->a, ALU_XOR, 0, S1, S1);
@@ -254,8 +259,10 @@ static void shift_k(struct emit *e, const struct rule *r, uint32_t w, unsigned d
 	} else if (r->ext == SH_SHL && k == 1 && moves && h->at == AT_REG) {
 		lea(&e->a, w, d, rm_index(h->reg, h->reg, 0, 0));
 	} else {
+		if (!k) load_w(e, d, a, w);
+		if (!k) return;
 		load_int(e, d, a);
-		if (k) shift_imm(&e->a, (enum shift)r->ext, w, d, k);
+		shift_imm(&e->a, (enum shift)r->ext, w, d, k);
 	}
 }
 
@@ -263,7 +270,7 @@ static void shift_k(struct emit *e, const struct rule *r, uint32_t w, unsigned d
 static void shift_cl(struct emit *e, const struct rule *r, uint32_t w, uint32_t a, uint32_t b)
 {
 	bool there = is_in(e, b, RCX);
-	load_int(e, S0, a);
+	load_w(e, S0, a, w);
 	if (!there) {
 		mov_rr(&e->a, OP_W, S1, RCX);
 		load_int(e, RCX, b);
@@ -387,7 +394,7 @@ static void emit_test(struct emit *e, const struct ir_ins *and, uint32_t w)
 
 void emit_cmp(struct emit *e, const struct ir_ins *i, struct cond *out)
 {
-	uint32_t a = i->arg[0], b = i->arg[1], w = wide(i->type), x = alloc_root(e->f, a);
+	uint32_t a = i->arg[0], b = i->arg[1], w = wide(i->type), x = root_of(e, a);
 	int32_t k;
 	*out = (struct cond){(enum cc)x64_rules[i->op].op, false};
 	if (e->home[x].folded && e->f->ins[x].op == IR_and) {
@@ -434,7 +441,7 @@ struct cond emit_cond(struct emit *e, uint32_t v)
 static bool reads(struct emit *e, const struct ir_ins *i, unsigned r)
 {
 	for (unsigned k = 0; k < 2; k++) {
-		uint32_t v = alloc_root(e->f, i->arg[k]);
+		uint32_t v = root_of(e, i->arg[k]);
 		if (e->home[v].folded ? reads(e, &e->f->ins[v], r) : is_in(e, v, r)) return true;
 	}
 	return false;

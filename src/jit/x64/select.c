@@ -3,6 +3,7 @@
  * asked again, and nobody needs a home for it. */
 #include "jit/x64/emit.h"
 
+static uint32_t root_in(const struct alloc *a, uint32_t v) { return a->home[v].root; }
 static bool here(const struct alloc *a, uint32_t v)
 {
 	return a->home[v].start >= a->block[a->cur].start && a->f->ins[v].op != IR_param;
@@ -13,20 +14,20 @@ static bool only_here(const struct alloc *a, uint32_t v)
 }
 static bool is_konst(const struct alloc *a, uint32_t v, uint64_t *k)
 {
-	const struct ir_ins *i = &a->f->ins[alloc_root(a->f, v)];
+	const struct ir_ins *i = &a->f->ins[root_in(a, v)];
 	*k = i->k;
 	return i->op == IR_konst;
 }
 static bool dies(const struct alloc *a, uint32_t v)
 {
-	return a->home[alloc_root(a->f, v)].end == a->pos + 1;
+	return a->home[root_in(a, v)].end == a->pos + 1;
 }
 
 /* cmp(and(x, y), 0) for equality is a test. */
 static void visit_flag(struct alloc *a, uint32_t i)
 {
 	const struct ir_ins *in = &a->f->ins[i];
-	uint32_t v = alloc_root(a->f, in->arg[0]);
+	uint32_t v = root_in(a, in->arg[0]);
 	uint64_t k;
 	if ((in->op == IR_eq || in->op == IR_ne) && a->f->ins[v].op == IR_and && only_here(a, v) &&
 	    is_konst(a, in->arg[1], &k) && k == 0) {
@@ -52,7 +53,7 @@ static bool visit_add(struct alloc *a, uint32_t i)
 {
 	const struct ir_ins *in = &a->f->ins[i];
 	for (unsigned n = 0; n < 2; n++) {
-		uint32_t v = alloc_root(a->f, in->arg[n]), other = in->arg[!n];
+		uint32_t v = root_in(a, in->arg[n]), other = in->arg[!n];
 		uint64_t k;
 		if (a->f->ins[v].op != IR_shl || !only_here(a, v) || is_konst(a, other, &k) ||
 		    !is_konst(a, a->f->ins[v].arg[1], &k) || k < 1 || k > 3)
@@ -73,12 +74,12 @@ static void like(struct alloc *a, uint32_t i)
 	if (in->op == IR_select || ir_info[in->op].flags & (IR_COMM | IR_FLOAT))
 		for (unsigned k = n; k-- > 0;)
 			if (dies(a, in->arg[k])) {
-				alloc_like(a, i, alloc_root(a->f, in->arg[k]));
+				alloc_like(a, i, root_in(a, in->arg[k]));
 				if (in->op != IR_select) continue;
 				return;
 			}
 	if (n && in->op != IR_select && dies(a, in->arg[0]))
-		alloc_like(a, i, alloc_root(a->f, in->arg[0]));
+		alloc_like(a, i, root_in(a, in->arg[0]));
 }
 
 void x64_visit(struct alloc *a, uint32_t i)
