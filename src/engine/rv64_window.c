@@ -24,7 +24,8 @@ enum { SATP_SV39 = 8 };
 #define PAGES  (SIZE >> PAGE_SHIFT)
 #define CHUNKS (PAGES >> CHUNK_BITS) /* of 2 MiB: one leaf of a guest's page table */
 /* When a space gets one and when it loses it, in timer interrupts that found it at work. */
-enum { GIVE = 3, WAIT = 64, BAD_TICKS = 8, BAD_WORK = 300 };
+static unsigned GIVE = 1;
+enum { WAIT = 64, BAD_TICKS = 4, BAD_WORK = 300 };
 
 enum { USED = 1, LARGE = 2 }; /* of a chunk: it may have pages; parts of a guest's large page */
 struct maps {		      /* what is in a window; mostly memory that is never touched */
@@ -199,15 +200,28 @@ static bool look(struct rv64_cpu *c, uint64_t page, bool stored, struct rv64_pag
 	return true;
 }
 
+/* Does it become one mapping with what stands before it? */
+static bool joins(struct rv64_cpu *c, const struct rv64_window *w, const struct run *r)
+{
+	struct rv64_page pg;
+	bool write;
+	return there(w, r->page - 1) && is(w->maps->writable, r->page - 1) == r->write &&
+	       look(c, r->page - 1, false, &pg, &write) && pg.at + PAGE_SIZE == r->at;
+}
+
 /* A new run splits an empty place in two, or comes next to what is there. */
 static bool afford(struct rv64_cpu *c, struct rv64_window *w, const struct run *r)
 {
 	size_t vmas = 2;
-	if (!there(w, r->page)) vmas -= there(w, r->page - 1) + (size_t)there(w, r->page + r->n);
+	if (!there(w, r->page)) {
+		vmas -= there(w, r->page - 1) + (size_t)there(w, r->page + r->n);
+		vmas -= vmas && joins(c, w, r);
+	}
 	size_t all = atomic_load_explicit(&all_vmas, memory_order_relaxed);
 	if (w->vmas + vmas > c->windows->budget || all + vmas > most_vmas) {
 		c->windows->stats.over_budget++;
 		rv64_window_drop(c);
+		w->bad = BAD_TICKS;
 		vmas = 2;
 		all = atomic_load_explicit(&all_vmas, memory_order_relaxed);
 		if (vmas > c->windows->budget || all + vmas > most_vmas) return false;
@@ -373,11 +387,12 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 
 static void install(void)
 {
+	if (getenv("LODGE_GIVE")) GIVE = (unsigned)atoi(getenv("LODGE_GIVE")); /* TEMP */
 	struct sigaction a = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
 	FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
 	if (!f || fscanf(f, "%zu", &most_vmas) != 1) most_vmas = 65530;
 	if (f) (void)fclose(f);
-	most_vmas /= 2;
+	most_vmas = most_vmas / 4 * 3;
 	(void)sigemptyset(&a.sa_mask);
 	(void)sigaction(SIGSEGV, &a, &before);
 }
