@@ -40,6 +40,7 @@ enum {
 	REG_RV_F = 32, /* +0..31, 64 bits, NaN-boxed */
 	REG_RV_PC = 64,
 	REG_RV_PRIV = 65,    /* 0 U, 1 S, 3 M */
+	REG_RV_V = 128,	     /* +0..63: halves of the vector registers, the lower one first */
 	REG_RV_CSR = 0x1000, /* +CSR number; no side effects on reading */
 };
 /* Interrupt inputs of a RISC-V hart: bit numbers of mip. */

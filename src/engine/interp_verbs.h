@@ -2,6 +2,7 @@
 #define ENGINE_INTERP_VERBS_H
 #include "engine/amo.h"
 #include "engine/rv64_cpu.h"
+#include "engine/rv64_vector.h"
 /* The verbs of the meaning language (isa/README.md), over values, for the interpreter. They are
  * used inside handlers, where c, ip and n stand for hart, slot and instruction count, and whose
  * labels miss, stop and illegal are the ways out. LEN, SLOW and NEAR are the handler's own. */
@@ -303,4 +304,13 @@ enum near { NEAR_NOT, NEAR_FORWARD, NEAR_BACK }; /* a direct target in this page
 	c->stop = (uint8_t)rv64_do_##name(c, ip);                                                  \
 	if (unlikely(c->stop)) goto stop
 #define STOP()
+
+/* ---- vectors: functions of rv64_vector.h ---- */
+#define VECTOR(shape, kernel)                                                                      \
+	c->stop = (uint8_t)rv64_v_##shape(c, ip, &rv64_vk_##kernel);                               \
+	if (unlikely(c->stop)) goto stop
+#define VMEM(shape, bits)                                                                          \
+	c->n = n;                                                                                  \
+	c->stop = (uint8_t)rv64_v_##shape(c, ip, bits);                                            \
+	if (unlikely(c->stop)) goto stop
 #endif

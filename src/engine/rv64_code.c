@@ -118,6 +118,7 @@ static struct code_page *page_new(struct rv64_cpu *c, gpa_t at)
 static void page_fill(struct rv64_cpu *c, struct code_page *p, const void *from)
 {
 	memcpy(p->raw, from, PAGE_SIZE);
+	p->version++;
 	page_clear(c, p);
 	p->checked = c->code_gen;
 }

@@ -4,6 +4,7 @@
 #include "engine/engine.h"
 #include "engine/interp.h"
 #include "engine/rv64_jit.h"
+#include "engine/rv64_vector.h"
 #include "engine/rv64_window.h"
 #include "hw/clock.h"
 #include <errno.h>
@@ -36,6 +37,7 @@ void rv64_cpu_reset(struct rv64_cpu *c)
 	ZERO_FROM(c, x, bias);
 	ZERO_FROM(c, f, code);
 	c->fs_dirty = c->fp_on = c->remap = false;
+	c->v.ill = true;
 	c->priv = PRIV_M;
 	atomic_store(&c->stimecmp, UINT64_MAX);
 	if (c->sbi) sbi_setup(c);
@@ -92,6 +94,8 @@ int rv64_cpu_get(struct rv64_cpu *c, unsigned reg, uint64_t *val)
 		*val = c->pc;
 	else if (reg == REG_RV_PRIV)
 		*val = c->priv;
+	else if (reg - REG_RV_V < 64)
+		*val = load_le(&c->v.reg[8 * (reg - REG_RV_V)], 8);
 	else if (reg < REG_RV_CSR || !rv64_csr_read(c, reg - REG_RV_CSR, PRIV_ANY, val))
 		return -ENOENT;
 	return 0;
@@ -117,6 +121,12 @@ int rv64_cpu_set(struct rv64_cpu *c, unsigned reg, uint64_t val)
 		c->pc = val & ~1ull;
 	else if (reg == REG_RV_PRIV)
 		return priv_set(c, val);
+	else if (reg - REG_RV_V < 64)
+		store_le(&c->v.reg[8 * (reg - REG_RV_V)], val, 8);
+	else if (reg == REG_RV_CSR + CSR_VTYPE)
+		rv64_vtype_set(c, val);
+	else if (reg == REG_RV_CSR + CSR_VL)
+		c->v.vl = val < c->v.vlmax ? (uint8_t)val : c->v.vlmax;
 	else if (reg < REG_RV_CSR || !rv64_csr_write(c, reg - REG_RV_CSR, PRIV_ANY, val))
 		return -ENOENT;
 	return 0;

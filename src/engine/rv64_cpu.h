@@ -35,6 +35,7 @@ struct code_page {
 	gpa_t at;	  /* the page's address; NO_PAGE: none */
 	uint64_t checked; /* code generation in which raw[] was last compared with memory */
 	uint32_t next;	  /* hash chain: index + 1 */
+	uint32_t version; /* counts what was decoded here */
 	const struct slot *(*tail_fn)(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 	uint8_t raw[PAGE_SIZE + 2]; /* what was decoded; then the other half of tail_fn's word */
 	uint8_t heat[PAGE_SLOTS];   /* counts down, by jumps here; at 0 it is time to translate */
@@ -116,6 +117,15 @@ struct rv64_cpu {
 	struct fetch_entry fetch[FETCH_SIZE];
 	uint64_t f[32];
 	struct rv64_fp fp;
+	struct rv64_v { /* vector state; rv64_vector.h */
+		_Alignas(16) uint8_t reg[32 * 16];
+		uint8_t sew; /* log2 of the element's bytes */
+		int8_t lmul; /* log2 of LMUL, -3..3 */
+		bool ill;    /* vtype is: the rest of it reads 0 */
+		uint8_t type, vl, vlmax, start;
+		uint8_t rm, sat; /* vxrm, vxsat */
+		bool on, dirty;	 /* mstatus.VS, as fp_on and fs_dirty are its FS */
+	} v;
 
 	uint64_t pc;	  /* while no code runs */
 	uint64_t n;	  /* instructions since power-on; while code runs the handlers hold it */

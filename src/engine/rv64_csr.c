@@ -1,6 +1,7 @@
 /* Control and status registers: one table from number to how it reads, what a write may change
  * and who may ask. Values are WARL-legalised on the way in, so that the rest can trust them. */
 #include "engine/rv64_cpu.h"
+#include "engine/rv64_vector.h"
 #include "hw/clock.h"
 
 struct csr {
@@ -11,7 +12,8 @@ struct csr {
 
 /* ---- mstatus and its S-mode view (3.1.6, 10.1.1) ---- */
 #define SSTATUS_WRITE                                                                              \
-	(MSTATUS_SIE | MSTATUS_SPIE | MSTATUS_SPP | MSTATUS_FS | MSTATUS_SUM | MSTATUS_MXR)
+	(MSTATUS_SIE | MSTATUS_SPIE | MSTATUS_SPP | MSTATUS_VS | MSTATUS_FS | MSTATUS_SUM |        \
+	 MSTATUS_MXR)
 #define SSTATUS_READ (SSTATUS_WRITE | MSTATUS_UXL | MSTATUS_SD)
 #define MSTATUS_WRITE                                                                              \
 	(SSTATUS_WRITE | MSTATUS_MIE | MSTATUS_MPIE | MSTATUS_MPP | MSTATUS_MPRV | MSTATUS_TVM |   \
@@ -20,9 +22,11 @@ struct csr {
 uint64_t rv64_mstatus(struct rv64_cpu *c)
 {
 	if (c->fs_dirty) c->mstatus |= MSTATUS_FS;
-	c->fs_dirty = false;
+	if (c->v.dirty) c->mstatus |= MSTATUS_VS;
+	c->fs_dirty = c->v.dirty = false;
 	uint64_t v = c->mstatus | MSTATUS_UXL | MSTATUS_SXL;
-	return (v & MSTATUS_FS) == MSTATUS_FS ? v | MSTATUS_SD : v;
+	bool dirty = (v & MSTATUS_FS) == MSTATUS_FS || (v & MSTATUS_VS) == MSTATUS_VS;
+	return dirty ? v | MSTATUS_SD : v;
 }
 void rv64_mstatus_set(struct rv64_cpu *c, uint64_t val)
 {
@@ -30,6 +34,7 @@ void rv64_mstatus_set(struct rv64_cpu *c, uint64_t val)
 	if ((val & MSTATUS_MPP) == 2ull << 11) val = (val & ~MSTATUS_MPP) | (old & MSTATUS_MPP);
 	c->mstatus = val & MSTATUS_WRITE;
 	c->fp_on = val & MSTATUS_FS;
+	c->v.on = val & MSTATUS_VS;
 	if (old & ~val & MSTATUS_SUM) rv64_local_drop(c);
 	if ((old ^ val) & (MSTATUS_MPRV | MSTATUS_MPP | MSTATUS_MXR)) rv64_mode_update(c);
 }
@@ -186,6 +191,32 @@ static void fcsr_write(struct rv64_cpu *c, unsigned csr, uint64_t val)
 	c->fs_dirty = true;
 }
 
+/* ---- vectors (V, 3) ---- */
+static bool v_may(const struct rv64_cpu *c, unsigned csr, unsigned priv)
+{
+	(void)csr, (void)priv;
+	return c->v.on;
+}
+static uint64_t v_read(struct rv64_cpu *c, unsigned csr)
+{
+	switch (csr) {
+	case CSR_VSTART: return c->v.start;
+	case CSR_VXSAT: return c->v.sat;
+	case CSR_VXRM: return c->v.rm;
+	case CSR_VCSR: return (uint64_t)c->v.rm << 1 | c->v.sat;
+	case CSR_VL: return c->v.vl;
+	case CSR_VTYPE: return c->v.ill ? VTYPE_ILL : c->v.type;
+	default: return V_REG;
+	}
+}
+static void v_write(struct rv64_cpu *c, unsigned csr, uint64_t val)
+{
+	if (csr == CSR_VSTART) c->v.start = val & (8 * V_REG - 1);
+	if (csr == CSR_VXSAT || csr == CSR_VCSR) c->v.sat = val & 1;
+	if (csr == CSR_VXRM || csr == CSR_VCSR) c->v.rm = (csr == CSR_VXRM ? val : val >> 1) & 3;
+	c->v.dirty = true;
+}
+
 /* ---- physical memory protection (3.7.1) ---- */
 static uint64_t pmpcfg_read(struct rv64_cpu *c, unsigned csr)
 {
@@ -250,7 +281,7 @@ static uint64_t misa_read(struct rv64_cpu *c, unsigned csr)
 {
 	(void)c, (void)csr;
 	uint64_t v = 2ull << 62; /* XLEN 64 */
-	for (const char *e = "ABCDFIMSU"; *e; e++) v |= 1ull << (*e - 'A');
+	for (const char *e = "ABCDFIMSUV"; *e; e++) v |= 1ull << (*e - 'A');
 	return v;
 }
 
@@ -270,6 +301,13 @@ static const struct csr csrs[4096] = {
 	[CSR_FFLAGS] = {fcsr_read, fcsr_write, fp_may},
 	[CSR_FRM] = {fcsr_read, fcsr_write, fp_may},
 	[CSR_FCSR] = {fcsr_read, fcsr_write, fp_may},
+	[CSR_VSTART] = {v_read, v_write, v_may},
+	[CSR_VXSAT] = {v_read, v_write, v_may},
+	[CSR_VXRM] = {v_read, v_write, v_may},
+	[CSR_VCSR] = {v_read, v_write, v_may},
+	[CSR_VL] = {v_read, NULL, v_may},
+	[CSR_VTYPE] = {v_read, NULL, v_may},
+	[CSR_VLENB] = {v_read, NULL, v_may},
 	[CSR_CYCLE] = COUNTER(counter_read),
 	[CSR_TIME] = COUNTER(time_read),
 	[CSR_INSTRET] = COUNTER(counter_read),

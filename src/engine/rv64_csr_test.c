@@ -29,11 +29,11 @@ TEST(csrs_keep_only_legal_values)
 		unsigned csr;
 		uint64_t put, got;
 	} t[] = {
-		{CSR_MSTATUS, ~0ull, 0x8000000a007e79aa},	     /* MPP 3, FS 3, SD, UXL, SXL */
+		{CSR_MSTATUS, ~0ull, 0x8000000a007e7faa}, /* MPP, FS, VS 3; SD, UXL, SXL */
 		{CSR_MSTATUS, 2ull << 11, 0xa00000000 | 3ull << 11}, /* MPP 2: stays */
 		{CSR_MSTATUS, 1ull << 11, 0xa00000000 | 1ull << 11},
-		{CSR_SSTATUS, ~0ull, 0x80000002000c6122},
-		{CSR_MISA, 0, 0x8000000000140000 | 0x112f},
+		{CSR_SSTATUS, ~0ull, 0x80000002000c6722},
+		{CSR_MISA, 0, 0x8000000000340000 | 0x112f},
 		{CSR_MEDELEG, ~0ull, 0xb3ff},
 		{CSR_MIDELEG, ~0ull, 0x222},
 		{CSR_MIE, ~0ull, 0xaaa},

@@ -90,20 +90,22 @@
 	RESULT(t);                                                                                 \
 	arith = true;                                                                              \
 	e->fuses |= (uint8_t)(1u << (i->rm & 7))
-#define FNR1(t, ...) RESULT(t)
-#define FNR2(t, ...) RESULT(t)
-#define SET(m, v)    e->def |= XREG(m)
-#define SETF64(m, v) SETS_F(m), WIDE(m)
-#define SETF32(m, v) SETS_F(m), SINGLE(m)
-#define SETF16(m, v) SETS_F(m), WIDE(m)
-#define STORE(...)   (void)0
-#define BR(...)	     FLAG(EFFECT_BR)
-#define JUMP(...)    FLAG(EFFECT_JUMP)
-#define GOTO(...)    FLAG(EFFECT_GOTO)
-#define FP()	     e->fp = true
-#define FENCE()	     (void)0
-#define HELPER(name) FLAG(EFFECT_HELPER)
-#define STOP()	     FLAG(EFFECT_STOP)
+#define FNR1(t, ...)	      RESULT(t)
+#define FNR2(t, ...)	      RESULT(t)
+#define SET(m, v)	      e->def |= XREG(m)
+#define SETF64(m, v)	      SETS_F(m), WIDE(m)
+#define SETF32(m, v)	      SETS_F(m), SINGLE(m)
+#define SETF16(m, v)	      SETS_F(m), WIDE(m)
+#define STORE(...)	      (void)0
+#define BR(...)		      FLAG(EFFECT_BR)
+#define JUMP(...)	      FLAG(EFFECT_JUMP)
+#define GOTO(...)	      FLAG(EFFECT_GOTO)
+#define FP()		      e->fp = true
+#define FENCE()		      (void)0
+#define HELPER(name)	      FLAG(EFFECT_HELPER)
+#define VECTOR(shape, kernel) FLAG(EFFECT_HELPER), vector = true
+#define VMEM(shape, bits)     FLAG(EFFECT_HELPER), vector = true
+#define STOP()		      FLAG(EFFECT_STOP)
 
 /* Looks at the lower half of a register only, though the table says raw. */
 static bool raw_half(const struct rv64_insn *i) { return i->op == OP_fsw || i->op == OP_fmv_x_w; }
@@ -118,6 +120,9 @@ static bool goes_on(const struct rv64_insn *i)
 	case OP_csrrwi:
 	case OP_csrrsi:
 	case OP_csrrci:
+	case OP_vsetvli:
+	case OP_vsetivli:
+	case OP_vsetvl:
 	case OP_cbo_zero:
 	case OP_pause: return true;
 	default: return false;
@@ -132,6 +137,7 @@ static bool is_zero(const struct rv64_insn *i)
 void rv64_effects(const struct rv64_insn *i, struct rv64_effects *e)
 {
 	bool arith = i->op == OP_fli_d || i->op == OP_fli_s || is_zero(i);
+	bool vector = false;
 	*e = (struct rv64_effects){0};
 	switch ((enum rv64_op)i->op) {
 #define OP(op, ...)                                                                                \
@@ -143,7 +149,8 @@ void rv64_effects(const struct rv64_insn *i, struct rv64_effects *e)
 	case OP_illegal:
 	case OP__max: FLAG(EFFECT_ILLEGAL | EFFECT_STOP);
 	}
-	if (!goes_on(i)) return;
+	if (!vector && !goes_on(i)) return;
 	e->flags = EFFECT_HELPER | EFFECT_CALL;
 	e->def |= XREG(rd);
+	if (vector) e->def |= FREG(rd) << 32; /* some do */
 }

@@ -116,14 +116,24 @@ void rv64_jit_drop(struct rv64_jit *j)
 const void *rv64_jit_none(const struct rv64_jit *j) { return j ? jit_none(j->cache) : NULL; }
 
 /* ---- compiling ---- */
-static const struct jit_unit *compile(struct rv64_jit *j, const struct unit *t)
+/* Code at va as fetches see it now, if they have seen it lately. */
+static const struct code_page *page_at(const struct rv64_cpu *c, gva_t va)
 {
-	if (!region_find(&j->region, t->page, t->off, REGION_INSNS, !j->check)) return NULL;
+	const struct fetch_entry *e = &c->fetch[va / PAGE_SIZE % FETCH_SIZE];
+	return e->tag == ((va & PAGE_MASK) | c->fctx) ? e->page : NULL;
+}
+
+static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
+{
+	struct rv64_jit *j = c->jit;
+	const struct code_page *page[REGION_PAGES] = {page_at(c, c->pc - PAGE_SIZE), t->page,
+						      page_at(c, c->pc + PAGE_SIZE)};
+	if (!region_find(&j->region, page, t->off, REGION_INSNS, !j->check)) return NULL;
 	j->how.tag = j->nunits;
 	j->how.window = t->window;
 	j->how.span = t->narrow ? 0 : SPAN;
 	ir_reset(j->fn);
-	lift_region(j->lift, j->fn, &j->region, t->page, &j->how);
+	lift_region(j->lift, j->fn, &j->region, &j->how);
 	ir_clean(j->fn);
 	return jit_add(j->cache, j->fn);
 }
@@ -132,7 +142,7 @@ static const struct jit_unit *compile(struct rv64_jit *j, const struct unit *t)
 static const struct jit_unit *compile_for(struct rv64_cpu *c, const struct unit *t)
 {
 	fp_leave(&c->fp);
-	const struct jit_unit *u = compile(c->jit, t);
+	const struct jit_unit *u = compile(c, t);
 	fp_enter(&c->fp);
 	return u;
 }
@@ -169,7 +179,7 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 {
 	struct code_page *p = code_page_of(ip);
 	unsigned i = (unsigned)(ip - p->slot);
-	if (i >= PAGE_SLOTS || p->at == NO_PAGE) return false;
+	if (i >= PAGE_SLOTS - 1 || p->at == NO_PAGE) return false; /* the last may be a tail */
 	struct unit t = {.page = p, .off = (uint16_t)(2 * i)};
 	t.window = c->windows && c->priv == PRIV_U;
 	return unit_make(c, t, flushed);
@@ -185,7 +195,10 @@ static void straddled(struct rv64_cpu *c, uint32_t tag)
 	struct unit *t = &j->unit[tag];
 	if (t->narrow || ++t->straddles < STRADDLES) return;
 	t->narrow = true;
+	gva_t pc = c->pc;
+	c->pc = (c->base & PAGE_MASK) | t->off;
 	if (t->page->slot[t->off / 2].fn == rv64_op_unit) (void)unit_make(c, *t, &flushed);
+	c->pc = pc;
 }
 
 void rv64_jit_hot(struct rv64_cpu *c, const struct slot *ip)
@@ -219,6 +232,27 @@ static void called(struct rv64_cpu *c)
 	if (c->stop != STOP_TRAP && c->stop != STOP_JUMP) c->pc += c->len;
 }
 
+/* Look up the pages around pc. True: that was missing, and now they are there. */
+static bool neighbours(struct rv64_cpu *c)
+{
+	bool found = false;
+	for (int i = -1; i <= 1; i += 2) {
+		gva_t va = c->pc + (gva_t)(int64_t)(i * PAGE_SIZE);
+		if (!page_at(c, va)) found |= rv64_code_fetch(c, va) != NULL;
+	}
+	return found && page_at(c, c->pc);
+}
+
+/* The unit at pc is of two pages that do not lie side by side here, or not any more. */
+static void forget(struct rv64_cpu *c)
+{
+	const struct slot *ip = rv64_code_enter(c);
+	if (!ip || ip->fn != rv64_op_unit) return;
+	struct code_page *p = code_page_of(ip);
+	p->slot[ip - p->slot].fn = rv64_op_decode;
+	p->entry[ip - p->slot] = jit_none(c->jit->cache);
+}
+
 /* The unit gave up in the middle. */
 static void deopt(struct rv64_cpu *c, uint32_t whole)
 {
@@ -230,7 +264,8 @@ static void deopt(struct rv64_cpu *c, uint32_t whole)
 		return;
 	}
 	c->stop = STOP_JUMP;
-	c->solo = why != WHY_POLL;
+	c->solo = why != WHY_POLL && why != WHY_PAGE;
+	if (why == WHY_PAGE && !neighbours(c)) forget(c);
 }
 
 static struct jit_exit enter(struct rv64_cpu *c, const void *entry)

@@ -5,6 +5,7 @@
 #include "engine/amo.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_flow.h"
+#include "engine/rv64_vector.h"
 #include <stdlib.h>
 
 #define AT(member) offsetof(struct rv64_cpu, member)
@@ -35,6 +36,7 @@ const struct ir_slot rv64_slots[SLOT__COUNT] = {
 	[SLOT_RES_VA] = {AT(res_va), 8, false, "res_va"},
 	[SLOT_RES_VAL] = {AT(res_val), 8, false, "res_val"},
 	[SLOT_RES_LEN] = {AT(res_len), 4, false, "res_len"},
+	[SLOT_FCTX] = {AT(fctx), 8, false, "fctx"},
 	[SLOT_N] = {AT(n), 8, false, "n"},
 	[SLOT_STOP] = {AT(stop), 1, false, "stop"},
 	[SLOT_LEN] = {AT(len), 1, false, "len"},
@@ -65,7 +67,6 @@ struct leaving { /* a block that is an exit, to be filled when all others are */
 struct lift {
 	struct ir_fn *f;
 	const struct region *r;
-	const struct code_page *page;
 	const struct lift_how *how;
 	unsigned unrun; /* instructions of the block from `off` on */
 	struct flow flow;
@@ -702,20 +703,23 @@ static uint64_t clmulr(uint64_t a, uint64_t b) { return clmulh(a, b) << 1 | clmu
 #define BR(c, to_)	       l->cond = (c)
 #define JUMP(to_)	       l->to = (to_)
 #define GOTO(to_)	       l->to = (to_)
-#define HELPER(name)	       helper(l, (const void *)rv64_do_##name)
+#define HELPER(name)	       helper(l, (const void *)rv64_do_##name, 0)
+#define VECTOR(shape, kernel)  helper(l, (const void *)rv64_v_##shape, (uintptr_t)&rv64_vk_##kernel)
+#define VMEM(shape, bits)      helper(l, (const void *)rv64_v_##shape, bits)
 #define STOP()		       (void)0
 
 /* A function does it, on the state as it stands in memory (block_settle has seen to that). */
-static void helper(struct lift *l, const void *fn)
+static void helper(struct lift *l, const void *fn, uint64_t more)
 {
-	const struct slot *ip = &l->page->slot[l->off / 2];
-	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)ip)};
-	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, 2);
+	const struct code_page *page = l->r->page[region_page(l->off)];
+	const struct slot *ip = &page->slot[(l->off & (REGION_BYTES - 1)) / 2];
+	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)ip), konst(l, more)};
+	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, 3);
 	stop = zx(l, stop, 32);
 	ir_put(l->f, SLOT_STOP, stop);
 	ir_put(l->f, SLOT_LEN, konst(l, l->i->len));
 	guard(l, e2(l, IR_eq, stop, konst(l, 0)), WHY_CALL);
-	l->now[l->i->rd] = NO;
+	l->now[l->i->rd & 31] = l->now[SLOT_F + (l->i->rd & 31)] = NO;
 	l->seen = 0;
 	l->lookups_from = l->nlookups;
 }
@@ -985,6 +989,24 @@ static void params_make(struct lift *l, int b)
 	}
 }
 
+/* A neighbour's code is in this unit: it must be mapped there and be what it was. As a directory
+ * look-up, but by ordinary operations. */
+static void check_page(struct lift *l, int i)
+{
+	const struct code_page *p = l->r->page[i];
+	ir_val va = pc_at(l, (i - 1) * REGION_BYTES);
+	ir_val index = e2(l, IR_and, e2(l, IR_shr, va, konst(l, PAGE_SHIFT - 4)),
+			  konst(l, (FETCH_SIZE - 1) << 4));
+	ir_val table = ir_state(l->f, AT(fetch));
+	ir_val tag = ir_load(l->f, IR_I64, IR_U64, table, index, 0);
+	ir_val page = ir_load(l->f, IR_I64, IR_U64, table, index, 8);
+	ir_val at = konst(l, (uintptr_t)&p->version);
+	ir_val version = ir_load(l->f, IR_I64, IR_U32, konst(l, 0), at, 0);
+	guard(l, e2(l, IR_eq, tag, e2(l, IR_or, va, ir_get(l->f, IR_I64, SLOT_FCTX))), WHY_PAGE);
+	guard(l, e2(l, IR_eq, page, konst(l, (uintptr_t)p)), WHY_PAGE);
+	guard(l, e2(l, IR_eq, version, konst(l, p->version)), WHY_PAGE);
+}
+
 static void entry(struct lift *l)
 {
 	const struct region_block *k = &l->r->block[0];
@@ -994,6 +1016,8 @@ static void entry(struct lift *l)
 	l->seen = 0;
 	memset(l->now, 0, sizeof(l->now));
 	at_instruction(l, k->off);
+	for (int i = 0; i < REGION_PAGES; i++)
+		if (i != 1 && l->r->pages >> i & 1) check_page(l, i);
 	if (k->header)
 		hoist(l, 0);
 	else
@@ -1002,12 +1026,11 @@ static void entry(struct lift *l)
 	l->entry_seen = l->seen;
 }
 
-void lift_region(struct lift *l, struct ir_fn *f, const struct region *r, const struct code_page *p,
+void lift_region(struct lift *l, struct ir_fn *f, const struct region *r,
 		 const struct lift_how *how)
 {
 	l->f = f;
 	l->r = r;
-	l->page = p;
 	l->how = how;
 	l->unrun = 0;
 	l->nlookups = l->nleaving = l->lookups_from = 0;

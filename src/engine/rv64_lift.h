@@ -15,6 +15,7 @@ enum rv64_slot_number {
 	SLOT_RES_VA,
 	SLOT_RES_VAL,
 	SLOT_RES_LEN,
+	SLOT_FCTX,
 	SLOT_N,	    /* instructions that have run */
 	SLOT_STOP,  /* enum rv64_stop */
 	SLOT_LEN,   /* of the instruction that stops */
@@ -35,12 +36,12 @@ enum rv64_why {
 	WHY_RANGE,  /* a conversion that does not fit */
 	WHY_ATOMIC, /* misaligned, or without reservation */
 	WHY_CALL,   /* a function that did the instruction wants to stop: see the hart */
+	WHY_PAGE,   /* the neighbouring page is not what it was, or not looked up */
 	WHY__COUNT,
 	WHY_BITS = 4
 };
 /* Above them: how many instructions have been counted that did not run, or, if none are counted,
  * lift_how.tag. */
-struct code_page;
 struct lift;
 struct rv64_cpu;
 struct lift *lift_new(void);
@@ -54,7 +55,7 @@ struct lift_how {
 	/* Before each store: called with the hart, the host address and how many bytes; or NULL. */
 	uint64_t (*log)(struct rv64_cpu *c, void *at, uint64_t bytes);
 };
-/* Fill f, which has been reset, from r, found in page p. */
-void lift_region(struct lift *l, struct ir_fn *f, const struct region *r, const struct code_page *p,
+/* Fill f, which has been reset, from r. */
+void lift_region(struct lift *l, struct ir_fn *f, const struct region *r,
 		 const struct lift_how *how);
 #endif

@@ -6,46 +6,61 @@
 /* ---- walking the code ---- */
 struct walk {
 	struct region *r;
-	const struct code_page *page;
 	int queue[REGION_BLOCKS * 2], head, tail, limit;
 	bool calls;
 };
 
-static bool in_page(int off) { return off >= 0 && off < PAGE_SIZE; }
-
-static bool has_run(const struct code_page *p, int off)
+static const struct code_page *page_of(const struct region *r, int off)
 {
-	return p->slot[off / 2].fn != rv64_op_decode;
+	if (off < -REGION_BYTES || off >= 2 * REGION_BYTES) return NULL;
+	return r->page[region_page(off)];
 }
 
-static bool decode_at(const struct code_page *p, int off, struct rv64_insn *i)
+static bool has_run(const struct region *r, int off)
 {
-	bool wide = (p->raw[off] & 3) == 3;
-	if (wide && off + 4 > PAGE_SIZE) return false;
-	rv64_decode(i, (uint32_t)load_le(&p->raw[off], wide ? 4 : 2));
+	const struct code_page *p = page_of(r, off);
+	return p && p->slot[(off & (REGION_BYTES - 1)) / 2].fn != rv64_op_decode;
+}
+
+/* Which may run over the end of its page. */
+static bool decode_at(struct region *r, int off, struct rv64_insn *i)
+{
+	const struct code_page *p = page_of(r, off), *next = page_of(r, off + 2);
+	const uint8_t *raw = &p->raw[off & (REGION_BYTES - 1)];
+	uint64_t word = load_le(raw, 2);
+	if ((word & 3) == 3) {
+		if (!next) return false;
+		word |= load_le(&next->raw[(off + 2) & (REGION_BYTES - 1)], 2) << 16;
+		r->pages |= 1u << region_page(off + 2);
+	}
+	rv64_decode(i, (uint32_t)word);
+	r->pages |= 1u << region_page(off);
 	return true;
 }
 
+static uint16_t *at(struct region *r, int off) { return &r->at[region_half(off)]; }
+static uint16_t *block_at(struct region *r, int off) { return &r->block_at[region_half(off)]; }
+
 static void leader(struct walk *w, int off)
 {
-	if (!in_page(off) || !has_run(w->page, off) || w->r->block_at[off / 2]) return;
+	if (!has_run(w->r, off) || *block_at(w->r, off)) return;
 	if (w->tail == (int)COUNT(w->queue)) return;
-	w->r->block_at[off / 2] = 1; /* for now: to begin one here */
+	*block_at(w->r, off) = 1; /* for now: to begin one here */
 	w->queue[w->tail++] = off;
 }
 
 static void walk_from(struct walk *w, int off)
 {
 	struct region *r = w->r;
-	while (in_page(off) && !r->at[off / 2] && r->insns < w->limit && has_run(w->page, off)) {
+	while (has_run(r, off) && !*at(r, off) && r->insns < w->limit) {
 		struct rv64_insn *i = &r->insn[r->insns];
 		struct rv64_effects *e = &r->effects[r->insns];
-		if (!decode_at(w->page, off, i)) return;
+		if (!decode_at(r, off, i)) return;
 		rv64_effects(i, e);
 		if (e->flags & (EFFECT_HELPER | EFFECT_ILLEGAL) &&
 		    !(e->flags & EFFECT_CALL && w->calls))
 			return;
-		r->at[off / 2] = (uint16_t)++r->insns;
+		*at(r, off) = (uint16_t)++r->insns;
 		r->single |= e->single;
 		r->wide |= e->wide;
 		r->raw &= ~(uint32_t)(e->def >> 32) | e->arith;
@@ -63,9 +78,9 @@ static void block_fill(struct region *r, struct region_block *b)
 	int off = b->off;
 	b->last = -1;
 	b->end = END_STOP;
-	while (in_page(off) && r->at[off / 2]) {
+	while (page_of(r, off) && *at(r, off)) {
 		const struct rv64_insn *i = region_insn(r, off);
-		const struct rv64_effects *e = &r->effects[r->at[off / 2] - 1];
+		const struct rv64_effects *e = &r->effects[*at(r, off) - 1];
 		b->use |= e->use & ~b->def;
 		b->def |= e->def;
 		b->fp |= e->fp;
@@ -80,17 +95,17 @@ static void block_fill(struct region *r, struct region_block *b)
 			 : e->flags & EFFECT_CALL ? END_CALL
 						  : END_FALL;
 		if (b->end != END_FALL) break;
-		if (in_page(off) && r->block_at[off / 2]) break;
+		if (page_of(r, off) && *block_at(r, off)) break;
 	}
 	b->next = off;
 	/* Straight on into what is not part of this: an exit, or an instruction for others. */
-	if (b->end == END_FALL && in_page(off) && !r->block_at[off / 2]) b->end = END_STOP;
+	if (b->end == END_FALL && page_of(r, off) && !*block_at(r, off)) b->end = END_STOP;
 }
 
-static int target(const struct region *r, int off)
+static int target(struct region *r, int off)
 {
-	if (!in_page(off) || !r->block_at[off / 2]) return REGION_EXIT;
-	return r->block_at[off / 2] - 1;
+	if (!page_of(r, off) || !*block_at(r, off)) return REGION_EXIT;
+	return *block_at(r, off) - 1;
 }
 
 static void block_succ(struct region *r, struct region_block *b)
@@ -107,8 +122,8 @@ static void blocks_make(struct walk *w)
 	struct region *r = w->r;
 	for (int k = 0; k < w->tail; k++) {
 		int off = w->queue[k];
-		bool taken = r->at[off / 2] && r->n < REGION_BLOCKS;
-		r->block_at[off / 2] = taken ? (uint16_t)(r->n + 1) : 0;
+		bool taken = *at(r, off) && r->n < REGION_BLOCKS;
+		*block_at(r, off) = taken ? (uint16_t)(r->n + 1) : 0;
 		if (taken) r->block[r->n++] = (struct region_block){.off = off};
 	}
 	for (int i = 0; i < r->n; i++) block_fill(r, &r->block[i]);
@@ -169,13 +184,13 @@ static void reorder(struct region *r)
 	for (int h = 0; h < r->n; h++)
 		if (r->block[h].header) gather(r, seq, o.n, h);
 	for (int i = 0; i < o.n; i++) o.num[seq[i]] = i;
-	for (int i = 0; i < r->n; i++) r->block_at[r->block[i].off / 2] = 0;
+	for (int i = 0; i < r->n; i++) *block_at(r, r->block[i].off) = 0;
 	memcpy(old, r->block, sizeof(old[0]) * (unsigned)r->n);
 	r->n = o.n;
 	for (int i = 0; i < o.n; i++) {
 		struct region_block *b = &r->block[i];
 		*b = old[seq[i]];
-		r->block_at[b->off / 2] = (uint16_t)(i + 1);
+		*block_at(r, b->off) = (uint16_t)(i + 1);
 		for (int j = 0; j < 2; j++)
 			if (b->succ[j] >= 0) b->succ[j] = o.num[b->succ[j]];
 	}
@@ -303,12 +318,9 @@ static void liveness(struct region *r)
 	}
 }
 
-bool region_find(struct region *r, const struct code_page *p, unsigned off, int limit, bool calls)
+static bool find(struct region *r, unsigned off, int limit, bool calls)
 {
-	struct walk w = {.r = r,
-			 .page = p,
-			 .calls = calls,
-			 .limit = limit < REGION_INSNS ? limit : REGION_INSNS};
+	struct walk w = {.r = r, .calls = calls, .limit = limit};
 	memset(r->at, 0, sizeof(r->at));
 	memset(r->block_at, 0, sizeof(r->block_at));
 	r->n = r->insns = 0;
@@ -316,16 +328,43 @@ bool region_find(struct region *r, const struct code_page *p, unsigned off, int 
 	r->calls = false;
 	r->single = r->wide = 0;
 	r->raw = ~0u;
+	r->pages = 0;
 	leader(&w, (int)off);
 	while (w.head < w.tail) walk_from(&w, w.queue[w.head++]);
-	if (!w.tail || !r->at[off / 2]) return false;
+	if (!w.tail || !*at(r, (int)off)) return false;
 	blocks_make(&w);
 	shape(r);
 	liveness(r);
+	r->raw &= ~(r->single & r->wide); /* boxed, it is a NaN that must stay what it is */
 	for (int i = 0; i < r->n; i++) {
 		r->def |= r->block[i].def;
 		r->use |= r->block[i].use;
 		r->calls |= r->block[i].end == END_CALL;
 	}
 	return true;
+}
+
+/* Some loop has blocks in both pages. */
+static bool loops_over(const struct region *r, int page)
+{
+	for (int h = 0; h < r->n; h++) {
+		unsigned in = 0;
+		for (int i = h; r->block[h].header && i < r->n; i++)
+			if (r->block[i].loops >> h & 1) in |= 1u << region_page(r->block[i].last);
+		if (in & 2 && in >> page & 1) return true;
+	}
+	return false;
+}
+
+bool region_find(struct region *r, const struct code_page *const page[REGION_PAGES], unsigned off,
+		 int limit, bool calls)
+{
+	memcpy(r->page, page, sizeof(r->page));
+	if (limit > REGION_INSNS) limit = REGION_INSNS;
+	if (!find(r, off, limit, calls)) return false;
+	unsigned used = r->pages;
+	for (int i = 0; i < REGION_PAGES; i++)
+		if (i != 1 && (!(used >> i & 1) || !loops_over(r, i))) r->page[i] = NULL;
+	bool same = r->page[0] == page[0] && r->page[2] == page[2];
+	return same || used == 2 || find(r, off, limit, calls);
 }

@@ -5,10 +5,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 /* A region: what becomes one unit. The instructions of one page that can be reached from its entry
- * by direct jumps and that have run before, cut into blocks; loops stay whole. Offsets count bytes
- * from the page's beginning. */
+ * by direct jumps and that have run before, cut into blocks; loops stay whole, even those that run
+ * over an end of the page. Offsets count bytes from the beginning of the entry's page. */
 struct code_page;
 enum { REGION_INSNS = 400, REGION_BLOCKS = 64, REGION_NONE = -1, REGION_EXIT = -2 };
+enum { REGION_PAGES = 3, REGION_BYTES = 4096 }; /* the entry's page and its neighbours */
 enum region_end {
 	END_FALL, /* goes on at next */
 	END_BR,	  /* to `to` or next */
@@ -42,14 +43,21 @@ struct region {
 	uint32_t single, wide; /* f registers that are used as f32; as more */
 	struct rv64_insn insn[REGION_INSNS];
 	struct rv64_effects effects[REGION_INSNS];
-	uint16_t at[2048]; /* halfword: 1 + number of the instruction there; 0: not in the region */
-	uint16_t block_at[2048]; /* 1 + the block that begins there */
+	const struct code_page *page[REGION_PAGES]; /* [1] is the entry's; NULL: not to be used */
+	unsigned pages;				    /* bit i: some of page[i] is in the region */
+	/* By halfword, from page[0] on: 1 + number of the instruction there, 0: not in the region
+	 */
+	uint16_t at[REGION_PAGES * REGION_BYTES / 2];
+	uint16_t block_at[REGION_PAGES * REGION_BYTES / 2]; /* 1 + the block that begins there */
 };
-/* The region of page p that begins at offset off, at most limit instructions. calls: with blocks
- * that end in one. False: it would be empty. */
-bool region_find(struct region *r, const struct code_page *p, unsigned off, int limit, bool calls);
+/* The region that begins at offset off of page[1], at most limit instructions. Neighbours are used
+ * only where a loop goes there. calls: with blocks that end in one. False: it would be empty. */
+bool region_find(struct region *r, const struct code_page *const page[REGION_PAGES], unsigned off,
+		 int limit, bool calls);
+static inline int region_half(int off) { return (off + REGION_BYTES) / 2; }
+static inline int region_page(int off) { return (off + REGION_BYTES) / REGION_BYTES; }
 static inline const struct rv64_insn *region_insn(const struct region *r, int off)
 {
-	return &r->insn[r->at[off / 2] - 1];
+	return &r->insn[r->at[region_half(off)] - 1];
 }
 #endif

@@ -49,18 +49,16 @@ static bool konst_in(const struct ir_fn *f, uint32_t v, uint32_t lo, uint32_t hi
  * computes 32 bits clears the others. */
 static uint32_t root(const struct alloc *a, uint32_t v)
 {
-	const struct ir_ins *i = &a->f->ins[v], *o = &a->f->ins[i->arg[0]];
-	switch (i->op) {
-	case IR_trunc: return a->home[i->arg[0]].root;
-	case IR_zx32:
-		if (o->type == IR_I32 && o->op >= IR_add && o->op <= IR_bswap) return i->arg[0];
-		break;
-	case IR_sx32:
-		if (o->type != IR_I32) break;
-		if (o->op == IR_shr && konst_in(a->f, o->arg[1], 1, 31)) return i->arg[0];
-		if (o->op == IR_and && konst_in(a->f, o->arg[1], 0, INT32_MAX)) return i->arg[0];
-		break;
-	}
+	const struct ir_ins *i = &a->f->ins[v], *o;
+	if (i->op == IR_trunc) return a->home[i->arg[0]].root;
+	if (i->op != IR_zx32 && i->op != IR_sx32) return v;
+	o = &a->f->ins[i->arg[0]];
+	if (o->type != IR_I32) return v;
+	if (i->op == IR_zx32 && o->op >= IR_add && o->op <= IR_bswap) return i->arg[0];
+	if (i->op == IR_sx32 && o->op == IR_shr && konst_in(a->f, o->arg[1], 1, 31))
+		return i->arg[0];
+	if (i->op == IR_sx32 && o->op == IR_and && konst_in(a->f, o->arg[1], 0, INT32_MAX))
+		return i->arg[0];
 	return v;
 }
 
@@ -93,9 +91,11 @@ static void count_uses(struct alloc *a, uint32_t b, const struct ir_ins *i)
 	}
 }
 
-/* What no register would be better than: immediates; a float's bits are read from memory. */
-static bool small_konst(const struct ir_ins *i)
+/* What no register would be better than: immediates, addresses in the state; a float's bits are
+ * read from memory. */
+static bool at_hand(const struct ir_ins *i)
 {
+	if (i->op == IR_state) return true;
 	return i->op == IR_konst && (i->type == IR_F32 || i->type == IR_F64 || i->type == IR_I32 ||
 				     i->k == (uint64_t)(int32_t)i->k || i->k == (uint32_t)i->k);
 }
@@ -118,7 +118,7 @@ static void number(struct alloc *a)
 			h->root = root(a, i);
 			h->cls = t == IR_F32 || t == IR_F64 || t == IR_V128 ? CLASS_VEC : CLASS_INT;
 			h->wide = t == IR_V128;
-			if (small_konst(in)) h->at = AT_HAND;
+			if (at_hand(in)) h->at = AT_HAND;
 			count_uses(a, b, in);
 		}
 		ab->end = pos;
@@ -347,34 +347,52 @@ static bool sinks(const struct ir_fn *f, const struct ir_ins *i)
 	}
 }
 
-/* The operand of a sunk op is alive wherever that would be. */
+enum { HOLES_MAX = 64 };
+/* Copy h's ranges; where there are too many, do without the last holes. */
+static uint32_t copy_ranges(const struct alloc *a, const struct home *h, struct range *to)
+{
+	uint32_t n = 0, r = h->range;
+	for (; r && n < HOLES_MAX; r = a->range[r].next) to[n++] = a->range[r];
+	if (r) to[n - 1].end = h->end;
+	return n;
+}
+
+/* o is alive wherever h is, too. */
+static void outlive(struct alloc *a, struct home *o, const struct home *h)
+{
+	struct range x[HOLES_MAX], y[HOLES_MAX];
+	uint32_t nx = copy_ranges(a, h, x), ny = copy_ranges(a, o, y);
+	o->range = 0;
+	while (nx || ny) {
+		bool first = nx && (!ny || x[nx - 1].start >= y[ny - 1].start);
+		const struct range *r = first ? &x[--nx] : &y[--ny];
+		add_range(a, o, r->start, r->end);
+	}
+}
+
 static void sink(struct alloc *a, struct home *h, const struct ir_ins *i)
 {
-	uint32_t v = a->home[i->arg[0]].root, r[64], n = 0;
+	uint32_t v = a->home[i->arg[0]].root;
 	struct home *o = &a->home[v];
 	h->at = AT_SUNK;
 	if (o->chain <= h->chain) o->chain = (uint8_t)(h->chain + 1);
 	if (o->at == AT_HAND) return;
-	uint32_t last = h->range;
-	for (; last && n < COUNT(r); last = a->range[last].next) r[n++] = last;
-	if (last) a->range[r[n - 1]].end = h->end; /* many holes: do without the last ones */
-	struct range had[64];
-	uint32_t nhad = 0;
-	for (last = o->range; last && nhad < COUNT(had); last = a->range[last].next)
-		had[nhad++] = a->range[last];
-	if (last) had[nhad - 1].end = o->end;
-	o->range = 0;
-	while (n || nhad) {
-		const struct range *x = n ? &a->range[r[n - 1]] : NULL;
-		if (!x || (nhad && had[nhad - 1].start >= x->start)) {
-			nhad--;
-			add_range(a, o, had[nhad].start, had[nhad].end);
-		} else {
-			n--;
-			add_range(a, o, x->start, x->end);
-		}
-	}
+	outlive(a, o, h);
 	alive(a, v);
+}
+
+void alloc_same(struct alloc *a, uint32_t v, uint32_t other)
+{
+	struct home *h = &a->home[v], *o = &a->home[other];
+	h->root = other;
+	outlive(a, o, h);
+	o->weight += h->weight;
+	if (o->want_freq < h->want_freq) {
+		o->want = h->want;
+		o->want_freq = h->want_freq;
+	}
+	h->want = other;
+	h->changes = true;
 }
 
 static void visit(struct alloc *a, uint32_t i)
@@ -570,8 +588,7 @@ static void price(struct alloc *a, uint32_t v, float freq)
 	const struct ir_ins *i = &a->f->ins[v];
 	switch (i->op) {
 	case IR_get: h->again = slot_kept(a, i, h); break;
-	case IR_konst:
-	case IR_state: h->again = 1; break;
+	case IR_konst: h->again = 1; break;
 	}
 	h->weight += h->again ? -freq : freq;
 }

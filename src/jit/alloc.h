@@ -31,6 +31,7 @@ struct home {
 	bool hard;     /* used by others than maps */
 	bool folded;   /* the host has folded it into a user */
 	bool again;    /* can be had again */
+	bool changes;  /* another's new name, see alloc_same() */
 };
 struct range { /* half-open. The instruction at position p reads at p, writes at p + 1 */
 	uint32_t start, end, next;
@@ -89,6 +90,9 @@ static inline void alloc_like(struct alloc *a, uint32_t v, uint32_t other)
 {
 	a->home[v].like = other;
 }
+/* v, visited now, is from here on another name of that value, which v's instruction changes where
+ * it stands: nobody minds to see the new one. */
+void alloc_same(struct alloc *a, uint32_t v, uint32_t other);
 static inline const struct ir_ins *alloc_ins(const struct alloc *a, uint32_t v)
 {
 	return &a->f->ins[a->home[v].root];

@@ -52,7 +52,7 @@ TEST(virt_tree_isa_follows_menvcfg)
 	const char *isa;
 	void *blob = tree(&t);
 	isa = text(blob, "/cpus/cpu@0", "riscv,isa");
-	CHECK(!strncmp(isa, "rv64imafdc_zicbom_", 18) && strstr(isa, "_sstc_svadu_"));
+	CHECK(!strncmp(isa, "rv64imafdcv_zicbom_", 19) && strstr(isa, "_sstc_svadu_"));
 	CHECK(fdt_stringlist_search(blob, fdt_path_offset(blob, "/cpus/cpu@0"),
 				    "riscv,isa-extensions", "svpbmt") > 0);
 	free(blob);

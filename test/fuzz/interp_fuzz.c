@@ -39,7 +39,7 @@ static void act(struct rig *r, const struct action *a)
 {
 	struct rv64_cpu *c = r->c;
 	switch (a->kind % 8) {
-	case 0: (void)rv64_cpu_set(c, a->reg % 70u, value(a)); break;
+	case 0: (void)rv64_cpu_set(c, a->reg % 192u, value(a)); break;
 	case 1: (void)rv64_cpu_set(c, REG_RV_CSR + (a->csr & 0xfff), value(a)); break;
 	case 2: rig_put64(r, RIG_RAM + (a->csr & 0xfff8), value(a)); break;
 	case 3: rv64_irq(c, a->reg, a->val & 1); break;

@@ -39,8 +39,8 @@ struct tally {
 static bool may_lack(const char *op, uint32_t word)
 {
 	static const char *const start[] = {"fli.",  "fminm.", "fmaxm.",   "fround", "fleq.",
-					    "fltq.", "czero.", "fcvtmod.", "wrs."};
-	if (is_zcb(word)) return true;
+					    "fltq.", "czero.", "fcvtmod.", "wrs.",   "mop."};
+	if (is_zcb(word) || is_zcmop(word)) return true;
 	for (size_t i = 0; i < COUNT(start); i++)
 		if (!strncmp(op, start[i], strlen(start[i]))) return true;
 	return false;

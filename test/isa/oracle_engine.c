@@ -113,10 +113,10 @@ static bool starts(const char *name, const char *with)
 }
 
 /* What a program in user mode can do by itself: not sc, whose outcome is not only its own; not
- * cbo, which the oracle lacks. */
+ * cbo, which the oracle lacks. Vector instructions have a test of their own, vector.c. */
 static bool is_computation(const struct rv64_info *i)
 {
-	static const char *const no[] = {"sfence", "sinval", "cbo.", "sc."};
+	static const char *const no[] = {"sfence", "sinval", "cbo.", "sc.", "v"};
 	if (!strcmp(i->name, "fence.tso") || !strcmp(i->name, "pause")) return true;
 	for (size_t k = 0; k < COUNT(no); k++)
 		if (starts(i->name, no[k])) return false;

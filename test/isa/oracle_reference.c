@@ -1,4 +1,4 @@
-/* What the oracle does not know or gets wrong, by formulas: Zicond, Zcb's arithmetic, Zfa.
+/* What the oracle does not know or gets wrong, by formulas: Zicond, Zcb's arithmetic, Zfa, Zimop.
  * Operands are taken from the word's bits, not from our decoder. */
 #include "isa/rv64/fp_cases.h"
 #include "oracle_test.h"
@@ -15,6 +15,9 @@ static bool set(struct oracle_case *c, unsigned reg, uint64_t v)
  * 100 1 11 ddd 1k sss 01: c.mul, and the six with one operand. Unpriv. spec, Zcb. */
 static bool zcb_memory(uint32_t word) { return (word & 0xf003) == 0x8000; }
 bool is_zcb(uint32_t word) { return zcb_memory(word) || (word & 0xfc43) == 0x9c41; }
+
+/* 011 0 0nnn1 00000 01 */
+bool is_zcmop(uint32_t word) { return word < 0x10000 && (word & 0xf8ff) == 0x6081; }
 
 static bool memory(uint32_t word, struct oracle_case *c)
 {
@@ -72,9 +75,11 @@ bool oracle_reference(const char *op, uint32_t word, struct oracle_case *c)
 {
 	uint64_t s = x(c, field(word, 15)), t = x(c, field(word, 20));
 	c->out = OUT_NEXT;
+	if (is_zcmop(word)) return true;
 	if ((word & 3) != 3) return is_zcb(word) && zcb(word, c);
 	if (!strcmp(op, "czero.eqz")) return set(c, field(word, 7), t ? s : 0);
 	if (!strcmp(op, "czero.nez")) return set(c, field(word, 7), t ? 0 : s);
+	if (!strncmp(op, "mop.", 4)) return set(c, field(word, 7), 0);
 	if (!strcmp(op, "ctzw")) return ctzw(word, c, s);
 	if (!strncmp(op, "fli.", 4)) return fli(word, c);
 	for (size_t i = 0; i < COUNT(fp_ops); i++)

@@ -21,6 +21,7 @@ extern const struct subject subject_engine; /* whole instructions by an engine *
 /* By a formula, for what the oracle does not know: false if there is none. */
 bool oracle_reference(const char *op, uint32_t word, struct oracle_case *c);
 bool is_zcb(uint32_t word);
+bool is_zcmop(uint32_t word);
 struct fp_op;
 bool oracle_fp(const struct fp_op *op, uint32_t word, struct oracle_case *c); /* by softfp */
 #endif

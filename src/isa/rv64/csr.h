@@ -6,6 +6,13 @@ enum {
 	CSR_FFLAGS = 0x001,
 	CSR_FRM = 0x002,
 	CSR_FCSR = 0x003,
+	CSR_VSTART = 0x008,
+	CSR_VXSAT = 0x009,
+	CSR_VXRM = 0x00a,
+	CSR_VCSR = 0x00f,
+	CSR_VL = 0xc20,
+	CSR_VTYPE = 0xc21,
+	CSR_VLENB = 0xc22,
 	CSR_CYCLE = 0xc00,
 	CSR_TIME = 0xc01,
 	CSR_INSTRET = 0xc02,
@@ -58,6 +65,7 @@ enum {
 #define MSTATUS_SPIE (1ull << 5)
 #define MSTATUS_MPIE (1ull << 7)
 #define MSTATUS_SPP  (1ull << 8)
+#define MSTATUS_VS   (3ull << 9)
 #define MSTATUS_MPP  (3ull << 11)
 #define MSTATUS_FS   (3ull << 13)
 #define MSTATUS_MPRV (1ull << 17)
@@ -69,6 +77,9 @@ enum {
 #define MSTATUS_UXL  (2ull << 32)
 #define MSTATUS_SXL  (2ull << 34)
 #define MSTATUS_SD   (1ull << 63)
+
+/* vtype (V, 3.4) */
+#define VTYPE_ILL (1ull << 63)
 
 /* menvcfg (3.1.18), senvcfg (10.1.10) */
 #define ENVCFG_FIOM  (1ull << 0)

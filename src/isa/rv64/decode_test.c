@@ -50,11 +50,12 @@ TEST(zcb_becomes_its_ops) /* objdump 2.40 cannot tell */
 	CHECK(is(0x8528, OP_lhu, 10, 10, 0, 2));
 	CHECK(is(0x896c, OP_sb, 0, 10, 11, 3));
 	CHECK(is(0x8d2c, OP_sh, 0, 10, 11, 2));
+	CHECK(is(0x6081, OP_addi, 0, 0, 0, 0)); /* c.mop.1 */
 }
 TEST(reserved_bits_are_illegal)
 {
 	static const uint32_t bad[] = {0,	  0xffffffff, 0x0004 /* c.addi4spn 0 */,
-				       0x2001,	  0x6081,     0x6101, /* c.lui 0, c.addi16sp 0 */
+				       0x2001,	  0x6401,     0x6101, /* c.lui 0, c.addi16sp 0 */
 				       0x4002,	  0x6002,     0x8002, /* c.lwsp, c.ldsp, c.jr x0 */
 				       0x9c79,	  0x0000006b, 0x1015252f /* lr.w with rs2 */,
 				       0x0205151b /* slliw by 32 */};

@@ -35,6 +35,8 @@ static const char *const f_name[32] = {"ft0", "ft1", "ft2",  "ft3",  "ft4", "ft5
 static const char *const rm_name[8] = {"rne", "rtz",	 "rdn",	    "rup",
 				       "rmm", "unknown", "unknown", "dyn"};
 static const char *const aqrl_name[4] = {"", ".rl", ".aq", ".aqrl"};
+static const char *const sew_name[8] = {"e8", "e16", "e32", "e64"};
+static const char *const lmul_name[8] = {"m1", "m2", "m4", "m8", NULL, "mf8", "mf4", "mf2"};
 static const char *const fli_name[32] = {
 	"-0x1p+0",  "min",	"0x1p-16",  "0x1p-15",	"0x1p-8",   "0x1p-7",	"0x1p-4",
 	"0x1p-3",   "0x1p-2",	"0x1.4p-2", "0x1.8p-2", "0x1.cp-2", "0x1p-1",	"0x1.4p-1",
@@ -55,7 +57,10 @@ enum look {
 	AQRL,
 	FENCE_PRED,
 	FENCE_SUCC,
-	FLI
+	FLI,
+	VECTOR,
+	MASK,
+	VTYPE
 };
 static const struct operand {
 	const char *word;
@@ -86,6 +91,11 @@ static const struct operand {
 	{"pred", FENCE_PRED, RV64_IMM},
 	{"succ", FENCE_SUCC, RV64_IMM},
 	{"fli", FLI, RV64_RS1},
+	{"vd", VECTOR, RV64_RD},
+	{"vs", VECTOR, RV64_RS1},
+	{"vt", VECTOR, RV64_RS2},
+	{"vm", MASK, RV64_RM},
+	{"vtype", VTYPE, RV64_IMM},
 };
 
 static void put_csr(struct text *t, unsigned number)
@@ -102,6 +112,13 @@ static void put_fence_set(struct text *t, unsigned set)
 static void put_rm(struct text *t, unsigned rm, unsigned usual)
 {
 	if (rm != usual) put(t, ",%s", rm_name[rm & 7]);
+}
+/* What vsetvli asks for; bits that mean nothing yet make a number of it. */
+static void put_vtype(struct text *t, unsigned v)
+{
+	const char *sew = sew_name[v >> 3 & 7], *lmul = lmul_name[v & 7];
+	if (v >> 8 || !sew || !lmul) return put(t, "%u", v);
+	put(t, "%s,%s,%s,%s", sew, lmul, v >> 6 & 1 ? "ta" : "tu", v >> 7 & 1 ? "ma" : "mu");
 }
 static void put_operand(struct text *t, enum look look, int32_t v, uint64_t pc)
 {
@@ -120,6 +137,9 @@ static void put_operand(struct text *t, enum look look, int32_t v, uint64_t pc)
 	case FENCE_PRED: return put_fence_set(t, u >> 4);
 	case FENCE_SUCC: return put_fence_set(t, u);
 	case FLI: return put(t, "%s", fli_name[u & 31]);
+	case VECTOR: return put(t, "v%u", u & 31);
+	case MASK: return put(t, "%s", u ? "" : ",v0.t");
+	case VTYPE: return put_vtype(t, u);
 	}
 }
 
@@ -146,6 +166,13 @@ static void put_syntax(struct text *t, const char *s, const struct rv64_insn *i,
 	}
 }
 
+/* The number in vlseg2e8.v or mop.r.31 is the % of the table's name. */
+static void put_name(struct text *t, const char *name, unsigned number)
+{
+	const char *at = strchr(name, '%');
+	at ? put(t, "%.*s%u%s", (int)(at - name), name, number, at + 1) : put(t, "%s", name);
+}
+
 /* Bits that were given a name for being illegal: all zeroes, and a write to the counter "cycle". */
 static const char *unimp(const struct rv64_insn *i)
 {
@@ -163,7 +190,7 @@ int rv64_format(char *out, size_t room, const struct rv64_insn *i, uint64_t pc)
 	} else if (!f->op) {
 		put(&t, ".%dbyte\t0x%" PRIx32, i->len, i->raw);
 	} else {
-		put(&t, "%s", f->info.name);
+		put_name(&t, f->info.name, i->rs3);
 		put_syntax(&t, f->info.syntax, i, pc);
 	}
 	return (int)t.len;

@@ -114,7 +114,9 @@ enum verb {
 	N_FP,
 	N_FENCE,
 	N_STOP,
-	N_HELPER
+	N_HELPER,
+	N_VECTOR,
+	N_VMEM
 };
 #undef NAME
 
@@ -236,6 +238,8 @@ static struct val with(struct graph *g, struct val r, uint64_t k, const char *wo
 #define FENCE()		       leaf(g, N_FENCE, 0, 0)
 #define STOP()		       leaf(g, N_STOP, 0, 0)
 #define HELPER(fn)	       leaf(g, N_HELPER, 0, #fn)
+#define VECTOR(shape, kernel)  leaf(g, N_VECTOR, 0, #shape " " #kernel)
+#define VMEM(shape, bits)      leaf(g, N_VMEM, bits, #shape)
 #define OP(name, steps)                                                                            \
 	case OP_##name: steps break;
 
@@ -253,7 +257,8 @@ static void lift(struct graph *g, const struct rv64_insn *i, uint64_t pc)
 static bool has_rounding(const struct rv64_form *f)
 {
 	for (unsigned n = 0; n < f->pieces; n++)
-		if (f->piece[n].member == RV64_RM) return !strstr(f->info.syntax, "aqrl");
+		if (f->piece[n].member == RV64_RM)
+			return !strstr(f->info.syntax, "aqrl") && !strstr(f->info.syntax, "vm");
 	return false;
 }
 static int count(const struct graph *g, enum verb v)

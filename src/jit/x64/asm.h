@@ -129,7 +129,10 @@ static inline void mov_store(struct x64_asm *a, uint32_t w, struct rm m, unsigne
 }
 static inline void lea(struct x64_asm *a, uint32_t w, unsigned d, struct rm m)
 {
-	op_rm(a, OP(0, 0, 0x8d) + w, d, m, 0);
+	if (m.index == NOREG && !m.disp)
+		mov_rr(a, w, d, m.base);
+	else
+		op_rm(a, OP(0, 0, 0x8d) + w, d, m, 0);
 }
 void mov_imm(struct x64_asm *a, unsigned d, uint64_t k); /* leaves the flags alone */
 void mov_store_imm(struct x64_asm *a, unsigned bytes, struct rm m, int32_t k);

@@ -59,7 +59,8 @@ static bool emit_block(struct emit *e, uint32_t b)
 	for (uint32_t i = e->f->block[b].first; i; i = e->f->ins[i].next) {
 		const struct ir_ins *in = &e->f->ins[i];
 		const struct home *h = &e->home[i];
-		if (h->at >= AT_HAND || (h->at == AT_NOWHERE && (h->folded || ir_idle(in))))
+		if (!h->changes &&
+		    (h->at >= AT_HAND || (h->at == AT_NOWHERE && (h->folded || ir_idle(in)))))
 			continue;
 		if (!has_room(e)) return false;
 		x64_rules[in->op].emit(e, i, &x64_rules[in->op]);

@@ -65,6 +65,7 @@ static inline struct rm state_at(const struct emit *e, uint32_t off)
 	return rm_mem(RBP, (int32_t)(off - e->c->m.bias));
 }
 struct rm spill_at(const struct home *h);
+struct rm state_of(struct emit *e, uint32_t get); /* the slot that it reads */
 bool konst_of(struct emit *e, uint32_t v, uint64_t *k);
 /* v is a constant that an instruction of width w can hold. */
 bool imm_of(struct emit *e, uint32_t v, uint32_t w, int32_t *imm);
@@ -132,8 +133,8 @@ emitter emit_alu, emit_mul, emit_mulhi, emit_div, emit_shift, emit_unary, emit_b
 emitter emit_fp2, emit_fsqrt, emit_fma, emit_fsign, emit_fnan, emit_fcvt, emit_itof, emit_ftoi,
 	emit_tobits, emit_tofp;
 /* mem.c */
-emitter emit_get, emit_put, emit_state, emit_xlat, emit_load, emit_store, emit_swap, emit_xadd,
-	emit_cas, emit_fence, emit_call;
+emitter emit_get, emit_put, emit_xlat, emit_load, emit_store, emit_swap, emit_xadd, emit_cas,
+	emit_fence, emit_call;
 /* flow.c */
 emitter emit_guard, emit_poll, emit_jump, emit_br, emit_exit, emit_goto;
 /* select.c: what is folded into what; alloc_host's */

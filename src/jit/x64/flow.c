@@ -166,9 +166,25 @@ static void unmake_sunk(struct emit *e, uint32_t v, uint32_t root)
 	}
 }
 
+/* slot = slot + k */
+static bool add_to_slot(struct emit *e, const struct ir_pair *p)
+{
+	uint32_t sum = root_of(e, p->val);
+	const struct ir_ins *i = &e->f->ins[sum];
+	const struct ir_slot *s = &e->f->slots[p->slot];
+	int32_t k;
+	if (i->op != IR_add || e->home[sum].at != AT_SUNK || s->size < 4) return false;
+	uint32_t v = root_of(e, i->arg[0]);
+	if (e->home[v].at != AT_STATE || e->f->ins[v].aux != p->slot) return false;
+	if (!imm_of(e, i->arg[1], OP_W, &k)) return false;
+	alu_imm(&e->a, ALU_ADD, s->size == 8 ? OP_W : 0, state_at(e, s->at), k);
+	return true;
+}
+
 static void store_pair(struct emit *e, const struct ir_pair *p)
 {
 	uint32_t root = sunk_root(e, p->val);
+	if (add_to_slot(e, p)) return;
 	make_sunk(e, p->val);
 	emit_to_slot(e, &e->f->slots[p->slot], root_of(e, p->val));
 	unmake_sunk(e, p->val, root);

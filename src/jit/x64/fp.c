@@ -14,7 +14,8 @@ static uint32_t packed(enum ir_type t, unsigned byte)
 }
 static bool vec_in(struct emit *e, uint32_t v, unsigned r)
 {
-	return e->home[v].at == AT_REG && e->home[v].reg == r;
+	const struct home *h = home_of(e, v);
+	return h->at == AT_REG && h->reg == r;
 }
 
 void emit_fp2(struct emit *e, uint32_t i, const struct rule *r)
@@ -118,27 +119,26 @@ static void fnan_stub(struct emit *e, struct stub *s)
 {
 	const struct ir_ins *in = &e->f->ins[s->i];
 	const struct consts *k = e->h->consts;
+	const struct home *h = home_of(e, s->i);
 	vec_load(e, in->type, s->reg, rm_at(in->type == IR_F32 ? k->nan32 : k->nan64));
+	if (e->home[s->i].changes && h->at == AT_SPILL) vec_store(e, in->type, spill_at(h), s->reg);
 	jump_to(&e->a, s->back);
 }
 
-static void fnan_in(struct emit *e, uint32_t i, unsigned d)
+/* In its own register; or, if the operand need not be kept, there. */
+void emit_fnan(struct emit *e, uint32_t i, const struct rule *r)
 {
+	(void)r;
 	const struct ir_ins *in = &e->f->ins[i];
+	bool there = e->home[i].changes;
+	unsigned d = there ? vec_reg(e, root_of(e, i), V0) : dst_vec(e, i);
+	if (!there) load_vec(e, d, root_of(e, in->arg[0]));
 	vec2(&e->a, packed(in->type, 0x2e), d, rm_reg(d));
 	struct stub *s = stub_new(e, fnan_stub, i);
 	s->reg = d;
 	stub_jcc(e, s, CC_P);
 	s->back = e->a.p;
-}
-
-void emit_fnan(struct emit *e, uint32_t i, const struct rule *r)
-{
-	(void)r;
-	unsigned d = dst_vec(e, i);
-	load_vec(e, d, e->f->ins[i].arg[0]);
-	fnan_in(e, i, d);
-	done_vec(e, i, d);
+	if (!there) done_vec(e, i, d);
 }
 
 /* Ordered so that unordered is false: a < b is b above a. */

@@ -87,15 +87,6 @@ void emit_put(struct emit *e, uint32_t i, const struct rule *r)
 	emit_to_slot(e, slot(e, i), e->f->ins[i].arg[0]);
 }
 
-void emit_state(struct emit *e, uint32_t i, const struct rule *r)
-{
-	(void)r;
-	unsigned d = dst_int(e, i);
-	mov_imm(&e->a, d, e->f->ins[i].k - e->c->m.bias);
-	lea(&e->a, OP_W, d, rm_index(d, RBP, 0, 0));
-	done_int(e, i, d);
-}
-
 /* ---- addresses: H + base + disp, with constants and the state's address drawn in */
 
 struct sum {
@@ -230,13 +221,31 @@ static void xlat_stub(struct emit *e, struct stub *s)
 	e->failed |= map == ~0u;
 }
 
+/* The number of the table's entry, times 16, for base + lo; rdx is base + hi. */
+static void xlat_index(struct emit *e, unsigned base, int32_t lo, int32_t hi, uint32_t mask)
+{
+	bool here = lo == 0 || lo == hi;
+	unsigned from = lo == 0 ? base : S1;
+	if (here && e->h->bmi2) {
+		vex_rm(&e->a, OP(0xf2, 3, 0xf0), S0, 0, rm_reg(from), 1); /* rorx */
+		put8(&e->a, 8);
+	} else {
+		if (!here)
+			lea(&e->a, 0, S0, rm_mem(base, lo));
+		else if (from != S0)
+			mov_rr(&e->a, 0, S0, from);
+		shift_imm(&e->a, SH_SHR, 0, S0, 8);
+	}
+	alu_imm(&e->a, ALU_AND, 0, rm_reg(S0), (int32_t)mask);
+}
+
 void emit_xlat(struct emit *e, uint32_t i, const struct rule *r)
 {
 	(void)r;
 	const struct ir_ins *in = &e->f->ins[i];
 	const struct jit_space *sp = &e->c->m.space[in->aux & 3];
 	int32_t lo = (int32_t)in->arg[1], hi = (int32_t)in->arg[2];
-	uint32_t table = sp->table - e->c->m.bias, mask = ((1u << sp->bits) - 1) << 4;
+	uint32_t table = sp->table - e->c->m.bias;
 	unsigned base = int_reg(e, in->arg[0], S0), d = dst_int(e, i);
 	if (has_window(e, in)) {
 		alu_rm(&e->a, ALU_CMP, OP_W, base, state_at(e, sp->limit));
@@ -248,19 +257,9 @@ void emit_xlat(struct emit *e, uint32_t i, const struct rule *r)
 		return;
 	}
 	lea(&e->a, OP_W, S1, rm_mem(base, hi));
+	xlat_index(e, base, lo, hi, ((1u << sp->bits) - 1) << 4);
 	alu_imm(&e->a, ALU_AND, OP_W, rm_reg(S1), -4096);
 	alu_rm(&e->a, ALU_OR, OP_W, S1, state_at(e, sp->ctx));
-	if (lo || !e->h->bmi2) {
-		if (lo)
-			lea(&e->a, 0, S0, rm_mem(base, lo));
-		else if (base != S0)
-			mov_rr(&e->a, 0, S0, base);
-		shift_imm(&e->a, SH_SHR, 0, S0, 8);
-	} else {
-		vex_rm(&e->a, OP(0xf2, 3, 0xf0), S0, 0, rm_reg(base), 1); /* rorx */
-		put8(&e->a, 8);
-	}
-	alu_imm(&e->a, ALU_AND, 0, rm_reg(S0), (int32_t)mask);
 	alu_rm(&e->a, ALU_CMP, OP_W, S1, rm_index(RBP, S0, 0, (int32_t)table));
 	struct stub *s = stub_new(e, xlat_stub, i);
 	stub_jcc(e, s, CC_NE);

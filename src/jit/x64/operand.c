@@ -30,6 +30,8 @@ static const struct ir_slot *slot_of(struct emit *e, uint32_t v)
 	return &e->f->slots[e->f->ins[v].aux];
 }
 
+struct rm state_of(struct emit *e, uint32_t get) { return state_at(e, slot_of(e, get)->at); }
+
 /* A slot into a register, zero-extended. */
 static void load_slot(struct emit *e, unsigned r, const struct ir_slot *s)
 {
@@ -146,6 +148,7 @@ static void load_vec_konst(struct emit *e, unsigned r, const struct ir_ins *i)
 
 void load_vec(struct emit *e, unsigned r, uint32_t v)
 {
+	v = root_of(e, v);
 	const struct home *h = &e->home[v];
 	const struct ir_ins *i = &e->f->ins[v];
 	switch (h->at) {
@@ -158,6 +161,7 @@ void load_vec(struct emit *e, unsigned r, uint32_t v)
 
 unsigned vec_reg(struct emit *e, uint32_t v, unsigned scratch)
 {
+	v = root_of(e, v);
 	if (e->home[v].at == AT_REG) return e->home[v].reg;
 	load_vec(e, scratch, v);
 	return scratch;
@@ -165,6 +169,7 @@ unsigned vec_reg(struct emit *e, uint32_t v, unsigned scratch)
 
 struct rm vec_rm(struct emit *e, uint32_t v)
 {
+	v = root_of(e, v);
 	const struct home *h = &e->home[v];
 	const struct ir_ins *i = &e->f->ins[v];
 	switch (h->at) {

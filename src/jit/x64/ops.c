@@ -43,6 +43,20 @@ void emit_konst(struct emit *e, uint32_t i, const struct rule *r)
 	done_int(e, i, d);
 }
 
+/* ~x & y */
+static bool and_not(struct emit *e, uint32_t i, uint32_t w, unsigned d)
+{
+	const struct ir_ins *in = &e->f->ins[i];
+	for (unsigned n = 0; n < 2; n++) {
+		uint32_t v = root_of(e, in->arg[n]);
+		if (e->f->ins[v].op != IR_not || !e->home[v].folded) continue;
+		unsigned x = int_reg(e, e->f->ins[v].arg[0], S1);
+		vex_rm(&e->a, OP(0, 2, 0xf2) + w, d, x, int_rm(e, in->arg[!n], w, S0), 0);
+		return true;
+	}
+	return false;
+}
+
 /* d = a and k, where that is a plain move */
 static bool and_move(struct emit *e, unsigned d, uint32_t a, uint64_t k)
 {
@@ -104,27 +118,29 @@ static void alu_regs(struct emit *e, enum alu op, uint32_t w, unsigned d, uint32
 	alu_rm(&e->a, op, w, d, y);
 }
 
+static void alu_any(struct emit *e, const struct rule *r, uint32_t w, unsigned d, uint32_t a,
+		    uint32_t b)
+{
+	int32_t k;
+	uint64_t k64;
+	if (r->op == ALU_AND && konst_of(e, b, &k64) && and_move(e, d, a, k64)) return;
+	if (imm_of(e, b, w, &k))
+		alu_k(e, (enum alu)r->op, w, d, a, k);
+	else
+		alu_regs(e, (enum alu)r->op, w, d, a, b);
+}
+
 void emit_alu(struct emit *e, uint32_t i, const struct rule *r)
 {
 	const struct ir_ins *in = &e->f->ins[i];
 	uint32_t a = in->arg[0], b = in->arg[1], w = wide(in->type);
 	unsigned d = dst_int(e, i);
 	int32_t k;
-	uint64_t k64;
-	if (r->op != ALU_ADD || !add_scaled(e, i, w, d)) {
-		if (r->op != ALU_SUB &&
-		    (imm_of(e, a, w, &k) || (is_in(e, b, d) && !is_in(e, a, d)))) {
-			uint32_t t = a;
-			a = b;
-			b = t;
-		}
-		if (r->op == ALU_AND && konst_of(e, b, &k64) && and_move(e, d, a, k64))
-			;
-		else if (imm_of(e, b, w, &k))
-			alu_k(e, (enum alu)r->op, w, d, a, k);
-		else
-			alu_regs(e, (enum alu)r->op, w, d, a, b);
-	}
+	bool swap =
+		r->op != ALU_SUB && (imm_of(e, a, w, &k) || (is_in(e, b, d) && !is_in(e, a, d)));
+	if ((r->op != ALU_ADD || !add_scaled(e, i, w, d)) &&
+	    (r->op != ALU_AND || !and_not(e, i, w, d)))
+		alu_any(e, r, w, d, swap ? b : a, swap ? a : b);
 	done_int(e, i, d);
 }
 
@@ -384,8 +400,14 @@ static void emit_test(struct emit *e, const struct ir_ins *and, uint32_t w)
 		b = and->arg[0];
 	}
 	if (imm_of(e, b, w, &k)) {
-		op_rm(&e->a, OP(0, 0, 0xf7) + (k >= 0 ? 0 : w), 0, int_rm(e, a, w, S0), 4);
-		put32(&e->a, (uint32_t)k);
+		const struct home *h = home_of(e, a);
+		struct rm m = k >= 0 && k <= 0xff && h->at == AT_STATE ? state_of(e, root_of(e, a))
+								       : int_rm(e, a, w, S0);
+		bool byte = k >= 0 && k <= 0xff;
+		op_rm(&e->a, byte ? OP(0, 0, 0xf6) + OP_BYTE : OP(0, 0, 0xf7) + (k >= 0 ? 0 : w), 0,
+		      m, byte ? 1 : 4);
+		memcpy(e->a.p, &k, byte ? 1 : 4);
+		e->a.p += byte ? 1 : 4;
 		return;
 	}
 	struct rm x = int_rm(e, a, w, S0);
@@ -429,6 +451,8 @@ struct cond emit_cond(struct emit *e, uint32_t v)
 	if (e->home[v].folded) {
 		if (i->op >= IR_feq && i->op <= IR_fleq)
 			emit_fcmp(e, i, &c);
+		else if (i->op == IR_and)
+			emit_test(e, i, wide(i->type));
 		else
 			emit_cmp(e, i, &c);
 		return c;

@@ -1,6 +1,7 @@
 /* Why: one x86 instruction can do what several IR instructions say. The one idea: the walk
  * backwards over a unit asks each instruction which operands it really reads; what is folded is not
  * asked again, and nobody needs a home for it. */
+#include "base/types.h"
 #include "jit/x64/emit.h"
 
 static uint32_t root_in(const struct alloc *a, uint32_t v) { return a->home[v].root; }
@@ -23,7 +24,7 @@ static bool dies(const struct alloc *a, uint32_t v)
 	return a->home[root_in(a, v)].end == a->pos + 1;
 }
 
-/* cmp(and(x, y), 0) for equality is a test. */
+/* cmp(and(x, y), 0) for equality is a test, and so is the question whether and(x, y) is not 0. */
 static void visit_flag(struct alloc *a, uint32_t i)
 {
 	const struct ir_ins *in = &a->f->ins[i];
@@ -40,12 +41,41 @@ static void visit_flag(struct alloc *a, uint32_t i)
 
 static void visit_cond(struct alloc *a, uint32_t v)
 {
+	if (a->f->ins[v].op == IR_and && only_here(a, v)) {
+		a->home[v].folded = true;
+		alloc_operands(a, v);
+		return;
+	}
 	if (ir_info[a->f->ins[v].op].result == IR_FLAG && only_here(a, v)) {
 		a->home[v].folded = true;
 		visit_flag(a, v);
 		return;
 	}
 	alloc_use(a, v);
+}
+
+/* ~x & y is one instruction. */
+static bool visit_and(struct alloc *a, uint32_t i)
+{
+	const struct ir_ins *in = &a->f->ins[i];
+	if (!container_of(a->host, const struct jit_host, regs)->bmi1) return false;
+	for (unsigned n = 0; n < 2; n++) {
+		uint32_t v = root_in(a, in->arg[n]);
+		if (a->f->ins[v].op != IR_not || !only_here(a, v)) continue;
+		a->home[v].folded = true;
+		alloc_use(a, in->arg[!n]);
+		alloc_use(a, a->f->ins[v].arg[0]);
+		return true;
+	}
+	return false;
+}
+
+/* Whoever computes with a NaN may as well have the right one, if any would do. */
+static void visit_fnan(struct alloc *a, uint32_t i)
+{
+	uint32_t x = root_in(a, a->f->ins[i].arg[0]);
+	if (a->home[i].end && ir_info[a->f->ins[x].op].flags & IR_FLOAT) alloc_same(a, i, x);
+	alloc_use(a, x);
 }
 
 /* a + (x << 1, 2, 3) is an address. */
@@ -104,6 +134,11 @@ void x64_visit(struct alloc *a, uint32_t i)
 		if (visit_add(a, i)) return;
 		alloc_operands(a, i);
 		break;
+	case IR_and:
+		if (visit_and(a, i)) return;
+		alloc_operands(a, i);
+		break;
+	case IR_fnan: visit_fnan(a, i); break;
 	default:
 		if (ir_info[in->op].result == IR_FLAG)
 			visit_flag(a, i);
