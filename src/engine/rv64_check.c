@@ -59,8 +59,8 @@ static void log_one(struct rv64_cpu *c, void *at, unsigned bytes)
 /* By a window: where the page itself is, which stays when the window loses it. */
 static void log_window(struct rv64_cpu *c, gva_t va, unsigned bytes)
 {
-	char *first = byte_of(c, va), *last = byte_of(c, va + bytes - 1);
-	if (!first || !last) return;
+	char *first = byte_of(c, va), *last = first ? byte_of(c, va + bytes - 1) : NULL;
+	if (!last) return;
 	if (last == first + bytes - 1) {
 		log_one(c, first, bytes);
 		return;

@@ -62,8 +62,8 @@ static uint64_t fill_write(void *c, uint64_t lo, uint64_t hi) { return fill(c, l
 	{                                                                                          \
 		.slots = rv64_slots, .nslots = SLOT__COUNT, .bias = 128, /* x0 to x31 */           \
 			.poll = AT(poll), .pc = AT(pc), .base = AT(base),                          \
-		.space = {[SPACE_READ] = {AT(rd), AT(dctx), 12, fill_read, WINDOW},                        \
-			  [SPACE_WRITE] = {AT(wr), AT(dctx), 12, fill_write, WINDOW}},                     \
+		.space = {[SPACE_READ] = {AT(rd), AT(dctx), 12, fill_read, WINDOW},                \
+			  [SPACE_WRITE] = {AT(wr), AT(dctx), 12, fill_write, WINDOW}},             \
 		.dir_table = AT(fetch), .dir_ctx = ctx,                                            \
 		.dir_entries = offsetof(struct code_page, entry), .dir_bits = 10,                  \
 	}

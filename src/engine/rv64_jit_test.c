@@ -1,13 +1,15 @@
 #include "base/test.h"
 #include "engine/rv64_jit.h"
 #include "engine/rv64_random.h"
+#include "engine/rv64_window.h"
 #include <stdlib.h>
 
-static struct rig *hart(enum jit_mode mode, size_t room, bool alone)
+static struct rig *hart(enum jit_mode mode, size_t room, bool alone, bool windows)
 {
 	struct err e = {0};
 	struct rig *r = rig_new(false);
 	CHECK(!rv64_jit_new(r->c, room, mode, alone, &e));
+	if (windows) rv64_windows_new(r->c, true);
 	return r;
 }
 
@@ -47,18 +49,22 @@ TEST(random_programs)
 	const char *only = getenv("RANDOM_SEED"), *count = getenv("RANDOM_COUNT");
 	uint64_t first = only ? strtoull(only, NULL, 10) : 1,
 		 n = count ? strtoull(count, NULL, 10) : 1000;
-	struct rig *interp = rig_new(false), *jit = hart(JIT_FAST, 128 << 10, false),
-		   *check = hart(JIT_CHECK, 1 << 20, true);
+	struct rig *interp = rig_new(false), *jit = hart(JIT_FAST, 128 << 10, false, false),
+		   *window = hart(JIT_FAST, 128 << 10, false, true),
+		   *check = hart(JIT_CHECK, 1 << 20, true, true);
 	bool good = true;
 	for (uint64_t seed = first; good && seed < first + (only && !count ? 1 : n); seed++) {
 		random_try(interp, seed, false);
 		random_try(jit, seed, true);
 		good &= random_agrees(jit, interp, seed);
+		random_try(window, seed, true);
+		good &= random_agrees(window, interp, seed);
 		random_try(check, seed, true);
 		good &= random_agrees(check, interp, seed);
 	}
 	CHECK(good);
 	rig_free(interp);
 	rig_free(jit);
+	rig_free(window);
 	rig_free(check);
 }

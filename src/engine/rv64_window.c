@@ -320,7 +320,7 @@ static bool page_map(struct rv64_cpu *c, uint64_t page, bool stored)
 void rv64_window_fill(struct rv64_cpu *c, gva_t va, unsigned access)
 {
 	uint64_t page = va >> PAGE_SHIFT;
-	if (va >= c->win_limit) return;
+	if (va >= c->win_limit || c->windows->early) return;
 	const struct rv64_window *w = c->windows->now;
 	if (there(w, page) && (access == ACCESS_R || is(w->maps->writable, page))) return;
 	(void)page_map(c, page, access == ACCESS_W);

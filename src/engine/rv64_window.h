@@ -17,7 +17,7 @@ struct window_stats {
 	uint64_t maps, pages;	  /* calls of mmap, pages put there */
 	uint64_t drops, page_drops, over_budget;
 };
-/* early: every space has one at once, for tests. */
+/* early: for tests, every space has one at once, and keeps it, and pages come by faults alone. */
 void rv64_windows_new(struct rv64_cpu *c, bool early);
 void rv64_windows_free(struct rv64_cpu *c);
 const struct window_stats *rv64_window_stats(const struct rv64_cpu *c); /* NULL: none */
