@@ -99,8 +99,9 @@ struct rv64_cpu {
 	uint64_t bias;	/* pc = bias + (slot's address >> 3), while code runs */
 	uint64_t dctx;	/* context of loads and stores */
 	uint64_t fctx;	/* of fetches */
-	uint64_t win_limit, win_base; /* the window that loads and stores may go by; limit 0: none */
-	uint64_t base;	/* address of the page that translated code is of, while it runs */
+	uint64_t win_limit,
+		win_base; /* the window that loads and stores may go by; limit 0: none */
+	uint64_t base;	  /* address of the page that translated code is of, while it runs */
 	_Atomic uint32_t poll;
 	bool fp_on;    /* mstatus.FS is not Off */
 	bool fs_dirty; /* FS has become Dirty since mstatus was last looked at */
@@ -175,9 +176,9 @@ struct rv64_cpu {
 	unsigned alone; /* the slot in use of the page for single instructions */
 	unsigned pauses;
 
-	uint64_t never;	      /* 0, no context: a directory that looks here finds nothing */
+	uint64_t never;		      /* 0, no context: a directory that looks here finds nothing */
 	struct rv64_windows *windows; /* NULL: none */
-	struct rv64_jit *jit; /* NULL: this hart only interprets */
+	struct rv64_jit *jit;	      /* NULL: this hart only interprets */
 	struct gmem *mem;
 	struct bus *mmio;
 	const struct vclock *clock;

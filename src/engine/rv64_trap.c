@@ -41,11 +41,16 @@ static void trap_m(struct rv64_cpu *c, uint64_t cause, uint64_t tval)
 	c->pc = vector(c->mtvec, cause);
 }
 
+static bool is_timer(uint64_t cause)
+{
+	return cause == (CAUSE_INTERRUPT | IRQ_RV_STI) || cause == (CAUSE_INTERRUPT | IRQ_RV_MTI);
+}
+
 void rv64_trap(struct rv64_cpu *c, uint64_t cause, uint64_t tval)
 {
 	uint64_t deleg = cause & CAUSE_INTERRUPT ? c->mideleg : c->medeleg;
 	c->res_len = 0;
-	if (c->windows && c->priv == PRIV_U && cause == (CAUSE_INTERRUPT | IRQ_RV_STI))
+	if (c->windows && c->priv == PRIV_U && is_timer(cause))
 		rv64_window_tick(c);
 	if (c->priv != PRIV_M && deleg >> (cause & 63) & 1)
 		trap_s(c, cause, tval);

@@ -24,8 +24,7 @@ enum { SATP_SV39 = 8 };
 #define PAGES  (SIZE >> PAGE_SHIFT)
 #define CHUNKS (PAGES >> CHUNK_BITS) /* of 2 MiB: one leaf of a guest's page table */
 /* When a space gets one and when it loses it, in timer interrupts that found it at work. */
-static unsigned GIVE = 1;
-enum { WAIT = 64, BAD_TICKS = 4, BAD_WORK = 300 };
+enum { GIVE = 1, WAIT = 64, BAD_TICKS = 4, BAD_WORK = 300 };
 
 enum { USED = 1, LARGE = 2 }; /* of a chunk: it may have pages; parts of a guest's large page */
 struct maps {		      /* what is in a window; mostly memory that is never touched */
@@ -387,7 +386,6 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 
 static void install(void)
 {
-	if (getenv("LODGE_GIVE")) GIVE = (unsigned)atoi(getenv("LODGE_GIVE")); /* TEMP */
 	struct sigaction a = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
 	FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
 	if (!f || fscanf(f, "%zu", &most_vmas) != 1) most_vmas = 65530;
