@@ -40,7 +40,7 @@ struct verb {
 	const void *defaults; /* of the verb's own options, copied for each call */
 	size_t size;	      /* of the same */
 	unsigned min_args, max_args;
-	const char *completes; /* "image": what arguments are; may be NULL */
+	const char *completes; /* "image", "guest": what arguments are; may be NULL */
 	/* The exit code, or a negative errno with words in e. */
 	int (*run)(const struct call *c, struct err *e);
 };
@@ -74,6 +74,7 @@ int cli_parse(const struct verb *v, char ***words, void *opts, struct globals *g
 /* Which verb the words begin with, and of how many its name is; NULL: none. */
 const struct verb *verb_find(char **words, unsigned *len);
 int size_parse(uint64_t *bytes, const char *text, struct err *e);
+void human_size(char *to, size_t room, uint64_t bytes); /* "1.2G" */
 /* Of a NULL-ended list, what the person may have meant by word; NULL: nothing is near. */
 const char *suggest(const char *word, const char *const *list);
 void help_verb(const struct verb *v);
@@ -81,5 +82,5 @@ void help_all(void);
 int help_man(struct err *e); /* write NAME.1 of every verb into the current folder */
 
 extern const struct verb verb_run, verb_image_ls, verb_image_build, verb_image_inspect,
-	verb_image_rm, verb_doctor, verb_completion, verb_help, verb_version;
+	verb_image_rm, verb_stats, verb_doctor, verb_completion, verb_help, verb_version;
 #endif

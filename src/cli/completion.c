@@ -1,5 +1,5 @@
 /* Completion for bash, printed from the verbs' tables: options and their fixed choices are in the
- * script; only images are asked for, of lodge itself. */
+ * script; only images and guests are asked for, of lodge itself. */
 #include "cli/cli.h"
 #include <errno.h>
 #include <stdio.h>
@@ -47,7 +47,8 @@ static void print_verb(const struct verb *v)
 	print_names(global_opts);
 	printf("\"");
 	if (v->completes)
-		printf("\n\t\t   [[ $cur == -* ]] || words=$(lodge image ls -q 2>/dev/null)");
+		printf("\n\t\t   [[ $cur == -* ]] || words=$(lodge %s -q 2>/dev/null)",
+		       strcmp(v->completes, "guest") ? "image ls" : "stats");
 	printf(" ;;\n\t\tesac ;;\n");
 }
 

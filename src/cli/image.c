@@ -118,15 +118,6 @@ static const struct opt ls_table[] = {
 };
 static const struct ls_opts ls_defaults;
 
-static void human_size(char *to, size_t room, uint64_t n)
-{
-	static const char units[] = "KMGT";
-	double v = (double)n / 1024;
-	unsigned u = 0;
-	for (; v >= 1000 && units[u + 1]; u++) v /= 1024;
-	(void)snprintf(to, room, v < 10 ? "%.1f%c" : "%.0f%c", v, units[u]);
-}
-
 static int print_name(void *ctx, const struct image *im)
 {
 	(void)ctx;

@@ -46,6 +46,15 @@ int size_parse(uint64_t *bytes, const char *text, struct err *e)
 	return 0;
 }
 
+void human_size(char *to, size_t room, uint64_t bytes)
+{
+	static const char units[] = "KMGT";
+	double v = (double)bytes / 1024;
+	unsigned u = 0;
+	for (; v >= 1000 && units[u + 1]; u++) v /= 1024;
+	(void)snprintf(to, room, v < 10 ? "%.1f%c" : "%.0f%c", v, units[u]);
+}
+
 static int number_parse(unsigned *to, const char *text, struct err *e)
 {
 	enum { MOST = 1000000 };

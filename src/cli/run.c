@@ -6,6 +6,7 @@
 #include "base/own.h"
 #include "cli/cli.h"
 #include "cli/images.h"
+#include "cli/stats.h"
 #include "cli/term.h"
 #include "guest/guest.h"
 #include "store/store.h"
@@ -16,20 +17,26 @@
 #include <sys/ioctl.h>
 
 struct run_opts {
-	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *net, *kind;
+	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *net, *kind, *dump,
+		*symbols;
 	unsigned cpus;
-	uint64_t memory;
+	uint64_t memory, code_cache;
+	bool stats, profile;
 	struct opt_list disks, publish;
 };
 #define AT(member) offsetof(struct run_opts, member)
 static const struct opt run_table[] = {
 	{"append", 0, OPT_TEXT, AT(append), "TEXT", "The kernel's command line.", NULL},
 	{"arch", 0, OPT_TEXT, AT(arch), "CPU", "The guest's CPU: riscv64 (default).", ARCH_CHOICES},
+	{"code-cache", 0, OPT_SIZE, AT(code_cache), "SIZE",
+	 "How much translated code is kept for each of its CPUs, 1M to 1000M (32M).", NULL},
 	{"cpus", 'c', OPT_NUMBER, AT(cpus), "N", "How many CPUs the guest has (1).", NULL},
 	{"detach", 'd', OPT_LATER, 0, NULL,
 	 "running in the background is not implemented yet; leave -d out", NULL},
 	{"disk", 0, OPT_LIST, AT(disks), "FILE[,ro]",
 	 "A raw disk image, as the next disk; several may be given.", NULL},
+	{"dump", 0, OPT_TEXT, AT(dump), "FILE[:PC[-PC]]",
+	 "Write there what is translated (at these addresses): guest code, IR, host code.", NULL},
 	{"engine", 0, OPT_TEXT, AT(engine), "ENGINE",
 	 "What executes its instructions: auto (default), jit (translated), interp (interpreted), "
 	 "check (both, compared).",
@@ -50,10 +57,17 @@ static const struct opt run_table[] = {
 	{"net", 0, OPT_TEXT, AT(net), "NET",
 	 "user: its own network behind this machine's (default); none.", "user none"},
 	{"network", 0, OPT_TEXT, AT(net), "NET", "The same as --net.", "user none"},
+	{"profile", 0, OPT_FLAG, AT(profile), NULL,
+	 "Write /tmp/perf-PID.map, so that perf(1) names translated code by the guest's symbols.",
+	 NULL},
 	{"publish", 'p', OPT_LIST, AT(publish), "[ADDR:]PORT:GUESTPORT[/udp]",
 	 "Pass connections to a port of this machine on to the guest.", NULL},
 	{"rm", 0, OPT_IGNORE, 0, NULL, "For habit: a guest without a name always leaves nothing.",
 	 NULL},
+	{"stats", 0, OPT_FLAG, AT(stats), NULL,
+	 "When the guest has ended, say on standard error what it used and counted.", NULL},
+	{"symbols", 0, OPT_TEXT, AT(symbols), "FILE",
+	 "Names of the guest's code for these: an ELF file, System.map or /proc/kallsyms.", NULL},
 	{"tty", 't', OPT_IGNORE, 0, NULL, "For habit: a terminal is passed on when there is one.",
 	 NULL},
 	{"volume", 'v', OPT_LATER, 0, "DIR:DIR", "sharing folders is not implemented yet", NULL},
@@ -61,8 +75,8 @@ static const struct opt run_table[] = {
 };
 static const struct run_opts run_defaults = {.cpus = 1, .arch = "riscv64", .net = "user"};
 
-#define NAMELESS "unnamed-"
 enum { DEFAULT_MEMORY = 1024, LEAST_MEMORY = 1 /* MiB */ };
+enum { LEAST_CODE = 1, MOST_CODE = 1000 /* MiB: jumps reach no farther */ };
 
 /* What one run holds; run_done() lets go of all of it. */
 struct run {
@@ -73,17 +87,17 @@ struct run {
 	bool has_image;
 	int folder;  /* the guest's, locked; -1: none */
 	bool fresh;  /* the folder was not there before */
-	bool ran;    /* the guest was started: what it wrote stays */
 	int disk_fd; /* of a disk without a name; -1: none */
 	char *disk;
 	char disk_at[32];
 	char append[1024];
+	struct guest_end end;
 };
 
 /* A guest that never ran leaves nothing behind. */
 static void run_done(struct run *r)
 {
-	if (!r->ran && r->fresh && r->folder >= 0)
+	if (!r->end.ran && r->fresh && r->folder >= 0)
 		(void)store_guest_remove(r->store, r->spec.name, &r->folder, NULL);
 	drop_fd(&r->disk_fd);
 	drop_fd(&r->folder);
@@ -127,6 +141,16 @@ static int add_network(struct spec *s, const struct run_opts *o, struct err *e)
 	return 0;
 }
 
+static int add_code_cache(struct spec *s, const struct run_opts *o, struct err *e)
+{
+	s->code_cache = o->code_cache;
+	if (!s->code_cache ||
+	    (s->code_cache >= LEAST_CODE * MIB && s->code_cache <= MOST_CODE * MIB))
+		return 0;
+	return fail(e, -EINVAL, "--code-cache: %llu bytes is not within %dM to %dM",
+		    (unsigned long long)s->code_cache, LEAST_CODE, MOST_CODE);
+}
+
 static int add_options(struct run *r, const struct call *c, struct err *e)
 {
 	const struct run_opts *o = r->opts;
@@ -139,7 +163,7 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 		return fail(e, -EINVAL,
 			    "--name: '%s' is not a name: lower-case letters, digits, '_', '.', '-'",
 			    o->name);
-	if (o->name && !strncmp(o->name, NAMELESS, strlen(NAMELESS)))
+	if (o->name && !strncmp(o->name, GUEST_NAMELESS, strlen(GUEST_NAMELESS)))
 		return fail(e, -EINVAL, "--name: '%s': guests without a name are called so",
 			    o->name);
 	s->name = o->name;
@@ -149,11 +173,18 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 	s->append = o->append;
 	s->firmware = o->firmware;
 	s->engine = o->engine;
+	s->control = true;
+	s->profile = o->profile;
+	s->dump = o->dump;
+	s->symbols = o->symbols;
 	if (c->nargs)
 		s->image = c->args[0];
 	else if (!o->kernel && !o->firmware)
 		s->image = "linux";
-	return add_network(s, o, e);
+	if (o->symbols && !o->profile && !o->dump)
+		return fail(e, -EINVAL, "--symbols: only --profile and --dump use names");
+	bad = add_code_cache(s, o, e);
+	return bad ? bad : add_network(s, o, e);
 }
 
 /* The built-in guest is made when it is wanted first; others are asked for. */
@@ -175,7 +206,7 @@ static int temp_folder(struct run *r, char *name, size_t room, struct err *e)
 {
 	int bad = -EBUSY;
 	for (unsigned i = 1; bad == -EBUSY && i < 1000; i++) {
-		(void)snprintf(name, room, NAMELESS "%u", i);
+		(void)snprintf(name, room, GUEST_NAMELESS "%u", i);
 		bad = store_guest_open(r->store, name, true, &r->folder, e);
 	}
 	if (!bad) bad = store_guest_remove(r->store, name, &r->folder, e);
@@ -274,20 +305,19 @@ const struct kind *kind_for(const struct spec *s)
 
 static void leave(void *ctx, int code) { loop_stop(ctx, code); }
 
-static int attached(const struct spec *s, struct loop *l, bool *ran, struct err *e)
+static int attached(const struct spec *s, struct loop *l, struct guest_end *end, struct err *e)
 {
 	struct chr console = {0};
 	struct term *term;
-	int code = EXIT_LODGE;
 	const struct kind *k = kind_for(s);
 	if (!k)
 		return fail(e, -ENOTSUP, "no kind of guest runs this yet: %s with CPU %s",
 			    s->image ? s->image : "a kernel", arch_name(s->arch));
 	int bad = term_open(&term, l, &console, leave, l, e);
 	if (bad) return bad;
-	bad = guest_run(k, s, l, &console, &code, ran, e);
+	bad = guest_run(k, s, l, &console, end, e);
 	term_close(term);
-	return bad ? bad : code;
+	return bad ? bad : end->code;
 }
 
 static int run_run(const struct call *c, struct err *e)
@@ -296,8 +326,9 @@ static int run_run(const struct call *c, struct err *e)
 	struct loop *l = NULL;
 	int bad = fill_spec(&r, c, e);
 	if (!bad) bad = loop_new(&l, e);
-	if (!bad) bad = attached(&r.spec, l, &r.ran, e);
+	if (!bad) bad = attached(&r.spec, l, &r.end, e);
 	loop_free(l);
+	if (r.end.ran && r.opts->stats) stats_print(&r.end.stats, stderr);
 	run_done(&r);
 	return bad;
 }

@@ -9,8 +9,10 @@
  * it comes back only for what the board must decide. Each vCPU is run by one thread of the
  * board; only functions marked "any thread" may be called from another while it runs. */
 struct bus;
+struct counters;
 struct gmem;
 struct loop;
+struct unitlog;
 struct vclock;
 struct engine;
 struct vcpu;
@@ -31,8 +33,9 @@ struct engine_env { /* what an engine is given; everything outlives it */
 			  delegation set up as an SBI firmware would, S-mode ecalls exit */
 	unsigned cpus; /* how many vCPUs there will be; 0: not known */
 	enum windows { WINDOWS_CHOSEN, WINDOWS_OFF, WINDOWS_EARLY } windows; /* early: for tests */
-	size_t code_room;  /* bytes for a vCPU's translated code; 0: 32 MiB */
-	unsigned max_satp; /* RISC-V: widest page tables offered: 8 Sv39, 9 Sv48, 10 Sv57 */
+	struct unitlog *log; /* told of what is translated; NULL: nobody wants to know */
+	size_t code_room;    /* bytes for a vCPU's translated code; 0: 32 MiB */
+	unsigned max_satp;   /* RISC-V: widest page tables offered: 8 Sv39, 9 Sv48, 10 Sv57 */
 };
 /* One number per register, for boards, debuggers and snapshots alike. */
 enum {
@@ -71,6 +74,8 @@ struct engine_ops {
 	int (*set)(struct vcpu *c, unsigned reg, uint64_t val);
 	void (*reset)(struct vcpu *c);	     /* to the state after power-on */
 	uint64_t (*instret)(struct vcpu *c); /* guest instructions retired; any thread, roughly */
+	/* Any thread, roughly: add what this vCPU has counted. */
+	void (*stats)(struct vcpu *c, struct counters *to);
 	const char *(*error)(struct vcpu *c);
 	void (*close)(struct engine *en); /* and its vCPUs; NULL is fine */
 };

@@ -1,4 +1,5 @@
 /* The interpreter through engine.h, as a board uses it: a loop for timers, two harts, fences. */
+#include "base/counters.h"
 #include "base/loop.h"
 #include "engine/engine.h"
 #include "engine/rig.h"
@@ -6,7 +7,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-static const struct engine_ops *const ops = &engine_interp;
+static const struct engine_ops *ops = &engine_interp;
 
 struct board {
 	struct rig *rig; /* its memory, bus and program; not its hart */
@@ -178,4 +179,63 @@ TEST(a_returned_fence_means_no_old_translations)
 	CHECK(!pthread_join(b->cpu_thread[1], NULL));
 	CHECK(run.why == VCPU_KICKED);
 	board_free(b);
+}
+
+static uint64_t counted(const struct counters *c, const char *name)
+{
+	for (unsigned i = 0; i < c->n; i++)
+		if (!strcmp(c->at[i].name, name)) return c->at[i].value;
+	CHECK(!"counted under that name");
+	return 0;
+}
+
+/* A loop that is hot soon, loads from two pages and then calls the board. */
+static void loop_program(struct rig *r)
+{
+	rig_li(r, 5, RIG_RAM + 0x2000);
+	rig_op(r, OP_addi, 6, 0, 0, 1000);
+	rig_op(r, OP_ld, 7, 5, 0, 0);
+	rig_op(r, OP_addi, 6, 6, 0, -1);
+	rig_op(r, OP_bne, 0, 6, 0, -8);
+	rig_op(r, OP_lui, 5, 0, 0, RIG_STOP);
+	rig_op(r, OP_ld, 7, 5, 0, 0);
+	rig_op(r, OP_ecall, 0, 0, 0, 0);
+}
+
+static void counts_of(const struct engine_ops *on, struct counters *c)
+{
+	const struct engine_ops *before = ops;
+	ops = on;
+	struct board *b = board_new();
+	loop_program(b->rig);
+	CHECK(ops->run(b->cpu[0]) == VCPU_SYSCALL);
+	for (unsigned i = 0; i < 2; i++) ops->stats(b->cpu[i], c);
+	CHECK(counted(c, "board_calls") == 1 && counted(c, "traps") == 0);
+	CHECK(counted(c, "tlb_misses") >= 2 && counted(c, "device_accesses") == 1);
+	CHECK(counted(c, "pages_decoded") == 1 && counted(c, "fetch_misses") >= 1);
+	board_free(b);
+	ops = before;
+}
+
+TEST(the_interpreter_counts_instructions)
+{
+	struct counters c = {0};
+	counts_of(&engine_interp, &c);
+	CHECK(counted(&c, "instructions") == 3 + 1 + 3000 + 3);
+	CHECK(c.n == 11);
+}
+
+TEST(the_translator_counts_its_units)
+{
+	struct counters c = {0};
+	counts_of(&engine_jit, &c);
+	uint64_t units = counted(&c, "units"), entries = counted(&c, "unit_entries");
+	CHECK(units >= 1 && entries >= 1 && counted(&c, "instructions") >= 100);
+	CHECK(counted(&c, "unit_instructions") >= 3 && counted(&c, "unit_bytes") > 0);
+	CHECK(counted(&c, "code_used") >= counted(&c, "unit_bytes"));
+	CHECK(counted(&c, "code_room") == 2 * 32 * MIB && counted(&c, "code_flushes") == 0);
+	uint64_t exits = 0;
+	for (unsigned i = 0; i < c.n; i++)
+		if (!strncmp(c.at[i].name, "exits_", 6)) exits += c.at[i].value;
+	CHECK(exits == entries);
 }

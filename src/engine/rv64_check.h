@@ -7,6 +7,10 @@ struct check;
 struct rv64_cpu;
 struct check *check_new(void);
 void check_free(struct check *k);
+/* Under this engine harts take turns, whatever they do: else one would see what another is about to
+ * undo. A hart that runs has the turn, gives it away when it sleeps or leaves, and when asked. */
+void check_take(struct rv64_cpu *c);
+void check_give(void);
 uint64_t check_log(struct rv64_cpu *c, void *at, uint64_t bytes);
 /* jit_enter(), then everything undone and done again by the interpreter. What differs is noted. */
 struct jit_exit check_enter(struct check *k, struct rv64_cpu *c, struct jit_cache *cache,

@@ -67,11 +67,13 @@ void rv64_code_drop(struct rv64_cpu *c)
 	c->code_used = c->code_hand = 0;
 	fetch_clear(c);
 	rv64_jit_drop(c->jit);
+	count_set(&c->counts[COUNT_CODE_USED], 0);
 }
 
 void rv64_code_fence(struct rv64_cpu *c)
 {
 	c->code_gen++;
+	rv64_count(c, COUNT_FENCE_CODE);
 	fetch_clear(c);
 }
 
@@ -117,6 +119,7 @@ static struct code_page *page_new(struct rv64_cpu *c, gpa_t at)
 
 static void page_fill(struct rv64_cpu *c, struct code_page *p, const void *from)
 {
+	rv64_count(c, COUNT_PAGE);
 	memcpy(p->raw, from, PAGE_SIZE);
 	p->version++;
 	page_clear(c, p);
@@ -140,6 +143,7 @@ static struct code_page *page_get(struct rv64_cpu *c, gpa_t at, const void *host
 struct code_page *rv64_code_fetch(struct rv64_cpu *c, gva_t va)
 {
 	struct rv64_page pg;
+	rv64_count(c, COUNT_FETCH_MISS);
 	c->tval = va;
 	c->cause = rv64_translate(c, va, ACCESS_X, c->priv, &pg);
 	if (c->cause) return NULL;

@@ -3,6 +3,7 @@
 #include "engine/rv64_cpu.h"
 #include "engine/engine.h"
 #include "engine/interp.h"
+#include "engine/rv64_check.h"
 #include "engine/rv64_jit.h"
 #include "engine/rv64_vector.h"
 #include "engine/rv64_window.h"
@@ -190,6 +191,7 @@ static void flush_pages(struct rv64_cpu *c, gva_t va, uint64_t len)
 static void box_serve(struct rv64_cpu *c, const struct fence_box *b)
 {
 	if (b->code) rv64_code_fence(c);
+	if (b->all || b->n) rv64_count(c, COUNT_FENCE_TLB);
 	if (b->all) rv64_tlb_flush(c);
 	for (unsigned i = 0; !b->all && i < b->n; i++) {
 		if (b->one[i].kind == FENCE_OF_SPACE)
@@ -254,6 +256,8 @@ static uint64_t sleep_ns(const struct rv64_cpu *c)
 static void sleep_wfi(struct rv64_cpu *c)
 {
 	uint32_t p;
+	rv64_count(c, COUNT_SLEEP);
+	atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
 	atomic_store(&c->asleep, 1);
 	set_running(c, false);
 	while (!((p = atomic_load(&c->poll)) & ~(uint32_t)POLL_FENCE)) {
@@ -292,6 +296,15 @@ void rv64_step(struct rv64_cpu *c)
 	else if (ip)
 		interpret(c, ip);
 	if (c->stop == STOP_TRAP) rv64_trap(c, c->cause, c->tval);
+}
+
+static void run_once(struct rv64_cpu *c)
+{
+	bool turns = rv64_jit_checker(c->jit);
+	if (turns) check_take(c);
+	(void)rv64_interrupt(c);
+	rv64_step(c);
+	if (turns) check_give();
 	if (c->stop == STOP_WFI) sleep_wfi(c);
 }
 
@@ -303,8 +316,7 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 	fp_enter(&c->fp);
 	while (!polled(c)) {
 		atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
-		(void)rv64_interrupt(c);
-		rv64_step(c);
+		run_once(c);
 		if (c->stop == STOP_SYSCALL || c->stop == STOP_BROKEN) {
 			why = c->stop == STOP_SYSCALL ? VCPU_SYSCALL : VCPU_BROKEN;
 			break;
@@ -314,6 +326,7 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 	rv64_window_thread(NULL);
 	atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
 	set_running(c, false);
+	if (why == VCPU_SYSCALL) rv64_count(c, COUNT_CALL);
 	return why;
 }
 

@@ -1,6 +1,7 @@
 #ifndef ENGINE_RV64_CPU_H
 #define ENGINE_RV64_CPU_H
 #include "base/types.h"
+#include "engine/rv64_counts.h"
 #include "isa/rv64/csr.h"
 #include "isa/rv64/fp.h"
 #include <stdatomic.h>
@@ -185,6 +186,7 @@ struct rv64_cpu {
 	struct timer *timer; /* NULL: no loop, only WFI looks at stimecmp */
 	unsigned id, max_satp;
 	bool sbi;
+	_Atomic uint64_t counts[COUNT__N]; /* written by its thread, read by any */
 
 	_Atomic uint32_t lock; /* guards box */
 	_Atomic uint32_t running, asleep;

@@ -1,6 +1,7 @@
 /* The meanings read once more: not for what they compute but for what they touch. */
 #include "engine/rv64_effects.h"
 #include "base/types.h"
+#include "isa/rv64/csr.h"
 #include <stdbool.h>
 
 #define V	  __attribute__((unused)) const int
@@ -129,6 +130,15 @@ static bool goes_on(const struct rv64_insn *i)
 	}
 }
 
+bool rv64_fp_csr(const struct rv64_insn *i)
+{
+	bool any = i->op >= OP_csrrw && i->op <= OP_csrrci,
+	     swap = i->op == OP_csrrw || i->op == OP_csrrwi;
+	if (any && i->imm == CSR_FFLAGS) return true;
+	return any && (i->imm == CSR_FRM || i->imm == CSR_FCSR) && !swap && !i->rs1;
+}
+_Static_assert(OP_csrrci - OP_csrrw == 5, "in a row");
+
 static bool is_zero(const struct rv64_insn *i)
 {
 	return (i->op == OP_fmv_d_x || i->op == OP_fmv_w_x) && !i->rs1;
@@ -148,6 +158,13 @@ void rv64_effects(const struct rv64_insn *i, struct rv64_effects *e)
 #undef OP
 	case OP_illegal:
 	case OP__max: FLAG(EFFECT_ILLEGAL | EFFECT_STOP);
+	}
+	if (rv64_fp_csr(i)) {
+		e->flags = 0;
+		e->fp = true;
+		e->def |= XREG(rd);
+		if (i->op <= OP_csrrc) e->use |= XREG(rs1);
+		return;
 	}
 	if (!vector && !goes_on(i)) return;
 	e->flags = EFFECT_HELPER | EFFECT_CALL;

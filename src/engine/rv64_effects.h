@@ -23,5 +23,8 @@ struct rv64_effects {
 	bool fp;	       /* needs mstatus.FS */
 	uint8_t rounds, fuses; /* bit rm: by the host's unit, if it rounds so */
 };
+/* A CSR instruction that only looks at rounding mode and flags of floating point, or changes the
+ * flags: it need not be left to a function that may do anything. */
+bool rv64_fp_csr(const struct rv64_insn *i);
 void rv64_effects(const struct rv64_insn *i, struct rv64_effects *out);
 #endif

@@ -1,5 +1,6 @@
 /* Software harts as an engine: a list of them, and the operations of engine.h passed on. The two
  * engines differ in whether harts have a translator beside their interpreter. */
+#include "base/counters.h"
 #include "base/loop.h"
 #include "engine/interp.h"
 #include "engine/rv64_cpu.h"
@@ -68,6 +69,7 @@ static int rv64_engine_vcpu(struct vcpu **out, struct engine *en, unsigned id, s
 		return e->code;
 	if (v->cpu->jit && en->env.windows != WINDOWS_OFF)
 		rv64_windows_new(v->cpu, en->env.windows == WINDOWS_EARLY);
+	if (v->cpu->jit && en->env.log) rv64_jit_log(v->cpu->jit, en->env.log, id);
 	if (!en->env.loop) return 0;
 	return loop_timer(en->env.loop, &v->cpu->timer, timer_due, v->cpu, e);
 }
@@ -100,6 +102,18 @@ static uint64_t rv64_engine_instret(struct vcpu *v)
 {
 	return atomic_load_explicit(&v->cpu->retired, memory_order_relaxed);
 }
+static void rv64_engine_stats(struct vcpu *v, struct counters *to)
+{
+#define X(id, name) name,
+	static const char *const names[] = {RV64_COUNTS(X)};
+#undef X
+	counters_add(to, "instructions", rv64_engine_instret(v));
+	for (unsigned i = 0; i < COUNT__N; i++) /* an interpreter has no units to tell of */
+		if (v->cpu->jit || i < COUNT_ENTER)
+			counters_add(
+				to, names[i],
+				atomic_load_explicit(&v->cpu->counts[i], memory_order_relaxed));
+}
 static const char *rv64_engine_error(struct vcpu *v)
 {
 	const char *words = "";
@@ -123,7 +137,8 @@ static void rv64_engine_close(struct engine *en)
 	.probe = rv64_probe, .vcpu = rv64_engine_vcpu, .run = rv64_engine_run,                     \
 	.kick = rv64_engine_kick, .irq = rv64_engine_irq, .fence = rv64_engine_fence,              \
 	.get = rv64_engine_get, .set = rv64_engine_set, .reset = rv64_engine_reset,                \
-	.instret = rv64_engine_instret, .error = rv64_engine_error, .close = rv64_engine_close
+	.instret = rv64_engine_instret, .stats = rv64_engine_stats, .error = rv64_engine_error,    \
+	.close = rv64_engine_close
 const struct engine_ops engine_interp = {.name = "interp", .open = interp_open, RV64_OPS};
 const struct engine_ops engine_jit = {.name = "jit", .open = jit_open, RV64_OPS};
 const struct engine_ops engine_check = {.name = "check", .open = check_open, RV64_OPS};

@@ -35,8 +35,15 @@ static void flow_init(struct flow *w, const struct region *r)
 	memset(w->out, AT_UNKNOWN, rows * sizeof(w->out[0]));
 	for (int i = 0; i < r->n; i++) {
 		w->flush[i] = r->block[i].end == END_CALL ? r->def : 0;
+		w->flush_to[i][0] = w->flush_to[i][1] = 0;
 		w->param[i] = r->block[i].header ? loop_params(r, i) : 0;
 	}
+}
+
+/* What edge j of block p brings. */
+static uint8_t brought(const struct flow *w, int p, int j, uint64_t s)
+{
+	return w->flush_to[p][j] >> s & 1 ? AT_HOME : w->out[p][s];
 }
 
 /* What all that come into b agree on; AT_UNKNOWN: they do not. The entry has the state. */
@@ -45,12 +52,25 @@ static uint8_t agreed(const struct flow *w, const struct region *r, int b, uint6
 	uint8_t got = b ? AT_UNKNOWN : AT_HOME;
 	EACH_BIT(p, r->block[b].preds)
 	{
-		uint8_t out = w->out[p][s];
-		if (out == AT_UNKNOWN) continue;
-		if (got != AT_UNKNOWN && got != out) return AT_UNKNOWN;
-		got = out;
+		for (int j = 0; j < 2; j++) {
+			if (r->block[p].succ[j] != b) continue;
+			uint8_t out = brought(w, (int)p, j, s);
+			if (out == AT_UNKNOWN) continue;
+			if (got != AT_UNKNOWN && got != out) return AT_UNKNOWN;
+			got = out;
+		}
 	}
 	return got;
+}
+
+static void flush_into(struct flow *w, const struct region *r, int b, uint64_t s)
+{
+	EACH_BIT(p, r->block[b].preds)
+	{
+		for (int j = 0; j < 2; j++)
+			if (r->block[p].succ[j] == b && w->out[p][s] != AT_HOME)
+				w->flush_to[p][j] |= 1ull << s;
+	}
 }
 
 static uint8_t incoming(struct flow *w, const struct region *r, int b, uint64_t s)
@@ -59,13 +79,11 @@ static uint8_t incoming(struct flow *w, const struct region *r, int b, uint64_t 
 	if (!(w->param[b] & bit)) {
 		uint8_t got = agreed(w, r, b, s);
 		if (got != AT_UNKNOWN) return got;
-		if (r->block[b].live & bit) {
-			w->param[b] |= bit;
-		} else {
-			EACH_BIT(p, r->block[b].preds)
-			if (w->out[p][s] != AT_HOME) w->flush[p] |= bit;
+		if (!(r->block[b].live & bit)) {
+			flush_into(w, r, b, s);
 			return AT_HOME;
 		}
+		w->param[b] |= bit;
 	}
 	return (uint8_t)(AT_PARAM + b);
 }
@@ -75,27 +93,32 @@ static bool block_pass(struct flow *w, const struct region *r, int b)
 	bool changed = false;
 	EACH_BIT(s, r->def)
 	{
-		uint64_t bit = 1ull << s, flushed = w->flush[b];
+		uint64_t bit = 1ull << s;
 		uint8_t in = incoming(w, r, b, s);
 		uint8_t out = r->block[b].def & bit ? (uint8_t)(AT_DEF + b) : in;
 		if (w->flush[b] & bit) out = AT_HOME;
-		changed |= in != w->in[b][s] || out != w->out[b][s] || flushed != w->flush[b];
+		changed |= in != w->in[b][s] || out != w->out[b][s];
 		w->in[b][s] = in;
 		w->out[b][s] = out;
 	}
 	return changed;
 }
 
+static int flushes(const struct flow *w, const struct region *r)
+{
+	int n = 0;
+	for (int b = 0; b < r->n; b++)
+		for (int j = 0; j < 2; j++) n += __builtin_popcountll(w->flush_to[b][j]);
+	return n;
+}
+
 void flow_find(struct flow *w, const struct region *r)
 {
 	flow_init(w, r);
 	for (bool changed = true; changed;) {
-		uint64_t flushed = 0, now = 0;
+		int before = flushes(w, r);
 		changed = false;
-		for (int b = 0; b < r->n; b++)
-			flushed += (uint64_t)__builtin_popcountll(w->flush[b]);
 		for (int b = 0; b < r->n; b++) changed |= block_pass(w, r, b);
-		for (int b = 0; b < r->n; b++) now += (uint64_t)__builtin_popcountll(w->flush[b]);
-		changed |= flushed != now;
+		changed |= flushes(w, r) != before;
 	}
 }

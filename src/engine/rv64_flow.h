@@ -12,7 +12,9 @@ enum {
 struct flow {
 	uint8_t in[REGION_BLOCKS][64], out[REGION_BLOCKS][64];
 	uint64_t param[REGION_BLOCKS]; /* registers that come in as parameters */
-	uint64_t flush[REGION_BLOCKS]; /* registers to write home at the block's end */
+	/* Registers to write home at the block's end: whatever follows, or only on the way to
+	 * succ[0] or succ[1]. */
+	uint64_t flush[REGION_BLOCKS], flush_to[REGION_BLOCKS][2];
 };
 void flow_find(struct flow *w, const struct region *r);
 #endif

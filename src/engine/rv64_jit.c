@@ -7,6 +7,8 @@
 #include "engine/rv64_check.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_lift.h"
+#include "engine/rv64_unitlog.h"
+#include "engine/unitlog.h"
 #include "jit/jit.h"
 #include <stdlib.h>
 
@@ -32,7 +34,8 @@ struct rv64_jit {
 	uint32_t nunits;
 	bool straddled;	     /* that is why the last look-up failed */
 	struct check *check; /* of JIT_CHECK */
-	uint64_t units, insns, deopts[WHY__COUNT], flushes;
+	struct unitlog *log; /* or NULL */
+	unsigned vcpu;	     /* of it */
 };
 
 /* Has it been stored to, so that another look-up changes nothing that the guest could see? */
@@ -82,6 +85,7 @@ int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone
 		.span = SPAN, .count = check, .alone = alone, .log = check ? check_log : NULL};
 	j->check = check ? check_new() : NULL;
 	j->cache = jit_cache_new(check ? &machine_alone : &machine, room, e);
+	count_set(&c->counts[COUNT_CODE_ROOM], room);
 	if (!j->cache) {
 		check_free(j->check);
 		free(j);
@@ -111,6 +115,13 @@ void rv64_jit_drop(struct rv64_jit *j)
 	if (!j) return;
 	jit_cache_flush(j->cache);
 	j->nunits = 0;
+	if (j->log) unitlog_flush(j->log, j->vcpu);
+}
+
+void rv64_jit_log(struct rv64_jit *j, struct unitlog *log, unsigned vcpu)
+{
+	j->log = log;
+	j->vcpu = vcpu;
 }
 
 const void *rv64_jit_none(const struct rv64_jit *j) { return j ? jit_none(j->cache) : NULL; }
@@ -135,6 +146,13 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 	ir_reset(j->fn);
 	lift_region(j->lift, j->fn, &j->region, &j->how);
 	ir_clean(j->fn);
+#ifdef LODGE_SAN
+	struct err e = {0};
+	if (ir_verify(j->fn, &e)) {
+		ir_print(j->fn, stderr);
+		must_failed(e.msg, __FILE__, __LINE__);
+	}
+#endif
 	return jit_add(j->cache, j->fn);
 }
 
@@ -149,10 +167,20 @@ static const struct jit_unit *compile_for(struct rv64_cpu *c, const struct unit 
 
 static void forget_all(struct rv64_cpu *c)
 {
-	jit_cache_flush(c->jit->cache);
+	rv64_jit_drop(c->jit);
 	rv64_code_forget_units(c);
-	c->jit->flushes++;
-	c->jit->nunits = 0;
+	rv64_count(c, COUNT_FLUSH);
+}
+
+static void unit_tell(struct rv64_cpu *c, const struct jit_unit *u)
+{
+	struct rv64_jit *j = c->jit;
+	rv64_count(c, COUNT_UNIT);
+	count_add(&c->counts[COUNT_UNIT_INSNS], (unsigned)j->region.insns);
+	count_add(&c->counts[COUNT_UNIT_BYTES], jit_size(u));
+	count_set(&c->counts[COUNT_CODE_USED], jit_cache_used(j->cache));
+	struct rv64_unit all = {&j->region, j->fn, j->cache, u};
+	if (unlikely(j->log != NULL)) rv64_unit_log(j->log, c, &all);
 }
 
 /* *flushed: to make room, all other units had to go. */
@@ -170,8 +198,7 @@ static bool unit_make(struct rv64_cpu *c, struct unit t, bool *flushed)
 	t.page->entry[t.off / 2] = jit_entry(u);
 	t.page->slot[t.off / 2].fn = rv64_op_unit;
 	j->unit[j->nunits++] = t;
-	j->units++;
-	j->insns += (unsigned)j->region.insns;
+	unit_tell(c, u);
 	return true;
 }
 
@@ -180,6 +207,7 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 	struct code_page *p = code_page_of(ip);
 	unsigned i = (unsigned)(ip - p->slot);
 	if (i >= PAGE_SLOTS - 1 || p->at == NO_PAGE) return false; /* the last may be a tail */
+	c->base = c->pc & PAGE_MASK;
 	struct unit t = {.page = p, .off = (uint16_t)(2 * i)};
 	t.window = c->windows && c->priv == PRIV_U;
 	return unit_make(c, t, flushed);
@@ -253,11 +281,15 @@ static void forget(struct rv64_cpu *c)
 	p->entry[ip - p->slot] = jit_none(c->jit->cache);
 }
 
+_Static_assert(COUNT_DEOPT_PAGE - COUNT_DEOPT == WHY_PAGE - WHY_POLL && WHY_PAGE + 1 == WHY__COUNT,
+	       "a counter for each reason");
+_Static_assert(COUNT_STOP - COUNT_LINK == JIT_STOP - JIT_LINK, "and for each ordinary end");
+
 /* The unit gave up in the middle. */
 static void deopt(struct rv64_cpu *c, uint32_t whole)
 {
 	unsigned why = whole & ((1u << WHY_BITS) - 1);
-	c->jit->deopts[why]++;
+	rv64_count(c, COUNT_DEOPT + why - WHY_POLL);
 	if (c->jit->straddled) straddled(c, whole >> WHY_BITS);
 	if (why == WHY_CALL) {
 		called(c);
@@ -278,7 +310,7 @@ static struct jit_exit enter(struct rv64_cpu *c, const void *entry)
 }
 
 struct jit_cache *rv64_jit_cache(const struct rv64_jit *j) { return j->cache; }
-struct check *rv64_jit_checker(const struct rv64_jit *j) { return j->check; }
+struct check *rv64_jit_checker(const struct rv64_jit *j) { return j ? j->check : NULL; }
 
 uint64_t rv64_jit_wrong(const struct rv64_jit *j, const char **words)
 {
@@ -291,6 +323,7 @@ void rv64_jit_run(struct rv64_cpu *c, const struct slot *ip)
 	for (;;) {
 		const void *entry = entry_of(ip);
 		c->base = c->pc & PAGE_MASK;
+		rv64_count(c, COUNT_ENTER);
 		struct jit_exit x = enter(c, entry);
 		if (rv64_jit_wrong(j, NULL)) {
 			c->stop = STOP_BROKEN;
@@ -300,6 +333,7 @@ void rv64_jit_run(struct rv64_cpu *c, const struct slot *ip)
 			deopt(c, x.why);
 			return;
 		}
+		rv64_count(c, COUNT_LINK + x.how - JIT_LINK);
 		c->stop = STOP_JUMP;
 		if (atomic_load_explicit(&c->poll, memory_order_relaxed)) return;
 		ip = next_unit(c, &x);

@@ -11,6 +11,7 @@ struct jit_cache;
 struct rv64_cpu;
 struct rv64_jit;
 struct slot;
+struct unitlog;
 enum jit_mode {
 	JIT_FAST,
 	JIT_CHECK, /* after each unit do the same by the interpreter, and compare */
@@ -18,6 +19,8 @@ enum jit_mode {
 /* room: bytes of host code. alone: there is no other hart. Sets c->jit. */
 int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone, struct err *e);
 void rv64_jit_free(struct rv64_jit *j);
+/* From now on tell log of each unit, as of that vCPU. */
+void rv64_jit_log(struct rv64_jit *j, struct unitlog *log, unsigned vcpu);
 void rv64_jit_drop(struct rv64_jit *j); /* forget all units; the code pages have gone, too */
 const void *rv64_jit_none(const struct rv64_jit *j); /* entry of a slot without a unit */
 /* c->hot at ip, which is c->pc: translate from there, if it pays. */

@@ -46,7 +46,8 @@ const struct ir_slot rv64_slots[SLOT__COUNT] = {
 enum { LOOKUPS = 32, SLOTS = 64 };
 struct lookup { /* an xlat that later accesses may share */
 	ir_val base, at;
-	int32_t lo, hi;
+	ir_val root; /* base is root + delta */
+	int32_t delta, lo, hi;
 	unsigned space; /* and IR_XLAT_WINDOW */
 	uint32_t block;
 };
@@ -249,11 +250,12 @@ static void split(const struct lift *l, ir_val va, ir_val *base, int32_t *disp)
 }
 
 /* An earlier look-up serves if it covers these bytes, or can be made to before it is done. */
-static bool shares(struct lift *l, struct lookup *k, ir_val base, int32_t lo, int32_t hi,
+static bool shares(struct lift *l, struct lookup *k, const struct addr *a, unsigned bytes,
 		   unsigned space)
 {
-	if (k->base.n != base.n || (k->space & 3) < (space & 3)) return false;
+	if (k->root.n != a->base.n || (k->space & 3) < (space & 3)) return false;
 	if (k->space & ~space & IR_XLAT_WINDOW) return false;
+	int32_t lo = a->disp - k->delta, hi = lo + (int32_t)bytes - 1;
 	int32_t first = lo < k->lo ? lo : k->lo, last = hi > k->hi ? hi : k->hi;
 	if (first == k->lo && last == k->hi) return ir_dominates(l->f, k->block, l->f->at);
 	if (k->block != l->f->at || last - first >= l->how->span) return false;
@@ -264,23 +266,41 @@ static bool shares(struct lift *l, struct lookup *k, ir_val base, int32_t lo, in
 	return true;
 }
 
-static ir_val look_up(struct lift *l, ir_val base, int32_t lo, int32_t hi, unsigned space)
+static bool is_load_or_store(const struct rv64_insn *i)
 {
+	return (i->op >= OP_lb && i->op <= OP_sd) || i->op == OP_fld || i->op == OP_flw ||
+	       i->op == OP_fsd || i->op == OP_fsw;
+}
+_Static_assert(OP_sd - OP_lb == 10, "all of them are between");
+
+/* Make a's base one that has been looked up. */
+static void look_up(struct lift *l, struct addr *a, unsigned bytes, unsigned space)
+{
+	struct lookup k = {.root = a->base, .base = a->base, .space = space, .block = l->f->at};
 	int from = l->nlookups > LOOKUPS ? l->nlookups - LOOKUPS : 0;
 	if (from < l->lookups_from) from = l->lookups_from;
-	for (int i = l->nlookups - 1; i >= from; i--)
-		if (shares(l, &l->lookup[i % LOOKUPS], base, lo, hi, space))
-			return l->lookup[i % LOOKUPS].at;
-	ir_val h = ir_xlat(l->f, space, base, lo, hi, map_here(l, WHY_MEM));
-	l->lookup[l->nlookups++ % LOOKUPS] = (struct lookup){base, h, lo, hi, space, l->f->at};
-	return h;
+	for (int i = l->nlookups - 1; i >= from; i--) {
+		struct lookup *have = &l->lookup[i % LOOKUPS];
+		if (!shares(l, have, a, bytes, space)) continue;
+		*a = (struct addr){have->base, have->at, a->disp - have->delta};
+		return;
+	}
+	if (is_load_or_store(l->i)) { /* the register itself: what it was made of may be gone */
+		k.base = reg(l, l->i->rs1);
+		k.delta = a->disp - l->i->imm;
+	}
+	k.lo = a->disp - k.delta;
+	k.hi = k.lo + (int32_t)bytes - 1;
+	k.at = ir_xlat(l->f, space, k.base, k.lo, k.hi, map_here(l, WHY_MEM));
+	*a = (struct addr){k.base, k.at, k.lo};
+	l->lookup[l->nlookups++ % LOOKUPS] = k;
 }
 
 static struct addr reach(struct lift *l, ir_val va, unsigned bytes, unsigned space)
 {
 	struct addr a;
 	split(l, va, &a.base, &a.disp);
-	a.h = look_up(l, a.base, a.disp, a.disp + (int32_t)bytes - 1, space);
+	look_up(l, &a, bytes, space);
 	return a;
 }
 
@@ -539,6 +559,16 @@ static ir_val fp_from_int(struct lift *l, const struct fp_op *o, ir_val v)
 	return e1(l, IR_tobits, IR_I64, e1(l, IR_itof, (enum ir_type)o->type, v));
 }
 
+/* Infinity times zero is invalid even if a quiet NaN is added; hosts differ. So a NaN is for the
+ * interpreter. */
+static ir_val fp_fused(struct lift *l, enum ir_type t, const ir_val *v)
+{
+	fp_fuses(l);
+	ir_val r = ir_emit(l->f, IR_fma, t, v[0], v[1], v[2]);
+	guard(l, ir_emit(l->f, IR_fleq, t, r, r, NO), WHY_RANGE);
+	return e1(l, IR_tobits, IR_I64, r);
+}
+
 static ir_val fp_native(struct lift *l, const struct fp_op *o, const ir_val *bits, unsigned n)
 {
 	enum ir_type t = (enum ir_type)o->type, from = t;
@@ -549,9 +579,8 @@ static ir_val fp_native(struct lift *l, const struct fp_op *o, const ir_val *bit
 	if (o->how == FP_COMPARE) return ir_emit(l->f, (enum ir_op)o->op, t, v[0], v[1], NO);
 	if (o->how == FP_TO_INT) return fp_to_int(l, o, v[0]);
 	if (o->how == FP_TO_UINT) return fp_to_uint(l, o, v[0]);
-	if (o->how == FP_FUSED)
-		fp_fuses(l);
-	else if (o->how != FP_CONVERT || t == IR_F32 || (l->i->rm & 7) > RM_RMM)
+	if (o->how == FP_FUSED) return fp_fused(l, t, v);
+	if (o->how != FP_CONVERT || t == IR_F32 || (l->i->rm & 7) > RM_RMM)
 		fp_rounds(l); /* what is exact may still name a mode that is none */
 	return fp_bits(l, t, ir_emit(l->f, (enum ir_op)o->op, t, v[0], v[1], v[2]));
 }
@@ -708,11 +737,22 @@ static uint64_t clmulr(uint64_t a, uint64_t b) { return clmulh(a, b) << 1 | clmu
 #define VMEM(shape, bits)      helper(l, (const void *)rv64_v_##shape, bits)
 #define STOP()		       (void)0
 
+static bool is_counter(int32_t csr)
+{
+	return csr == CSR_CYCLE || csr == CSR_INSTRET || csr == CSR_MCYCLE || csr == CSR_MINSTRET;
+}
+/* A guest may wait for a counter to go on, in a loop that does not leave the unit. */
+static void tick(struct lift *l)
+{
+	ir_put(l->f, SLOT_N, e2(l, IR_add, ir_get(l->f, IR_I64, SLOT_N), konst(l, 4)));
+}
+
 /* A function does it, on the state as it stands in memory (block_settle has seen to that). */
 static void helper(struct lift *l, const void *fn, uint64_t more)
 {
 	const struct code_page *page = l->r->page[region_page(l->off)];
 	const struct slot *ip = &page->slot[(l->off & (REGION_BYTES - 1)) / 2];
+	if (is_counter(l->i->imm)) tick(l);
 	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)ip), konst(l, more)};
 	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, 3);
 	stop = zx(l, stop, 32);
@@ -731,9 +771,43 @@ static ir_val half(struct lift *l, unsigned n)
 	return zx(l, bits, 16);
 }
 
+/* ---- rv64_fp_csr(): frflags, fsflags and their like ---- */
+static uint64_t flags_get(struct rv64_fp *fp) { return fp_flags_get(fp); }
+static uint64_t flags_set(struct rv64_fp *fp, uint64_t v) { return fp_flags_set(fp, v & 0x1f), 0; }
+static uint64_t frm_get(const struct rv64_fp *fp) { return fp->frm; }
+
+static void fp_csr(struct lift *l)
+{
+	const struct rv64_insn *i = l->i;
+	bool number = i->op > OP_csrrc, swap = i->op == OP_csrrw || i->op == OP_csrrwi;
+	bool clear = i->op == OP_csrrc || i->op == OP_csrrci, write = swap || i->rs1;
+	ir_val fp[2] = {ir_state(l->f, AT(fp))}, old = konst(l, 0);
+	fp_on(l);
+	ir_val v = number ? konst(l, i->rs1) : reg(l, i->rs1);
+	if (i->imm != CSR_FRM) old = ir_call(l->f, 0, (const void *)flags_get, fp, 1);
+	if (i->imm != CSR_FFLAGS) {
+		ir_val frm = ir_call(l->f, 0, (const void *)frm_get, fp, 1);
+		unsigned shift = i->imm == CSR_FCSR ? 5 : 0;
+		old = e2(l, IR_or, old, e2(l, IR_shl, frm, konst(l, shift)));
+	}
+	if (write) {
+		fp_dirty(l);
+		if (!swap && clear) v = e2(l, IR_and, old, e1(l, IR_not, IR_I64, v));
+		if (!swap && !clear) v = e2(l, IR_or, old, v);
+		fp[1] = v;
+		(void)ir_call(l->f, IR_CALL_STATE, (const void *)flags_set, fp,
+			      2); /* none merge over it */
+	}
+	reg_set(l, i->rd, old);
+}
+
 static void instruction(struct lift *l)
 {
 	const struct rv64_insn *i = l->i;
+	if (rv64_fp_csr(i)) {
+		fp_csr(l);
+		return;
+	}
 	switch ((enum rv64_op)i->op) {
 #define OP(op, ...)                                                                                \
 	case OP_##op: {                                                                            \
@@ -767,6 +841,25 @@ static ir_val incoming(struct lift *l, unsigned s, uint8_t at)
 	return at ? l->end[at - AT_DEF].val[s] : NO;
 }
 
+static bool loop_calls(const struct region *r, int h)
+{
+	for (int i = h; i < r->n; i++)
+		if (r->block[i].loops >> h & 1 && r->block[i].end == END_CALL) return true;
+	return false;
+}
+
+/* What all ways to block b have made sure of; those round its loop as well, if nothing there can
+ * change it. */
+static uint32_t seen_before(const struct lift *l, int b)
+{
+	uint32_t seen = b ? ~0u : l->entry_seen;
+	for (uint64_t p = l->r->block[b].preds; p; p &= p - 1) {
+		int from = __builtin_ctzll(p);
+		if (from < b) seen &= l->end[from].seen;
+	}
+	return l->r->block[b].header && loop_calls(l->r, b) ? 0 : seen;
+}
+
 static void block_begin(struct lift *l, int b)
 {
 	const struct region_block *k = &l->r->block[b];
@@ -774,7 +867,7 @@ static void block_begin(struct lift *l, int b)
 	l->block = b;
 	l->f->at = ir_of(b);
 	l->dirty = 0;
-	l->seen = b ? l->end[k->idom].seen : l->entry_seen;
+	l->seen = seen_before(l, b);
 	for (unsigned s = 0; s < SLOTS; s++) {
 		uint8_t at = l->r->def >> s & 1 ? l->flow.in[b][s] : AT_HOME;
 		l->now[s] = NO;
@@ -862,9 +955,41 @@ static uint32_t edge_out(struct lift *l, int off)
 	return ir_edge_new(l->f, b, NULL);
 }
 
-static uint32_t edge(struct lift *l, int succ, int off)
+static void put_home(struct lift *l, uint64_t set)
 {
-	return succ >= 0 ? edge_to(l, succ) : edge_out(l, off);
+	for (set &= l->dirty; set; set &= set - 1) {
+		unsigned s = (unsigned)__builtin_ctzll(set);
+		ir_put(l->f, s, l->now[s]);
+	}
+}
+
+/* What edge j alone needs written home is written in a block of its own where the other way goes
+ * round a loop once more. */
+static bool apart(const struct lift *l, int j)
+{
+	const struct region_block *k = &l->r->block[l->block];
+	if (k->end != END_BR || k->loop < 0 || k->succ[j] < 0) return false;
+	return !(l->r->block[k->succ[j]].loops >> k->loop & 1) &&
+	       l->flow.flush_to[l->block][j] & l->dirty;
+}
+
+static uint32_t edge_by(struct lift *l, int j)
+{
+	uint32_t to = edge_to(l, l->r->block[l->block].succ[j]), from = l->f->at;
+	if (!apart(l, j)) return to;
+	uint32_t b = ir_block_new(l->f);
+	l->f->block[b].idom = from;
+	l->f->block[b].loop = ~0u;
+	l->f->at = b;
+	put_home(l, l->flow.flush_to[l->block][j]);
+	ir_jump(l->f, to);
+	l->f->at = from;
+	return ir_edge_new(l->f, b, NULL);
+}
+
+static uint32_t edge(struct lift *l, int j, int off)
+{
+	return l->r->block[l->block].succ[j] >= 0 ? edge_by(l, j) : edge_out(l, off);
 }
 
 static void leave_to(struct lift *l, int off)
@@ -888,10 +1013,10 @@ static void leave_by(struct lift *l, ir_val to)
 static void block_settle(struct lift *l)
 {
 	const struct region_block *k = &l->r->block[l->block];
-	for (uint64_t w = l->flow.flush[l->block] & l->dirty; w; w &= w - 1) {
-		unsigned s = (unsigned)__builtin_ctzll(w);
-		ir_put(l->f, s, l->now[s]);
-	}
+	uint64_t flush = l->flow.flush[l->block];
+	for (int j = 0; j < 2; j++)
+		if (!apart(l, j)) flush |= l->flow.flush_to[l->block][j];
+	put_home(l, flush);
 	l->dirty &= ~l->flow.flush[l->block];
 	l->map = 0;
 	for (int j = 0; j < 2; j++) {
@@ -914,8 +1039,8 @@ static void block_finish(struct lift *l)
 		at_instruction(l, k->next);
 	}
 	if (k->end == END_BR) {
-		yes = edge(l, k->succ[0], k->to);
-		no = edge(l, k->succ[1], k->next);
+		yes = edge(l, 0, k->to);
+		no = edge(l, 1, k->next);
 		l->unrun = 0;
 		block_save(l);
 		ir_br(l->f, l->cond, yes, no);

@@ -296,6 +296,7 @@ static enum rv64_stop reach(struct rv64_cpu *c, gva_t va, unsigned len, unsigned
 {
 	struct rv64_page pg;
 	unsigned off = va & ~PAGE_MASK;
+	rv64_count(c, COUNT_TLB_MISS);
 	unsigned cause = rv64_translate(c, va, access, c->priv_data, &pg);
 	if (cause) return rv64_raise(c, cause, va);
 	r->at = pg.at | off;
@@ -303,6 +304,7 @@ static enum rv64_stop reach(struct rv64_cpu *c, gva_t va, unsigned len, unsigned
 		return rv64_raise(c, access_fault(access), va);
 	uint8_t *host = gmem_ptr(c->mem, pg.at, PAGE_SIZE, access == ACCESS_W);
 	r->host = host ? host + off : NULL;
+	if (!host) rv64_count(c, COUNT_DEVICE);
 	if (!host) return STOP_NOT;
 	tlb_fill(c, va, access, &pg, host);
 	if (access == ACCESS_W) gmem_dirty(c->mem, r->at, len);

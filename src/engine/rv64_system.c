@@ -93,6 +93,7 @@ enum rv64_stop rv64_do_wrs_sto(struct rv64_cpu *c, const struct slot *ip)
 enum rv64_stop rv64_do_sfence_vma(struct rv64_cpu *c, const struct slot *ip)
 {
 	if (!supervisor(c, MSTATUS_TVM)) return illegal(c, ip);
+	rv64_count(c, COUNT_FENCE_TLB);
 	if (ip->rs1)
 		rv64_tlb_flush_page(c, c->x[ip->rs1]);
 	else if (ip->rs2)

@@ -1,9 +1,12 @@
 /* One guest from build to end, whatever its kind. The idea: how a guest ended is decided once, by
  * whoever says it first (the guest, its board, a signal), and everything after that is freeing. */
 #include "guest/guest.h"
+#include "base/log.h"
 #include "base/loop.h"
+#include "guest/control.h"
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 
 enum { RUNNING, ENDING, ENDED };
 
@@ -62,15 +65,38 @@ static int ending(struct guest *g, int loop_result, int *exit_code, struct err *
 	return 0;
 }
 
+/* A guest that nobody can ask runs all the same. */
+static struct control *control(struct guest *g)
+{
+	struct control *c = NULL;
+	struct err e = {0};
+	if (g->spec->control && control_open(&c, g, &e))
+		log_warn("%s; 'lodge stats' will not see this guest", e.msg);
+	return c;
+}
+
+static int started(struct guest *g, struct guest_end *end, struct err *e)
+{
+	struct control *c = control(g);
+	g->began_ns = now_ns();
+	int r = g->kind->start(g, e);
+	if (r == 0) {
+		end->ran = true;
+		r = ending(g, loop_run(g->loop), &end->code, e);
+		guest_stats(g, &end->stats);
+	}
+	control_close(c);
+	return r;
+}
+
 int guest_run(const struct kind *k, const struct spec *s, struct loop *l, struct chr *console,
-	      int *exit_code, bool *ran, struct err *e)
+	      struct guest_end *end, struct err *e)
 {
 	struct guest g = {.kind = k, .spec = s, .loop = l, .console = console};
+	(void)snprintf(g.name, sizeof(g.name), "%s", s->name ? s->name : "");
 	int r = watch_signals(&g, e);
 	if (r == 0) r = k->build(&g, e);
-	if (r == 0) r = k->start(&g, e);
-	if (r == 0 && ran) *ran = true;
-	if (r == 0) r = ending(&g, loop_run(l), exit_code, e);
+	if (r == 0) r = started(&g, end, e);
 	k->free(&g);
 	return r;
 }

@@ -3,6 +3,7 @@
 #include "base/chr.h"
 #include "base/err.h"
 #include "base/types.h"
+#include "guest/stats.h"
 #include "net/port.h"
 #include <stdbool.h>
 /* A guest's life: what every kind has in common, and nothing more. */
@@ -19,6 +20,9 @@ struct spec {
 	unsigned cpus;
 	uint64_t memory;					  /* bytes */
 	const char *kernel, *initrd, *append, *firmware, *engine; /* NULL: none, or the default */
+	uint64_t code_cache;	    /* bytes of translated code a CPU; 0: the engine's choice */
+	bool profile;		    /* for perf(1) */
+	const char *dump, *symbols; /* as in engine/unitlog.h; NULL: none */
 	struct spec_disk {
 		const char *path, *format;
 		bool readonly;
@@ -27,7 +31,9 @@ struct spec {
 	bool net; /* user-mode NAT; false: no network device */
 	struct nat_forward publish[SPEC_PUBLISH];
 	unsigned npublish;
+	bool control; /* has a control socket, and a name in any case */
 };
+#define GUEST_NAMELESS "unnamed-" /* and a number: what guests without a name are called */
 
 struct guest;
 struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this kind cannot */
@@ -42,6 +48,8 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 	int (*load)(struct guest *g, struct buf *from, struct err *e);
 	int (*verb)(struct guest *g, const char *verb, struct buf *in, struct buf *out,
 		    struct err *e);
+	/* On the loop's thread, once started: fill in engine and counters. */
+	void (*stats)(struct guest *g, struct guest_stats *to);
 	void (*free)(struct guest *g); /* accepts a half-built guest; stops it first */
 };
 extern const struct kind *const kinds[]; /* NULL-ended; main.c */
@@ -52,17 +60,23 @@ struct guest {
 	struct loop *loop;	 /* run by guest_run()'s thread */
 	struct chr *console;	 /* the sitter's half is filled in; the kind wires the other */
 	void *own;		 /* the kind's own struct */
+	char name[64];		 /* the spec's, or what it is called without one */
+	uint64_t began_ns;
 	/* private: how it ended; the first to say so wins */
 	int ended, signals, exit_code;
 	struct err broke;
 };
-/* Build, start, run until guest_exit(), free. 0 and *exit_code, or a negative errno (nothing
- * ran, or it broke). *ran, if not NULL, becomes true once the guest was started: from then on
- * what it wrote is its owner's, however it ends. The console is what the caller attached. While it
+struct guest_end {		  /* zeroed by whoever asks for it */
+	int code;		  /* exit code */
+	bool ran;		  /* it was started: from then on what it wrote is its owner's */
+	struct guest_stats stats; /* if it ran: as it ended */
+};
+/* Build, start, run until guest_exit(), free. 0 and end->code, or a negative errno (nothing
+ * ran, or it broke). The console is what the caller attached. While it
  * runs SIGTERM, SIGINT and SIGHUP ask the guest to stop, and a second one stops it: exit code 128 +
  * signal. A loop_stop() by someone else ends it too, with that result as exit code. */
 int guest_run(const struct kind *k, const struct spec *s, struct loop *l, struct chr *console,
-	      int *exit_code, bool *ran, struct err *e);
+	      struct guest_end *end, struct err *e);
 void guest_exit(struct guest *g, int code); /* any thread: the guest has ended */
 /* Any thread: the guest cannot go on, through no wish of its own; guest_run() returns why. */
 void guest_break(struct guest *g, const struct err *why);

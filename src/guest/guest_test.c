@@ -45,7 +45,7 @@ static const struct kind kind = {.name = "paper",
 				 .stop = paper_stop,
 				 .free = paper_free};
 
-static bool ran;
+static struct guest_end end;
 static int run(int *code, struct err *e)
 {
 	struct loop *l = NULL;
@@ -55,9 +55,10 @@ static int run(int *code, struct err *e)
 	paper.frees = paper.stops = paper.forced = 0;
 	*e = (struct err){0};
 	*code = -1;
-	ran = false;
+	end = (struct guest_end){.code = -1};
 	CHECK(loop_new(&l, e) == 0);
-	int r = guest_run(&kind, &s, l, NULL, code, &ran, e);
+	int r = guest_run(&kind, &s, l, NULL, &end, e);
+	*code = end.code;
 	loop_free(l);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	CHECK(paper.frees == 1);
@@ -103,7 +104,7 @@ TEST(guest_first_end_wins)
 	CHECK(run(&code, &e) == 0 && code == 7);
 	paper.start = break_first;
 	CHECK(run(&code, &e) == -EIO && code == -1 && !strcmp(e.msg, "it broke"));
-	CHECK(ran);
+	CHECK(end.ran);
 	paper.start = end_on_thread;
 	CHECK(run(&code, &e) == 0 && code == 9);
 	paper.start = stop_loop;
@@ -116,7 +117,7 @@ TEST(guest_that_cannot_be_built_is_freed)
 	int code;
 	paper.build = -ENOENT;
 	CHECK(run(&code, &e) == -ENOENT && !strcmp(e.msg, "no such thing") && code == -1);
-	CHECK(!ran);
+	CHECK(!end.ran);
 	paper.build = 0;
 }
 

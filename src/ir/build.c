@@ -305,10 +305,12 @@ ir_val ir_xlat(struct ir_fn *f, unsigned space, ir_val base, int32_t lo, int32_t
 					      .arg = {base.n, (uint32_t)lo, (uint32_t)hi}})};
 }
 
-static void absorb(const struct ir_fn *f, ir_val *base, int32_t *disp)
+/* Where there is an H, the base is what was looked up, and is likely to be at hand. */
+static void absorb(const struct ir_fn *f, ir_val h, ir_val *base, int32_t *disp)
 {
 	uint64_t k;
 	int32_t sum;
+	if (!ir_is_konst(f, h, &k)) return;
 	for (const struct ir_ins *i; (i = ir_at(f, *base))->op == IR_add;) {
 		if (!ir_is_konst(f, (ir_val){i->arg[1]}, &k)) return;
 		if (__builtin_add_overflow((int64_t)k, *disp, &sum)) return;
@@ -319,7 +321,7 @@ static void absorb(const struct ir_fn *f, ir_val *base, int32_t *disp)
 
 ir_val ir_load(struct ir_fn *f, enum ir_type t, enum ir_mem m, ir_val h, ir_val base, int32_t disp)
 {
-	absorb(f, &base, &disp);
+	absorb(f, h, &base, &disp);
 	return (ir_val){ir_append(f, &(struct ir_ins){.op = IR_load,
 						      .type = (uint8_t)t,
 						      .aux = (uint16_t)m,
@@ -328,7 +330,7 @@ ir_val ir_load(struct ir_fn *f, enum ir_type t, enum ir_mem m, ir_val h, ir_val 
 
 void ir_store(struct ir_fn *f, unsigned bytes, ir_val h, ir_val base, int32_t disp, ir_val v)
 {
-	absorb(f, &base, &disp);
+	absorb(f, h, &base, &disp);
 	ir_append(f, &(struct ir_ins){.op = IR_store,
 				      .type = (uint8_t)type_of(f, v),
 				      .aux = (uint16_t)bytes,

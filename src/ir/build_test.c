@@ -198,10 +198,13 @@ TEST(ir_accesses_absorb_offsets)
 {
 	struct ir_fn *f = fresh();
 	ir_val x = ir_get(f, IR_I64, X1), a = e2(f, IR_add, x, k64(f, -8ull));
-	const struct ir_ins *i = ir_at(f, ir_load(f, IR_I64, IR_U64, none, a, 16));
+	ir_val zero = k64(f, 0);
+	const struct ir_ins *i = ir_at(f, ir_load(f, IR_I64, IR_U64, zero, a, 16));
 	CHECK(i->arg[1] == x.n && i->arg[2] == 8);
 	a = e2(f, IR_add, x, k64(f, 0x7fffffff));
-	i = ir_at(f, ir_load(f, IR_I64, IR_U64, none, a, 1));
+	i = ir_at(f, ir_load(f, IR_I64, IR_U64, zero, a, 1));
+	CHECK(i->arg[1] == a.n && i->arg[2] == 1);
+	i = ir_at(f, ir_load(f, IR_I64, IR_U64, x, a, 1)); /* what was looked up stays the base */
 	CHECK(i->arg[1] == a.n && i->arg[2] == 1);
 	ir_free(f);
 }

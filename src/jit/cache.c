@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 bool jit_grow(void **p, uint32_t *room, uint32_t n, size_t size)
 {
@@ -19,19 +18,19 @@ bool jit_grow(void **p, uint32_t *room, uint32_t n, size_t size)
 	return true;
 }
 
+/* Not a memfd: code of a mapping that has a name is not looked up in /tmp/perf-PID.map. Executable
+ * first, writable second: some hosts refuse to make code of what was no code. */
 static int map_twice(struct jit_cache *c, struct err *e)
 {
-	c->fd = memfd_create("jit", MFD_CLOEXEC);
-	if (c->fd < 0 || ftruncate(c->fd, (off_t)c->size) < 0)
-		return fail(e, -errno, "code cache: %zu bytes of memory: %m", c->size);
-	void *rw = mmap(NULL, c->size, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);
-	if (rw == MAP_FAILED)
-		return fail(e, -errno, "code cache: cannot map %zu bytes: %m", c->size);
-	c->rw = rw;
-	void *rx = mmap(NULL, c->size, PROT_READ | PROT_EXEC, MAP_SHARED, c->fd, 0);
+	void *rx = mmap(NULL, c->size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (rx == MAP_FAILED)
-		return fail(e, -errno, "code cache: cannot map executable memory: %m");
+		return fail(e, -errno, "code cache: cannot map %zu bytes to execute: %m", c->size);
 	c->rx = rx;
+	void *rw = mremap(rx, 0, c->size, MREMAP_MAYMOVE); /* 0: the same memory once more */
+	if (rw == MAP_FAILED) return fail(e, -errno, "code cache: cannot map it twice: %m");
+	c->rw = rw;
+	if (mprotect(rw, c->size, PROT_READ | PROT_WRITE) < 0)
+		return fail(e, -errno, "code cache: cannot write to it: %m");
 	return 0;
 }
 
@@ -43,7 +42,6 @@ struct jit_cache *jit_cache_new(const struct jit_machine *m, size_t room, struct
 		return NULL;
 	}
 	c->m = *m;
-	c->fd = -1;
 	c->size = (room + KONSTS * 8 + 2 * 4096 + 4095) & ~(size_t)4095;
 	if (c->size > (size_t)1 << 30) {
 		fail(e, -EINVAL, "code cache: %zu bytes are more than jumps reach", room);
@@ -70,7 +68,6 @@ void jit_cache_free(struct jit_cache *c)
 	jit_host_free(c);
 	if (c->rw) munmap(c->rw, c->size);
 	if (c->rx) munmap(c->rx, c->size);
-	if (c->fd >= 0) close(c->fd);
 	free(c->unit);
 	free(c->link);
 	free(c->site);

@@ -25,8 +25,7 @@ struct jit_cache {
 	struct jit_machine m;
 	uint8_t *rw, *rx;	  /* two mappings of the same memory */
 	size_t size, used, floor; /* floor: what lies below is never flushed */
-	int fd;
-	uint64_t *konst; /* rw: constants that code reads from memory, hashed; 0: free */
+	uint64_t *konst;	  /* rw: constants that code reads from memory, hashed; 0: free */
 	uint32_t nkonst;
 	struct jit_unit **unit; /* by address */
 	uint32_t nunits, unit_room;

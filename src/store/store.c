@@ -57,6 +57,17 @@ static char *root_default(void)
 	return pw ? text("%s/.local/share/lodge", pw->pw_dir) : NULL;
 }
 
+char *store_sockets(void)
+{
+	const char *home = getenv("LODGE_HOME"), *xdg = getenv("XDG_RUNTIME_DIR");
+	if (!home || !*home) {
+		if (!geteuid()) return copy_of("/run/lodge");
+		if (xdg && *xdg == '/') return text("%s/lodge", xdg);
+	}
+	auto_mem char *root = root_default();
+	return root ? text("%s/run", root) : NULL;
+}
+
 static int root_open(struct store *s, const char *root, struct err *e)
 {
 	auto_mem char *asked = root ? copy_of(root) : root_default();

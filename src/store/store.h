@@ -16,6 +16,10 @@ struct store;
 int store_open(struct store **out, const char *root, struct err *e);
 void store_close(struct store *s); /* NULL is fine */
 const char *store_root(const struct store *s);
+/* Where running guests' control sockets are: $LODGE_HOME/run, else /run/lodge for root, else
+ * $XDG_RUNTIME_DIR/lodge, else run in the folder that store_open() would take. It need not exist.
+ * The caller's to free(); NULL: there is no such place. */
+char *store_sockets(void);
 
 /* Names of images and guests: a lower-case letter or digit, then up to 62 of those, _ . - */
 bool store_name_ok(const char *name);

@@ -88,7 +88,9 @@ static int run(const uint32_t *code, size_t n, bool sbi, int *exit_code, struct 
 	s.firmware = sbi ? NULL : path;
 	(void)pthread_sigmask(SIG_SETMASK, NULL, &before);
 	CHECK(loop_new(&l, e) == 0);
-	int r = guest_run(&kind_vm, &s, l, &console, exit_code, NULL, e);
+	struct guest_end end = {.code = *exit_code};
+	int r = guest_run(&kind_vm, &s, l, &console, &end, e);
+	*exit_code = end.code;
 	loop_free(l);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	(void)close(fd);

@@ -2,7 +2,9 @@
  * one waiting place, hart_wait(); stopping, resetting and freeing the machine all mean getting
  * every hart there, and HSM's stopped harts are there already. */
 #include "vm/vm.h"
+#include "base/log.h"
 #include "base/loop.h"
+#include "engine/unitlog.h"
 #include "guest/guest.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define KERNEL_MAX (128 * MIB)
 static const struct engine_ops *const engines[] = {&engine_jit, &engine_interp, &engine_check};
 
 /* Harts */
@@ -231,8 +234,7 @@ static void *hart_main(void *ctx)
 static const struct engine_ops *engine_find(const char *name)
 {
 	for (size_t i = 0; i < COUNT(engines); i++)
-		if (!name || !strcmp(name, "auto") || !strcmp(name, engines[i]->name))
-			return engines[i];
+		if (!strcmp(name, engines[i]->name)) return engines[i];
 	return NULL;
 }
 
@@ -244,7 +246,26 @@ static enum windows windows_wanted(void)
 	return v && !strcmp(v, "early") ? WINDOWS_EARLY : WINDOWS_CHOSEN;
 }
 
-static int vm_engine(struct vm *vm, struct err *e)
+static int vm_log(struct vm *vm, const struct spec *s, struct err *e)
+{
+	struct unitlog_how how = {.dump = s->dump,
+				  .profile = s->profile,
+				  .symbols = s->symbols,
+				  .kernel = s->kernel ? s->kernel : s->firmware};
+	return s->dump || s->profile ? unitlog_open(&vm->log, &how, e) : 0;
+}
+
+/* Where a kernel is loaded to, and as much as one may be. */
+static void name_kernel(struct vm *vm)
+{
+	uint64_t skip = VIRT_KERNEL - VIRT_RAM, len = vm->guest->spec->memory;
+	if (!vm->log || len <= skip) return;
+	len = len - skip < KERNEL_MAX ? len - skip : KERNEL_MAX;
+	const void *at = gmem_host(vm->mem, VIRT_KERNEL, len);
+	if (at) unitlog_kernel(vm->log, at, len);
+}
+
+static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
 	struct engine_env env = {.arch = s->arch,
@@ -253,20 +274,38 @@ static int vm_engine(struct vm *vm, struct err *e)
 				 .loop = vm->guest->loop,
 				 .clock = &vm->clock,
 				 .sbi = vm->sbi,
+				 .log = vm->log,
+				 .code_room = s->code_cache,
 				 .cpus = s->cpus,
 				 .windows = windows_wanted(),
 				 .max_satp = vm->board->page_table};
-	vm->ops = engine_find(s->engine);
-	if (!vm->ops) return fail(e, -EINVAL, "engine %s: there is none of that name", s->engine);
-	int r = vm->ops->probe(s->arch, e);
-	if (r == 0) r = vm->ops->open(&vm->engine, &env, e);
+	vm->ops = ops;
+	vm->ncpus = 0;
+	int r = ops->probe(s->arch, e);
+	if (r == 0) r = ops->open(&vm->engine, &env, e);
 	for (unsigned i = 0; r == 0 && i < s->cpus; i++) {
 		struct hart *h = &vm->hart[i];
 		*h = (struct hart){.vm = vm, .id = i, .state = HART_STOPPED};
-		r = vm->ops->vcpu(&h->cpu, vm->engine, i, e);
+		r = ops->vcpu(&h->cpu, vm->engine, i, e);
 		vm->ncpus = i + (r == 0);
 	}
 	return r;
+}
+
+/* Where a host has no memory to execute code from, or not that much, what is slow still works. */
+static int vm_engine(struct vm *vm, struct err *e)
+{
+	const char *name = vm->guest->spec->engine;
+	if (name && strcmp(name, "auto") != 0) {
+		const struct engine_ops *ops = engine_find(name);
+		if (ops) return vm_engine_open(vm, ops, e);
+		return fail(e, -EINVAL, "--engine: '%s': there are auto, jit, interp, check", name);
+	}
+	if (!vm_engine_open(vm, &engine_jit, e)) return 0;
+	log_warn("%s; instructions are interpreted, which is slower", e->msg);
+	engine_jit.close(vm->engine);
+	vm->engine = NULL;
+	return vm_engine_open(vm, &engine_interp, e);
 }
 
 static struct vm *vm_new(struct guest *g)
@@ -291,10 +330,12 @@ static int vm_build(struct guest *g, struct err *e)
 	int r = virt_check(g->spec, e);
 	if (r < 0) return r;
 	struct vm *vm = g->own = vm_new(g);
-	r = virt_new(vm, e);
+	r = vm_log(vm, g->spec, e);
+	if (r == 0) r = virt_new(vm, e);
 	if (r == 0) r = vm_engine(vm, e);
 	if (r == 0) r = virt_wire(vm, e);
 	if (r == 0) r = virt_boot(vm, e);
+	if (r == 0) name_kernel(vm);
 	return r;
 }
 
@@ -329,12 +370,20 @@ static void vm_free(struct guest *g)
 		if (vm->hart[i].threaded) (void)pthread_join(vm->hart[i].thread, NULL);
 	virt_free(vm->board);
 	if (vm->engine) vm->ops->close(vm->engine);
+	unitlog_close(vm->log);
 	bus_free(vm->mmio);
 	gmem_free(vm->mem);
 	(void)pthread_cond_destroy(&vm->changed);
 	(void)pthread_mutex_destroy(&vm->lock);
 	free(vm);
 	g->own = NULL;
+}
+
+static void vm_stats(struct guest *g, struct guest_stats *to)
+{
+	const struct vm *vm = g->own;
+	to->engine = vm->ops->name;
+	for (unsigned i = 0; i < vm->ncpus; i++) vm->ops->stats(vm->hart[i].cpu, &to->counters);
 }
 
 static int vm_accepts(const struct spec *s) { return s->kernel || s->firmware ? 100 : 0; }
@@ -345,5 +394,6 @@ const struct kind kind_vm = {
 	.build = vm_build,
 	.start = vm_start,
 	.stop = vm_stop,
+	.stats = vm_stats,
 	.free = vm_free,
 };

@@ -13,6 +13,7 @@
  * want is also read without it. A hart's vCPU belongs to its thread while that is not idle. */
 struct guest;
 struct kind;
+struct unitlog;
 struct virt;
 extern const struct kind kind_vm;
 enum { VM_CPUS = 8 };
@@ -40,6 +41,7 @@ struct vm {
 	struct guest *guest;
 	const struct engine_ops *ops;
 	struct engine *engine;
+	struct unitlog *log; /* NULL: not asked for */
 	struct gmem *mem;
 	struct bus *mmio;
 	struct vclock clock;

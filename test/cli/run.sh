@@ -48,6 +48,7 @@ says 'lodge ' --version
 says 'lodge ' version
 says 'NAME' image ls
 says 'a riscv64 guest ran' doctor
+says 'instructions are translated' doctor
 refuses "did you mean 'run'?" rnu
 refuses "did you mean 'image'?" imgae ls
 refuses "did you mean 'image build'?" image bulid
@@ -66,6 +67,17 @@ refuses 'is not a name' run --name ../x --kernel x
 refuses '--publish needs a network' run --net none -p 1:2
 refuses 'a port is a number' run --kernel x -p 70000:1
 refuses 'neither user nor none' run --net lan
+refuses '--code-cache: 4096 bytes is not within 1M to 1000M' run --code-cache 4K --kernel x
+refuses 'only --profile and --dump' run --symbols x --kernel x
+refuses '/no/dump' run --dump /no/dump --kernel off
+refuses '/no/names: No such file' run --profile --symbols /no/names --kernel off
+refuses 'is not within' run --code-cache 2G --kernel x
+refuses 'is not a size' run --code-cache much --kernel x
+says 'NAME' stats
+says '[' stats --format json
+refuses 'neither table nor json' stats --format yaml
+refuses "no guest named 'nosuch'" stats nosuch
+refuses 'is not the name of a guest' stats ../x
 refuses 'no event matches' --trace 'nothing*' image ls
 refuses 'try: lodge image build' run nosuchimage
 refuses "no recipe for an image 'nosuch'" image build nosuch
@@ -160,11 +172,116 @@ wait $web
 is 'SIGTERM: exit code' [ $? = 143 ]
 is 'its disk is kept' [ -f "$LODGE_HOME/guests/web/disk.raw" ]
 
+# what running guests use: two at once, one killed, one that does not answer
+"$LODGE" run --name web hand < /dev/null > out.web 2> err.web &
+web=$!
+"$LODGE" run -m 64M --kernel wait < /dev/null > /dev/null 2>&1 &
+unnamed=$!
+until_listening() { # NAME
+	for _ in $(seq 200); do
+		[ -S "$LODGE_HOME/run/$1" ] && return
+		sleep 0.05
+	done
+	bad "$1 does not listen"
+}
+until_listening web
+until_listening unnamed-1
+says "$web" stats web
+says 'web' stats -q
+says 'unnamed-1' stats --no-stream
+says 'tlb_misses' stats --engine web
+"$LODGE" stats --format json > out 2> err
+is 'stats: json' python3 -c '
+import json, sys
+all = {g["name"]: g for g in json.load(open("out"))}
+assert sorted(all) == ["unnamed-1", "web"], all
+assert [all["web"]["pid"], all["unnamed-1"]["pid"]] == [int(a) for a in sys.argv[1:]]
+for g in all.values():
+    assert g["memory_limit"] == 64 << 20 and 0 < g["memory_usage"] < 1 << 30
+    assert g["cpus"] == 1 and 0 <= g["cpu_percent"] < 1000 and g["up_ns"] > 0
+    assert g["counters"]["wfi_sleeps"] >= 1 and g["counters"]["instructions"] >= 1
+' $web $unnamed
+is 'stats: only the owner' [ "$(stat -c %a "$LODGE_HOME/run" "$LODGE_HOME/run/web" | xargs)" = "700 600" ]
+for _ in $(seq 50); do head -c 100000 /dev/urandom | timeout 5 python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+try:
+    s.sendall(sys.stdin.buffer.read())
+    s.recv(1)
+except OSError:
+    pass' "$LODGE_HOME/run/web" & done > /dev/null 2>&1
+wait $(jobs -p | grep -v -e $web -e $unnamed)
+says "$web" stats web
+kill -STOP $unnamed
+"$LODGE" stats > out 2> err
+is 'stats: exit code when one is silent' [ $? = 1 ]
+is 'stats: who is silent' grep -q 'unnamed-1: its monitor does not answer' err
+is 'stats: the other one' grep -q '^web' out
+kill -9 $unnamed
+wait $unnamed 2> /dev/null
+is 'a killed guest leaves a name' [ -S "$LODGE_HOME/run/unnamed-1" ]
+says 'web' stats
+is 'which goes when it is asked' [ ! -e "$LODGE_HOME/run/unnamed-1" ]
+kill -9 $web
+wait $web 2> /dev/null
+"$LODGE" run --name web hand < /dev/null > out.web 2> err.web &
+web=$!
+sleep 0.5
+until_listening web
+says "$web" stats web
+kill $web
+wait $web
+is 'a guest that ended leaves no name' [ -z "$(ls -A "$LODGE_HOME/run")" ]
+run --kernel off --stats > out 2> err
+is 'run --stats: says what it used' grep -q 's of CPU time' err
+is 'run --stats: and counted' grep -q '^ *board_calls  *0$' err
+
+refuses "'qemu': there are auto, jit" run --engine qemu --kernel off
+if [ -z "${SAN:-}" ]; then # sanitizers need address space
+	(
+		ulimit -v 1500000
+		run --code-cache 1000M --kernel off > out 2> err
+	)
+	is 'no room for code: it runs' [ $? = 0 ]
+	is 'no room for code: a warning' grep -q 'instructions are interpreted' err
+fi
+
+# for those who look into the translator
+elf hot 'li a2, 100000\n1: mv a0, a2\ncall work\naddi a2, a2, -1\nbnez a2, 1b\nli a0, 0x100000\nli a1, 0x5555\nsw a1, 0(a0)\n1: j 1b\nwork: addi a0, a0, 1\nret\n'
+"$LODGE" run -m 64M --engine jit --code-cache 1M --stats --profile --dump dump --kernel hot \
+	< /dev/null > out 2> err &
+hot=$!
+wait $hot
+is 'profile: exit code' [ $? = 0 ]
+is 'profile: the kernel names its code' grep -q '^[0-9a-f]* [0-9a-f]* work$' /tmp/perf-$hot.map
+is 'profile: for its owner' [ "$(stat -c %a /tmp/perf-$hot.map)" = 600 ]
+rm -f /tmp/perf-$hot.map
+is 'stats: of translated code' grep -qE '^ *units +[1-9]' err
+is 'stats: its room' grep -qE '^ *code_room +1048576$' err
+is 'dump: which unit' grep -q '^==== unit 0x80200[0-9a-f]* work, cpu 0: 2 instructions' dump
+is 'dump: guest code' grep -qP '^ *80200[0-9a-f]* > 0505 +c.addi\ta0,1$' dump
+is 'dump: ir' grep -q '= add.i64 ' dump
+is 'dump: host code' grep -qE '^ +[0-9a-f]+  (jmp|ret|jnz) ' dump
+at=$(awk '/==== unit.* work,/ { print $3; exit }' dump)
+run --engine jit --dump "some:$at" --kernel hot > out 2> err
+is 'dump: of one address' [ "$(grep -c '^====' some)" = "$(grep -c "^ *${at#0x} " dump)" ]
+"$LODGE" run --engine interp --profile --dump none --kernel off < /dev/null > out 2> err &
+interp=$!
+wait $interp
+is 'nothing is translated by the interpreter' [ $? = 0 -a ! -s none ]
+rm -f /tmp/perf-$interp.map
+: > notadir
+XDG_RUNTIME_DIR=$work LODGE_HOME=$work/notadir run --kernel off > out 2> err
+is 'no place for a socket: it runs' [ $? = 0 ]
+is 'no place for a socket: a warning' grep -q "will not see" err
+
 # what a guest wrote is not thrown away because it cannot be started again
 cp again kernel
 timeout 60 "$LODGE" run --name dev --kernel kernel hand < /dev/null > out 2> err &
 dev=$!
-until_running "$(pgrep -P $dev)"
+until pgrep -P $dev > pid; do sleep 0.05; done
+until_running "$(cat pid)"
 : > kernel
 wait $dev
 is 'a reset without a kernel: exit code' [ $? = 125 ]
@@ -225,6 +342,7 @@ complete_words() { # WORD... -> what completes the last
 is 'completes commands' [ "$(complete_words lodge ru)" = run ]
 is 'completes second words' [ "$(complete_words lodge image bu)" = build ]
 is 'completes options' [ "$(complete_words lodge run --mem)" = --memory ]
+is 'completes names of guests' [ "$(complete_words lodge stats --no)" = --no-stream ]
 is 'completes choices' [ "$(complete_words lodge run --net us)" = user ]
 mkdir man
 is 'writes manual pages' sh -c "cd man && '$LODGE' help --man"

@@ -2,6 +2,7 @@
 cannot work is refused in one sentence with exit code 125 and leaves nothing behind."""
 import gzip
 import hashlib
+import json
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import threading
 import time
 import urllib.request
 
-from guest import TOP, Guest, boots, check, ends, finish, free_port, part, refuses, tried, work
+from guest import LIMIT, LODGE, TOP, Guest, boots, check, ends, finish, free_port, part, refuses, tried, work
 
 os.environ["LODGE_HOME"] = work + "/home"
 image, DEFAULT = os.environ["GUEST"], os.environ.get("LODGE_CACHE", "") + "/made/linux-riscv64"
@@ -236,6 +237,63 @@ def u_boot():
     check("U-Boot: obeys", bool(tried(g.expect, r"^U-Boot \d{4}\.\d\d")), g)
 
 
+def lodge(*args):
+    return subprocess.run([LODGE, *args], capture_output=True, text=True, timeout=LIMIT, stdin=subprocess.DEVNULL)
+
+
+def figures(*names):
+    r = lodge("stats", "--format", "json", *names)
+    check("stats: succeeds: " + r.stderr, r.returncode == 0 and not r.stderr)
+    return {g["name"]: g for g in json.loads(r.stdout)}
+
+
+def stats():
+    """Two guests, one busy: figures grow, are told apart, and name who has been killed no more."""
+    a = boots("stats a", *BOOT, "--net", "none", "--cpus", "2", "--name", "busy", "--stats")
+    b = boots("stats b", *BOOT, "--net", "none", "--engine", "interp")
+    if not a or not b:
+        return
+    a.type("while true; do :; done & busy''=yes")
+    before = figures()
+    check("stats: both are there", sorted(before) == ["busy", "unnamed-1"])
+    check("stats: by process", [before[n]["pid"] for n in sorted(before)] == [a.p.pid, b.p.pid])
+    after = figures("busy")["busy"]
+    was, now = before["busy"]["counters"], after["counters"]
+    for name in ("instructions", "unit_entries", "interrupts", "exits_poll"):
+        check("stats: %s grow from %d to %d" % (name, was[name], now[name]), 0 < was[name] < now[name])
+    check("stats: units of code", 0 < was["units"] <= now["units"] and 0 < now["code_used"] < now["code_room"])
+    check("stats: exits add up", abs(sum(v for k, v in now.items() if k.startswith("exits_")) - now["unit_entries"]) < 100)
+    check("stats: an interpreter has no units", "units" not in before["unnamed-1"]["counters"])
+    check("stats: it is busy (%.1f %%)" % after["cpu_percent"], after["cpu_percent"] > 20)
+    check("stats: memory", 64 << 20 < after["memory_usage"] < 2 << 30 and after["memory_limit"] == 512 << 20)
+    check("stats: a table", bool(re.search(r"^busy +%d " % a.p.pid, lodge("stats").stdout, re.M)))
+    b.kill()
+    ends("stats: killed", b, -signal.SIGKILL)
+    check("stats: who was killed is gone", list(figures()) == ["busy"])
+    a.type("poweroff")
+    ends("stats", a)
+    check("stats: at the end", bool(re.search(r"lodge: busy ran for .*\n.*instructions +\d+", a.text)), a)
+    check("stats: nobody is left", figures() == {} and os.listdir(work + "/home/run") == [])
+
+
+def code_cache():
+    """All of Linux through a code cache that it does not fit into, told to perf by its own names."""
+    g = boots("code cache", *BOOT, "--net", "none", "--engine", "jit", "--code-cache", "1M", "--stats", "--profile")
+    if g:
+        check("code cache: computes", g.says("seq 1 10000 | sha256sum", sha(lines(10000))), g)
+        g.type("exit")
+        ends("code cache", g)
+        with open("/tmp/perf-%d.map" % g.p.pid) as f:
+            told = [l.split() for l in f]
+        os.unlink("/tmp/perf-%d.map" % g.p.pid)
+        check("profile: only of code that is there", 0 < sum(int(l[1], 16) for l in told) < 1 << 20)
+        names = {l[2].split("+")[0] for l in told}
+        check("profile: the kernel's names", len([n for n in names if not re.match("(guest|user)_0x", n)]) > 50)
+        check("code cache: was full", int(re.search(r"code_flushes +(\d+)", g.text).group(1)) > 2, g)
+        used, room = (int(re.search(n + r" +(\d+)", g.text).group(1)) for n in ("code_used", "code_room"))
+        check("code cache: never more than it may have", used < room + 65536 and room == 1 << 20, g)
+
+
 def left():
     """What is on disk and who listens, to see that a failure leaves nothing behind."""
     return sorted(os.path.join(d, f) for d, ds, fs in os.walk(work + "/home") for f in ds + fs)
@@ -310,7 +368,7 @@ def recipes():
     check("recipe: failures leave nothing", sorted(os.listdir(path("made"))) == ["linux", "linux.lock"])
 
 
-parts = [recipes, one_cpu, two_cpus, run_and_power_off, vectors, network, disk, stopped, opensbi_old, opensbi_new, u_boot, wrong_files]
+parts = [recipes, one_cpu, two_cpus, run_and_power_off, vectors, network, disk, stopped, stats, code_cache, opensbi_old, opensbi_new, u_boot, wrong_files]
 for p in parts:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)

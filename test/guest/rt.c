@@ -2,7 +2,7 @@
 
 struct trap mtrap[HARTS], strap[HARTS];
 u64 back[32];
-void (*volatile second_fn)(void) __attribute__((section(".data"))) = 0;
+void (*volatile second_fn[HARTS])(void) __attribute__((section(".data"))) = {0};
 static int failures;
 
 int failed(void) { return failures; }
@@ -104,15 +104,16 @@ void strap_note(u64 *r)
 }
 
 #ifndef SMODE
-void second_run(void (*fn)(void))
+void hart_run(u64 h, void (*fn)(void))
 {
-	while (second_fn) {
+	while (second_fn[h]) {
 	}
-	second_fn = fn;
+	second_fn[h] = fn;
 	__sync_synchronize();
-	while (second_fn) {
+	while (second_fn[h]) {
 	}
 }
+void second_run(void (*fn)(void)) { hart_run(1, fn); }
 
 /* Back to the caller of run_in(), in M-mode, with result a0. */
 static void come_back(u64 *r, u64 a0)

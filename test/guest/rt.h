@@ -54,7 +54,7 @@ enum { /* trap causes */
 #define stimecmp 0x14d
 #define menvcfg	 0x30a
 
-enum { HARTS = 2 };
+enum { HARTS = 4 }; /* that there may be; most tests use two */
 /* Traps: counted and noted, then the instruction (4 bytes) is skipped; a fetch that failed
  * returns to the caller. An interrupt calls the hook, or its enable bit is cleared. */
 struct trap {
@@ -71,8 +71,9 @@ enum { BACK = 0x4c4f };
 u64 run_in(u64 priv, u64 fn, u64 arg);
 /* Where another hart starts (SMODE): a0 its number, a1 what it calls with that. */
 extern char second_start[];
-/* Have hart 1 call fn. M-mode guests only. */
+/* Have hart 1, or hart h, call fn. M-mode guests only. */
 void second_run(void (*fn)(void));
+void hart_run(u64 h, void (*fn)(void));
 
 void put(const char *s);
 void put_hex(u64 v);

@@ -13,6 +13,7 @@ out=$build/test/guest
 mkdir -p "$out"
 cross=riscv64-linux-gnu-
 passed=0 failed=0
+cpus=2
 
 good() { passed=$((passed + 1)); }
 bad() {
@@ -36,6 +37,7 @@ count() { # program where status want log
 		line=${line%$'\r'}
 		case $line in
 		PASS*) good ;;
+		SKIP*) [ "$where" = qemu ] || echo "$program: $line" ;;
 		FAIL*)
 			name=${line#FAIL }
 			name=${name%%: got 0x*}
@@ -55,16 +57,23 @@ lodge_runs() { # program log-suffix want options...
 	local program=$1 where=lodge log=$out/$1.$2 want=$3 status
 	[ "${2#fw_}" = "$2" ] || where=firmware
 	shift 3
-	timeout 60 "$lodge" run --net none -m 64M -c 2 "$@" < /dev/null > "$log" 2> "$log.err"
+	timeout 60 "$lodge" run --net none -m 64M -c "$cpus" "$@" < /dev/null > "$log" 2> "$log.err"
 	status=$?
 	count "$program" $where $status "$want" "$log"
+}
+engines_run() { # program want options...
+	local program=$1 want=$2 engine
+	shift 2
+	for engine in jit interp check; do
+		lodge_runs "$program" $engine "$want" --engine $engine "$@"
+	done
 }
 qemu=$(command -v qemu-system-riscv64)
 qemu_runs() { # program want options...
 	local program=$1 log=$out/$1.qemu want=$2 status
 	[ -n "$qemu" ] || return
 	shift 2
-	timeout 60 "$qemu" -M virt -cpu rv64,svnapot=on,svpbmt=on -smp 2 -m 64M -nographic "$@" \
+	timeout 60 "$qemu" -M virt -cpu rv64,svnapot=on,svpbmt=on -smp "$cpus" -m 64M -nographic "$@" \
 		< /dev/null > "$log" 2> "$log.err"
 	status=$?
 	count "$program" qemu $status "$want" "$log"
@@ -72,20 +81,42 @@ qemu_runs() { # program want options...
 
 for t in traps deleg paging pmp irq mem counters smp; do
 	compile $t 0x80000000
-	lodge_runs $t lodge 0 --firmware "$out/$t.elf"
+	if [ $t = counters ]; then # exact where instructions are counted
+		lodge_runs $t interp 0 --engine interp --firmware "$out/$t.elf"
+		lodge_runs $t check 0 --engine check --firmware "$out/$t.elf"
+		compile $t 0x80000000 -DAPPROX
+		lodge_runs $t jit 0 --engine jit --firmware "$out/$t.elf"
+		compile $t 0x80000000
+	else
+		engines_run $t 0 --firmware "$out/$t.elf"
+	fi
 	qemu_runs $t 0 -bios "$out/$t.elf"
 done
+compile hot 0x80000000 -DPAGES=200
+lodge_runs hot check 0 --engine check --firmware "$out/hot.elf"
+compile hot 0x80000000
+lodge_runs hot jit 0 --engine jit --firmware "$out/hot.elf"
+lodge_runs hot interp 0 --engine interp --firmware "$out/hot.elf"
+qemu_runs hot 0 -bios "$out/hot.elf"
+cpus=4
+compile hotsmp 0x80000000
+engines_run hotsmp 0 --firmware "$out/hotsmp.elf"
+qemu_runs hotsmp 0 -bios "$out/hotsmp.elf"
+cpus=2
+compile hotsbi 0x80200000 -DSMODE
+engines_run hotsbi 0 --kernel "$out/hotsbi.elf"
 compile reset 0x80000000
-lodge_runs reset lodge 42 --firmware "$out/reset.elf"
+engines_run reset 42 --firmware "$out/reset.elf"
 qemu_runs reset 42 -bios "$out/reset.elf"
 compile sbi 0x80200000 -DSMODE
-lodge_runs sbi lodge 0 --kernel "$out/sbi.elf"
+engines_run sbi 0 --kernel "$out/sbi.elf"
 gzip -c "$out/sbi.elf" > "$out/sbi.gz"
 lodge_runs sbi gzip 0 --kernel "$out/sbi.gz"
 opensbi=/usr/lib/riscv64-linux-gnu/opensbi/generic
 if [ -f $opensbi/fw_dynamic.bin ]; then
 	lodge_runs sbi fw_dynamic 0 --firmware $opensbi/fw_dynamic.bin --kernel "$out/sbi.elf"
 	lodge_runs sbi fw_jump 0 --firmware $opensbi/fw_jump.elf --kernel "$out/sbi.elf"
+	qemu_runs hotsbi 0 -bios $opensbi/fw_dynamic.bin -kernel "$out/hotsbi.elf"
 	qemu_runs sbi 0 -bios $opensbi/fw_dynamic.bin -kernel "$out/sbi.elf"
 fi
 

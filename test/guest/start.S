@@ -9,6 +9,7 @@
 #define SCRATCH mscratch
 #endif
 .equ STACK, 16384
+.equ HARTS, 4
 .section .text.start, "ax"
 .global _start
 _start:
@@ -44,10 +45,12 @@ cpu_setup:
 .global second_start
 second_start:
 #ifndef SMODE
-	li t0, 2
+	li t0, HARTS
 	bgeu a0, t0, 3f
 	csrwi mie, 8
 2:	la t0, second_fn
+	slli t1, a0, 3
+	add t0, t0, t1
 	ld s1, (t0)
 	beqz s1, 2b
 	sd zero, (t0)
@@ -116,6 +119,6 @@ run_in:
 .bss
 .align 12
 stacks:
-	.space STACK * 2
+	.space STACK * HARTS
 trap_stacks:
-	.space STACK * 2
+	.space STACK * HARTS

@@ -25,13 +25,11 @@ static uint32_t random32(void) /* splitmix64 */
 /* Extensions that binutils 2.40 does not know: Zfa, Zicond, Zcb, Zimop, Zcmop, Zvbb. */
 static bool is_other(const struct rv64_form *f)
 {
-	static const char *const names[] = {"fli.",  "fminm.", "fmaxm.",   "fround.", "froundnx.",
-					    "fleq.", "fltq.",  "fcvtmod.", "czero.",  "c.lbu",
-					    "c.lh",  "c.sb",   "c.sh",	   "c.zext.", "c.sext.",
-					    "c.not", "c.mul",
-					    "c.mop", "mop.",   "vandn.",   "vrol.",  "vror.",
-					    "vwsll", "vbrev",  "vrev8",    "vclz",   "vctz",
-					    "vcpop.v"};
+	static const char *const names[] = {
+		"fli.",	    "fminm.", "fmaxm.", "fround.", "froundnx.", "fleq.",  "fltq.",
+		"fcvtmod.", "czero.", "c.lbu",	"c.lh",	   "c.sb",	"c.sh",	  "c.zext.",
+		"c.sext.",  "c.not",  "c.mul",	"c.mop",   "mop.",	"vandn.", "vrol.",
+		"vror.",    "vwsll",  "vbrev",	"vrev8",   "vclz",	"vctz",	  "vcpop.v"};
 	for (size_t i = 0; i < COUNT(names); i++)
 		if (!strncmp(f->info.name, names[i], strlen(names[i]))) return true;
 	return false;

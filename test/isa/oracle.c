@@ -13,8 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WORD_CASES = 250, SHOWN = 3 };
-static const struct subject *const subjects[] = {&subject_fp, &subject_engine};
+enum { SHOWN = 3 };
+static const struct subject *const subjects[] = {&subject_fp, &subject_interp, &subject_jit};
 
 static struct oracle {
 	struct oracle_memory *m;
@@ -31,7 +31,9 @@ static struct oracle {
 struct tally {
 	const char *name;
 	unsigned long ok, bad;
-	unsigned long legal;   /* of those that are the same */
+	unsigned long legal; /* of those that are the same */
+	unsigned long words, translated;
+	uint32_t last;	       /* word: if it comes again, so does its code */
 	unsigned long lacking; /* the oracle does not know it, the formula says the same */
 };
 
@@ -105,7 +107,8 @@ static void aim(struct oracle_case *c, const struct rv64_insn *insn, uint64_t ba
 		c->mem[i] = r & 2 ? fp_rnd(&o.rnd) : int_corner(&o.rnd);
 }
 
-static void fill(struct oracle_case *c, const struct soft_format *f)
+/* rm: of the instruction. Translated code rounds by itself only as the mode in force says. */
+static void fill(struct oracle_case *c, const struct soft_format *f, unsigned rm)
 {
 	for (unsigned i = 0; i < 4; i++) {
 		uint64_t r = fp_rnd(&o.rnd);
@@ -116,6 +119,7 @@ static void fill(struct oracle_case *c, const struct soft_format *f)
 		c->f[i] = c->f[i - 1] ^ (r >> 10 & 1) ^ (f ? (r >> 11 & 1) << (f->width - 1) : 0);
 	}
 	uint64_t r = fp_rnd(&o.rnd), frm = r % 64 ? r % 5 : r >> 8 & 7;
+	if (rm <= RM_RMM && r >> 28 & 3) frm = rm;
 	c->fcsr = frm << 5 | (r >> 16 & 7 ? 0 : r >> 20 & 31);
 	c->out = 0;
 }
@@ -176,7 +180,7 @@ static void collect(const struct subject *s, struct tally *t)
 	}
 }
 
-static void send(const struct subject *s, size_t op, uint32_t word)
+static void send(const struct subject *s, struct tally *t, size_t op, uint32_t word)
 {
 	unsigned char i = (unsigned char)(o.sent++ % ORACLE_SLOTS);
 	struct oracle_slot *b = &o.before[i];
@@ -184,9 +188,9 @@ static void send(const struct subject *s, size_t op, uint32_t word)
 	struct rv64_insn insn;
 	rv64_decode(&insn, word);
 	b->word = word;
-	b->count = WORD_CASES;
+	b->count = s->batch;
 	for (uint32_t k = 0; k < b->count; k++) {
-		fill(&b->c[k], f);
+		fill(&b->c[k], f, insn.rm);
 		if (strchr(rv64_info(insn.op)->syntax, '('))
 			aim(&b->c[k], &insn,
 			    ORACLE_MEMORY + offsetof(struct oracle_memory, slot[i].c[k]));
@@ -194,7 +198,11 @@ static void send(const struct subject *s, size_t op, uint32_t word)
 	memcpy(&o.m->slot[i], b, sizeof(*b));
 	if (write(o.to, &i, 1) != 1) die("the oracle went away");
 	memcpy(&o.ours[i], b, sizeof(*b));
+	uint64_t translated = s->translated ? s->translated() : 0;
 	s->run(op, i, &o.ours[i]);
+	t->words++;
+	t->translated += s->translated && (s->translated() != translated || word == t->last);
+	t->last = word;
 }
 
 static void report(const struct subject *s, const struct tally *t)
@@ -207,6 +215,10 @@ static void report(const struct subject *s, const struct tally *t)
 	} else if (t->ok && !t->legal) {
 		o.failed++;
 		printf("FAILED %s: %s: never legal\n", s->name, t->name);
+	} else if (s->translated && t->legal && 2 * t->translated < t->words) {
+		o.failed++;
+		printf("FAILED %s: %s: only %lu of %lu words were translated\n", s->name, t->name,
+		       t->translated, t->words);
 	} else if (t->ok) {
 		o.passed++;
 	}
@@ -221,11 +233,11 @@ static void try_op(const struct subject *s, size_t op)
 {
 	struct tally t = {.name = s->op_name(op)};
 	alarm(120); /* an engine that never comes back */
-	for (uint64_t n = 0; n < o.cases; n += WORD_CASES) {
+	for (uint64_t n = 0; n < o.cases; n += s->batch) {
 		uint32_t word = s->word(op, &o.rnd);
 		if (!word) break;
 		if (o.sent - o.done == ORACLE_SLOTS) collect(s, &t);
-		send(s, op, word);
+		send(s, &t, op, word);
 	}
 	while (o.sent != o.done) collect(s, &t);
 	report(s, &t);

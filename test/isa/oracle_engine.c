@@ -1,5 +1,6 @@
 /* Whole instructions, run by an engine as a guest's are: the loop that qemu-user runs, in a
  * machine of a little memory and one hart. Only engine.h is used, so any engine will do. */
+#include "base/counters.h"
 #include "base/err.h"
 #include "engine/engine.h"
 #include "hw/bus.h"
@@ -16,7 +17,7 @@
 #define STACK	(ORACLE_CODE + 0x20000)
 #define MEMORY	0x100000ull
 
-static const struct engine_ops *const ops = &engine_interp;
+static const struct engine_ops *ops;
 static struct machine {
 	struct gmem *mem;
 	struct bus *mmio;
@@ -57,6 +58,25 @@ static void engine_open(const char *program)
 				 .max_satp = 8};
 	if (ops->open(&m.engine, &env, &e) || ops->vcpu(&m.vcpu, m.engine, 0, &e)) quit(e.msg);
 	ops->reset(m.vcpu);
+}
+
+static void interp_open(const char *program)
+{
+	ops = &engine_interp;
+	engine_open(program);
+}
+static void jit_open(const char *program)
+{
+	ops = &engine_jit;
+	engine_open(program);
+}
+static uint64_t jit_translated(void)
+{
+	struct counters all = {0};
+	ops->stats(m.vcpu, &all);
+	for (unsigned i = 0; i < all.n; i++)
+		if (!strcmp(all.at[i].name, "units")) return all.at[i].value;
+	return 0;
 }
 
 static void engine_close(void)
@@ -217,12 +237,11 @@ static const char *engine_name(size_t op)
 	return op < TABLE ? rv64_info((enum rv64_op)op)->name : classes[op - TABLE].name;
 }
 
-const struct subject subject_engine = {
-	.name = "interp",
-	.open = engine_open,
-	.run = engine_run,
-	.close = engine_close,
-	.ops = TABLE + COUNT(classes),
-	.op_name = engine_name,
-	.word = engine_word,
-};
+#define SUBJECT                                                                                    \
+	.run = engine_run, .close = engine_close, .ops = TABLE + COUNT(classes),                   \
+	.op_name = engine_name, .word = engine_word
+const struct subject subject_interp = {
+	.name = "interp", .open = interp_open, .batch = 250, SUBJECT};
+/* Each word runs often enough to become hot, and then some hundred times more. */
+const struct subject subject_jit = {
+	.name = "jit", .open = jit_open, .batch = 1000, .translated = jit_translated, SUBJECT};

@@ -74,4 +74,10 @@ static uint32_t fp_word(size_t op, uint64_t *rnd)
 static const char *fp_name(size_t op) { return fp_ops[op].name; }
 
 const struct subject subject_fp = {
-	.name = "fp", .run = fp_run, .ops = COUNT(fp_ops), .op_name = fp_name, .word = fp_word};
+
+	.name = "fp",
+	.run = fp_run,
+	.batch = 250,
+	.ops = COUNT(fp_ops),
+	.op_name = fp_name,
+	.word = fp_word};

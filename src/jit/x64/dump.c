@@ -8,8 +8,7 @@ void jit_host_dump(const struct jit_cache *c, const uint8_t *code, size_t len, F
 	ZydisDisassembledInstruction i;
 	(void)c;
 	for (size_t at = 0; at < len; at += i.info.length) {
-		uint64_t pc = (uintptr_t)(code + at);
-		if (!ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, pc, code + at,
+		if (!ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, at, code + at,
 							len - at, &i))) {
 			fprintf(out, "%6zx  ?\n", at);
 			return;

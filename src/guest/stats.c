@@ -1,0 +1,66 @@
+/* A guest looked at from outside. Everything about the process comes from the kernel; what only the
+ * kind knows, it fills in. */
+#include "guest/stats.h"
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/loop.h"
+#include "guest/guest.h"
+#include <json-c/json.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+/* /proc/self/statm: pages in all, then those in memory. */
+static uint64_t resident(void)
+{
+	auto_buf struct buf b = {0};
+	unsigned long long pages = 0;
+	if (file_read(&b, "/proc/self/statm", 4096, NULL) || !b.len) return 0;
+	if (sscanf(b.at, "%*u %llu", &pages) != 1) return 0;
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+void guest_stats(struct guest *g, struct guest_stats *to)
+{
+	struct timespec t = {0};
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	*to = (struct guest_stats){
+		.kind = g->kind->name,
+		.pid = (int)getpid(),
+		.cpus = g->spec->cpus,
+		.up_ns = now_ns() - g->began_ns,
+		.cpu_ns = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec,
+		.rss = resident(),
+		.memory = g->spec->memory,
+	};
+	(void)snprintf(to->name, sizeof(to->name), "%s", g->name);
+	if (g->kind->stats) g->kind->stats(g, to);
+}
+
+static void put(struct json_object *o, const char *name, struct json_object *value)
+{
+	must(value && !json_object_object_add(o, name, value));
+}
+static struct json_object *number(uint64_t n) { return json_object_new_uint64(n); }
+
+void guest_stats_json(const struct guest_stats *s, struct buf *to)
+{
+	struct json_object *o = json_object_new_object(), *c = json_object_new_object();
+	must(o && c);
+	put(o, "name", json_object_new_string(s->name));
+	put(o, "pid", json_object_new_int(s->pid));
+	put(o, "kind", json_object_new_string(s->kind));
+	if (s->engine) put(o, "engine", json_object_new_string(s->engine));
+	put(o, "cpus", number(s->cpus));
+	put(o, "up_ns", number(s->up_ns));
+	put(o, "cpu_ns", number(s->cpu_ns));
+	put(o, "memory_usage", number(s->rss));
+	put(o, "memory_limit", number(s->memory));
+	for (unsigned i = 0; i < s->counters.n; i++)
+		put(c, s->counters.at[i].name, number(s->counters.at[i].value));
+	put(o, "counters", c);
+	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+	must(text);
+	buf_fmt(to, "%s\n", text);
+	(void)json_object_put(o);
+}

@@ -1,0 +1,22 @@
+#ifndef GUEST_STATS_H
+#define GUEST_STATS_H
+#include "base/counters.h"
+#include <stdint.h>
+/* What one guest uses, as it is now: of the whole monitor process, guest memory included. */
+struct buf;
+struct guest;
+struct guest_stats {
+	char name[64];
+	const char *kind, *engine; /* literals; engine NULL: the kind has none */
+	int pid;
+	unsigned cpus;
+	uint64_t up_ns;	 /* since it was started */
+	uint64_t cpu_ns; /* of the host's CPUs */
+	uint64_t rss;	 /* bytes of the host's memory */
+	uint64_t memory; /* bytes that the guest has */
+	struct counters counters;
+};
+void guest_stats(struct guest *g, struct guest_stats *to); /* on the loop's thread */
+/* One JSON object, as 'lodge stats' and others who ask the monitor get it. */
+void guest_stats_json(const struct guest_stats *s, struct buf *to);
+#endif
