@@ -91,22 +91,22 @@
 	RESULT(t);                                                                                 \
 	arith = true;                                                                              \
 	e->fuses |= (uint8_t)(1u << (i->rm & 7))
-#define FNR1(t, ...)	      RESULT(t)
-#define FNR2(t, ...)	      RESULT(t)
-#define SET(m, v)	      e->def |= XREG(m)
-#define SETF64(m, v)	      SETS_F(m), WIDE(m)
-#define SETF32(m, v)	      SETS_F(m), SINGLE(m)
-#define SETF16(m, v)	      SETS_F(m), WIDE(m)
-#define STORE(...)	      (void)0
-#define BR(...)		      FLAG(EFFECT_BR)
-#define JUMP(...)	      FLAG(EFFECT_JUMP)
-#define GOTO(...)	      FLAG(EFFECT_GOTO)
-#define FP()		      e->fp = true
-#define FENCE()		      (void)0
-#define HELPER(name)	      FLAG(EFFECT_HELPER)
-#define VECTOR(shape, kernel) FLAG(EFFECT_HELPER), vector = true
-#define VMEM(shape, bits)     FLAG(EFFECT_HELPER), vector = true
-#define STOP()		      FLAG(EFFECT_STOP)
+#define FNR1(t, ...) RESULT(t)
+#define FNR2(t, ...) RESULT(t)
+#define SET(m, v)    e->def |= XREG(m)
+#define SETF64(m, v) SETS_F(m), WIDE(m)
+#define SETF32(m, v) SETS_F(m), SINGLE(m)
+#define SETF16(m, v) SETS_F(m), WIDE(m)
+#define STORE(...)   (void)0
+#define BR(...)	     FLAG(EFFECT_BR)
+#define JUMP(...)    FLAG(EFFECT_JUMP)
+#define GOTO(...)    FLAG(EFFECT_GOTO)
+#define FP()	     e->fp = true
+#define FENCE()	     (void)0
+#define HELPER(name) FLAG(EFFECT_HELPER)
+#define VECTOR(...)  vector = true
+#define VMEM(...)    vector = true
+#define STOP()	     FLAG(EFFECT_STOP)
 
 /* Looks at the lower half of a register only, though the table says raw. */
 static bool raw_half(const struct rv64_insn *i) { return i->op == OP_fsw || i->op == OP_fmv_x_w; }
@@ -139,6 +139,13 @@ bool rv64_fp_csr(const struct rv64_insn *i)
 }
 _Static_assert(OP_csrrci - OP_csrrw == 5, "in a row");
 
+/* Of vector instructions, those whose result is not in vectors. */
+static uint64_t scalar_result(const struct rv64_insn *i)
+{
+	if (i->op == OP_vcpop_m || i->op == OP_vfirst_m || i->op == OP_vmv_x_s) return XREG(rd);
+	return i->op == OP_vfmv_f_s ? FREG(rd) << 32 : 0;
+}
+
 static bool is_zero(const struct rv64_insn *i)
 {
 	return (i->op == OP_fmv_d_x || i->op == OP_fmv_w_x) && !i->rs1;
@@ -146,8 +153,7 @@ static bool is_zero(const struct rv64_insn *i)
 
 void rv64_effects(const struct rv64_insn *i, struct rv64_effects *e)
 {
-	bool arith = i->op == OP_fli_d || i->op == OP_fli_s || is_zero(i);
-	bool vector = false;
+	bool vector = false, arith = i->op == OP_fli_d || i->op == OP_fli_s || is_zero(i);
 	*e = (struct rv64_effects){0};
 	switch ((enum rv64_op)i->op) {
 #define OP(op, ...)                                                                                \
@@ -168,6 +174,6 @@ void rv64_effects(const struct rv64_insn *i, struct rv64_effects *e)
 	}
 	if (!vector && !goes_on(i)) return;
 	e->flags = EFFECT_HELPER | EFFECT_CALL;
-	e->def |= XREG(rd);
-	if (vector) e->def |= FREG(rd) << 32; /* some do */
+	e->def |= vector ? scalar_result(i) : XREG(rd);
+	if (vector) e->wide |= (uint32_t)(e->def >> 32);
 }

@@ -747,19 +747,22 @@ static void tick(struct lift *l)
 	ir_put(l->f, SLOT_N, e2(l, IR_add, ir_get(l->f, IR_I64, SLOT_N), konst(l, 4)));
 }
 
-/* A function does it, on the state as it stands in memory (block_settle has seen to that). */
-static void helper(struct lift *l, const void *fn, uint64_t more)
+/* A function does it, on the state as it stands in memory (block_settle has seen to that). Those of
+ * vectors take a third argument. */
+static void helper(struct lift *l, const void *fn, uint64_t what)
 {
+	struct rv64_effects e;
 	const struct code_page *page = l->r->page[region_page(l->off)];
 	const struct slot *ip = &page->slot[(l->off & (REGION_BYTES - 1)) / 2];
 	if (is_counter(l->i->imm)) tick(l);
-	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)ip), konst(l, more)};
-	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, 3);
+	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)ip), konst(l, what)};
+	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, what ? 3 : 2);
 	stop = zx(l, stop, 32);
 	ir_put(l->f, SLOT_STOP, stop);
 	ir_put(l->f, SLOT_LEN, konst(l, l->i->len));
 	guard(l, e2(l, IR_eq, stop, konst(l, 0)), WHY_CALL);
-	l->now[l->i->rd & 31] = l->now[SLOT_F + (l->i->rd & 31)] = NO;
+	rv64_effects(l->i, &e);
+	for (uint64_t d = e.def; d; d &= d - 1) l->now[__builtin_ctzll(d)] = NO;
 	l->seen = 0;
 	l->lookups_from = l->nlookups;
 }

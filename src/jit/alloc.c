@@ -17,6 +17,7 @@ void alloc_done(struct alloc *a)
 	free(a->call);
 	free(a->range);
 	free(a->live);
+	free(a->edge);
 	*a = (struct alloc){0};
 }
 
@@ -28,6 +29,7 @@ static bool make_room(struct alloc *a, const struct ir_fn *f)
 	a->coarse = a->host->coarse || words > LIVE_MAX;
 	if (!jit_grow((void **)&a->home, &a->home_room, f->n, sizeof(*a->home)) ||
 	    !jit_grow((void **)&a->block, &a->block_room, f->nblocks, sizeof(*a->block)) ||
+	    !jit_grow((void **)&a->edge, &a->edge_room, f->nedges + 1, sizeof(*a->edge)) ||
 	    !jit_grow((void **)&a->range, &a->range_room, 1, sizeof(*a->range)) ||
 	    !jit_grow((void **)&a->live, &a->live_room, a->coarse ? 0 : (uint32_t)words,
 		      sizeof(*a->live)))
@@ -73,6 +75,8 @@ static void count_edge(struct alloc *a, uint32_t from, uint32_t e)
 	const struct ir_edge *edge = &a->f->edge[e];
 	for (unsigned k = 0; k < a->f->block[edge->to].params; k++)
 		count(a, a->f->args[edge->args + k]);
+	a->edge[e + 1] = (struct alloc_edge){a->block[edge->to].edges, from};
+	a->block[edge->to].edges = e + 1;
 	if (edge->to > from) return;
 	if (a->block[edge->to].last <= from) a->block[edge->to].last = from + 1;
 	a->coarse |= !ir_dominates(a->f, edge->to, from);
@@ -639,7 +643,7 @@ bool alloc_run(struct alloc *a, const struct ir_fn *f, const struct alloc_host *
 {
 	a->f = f;
 	a->host = host;
-	a->nputs = a->ncalls = a->nspills = a->nwide = 0;
+	a->nputs = a->ncalls = a->nspills = a->nwide = a->nsites = 0;
 	a->nranges = 1;
 	a->failed = false;
 	if (!make_room(a, f)) return false;

@@ -26,6 +26,7 @@ struct home {
 	uint16_t n;
 	uint16_t uses; /* as an operand, before any folding */
 	uint8_t at, reg, cls;
+	uint8_t site;  /* of an xlat: the number of its own memory, see alloc_steady(); 0: none */
 	uint8_t chain; /* how many sunk ops stand behind it */
 	bool wide;     /* v128 */
 	bool hard;     /* used by others than maps */
@@ -40,7 +41,11 @@ struct alloc_block {
 	uint32_t start, end; /* positions */
 	uint32_t inner;	     /* header of the innermost loop it lies in; ~0: none */
 	uint32_t last, up;   /* of a header: behind the loop's last block; the loop around */
+	uint32_t edges;	     /* that come here; 0: none */
 	float freq;
+};
+struct alloc_edge { /* by number + 1 */
+	uint32_t next, from;
 };
 struct put_at {
 	uint32_t slot, pos;
@@ -56,22 +61,23 @@ struct alloc_host {
 	bool coarse;	/* for tests: ranges without holes, as for irreducible loops */
 	void (*visit)(struct alloc *a, uint32_t i);
 };
-enum { NO_REG = 0xff, SPILLS_MAX = 512, WIDE_MAX = 32, SUNK_MAX = 3 };
+enum { NO_REG = 0xff, SITES_MAX = 16, SPILLS_MAX = 512, WIDE_MAX = 32, SUNK_MAX = 3 };
 struct alloc { /* grows; kept from unit to unit */
 	const struct ir_fn *f;
 	const struct alloc_host *host;
 	struct home *home; /* by value */
 	struct alloc_block *block;
+	struct alloc_edge *edge;
 	struct put_at *put;
 	struct call_live *call;
 	struct range *range; /* [0] is not used */
 	uint64_t *live;	     /* a row of bits for each block: the values alive at its beginning */
-	uint32_t home_room, block_room, put_room, call_room, range_room, live_room;
+	uint32_t home_room, block_room, put_room, call_room, range_room, live_room, edge_room;
 	uint32_t nputs, ncalls, nranges, words;
 	uint32_t pos, cur;	  /* of the instruction visited; its block */
 	uint32_t in[CLASSES][32]; /* values of each register, the last given first */
 	uint8_t hand[CLASSES];
-	unsigned nspills, nwide;
+	unsigned nspills, nwide, nsites;
 	uint32_t spill_end[SPILLS_MAX], wide_end[WIDE_MAX];
 	bool coarse, failed;
 };
@@ -93,6 +99,13 @@ static inline void alloc_like(struct alloc *a, uint32_t v, uint32_t other)
 /* v, visited now, is from here on another name of that value, which v's instruction changes where
  * it stands: nobody minds to see the new one. */
 void alloc_same(struct alloc *a, uint32_t v, uint32_t other);
+/* steady.c: v stays, or moves by a few bytes, in each turn of the innermost loop. */
+bool alloc_steady(const struct alloc *a, uint32_t v);
+/* Argument number n of an edge, by number + 1 */
+static inline uint32_t alloc_arg(const struct alloc *a, uint32_t edge, unsigned n)
+{
+	return a->f->args[a->f->edge[edge - 1].args + n];
+}
 static inline const struct ir_ins *alloc_ins(const struct alloc *a, uint32_t v)
 {
 	return &a->f->ins[a->home[v].root];

@@ -5,6 +5,8 @@
 #include "jit/jit.h"
 /* What the files of this room share. */
 struct jit_frame { /* on the C stack, while code runs */
+	/* What sites know: to [page, page + size) adds h. */
+	uint64_t size[SITES_MAX], page[SITES_MAX], h[SITES_MAX];
 	uint64_t spill[SPILLS_MAX], wide[WIDE_MAX][2];
 	uint64_t ints[16], vecs[16][2]; /* registers, when C is called */
 };
@@ -16,7 +18,7 @@ struct link {
 	uint32_t at; /* the jump's displacement, from the cache's beginning */
 	int32_t pc;
 };
-struct site { /* an access by a window, and where its map is */
+struct access { /* an access by a window, and where its map is */
 	uint32_t at, end, map;
 };
 enum { KONST_BITS = 11, KONSTS = 1 << KONST_BITS };
@@ -31,8 +33,8 @@ struct jit_cache {
 	uint32_t nunits, unit_room;
 	struct link *link;
 	uint32_t nlinks, link_room;
-	struct site *site; /* by address */
-	uint32_t nsites, site_room;
+	struct access *access; /* by address */
+	uint32_t naccesses, access_room;
 	uint32_t *map; /* words, see maps.c */
 	uint32_t nmap, map_room;
 	struct alloc alloc;
@@ -41,8 +43,8 @@ struct jit_cache {
 bool jit_grow(void **p, uint32_t *room, uint32_t n, size_t size); /* to n at least */
 
 /* cache.c */
-bool jit_site_new(struct jit_cache *c, const uint8_t *at, const uint8_t *end, uint32_t map);
-const struct site *jit_site_find(const struct jit_cache *c, const void *rx); /* NULL: none */
+bool jit_access_new(struct jit_cache *c, const uint8_t *at, const uint8_t *end, uint32_t map);
+const struct access *jit_access_find(const struct jit_cache *c, const void *rx); /* NULL: none */
 static inline const void *jit_rx(const struct jit_cache *c, const void *rw)
 {
 	return c->rx + ((const uint8_t *)rw - c->rw);

@@ -27,7 +27,8 @@ struct jit_space {
 	uint32_t table, ctx; /* offsets in the state */
 	unsigned bits;
 	/* On a miss: find, or make, what to add to reach [lo, hi] of one page. 1: not possible (the
-	 * unit exits by its map). Called with the state; must not change any slot. */
+	 * unit exits by its map). Called with the state; must not change any slot. The answer is
+	 * used for the page until the unit ends or calls what may change state. */
 	uint64_t (*fill)(void *state, uint64_t lo, uint64_t hi);
 	/* Its window: base addresses below the 64 bits at `limit` (0: there is none now) are served
 	 * by adding those at `window`. An access may then be up to 2^31 bytes off the window on
@@ -42,7 +43,7 @@ struct jit_machine {
 	uint32_t bias; /* so that the commonest slots are reached by 8-bit displacements */
 	uint32_t poll; /* 32 bits: not 0, something waits */
 	uint32_t pc;   /* 64 bits: where the guest is, set on leaving to the caller */
-	uint32_t base; /* 64 bits: the guest address that map pcs are relative to */
+	uint32_t base; /* 64 bits: the page's guest address, which map pcs are relative to */
 	struct jit_space space[4];
 	/* The directory that other pages' code is found in, laid out as a space's table; host is
 	 * the address of the page's record. The address of the code for offset o (even) of the page

@@ -149,7 +149,8 @@ struct rig_gen {
 		ir_val v[POOL];
 		unsigned n;
 	} pool[4]; /* by kind: i64 i32 f64 f32; visible here */
-	unsigned budget, loops;
+	unsigned budget;
+	ir_val moving; /* an address that moves a little in each turn of this loop; 0: none */
 };
 static const enum ir_type rig_type[4] = {IR_I64, IR_I32, IR_F64, IR_F32};
 enum { K64, K32, KD, KS };
@@ -320,6 +321,7 @@ static inline void rig_mem_op(struct rig_gen *g)
 	int32_t lo = (int32_t)rig_below(g->r, 64) - 32;
 	uint64_t cut = rig_below(g->r, 8) ? 0x7fff : ~0ull;
 	ir_val base = rig_op(g, IR_and, IR_I64, rig_pick(g, K64), ir_konst(g->f, IR_I64, cut));
+	if (g->moving.n && rig_below(g->r, 2)) base = g->moving;
 	unsigned by = rig_below(g->r, 2) ? space | IR_XLAT_WINDOW : space;
 	ir_val h = ir_xlat(g->f, by, base, lo, lo + 15, rig_map(g)), none = {0};
 	unsigned how = rig_below(g->r, 8);
@@ -474,26 +476,30 @@ static inline void rig_diamond(struct rig_gen *g, uint32_t loop, unsigned depth)
 
 static inline void rig_loop(struct rig_gen *g, uint32_t outer, unsigned depth)
 {
-	unsigned kind[JOIN_MAX + 1], n = 1 + rig_kinds(g, kind + 1);
+	unsigned kind[JOIN_MAX + 2] = {K64, K64}, n = 2 + rig_kinds(g, kind + 2);
 	struct ir_fn *f = g->f;
-	ir_val v[JOIN_MAX + 1];
-	kind[0] = K64;
+	ir_val v[JOIN_MAX + 2], was = g->moving;
+	bool far = rig_below(g->r, 4) == 0;
 	rig_picks(g, kind, n, v);
-	v[0] = ir_konst(f, IR_I64, 1 + rig_below(g->r, 4));
+	v[0] = ir_konst(f, IR_I64, 1 + rig_below(g->r, far ? 100 : 4));
+	v[1] = rig_op(g, IR_and, IR_I64, v[1], ir_konst(f, IR_I64, 0x7fff));
 	uint32_t head = ir_block_new(f);
 	f->block[head] =
 		(struct ir_block){.idom = f->at, .loop = head, .depth = (uint16_t)(depth + 1)};
 	uint32_t from = f->at;
 	f->at = head;
-	ir_val count = ir_param(f, IR_I64);
-	rig_params(g, kind + 1, n - 1);
+	ir_val count = ir_param(f, IR_I64), at = ir_param(f, IR_I64);
+	rig_params(g, kind + 2, n - 2);
 	f->at = from;
 	ir_jump(f, ir_edge_new(f, head, v));
 	f->at = head;
-	rig_run(g, rig_below(g->r, 6));
+	ir_val off = ir_konst(f, IR_I64, 8 * rig_below(g->r, 200));
+	g->moving = rig_below(g->r, 2) ? at : rig_op(g, IR_add, IR_I64, at, off);
+	rig_run(g, 1 + rig_below(g->r, 6));
 	rig_body(g, head, depth + 1);
 	rig_picks(g, kind, n, v);
 	v[0] = rig_op(g, IR_sub, IR_I64, count, ir_konst(f, IR_I64, 1));
+	v[1] = rig_op(g, IR_add, IR_I64, at, ir_konst(f, IR_I64, rig_below(g->r, 260) - 130ull));
 	ir_val more = rig_op(g, IR_ne, IR_I64, v[0], ir_konst(f, IR_I64, 0));
 	if (rig_below(g->r, 2)) more = rig_op(g, IR_and, IR_I64, more, rig_flag(g));
 	uint32_t last = f->at, out = rig_block(g, last, outer, depth);
@@ -501,6 +507,7 @@ static inline void rig_loop(struct rig_gen *g, uint32_t outer, unsigned depth)
 	uint32_t back = ir_edge_new(f, head, v), leave = ir_edge_new(f, out, NULL);
 	ir_br(f, more, back, leave);
 	f->at = out;
+	g->moving = was;
 }
 
 static inline void rig_side(struct rig_gen *g, uint32_t loop, unsigned depth)

@@ -26,7 +26,7 @@
 #define MEMORY	0x100000ull
 enum { SHOWN = 2, BASE = 512 };
 
-static const struct engine_ops *const ops = &engine_interp;
+static const struct engine_ops *const engines[] = {&engine_interp, &engine_jit}, *ops;
 static struct {
 	struct vector_memory *theirs; /* the oracle's */
 	struct vector_slot before[ORACLE_SLOTS], ours[ORACLE_SLOTS];
@@ -359,7 +359,7 @@ static void try_op(enum rv64_op op, uint64_t cases)
 	while (o.sent != o.done) collect(&t);
 	o.compared += t.ok + t.bad;
 	if (t.bad)
-		printf("FAILED %s: %lu of %lu differ\n", name, t.bad, t.ok + t.bad);
+		printf("FAILED %s: %s: %lu of %lu differ\n", ops->name, name, t.bad, t.ok + t.bad);
 	else if (!t.legal == (op != OP_illegal))
 		printf("FAILED %s: %s legal\n", name, t.legal ? "sometimes" : "never");
 	t.bad || !t.legal == (op != OP_illegal) ? o.failed++ : o.passed++;
@@ -367,11 +367,23 @@ static void try_op(enum rv64_op op, uint64_t cases)
 		printf("%s: %lu cases by formula, since the oracle lacks it\n", name, t.formula);
 }
 
+static void try_all(const struct engine_ops *engine, const char *program, uint64_t cases)
+{
+	const char *only = getenv("ONLY");
+	ops = engine;
+	engine_start(program);
+	for (unsigned op = 0; op < OP__max; op++)
+		if (is_tested(op) && (!only || strstr(rv64_info(op)->name, only)))
+			try_op(op, cases);
+	ops->close(o.engine);
+	bus_free(o.mmio);
+	gmem_free(o.mem);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 7) return 2;
-	char *guest = argv[1], *memory = argv[3], *only = getenv("ONLY");
-	char **qemu = calloc((size_t)argc, sizeof(char *));
+	char *guest = argv[1], *memory = argv[3], **qemu = calloc((size_t)argc, sizeof(char *));
 	if (!qemu) return 1;
 	o.rnd = strtoull(argv[5], 0, 0) | 1;
 	printf("seed %s, %s cases for each instruction\n", argv[5], argv[4]);
@@ -379,15 +391,10 @@ int main(int argc, char **argv)
 	qemu[argc - 6] = guest;
 	qemu[argc - 5] = memory;
 	oracle_start(qemu, memory);
-	engine_start(argv[2]);
-	for (unsigned op = 0; op < OP__max; op++)
-		if (is_tested(op) && (!only || strstr(rv64_info(op)->name, only)))
-			try_op(op, strtoull(argv[4], 0, 0));
+	for (size_t i = 0; i < COUNT(engines); i++)
+		try_all(engines[i], argv[2], strtoull(argv[4], 0, 0));
 	close(o.to);
 	waitpid(o.pid, 0, 0);
-	ops->close(o.engine);
-	bus_free(o.mmio);
-	gmem_free(o.mem);
 	free(qemu);
 	vector_excuses();
 	printf("%lu cases\n%lu passed, %lu failed\n", o.compared, o.passed, o.failed);

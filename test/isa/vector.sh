@@ -1,10 +1,10 @@
 #!/bin/bash
-# Every vector instruction against qemu-user, over all of vtype, masks, vl and vstart:
+# Every vector instruction, by each engine, against qemu-user, over all of vtype, masks, vl and vstart:
 # test/isa/vector.sh [CASES-PER-INSTRUCTION [SEED]]; ONLY=vadd for some of them.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
-cases=${1:-$([ -n "${LONG:-}" ] && echo 60000 || echo 6000)} seed=${2:-2025}
+cases=${1:-$([ -n "${LONG:-}" ] && echo 40000 || echo 3000)} seed=${2:-2025}
 out=$BUILD/test/isa
 mkdir -p "$out"
 

@@ -89,7 +89,7 @@ static bool prepare(struct emit *e, const struct ir_fn *f)
 	e->f = f;
 	e->home = e->c->alloc.home;
 	e->failed = false;
-	e->njumps = e->nstubs = e->site_map = 0;
+	e->njumps = e->nstubs = e->access_map = 0;
 	order_blocks(e);
 	return true;
 }
@@ -103,6 +103,7 @@ uint8_t *jit_host_emit(struct jit_cache *c, const struct ir_fn *f, uint8_t *at, 
 	e->a.avx = c->host->avx;
 	e->end = end;
 	if (!prepare(e, f)) return NULL;
+	sites_forget(e);
 	for (uint32_t k = 0; k < f->nblocks; k++) {
 		e->next = k + 1 < f->nblocks ? e->order[k + 1] : ~0u;
 		if (!emit_block(e, e->order[k])) return NULL;

@@ -31,7 +31,7 @@ struct emit { /* grows; kept from unit to unit */
 	struct home *home;
 	uint8_t *end;
 	uint32_t next;		    /* the block to come */
-	uint32_t site_map, site_at; /* of the access emitted last: IR's map, and where it is put */
+	uint32_t access_map, access_at; /* of the access emitted last: IR's map, and where it is put */
 	bool failed;
 	uint8_t **block_at;
 	uint32_t *order;
@@ -43,7 +43,7 @@ struct jit_host {
 	bool avx, fma, bmi1, bmi2, lzcnt, popcnt;
 	struct alloc_host regs;
 	/* In rw: thunks, see enter.c. */
-	uint8_t *enter, *link, *stop, *lookup, *deopt, *xlat[4], *look[4];
+	uint8_t *enter, *link, *stop, *lookup, *deopt, *xlat[4];
 	const struct consts *consts;
 	struct emit emit;
 };
@@ -122,6 +122,7 @@ void emit_moves(struct emit *e, struct move *m, unsigned n);
 
 /* ---- mem.c */
 void emit_to_slot(struct emit *e, const struct ir_slot *s, uint32_t v);
+void sites_forget(struct emit *e);
 void keep_live(struct emit *e, uint32_t call, bool load); /* registers across a call of C */
 
 /* ---- the emitters, by file; rules.def names them */

@@ -44,15 +44,16 @@ static void push_pop(struct x64_asm *a, unsigned r, bool pop)
 	put8(a, (pop ? 0x58u : 0x50u) | (r & 7));
 }
 
-/* rdi: state + bias, rsi: where to. Code that has a look-up in it may be entered with nobody there:
- * then rax is the pc. */
+/* rdi: state + bias, rsi: where to. There may be nobody, who wants the page in rdx and the offset
+ * in rbx, as after a look-up. */
 static void make_enter(struct jit_cache *c, struct x64_asm *a)
 {
 	c->host->enter = a->p;
 	for (unsigned k = 0; k < COUNT(kept); k++) push_pop(a, kept[k], false);
 	alu_imm(a, ALU_SUB, OP_W, rm_reg(RSP), FRAME);
 	mov_rr(a, OP_W, RBP, RDI);
-	mov_load(a, OP_W, RAX, rm_mem(RBP, (int32_t)(c->m.pc - c->m.bias)));
+	mov_load(a, OP_W, RDX, rm_mem(RBP, (int32_t)(c->m.pc - c->m.bias)));
+	alu_rr(a, ALU_XOR, 0, RBX, RBX);
 	op_rm(a, OP(0, 0, 0xff), 4, rm_reg(RSI), 0);
 }
 
@@ -106,38 +107,11 @@ static uint8_t *make_deopt(struct jit_cache *c, struct x64_asm *a)
 	return saved;
 }
 
-static struct rm caller_int(unsigned r)
-{
-	return rm_mem(RSP, 8 + (int32_t)(offsetof(struct jit_frame, ints) + 8 * r));
-}
-
-/* As what follows, but look into the table first: for accesses whose window is not there. */
-static void make_look(struct jit_cache *c, struct x64_asm *a, unsigned space)
-{
-	const struct jit_space *sp = &c->m.space[space];
-	int32_t table = (int32_t)(sp->table - c->m.bias);
-	c->host->look[space] = a->p;
-	mov_store(a, OP_W, caller_int(RAX), RAX);
-	mov_store(a, OP_W, caller_int(RDX), RDX);
-	alu_imm(a, ALU_AND, OP_W, rm_reg(RDX), -4096);
-	alu_rm(a, ALU_OR, OP_W, RDX, rm_mem(RBP, (int32_t)(sp->ctx - c->m.bias)));
-	shift_imm(a, SH_SHR, 0, RAX, 8);
-	alu_imm(a, ALU_AND, 0, rm_reg(RAX), (int32_t)(((1u << sp->bits) - 1) << 4));
-	alu_rm(a, ALU_CMP, OP_W, RDX, rm_index(RBP, RAX, 0, table));
-	uint8_t *miss = jcc_later(a, CC_NE);
-	mov_load(a, OP_W, RAX, rm_index(RBP, RAX, 0, table + 8));
-	put8(a, 0xc3);
-	set_rel32(miss, a->p);
-	mov_load(a, OP_W, RAX, caller_int(RAX));
-	mov_load(a, OP_W, RDX, caller_int(RDX));
-}
-
 /* Called with lo in rax, hi in rdx; H in rax. The map stands behind the call, in an instruction. */
 static void make_xlat(struct jit_cache *c, struct x64_asm *a, unsigned space, const uint8_t *saved)
 {
 	const struct jit_space *sp = &c->m.space[space];
 	if (!sp->fill) return;
-	if (sp->limit) make_look(c, a, space);
 	c->host->xlat[space] = a->p;
 	regs(a, INTS, 8, false);
 	lea(a, OP_W, RDI, rm_mem(RBP, -(int32_t)c->m.bias));
@@ -159,6 +133,7 @@ static void make_thunks(struct jit_cache *c, struct x64_asm *a)
 {
 	make_enter(c, a);
 	c->host->lookup = a->p;
+	lea(a, OP_W, RAX, rm_index(RDX, RBX, 0, 0));
 	mov_store(a, OP_W, rm_mem(RBP, (int32_t)(c->m.pc - c->m.bias)), RAX);
 	alu_rr(a, ALU_XOR, 0, RDX, RDX);
 	make_leave(a, JIT_LOOKUP);
@@ -226,7 +201,7 @@ enum { ERROR_WRITE = 2 }; /* bit of a page fault's error code */
 bool jit_faulted(const struct jit_cache *c, const void *context, struct jit_fault *out)
 {
 	const greg_t *r = ((const ucontext_t *)context)->uc_mcontext.gregs;
-	const struct site *s = jit_site_find(c, (const void *)(uintptr_t)r[REG_RIP]);
+	const struct access *s = jit_access_find(c, (const void *)(uintptr_t)r[REG_RIP]);
 	if (!s) return false;
 	*out = (struct jit_fault){s->map, r[REG_ERR] & ERROR_WRITE};
 	return true;

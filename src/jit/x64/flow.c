@@ -278,14 +278,13 @@ static void link_stub(struct emit *e, struct stub *s)
 	jump_to(&e->a, e->h->link);
 }
 
-/* rdx is the page, rax the whole pc, which who is found will want if it is nobody. All registers
- * are free. The code's address is at record + off * 4, off in `index` or known. */
-static void look_up(struct emit *e, unsigned index, uint32_t off)
+/* rdx is the page, rbx the offset in it, which whoever is found will want if it is nobody. All
+ * registers are free. The code's address is at record + offset * 4. esi: bits 8 and up of the page.
+ */
+static void look_up(struct emit *e, struct rm to)
 {
 	const struct jit_machine *m = &e->c->m;
 	int32_t table = (int32_t)(m->dir_table - m->bias);
-	mov_rr(&e->a, 0, RSI, RDX);
-	shift_imm(&e->a, SH_SHR, 0, RSI, 8);
 	alu_imm(&e->a, ALU_AND, 0, rm_reg(RSI), (int32_t)(((1u << m->dir_bits) - 1) << 4));
 	mov_load(&e->a, OP_W, RDI, state_at(e, m->dir_ctx));
 	alu_rr(&e->a, ALU_OR, OP_W, RDI, RDX);
@@ -293,17 +292,28 @@ static void look_up(struct emit *e, unsigned index, uint32_t off)
 	jcc_to(&e->a, CC_NE, e->h->lookup);
 	mov_load(&e->a, OP_W, RCX, rm_index(RBP, RSI, 0, table + 8));
 	mov_store(&e->a, OP_W, state_at(e, m->base), RDX);
-	struct rm to = index == NOREG ? rm_mem(RCX, (int32_t)(off * 4 + m->dir_entries))
-				      : rm_index(RCX, index, 2, (int32_t)m->dir_entries);
 	op_rm(&e->a, OP(0, 0, 0xff), 4, to, 0);
+}
+
+static void shift_8(struct emit *e, unsigned d, unsigned s)
+{
+	if (e->h->bmi2) {
+		vex_rm(&e->a, OP(0xf2, 3, 0xf0), d, 0, rm_reg(s), 1); /* rorx */
+		put8(&e->a, 8);
+	} else {
+		mov_rr(&e->a, 0, d, s);
+		shift_imm(&e->a, SH_SHR, 0, d, 8);
+	}
 }
 
 static void exit_far(struct emit *e, int32_t pc)
 {
+	int32_t off = pc & 4095, entries = (int32_t)e->c->m.dir_entries;
 	mov_load(&e->a, OP_W, RDX, state_at(e, e->c->m.base));
 	if (pc & ~4095) alu_imm(&e->a, ALU_ADD, OP_W, rm_reg(RDX), pc & ~4095);
-	lea(&e->a, OP_W, RAX, rm_mem(RDX, pc & 4095));
-	look_up(e, NOREG, (uint32_t)pc & 4095);
+	mov_imm(&e->a, RBX, (uint32_t)off);
+	shift_8(e, RSI, RDX);
+	look_up(e, rm_mem(RCX, off * 4 + entries));
 }
 
 static void exit_stop(struct emit *e, const struct ir_map *m)
@@ -333,9 +343,9 @@ void emit_goto(struct emit *e, uint32_t i, const struct rule *r)
 	const struct ir_ins *in = &e->f->ins[i];
 	load_int(e, RDX, in->arg[0]);
 	store_slots(e, in->map);
-	mov_rr(&e->a, OP_W, RAX, RDX);
+	shift_8(e, RSI, RDX);
 	mov_rr(&e->a, 0, RBX, RDX);
 	alu_imm(&e->a, ALU_AND, OP_W, rm_reg(RDX), -4096);
 	alu_imm(&e->a, ALU_AND, 0, rm_reg(RBX), 4095);
-	look_up(e, RBX, 0);
+	look_up(e, rm_index(RCX, RBX, 2, (int32_t)e->c->m.dir_entries));
 }

@@ -145,12 +145,12 @@ static struct rm address(struct emit *e, const struct ir_ins *i)
 }
 
 /* The access emitted from `at` on may exit by that map. Neighbours often have the same. */
-static void site(struct emit *e, uint32_t map, const uint8_t *at)
+static void access(struct emit *e, uint32_t map, const uint8_t *at)
 {
 	if (!map) return;
-	if (map != e->site_map) e->site_at = jit_map_put(e->c, e->f, map);
-	e->site_map = map;
-	e->failed |= e->site_at == ~0u || !jit_site_new(e->c, at, e->a.p, e->site_at);
+	if (map != e->access_map) e->access_at = jit_map_put(e->c, e->f, map);
+	e->access_map = map;
+	e->failed |= e->access_at == ~0u || !jit_access_new(e->c, at, e->a.p, e->access_at);
 }
 
 void emit_load(struct emit *e, uint32_t i, const struct rule *r)
@@ -167,12 +167,12 @@ void emit_load(struct emit *e, uint32_t i, const struct rule *r)
 	if (e->home[i].cls == CLASS_VEC) {
 		unsigned d = dst_vec(e, i);
 		vec_load(e, in->type, d, m);
-		site(e, in->map, at);
+		access(e, in->map, at);
 		done_vec(e, i, d);
 	} else {
 		unsigned d = dst_int(e, i);
 		op_rm(&e->a, op[in->aux], d, m, 0);
-		site(e, in->map, at);
+		access(e, in->map, at);
 		done_int(e, i, d);
 	}
 }
@@ -188,37 +188,32 @@ void emit_store(struct emit *e, uint32_t i, const struct rule *r)
 		struct rm m = address(e, in);
 		uint8_t *at = e->a.p;
 		vec_store(e, t, m, s);
-		site(e, in->map, at);
+		access(e, in->map, at);
 		return;
 	}
 	struct rm m = address(e, in);
 	uint8_t *at = e->a.p;
 	store_int(e, in->aux, m, v, S1);
-	site(e, in->map, at);
+	access(e, in->map, at);
 }
 
 /* ---- address translation: the first byte gives the entry, the last the page that must be there,
  * so that what crosses into the next page is not found */
 
-static bool has_window(const struct emit *e, const struct ir_ins *in)
+static struct rm site_at(const struct home *h, size_t field)
 {
-	return in->aux & IR_XLAT_WINDOW && e->c->m.space[in->aux & 3].limit;
+	return rm_mem(RSP, (int32_t)(field + 8 * (h->site - 1u)));
 }
+#define SITE(h, field) site_at(h, offsetof(struct jit_frame, field))
 
-static void xlat_stub(struct emit *e, struct stub *s)
+/* From now on, no site knows a page. */
+void sites_forget(struct emit *e)
 {
-	const struct ir_ins *in = &e->f->ins[s->i];
-	unsigned base = int_reg(e, in->arg[0], S0);
-	uint32_t map = jit_map_put(e->c, e->f, in->map);
-	lea(&e->a, OP_W, S1, rm_mem(base, (int32_t)in->arg[2]));
-	lea(&e->a, OP_W, S0, rm_mem(base, (int32_t)in->arg[1]));
-	bool window = has_window(e, in);
-	call_to(&e->a, window ? e->h->look[in->aux & 3] : e->h->xlat[in->aux & 3]);
-	put8(&e->a, 0xa9); /* test eax, map: read by the thunk */
-	put32(&e->a, map);
-	done_int(e, s->i, S0);
-	jump_to(&e->a, s->back);
-	e->failed |= map == ~0u;
+	unsigned n = e->c->alloc.nsites;
+	if (n) vec(&e->a, OP(0, 1, 0x57), V0, V0, rm_reg(V0));
+	for (unsigned k = 0; k < n; k += 2)
+		vec_store(e, IR_V128,
+			  rm_mem(RSP, (int32_t)(offsetof(struct jit_frame, size) + 8 * k)), V0);
 }
 
 /* The number of the table's entry, times 16, for base + lo; rdx is base + hi. */
@@ -239,31 +234,108 @@ static void xlat_index(struct emit *e, unsigned base, int32_t lo, int32_t hi, ui
 	alu_imm(&e->a, ALU_AND, 0, rm_reg(S0), (int32_t)mask);
 }
 
-void emit_xlat(struct emit *e, uint32_t i, const struct rule *r)
+/* Look up; the flags say whether it is there, and rax where its `host` is. */
+static struct rm xlat_table(struct emit *e, const struct ir_ins *in, unsigned base)
 {
-	(void)r;
-	const struct ir_ins *in = &e->f->ins[i];
 	const struct jit_space *sp = &e->c->m.space[in->aux & 3];
 	int32_t lo = (int32_t)in->arg[1], hi = (int32_t)in->arg[2];
 	uint32_t table = sp->table - e->c->m.bias;
-	unsigned base = int_reg(e, in->arg[0], S0), d = dst_int(e, i);
-	if (has_window(e, in)) {
-		alu_rm(&e->a, ALU_CMP, OP_W, base, state_at(e, sp->limit));
-		struct stub *s = stub_new(e, xlat_stub, i);
-		stub_jcc(e, s, CC_AE);
-		mov_load(&e->a, OP_W, d, state_at(e, sp->window));
-		done_int(e, i, d);
-		s->back = e->a.p;
-		return;
-	}
 	lea(&e->a, OP_W, S1, rm_mem(base, hi));
 	xlat_index(e, base, lo, hi, ((1u << sp->bits) - 1) << 4);
 	alu_imm(&e->a, ALU_AND, OP_W, rm_reg(S1), -4096);
 	alu_rm(&e->a, ALU_OR, OP_W, S1, state_at(e, sp->ctx));
 	alu_rm(&e->a, ALU_CMP, OP_W, S1, rm_index(RBP, S0, 0, (int32_t)table));
-	struct stub *s = stub_new(e, xlat_stub, i);
-	stub_jcc(e, s, CC_NE);
-	mov_load(&e->a, OP_W, d, rm_index(RBP, S0, 0, (int32_t)table + 8));
+	return rm_index(RBP, S0, 0, (int32_t)table + 8);
+}
+
+/* Call for it: H in rax. */
+static void xlat_call(struct emit *e, const struct ir_ins *in)
+{
+	unsigned base = int_reg(e, in->arg[0], S0);
+	uint32_t map = jit_map_put(e->c, e->f, in->map);
+	lea(&e->a, OP_W, S1, rm_mem(base, (int32_t)in->arg[2]));
+	lea(&e->a, OP_W, S0, rm_mem(base, (int32_t)in->arg[1]));
+	call_to(&e->a, e->h->xlat[in->aux & 3]);
+	put8(&e->a, 0xa9); /* test eax, map: read by the thunk */
+	put32(&e->a, map);
+	e->failed |= map == ~0u;
+}
+
+static void xlat_stub(struct emit *e, struct stub *s)
+{
+	xlat_call(e, &e->f->ins[s->i]);
+	done_int(e, s->i, S0);
+	jump_to(&e->a, s->back);
+}
+
+/* A site is on another page now. */
+static void site_stub(struct emit *e, struct stub *s)
+{
+	const struct ir_ins *in = &e->f->ins[s->i];
+	const struct home *h = &e->home[s->i];
+	struct rm host = xlat_table(e, in, int_reg(e, in->arg[0], S0));
+	uint8_t *other = jcc_later(&e->a, CC_NE);
+	mov_load(&e->a, OP_W, S0, host);
+	uint8_t *found = jump_later(&e->a);
+	set_rel32(other, e->a.p);
+	xlat_call(e, in);
+	set_rel32(found, e->a.p);
+	int32_t lo = (int32_t)in->arg[1], hi = (int32_t)in->arg[2];
+	lea(&e->a, OP_W, S1, rm_mem(int_reg(e, in->arg[0], S1), lo));
+	alu_imm(&e->a, ALU_AND, OP_W, rm_reg(S1), -4096);
+	mov_store(&e->a, OP_W, SITE(h, page), S1);
+	mov_store_imm(&e->a, 8, SITE(h, size), 4096 - (hi - lo));
+	mov_store(&e->a, OP_W, SITE(h, h), S0);
+	done_int(e, s->i, S0);
+	jump_to(&e->a, s->back);
+}
+
+/* By the table, or what was found there the last time. */
+static void xlat_plain(struct emit *e, uint32_t i)
+{
+	const struct ir_ins *in = &e->f->ins[i];
+	const struct home *h = &e->home[i];
+	unsigned base = int_reg(e, in->arg[0], S0), d = dst_int(e, i);
+	struct rm host;
+	struct stub *s;
+	if (h->site) {
+		lea(&e->a, OP_W, S1, rm_mem(base, (int32_t)in->arg[1]));
+		alu_rm(&e->a, ALU_SUB, OP_W, S1, SITE(h, page));
+		alu_rm(&e->a, ALU_CMP, OP_W, S1, SITE(h, size));
+		host = SITE(h, h);
+		s = stub_new(e, site_stub, i);
+		stub_jcc(e, s, CC_AE);
+	} else {
+		host = xlat_table(e, in, base);
+		s = stub_new(e, xlat_stub, i);
+		stub_jcc(e, s, CC_NE);
+	}
+	mov_load(&e->a, OP_W, d, host);
+	done_int(e, i, d);
+	s->back = e->a.p;
+}
+
+static void no_window_stub(struct emit *e, struct stub *s)
+{
+	xlat_plain(e, s->i);
+	jump_to(&e->a, s->back);
+}
+
+/* The guards around a window are as far as displacements reach, so the base alone is compared. */
+void emit_xlat(struct emit *e, uint32_t i, const struct rule *r)
+{
+	(void)r;
+	const struct ir_ins *in = &e->f->ins[i];
+	const struct jit_space *sp = &e->c->m.space[in->aux & 3];
+	if (!(in->aux & IR_XLAT_WINDOW) || !sp->limit) {
+		xlat_plain(e, i);
+		return;
+	}
+	unsigned base = int_reg(e, in->arg[0], S0), d = dst_int(e, i);
+	alu_rm(&e->a, ALU_CMP, OP_W, base, state_at(e, sp->limit));
+	struct stub *s = stub_new(e, no_window_stub, i);
+	stub_jcc(e, s, CC_AE);
+	mov_load(&e->a, OP_W, d, state_at(e, sp->window));
 	done_int(e, i, d);
 	s->back = e->a.p;
 }
@@ -367,5 +439,6 @@ void emit_call(struct emit *e, uint32_t i, const struct rule *r)
 	mov_imm(&e->a, RAX, in->k);
 	op_rr(&e->a, OP(0, 0, 0xff), 2, RAX);
 	keep_live(e, i, true);
+	if (in->aux & IR_CALL_STATE) sites_forget(e);
 	done_int(e, i, RAX);
 }

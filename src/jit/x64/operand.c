@@ -6,7 +6,8 @@
 
 struct rm spill_at(const struct home *h)
 {
-	size_t at = h->wide ? offsetof(struct jit_frame, wide) + 16u * h->n : 8u * h->n;
+	size_t at = h->wide ? offsetof(struct jit_frame, wide) + 16u * h->n
+			    : offsetof(struct jit_frame, spill) + 8u * h->n;
 	return rm_mem(RSP, (int32_t)at);
 }
 

@@ -138,6 +138,11 @@ void x64_visit(struct alloc *a, uint32_t i)
 		if (visit_and(a, i)) return;
 		alloc_operands(a, i);
 		break;
+	case IR_xlat:
+		alloc_operands(a, i);
+		if (a->nsites < SITES_MAX && alloc_steady(a, in->arg[0]))
+			a->home[i].site = (uint8_t)++a->nsites;
+		break;
 	case IR_fnan: visit_fnan(a, i); break;
 	default:
 		if (ir_info[in->op].result == IR_FLAG)
