@@ -24,7 +24,7 @@ enum { SATP_SV39 = 8 };
 #define PAGES  (SIZE >> PAGE_SHIFT)
 #define CHUNKS (PAGES >> CHUNK_BITS) /* of 2 MiB: one leaf of a guest's page table */
 /* When a space gets one and when it loses it, in timer interrupts that found it at work. */
-enum { GIVE = 1, WAIT = 64, BAD_TICKS = 4, BAD_WORK = 300 };
+enum { GIVE = 1, WAIT = 64, BAD_TICKS = 3, BAD_WORK = 250 };
 
 enum { USED = 1, LARGE = 2 }; /* of a chunk: it may have pages; parts of a guest's large page */
 struct maps {		      /* what is in a window; mostly memory that is never touched */
@@ -243,6 +243,7 @@ static bool run_map(struct rv64_cpu *c, struct rv64_window *w, const struct run 
 	}
 	for (uint64_t p = r->page; p < r->page + r->n; p++) {
 		set(w->maps->there, p);
+		clear(w->maps->writable, p);
 		if (r->write) set(w->maps->writable, p);
 	}
 	if (r->write) gmem_dirty(c->mem, r->at, len);
@@ -284,6 +285,17 @@ static uint64_t reach(struct rv64_cpu *c, struct rv64_window *w, uint64_t page, 
 	return page;
 }
 
+/* The mark comes last: making room for the pages takes all marks away. */
+static bool large_map(struct rv64_cpu *c, struct rv64_window *w, uint64_t page,
+		      const struct rv64_page *pg, bool write)
+{
+	struct run one = {page, 1, pg->at, write};
+	if (!chunk_map(c, w, page, pg, write) && !run_map(c, w, &one)) return false;
+	w->maps->chunk[page >> CHUNK_BITS] |= LARGE;
+	w->huge |= pg->span >= 1ull << (CHUNK_BITS + PAGE_SHIFT);
+	return true;
+}
+
 /* stored: it is to be written, and its D bit has been set for that. */
 static bool page_map(struct rv64_cpu *c, uint64_t page, bool stored)
 {
@@ -291,14 +303,9 @@ static bool page_map(struct rv64_cpu *c, uint64_t page, bool stored)
 	struct rv64_page pg;
 	bool write, done = false;
 	if (!look(c, page, stored, &pg, &write) || (stored && !write)) return false;
-	if (pg.span) {
-		chunk_use(w, (uint32_t)(page >> CHUNK_BITS));
-		w->maps->chunk[page >> CHUNK_BITS] |= LARGE;
-		w->huge |= pg.span >= 1ull << (CHUNK_BITS + PAGE_SHIFT);
-		if (chunk_map(c, w, page, &pg, write)) return true;
-	}
+	if (pg.span) return large_map(c, w, page, &pg, write);
 	uint64_t first = page, last = page;
-	if (!there(w, page) && !pg.span) {
+	if (!there(w, page)) {
 		first = reach(c, w, page, -1);
 		last = reach(c, w, page, 1);
 	}
@@ -480,7 +487,7 @@ void rv64_window_tick(struct rv64_cpu *c)
 		return;
 	}
 	if (w->work > BAD_WORK)
-		w->bad++;
+		w->bad += w->work / BAD_WORK;
 	else if (w->bad)
 		w->bad--;
 	w->work = 0;
@@ -519,14 +526,6 @@ void rv64_windows_new(struct rv64_cpu *c, bool early)
 void rv64_windows_free(struct rv64_cpu *c)
 {
 	struct rv64_windows *ws = c->windows;
-	if (ws && getenv("LODGE_WSTAT")) {
-		struct window_stats *t = &ws->stats;
-		fprintf(stderr,
-			"WSTAT given %lu taken %lu faults %lu refused %lu maps %lu pages %lu drops "
-			"%lu page_drops %lu over %lu\n",
-			t->given, t->taken, t->faults, t->refused, t->maps, t->pages, t->drops,
-			t->page_drops, t->over_budget);
-	} /* TEMP */
 	for (unsigned i = 0; ws && i < ws->n; i++) {
 		uncharge(&ws->all[i]);
 		(void)munmap(ws->all[i].base - GUARD, SIZE + 2 * GUARD);

@@ -253,6 +253,17 @@ TEST(window_large_pages_leave_whole)
 	sfence(&s, big + 17 * PAGE_SIZE, 0);
 	(void)run(&s, VA, big + 299 * PAGE_SIZE, 9);
 	CHECK(trapped(&s, CAUSE_STORE_PAGE, big + 299 * PAGE_SIZE, STORE_AT));
+	/* Its mark outlives a shortage of mappings. */
+	map(&s, big, 1, leaf(RIG_RAM + 0x800000, RW | AD | PTE_U));
+	CHECK(run(&s, VA, big, 9) == CAUSE_ECALL_U);
+	rv64_window_budget(s.r->c, 2);
+	CHECK(run(&s, big + 0x2000, big, 9) == CAUSE_ECALL_U);
+	sfence(&s, 0, 0);
+	CHECK(run(&s, big + 0x2000, big, 9) == CAUSE_ECALL_U);
+	map(&s, big, 1, 0);
+	sfence(&s, big + 17 * PAGE_SIZE, 0);
+	(void)run(&s, big + 0x3000, big, 9);
+	CHECK(trapped(&s, CAUSE_LOAD_PAGE, big + 0x3000, LOAD_AT));
 	rig_free(s.r);
 }
 

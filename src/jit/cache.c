@@ -111,7 +111,8 @@ bool jit_access_new(struct jit_cache *c, const uint8_t *at, const uint8_t *end, 
 {
 	if (!jit_grow((void **)&c->access, &c->access_room, c->naccesses + 1, sizeof(*c->access)))
 		return false;
-	c->access[c->naccesses++] = (struct access){(uint32_t)(at - c->rw), (uint32_t)(end - c->rw), map};
+	c->access[c->naccesses++] =
+		(struct access){(uint32_t)(at - c->rw), (uint32_t)(end - c->rw), map};
 	return true;
 }
 

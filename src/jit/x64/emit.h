@@ -30,8 +30,9 @@ struct emit { /* grows; kept from unit to unit */
 	const struct ir_fn *f;
 	struct home *home;
 	uint8_t *end;
-	uint32_t next;		    /* the block to come */
-	uint32_t access_map, access_at; /* of the access emitted last: IR's map, and where it is put */
+	uint32_t next; /* the block to come */
+	uint32_t access_map,
+		access_at; /* of the access emitted last: IR's map, and where it is put */
 	bool failed;
 	uint8_t **block_at;
 	uint32_t *order;
