@@ -7,6 +7,7 @@
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_jit.h"
 #include "engine/rv64_lift.h"
+#include "engine/rv64_window.h"
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -72,12 +73,42 @@ struct check *check_new(void)
 }
 void check_free(struct check *k) { free(k); }
 
-uint64_t check_log(struct rv64_cpu *c, void *at, uint64_t bytes)
+/* The host's address of a byte that is about to be stored; NULL: it will not be. */
+static void *byte_of(struct rv64_cpu *c, gva_t va)
+{
+	uint64_t h = rv64_tlb_find(c, va, ACCESS_W);
+	return h == 1 ? NULL : (void *)(uintptr_t)(h + va);
+}
+
+static void log_one(struct rv64_cpu *c, void *at, unsigned bytes)
 {
 	struct check *k = rv64_jit_checker(c->jit);
-	if (k->n == LOG - 1) c->n_limit = 0;
+	if (k->n >= LOG - 1024) c->n_limit = 0;
 	must(k->n < LOG);
-	k->log[k->n++] = (struct was){at, load_le(at, (unsigned)bytes), 0, (uint32_t)bytes};
+	k->log[k->n++] = (struct was){at, load_le(at, bytes), 0, bytes};
+}
+
+/* By a window: where the page itself is, which stays when the window loses it. */
+static void log_window(struct rv64_cpu *c, gva_t va, unsigned bytes)
+{
+	char *first = byte_of(c, va), *last = first ? byte_of(c, va + bytes - 1) : NULL;
+	if (!last) return;
+	if (last == first + bytes - 1) {
+		log_one(c, first, bytes);
+		return;
+	}
+	unsigned n = PAGE_SIZE - (unsigned)(va & ~PAGE_MASK);
+	for (unsigned i = 0; i < n; i++) log_one(c, first + i, 1);
+	for (unsigned i = n; i < bytes; i++) log_one(c, last - (bytes - 1 - i), 1);
+}
+
+uint64_t check_log(struct rv64_cpu *c, void *at, uint64_t bytes)
+{
+	gva_t va;
+	if (rv64_window_has(c, at, &va))
+		log_window(c, va, (unsigned)bytes);
+	else
+		log_one(c, at, (unsigned)bytes);
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 #include "engine/rv64_check.h"
 #include "engine/rv64_jit.h"
 #include "engine/rv64_vector.h"
+#include "engine/rv64_window.h"
 #include "hw/clock.h"
 #include <errno.h>
 #include <linux/futex.h>
@@ -56,6 +57,7 @@ int rv64_cpu_init(struct rv64_cpu *c)
 void rv64_cpu_done(struct rv64_cpu *c)
 {
 	rv64_code_done(c);
+	rv64_windows_free(c);
 	rv64_jit_free(c->jit);
 	c->jit = NULL;
 }
@@ -310,6 +312,7 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 {
 	enum vcpu_exit why = VCPU_KICKED;
 	set_running(c, true);
+	rv64_window_thread(c);
 	fp_enter(&c->fp);
 	while (!polled(c)) {
 		atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
@@ -320,6 +323,7 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 		}
 	}
 	fp_leave(&c->fp);
+	rv64_window_thread(NULL);
 	atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
 	set_running(c, false);
 	if (why == VCPU_SYSCALL) rv64_count(c, COUNT_CALL);

@@ -16,6 +16,7 @@ struct timer;
 struct vclock;
 struct rv64_cpu;
 struct rv64_jit;
+struct rv64_windows;
 
 /* One decoded instruction. Slots stand in a code page, one for each halfword. */
 struct slot {
@@ -99,7 +100,9 @@ struct rv64_cpu {
 	uint64_t bias;	/* pc = bias + (slot's address >> 3), while code runs */
 	uint64_t dctx;	/* context of loads and stores */
 	uint64_t fctx;	/* of fetches */
-	uint64_t base;	/* address of the page that translated code is of, while it runs */
+	uint64_t win_limit,
+		win_base; /* the window that loads and stores may go by; limit 0: none */
+	uint64_t base;	  /* address of the page that translated code is of, while it runs */
 	_Atomic uint32_t poll;
 	bool fp_on;    /* mstatus.FS is not Off */
 	bool fs_dirty; /* FS has become Dirty since mstatus was last looked at */
@@ -174,8 +177,9 @@ struct rv64_cpu {
 	unsigned alone; /* the slot in use of the page for single instructions */
 	unsigned pauses;
 
-	uint64_t never;	      /* 0, no context: a directory that looks here finds nothing */
-	struct rv64_jit *jit; /* NULL: this hart only interprets */
+	uint64_t never;		      /* 0, no context: a directory that looks here finds nothing */
+	struct rv64_windows *windows; /* NULL: none */
+	struct rv64_jit *jit;	      /* NULL: this hart only interprets */
 	struct gmem *mem;
 	struct bus *mmio;
 	const struct vclock *clock;
@@ -261,6 +265,9 @@ struct rv64_page { /* a page as an access found it */
 /* Translate va for access by priv. 0 or the trap cause. */
 unsigned rv64_translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
 			struct rv64_page *out);
+/* As if A and D could not be set; changes nothing. */
+unsigned rv64_peek(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
+		   struct rv64_page *out);
 /* Loads and stores of len 1, 2, 4, 8 bytes anywhere. STOP_NOT or STOP_TRAP; c->val is the
  * value. */
 enum rv64_stop rv64_load(struct rv64_cpu *c, gva_t va, unsigned len);

@@ -5,6 +5,7 @@
 #include "engine/interp.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_jit.h"
+#include "engine/rv64_window.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -66,6 +67,8 @@ static int rv64_engine_vcpu(struct vcpu **out, struct engine *en, unsigned id, s
 	if (en->how != INTERP &&
 	    rv64_jit_new(v->cpu, en->env.code_room, mode, en->env.cpus == 1, e))
 		return e->code;
+	if (v->cpu->jit && en->env.windows != WINDOWS_OFF)
+		rv64_windows_new(v->cpu, en->env.windows == WINDOWS_EARLY);
 	if (v->cpu->jit && en->env.log) rv64_jit_log(v->cpu->jit, en->env.log, id);
 	if (!en->env.loop) return 0;
 	return loop_timer(en->env.loop, &v->cpu->timer, timer_due, v->cpu, e);

@@ -18,6 +18,7 @@
 struct unit {
 	struct code_page *page;
 	uint16_t off;
+	bool window;	    /* made of user code, for harts that have windows */
 	uint8_t narrow;	    /* how often its look-ups have been made to share less */
 	uint16_t straddles; /* times that a shared look-up ran over its page's end */
 };
@@ -59,12 +60,13 @@ static uint64_t fill(struct rv64_cpu *c, uint64_t lo, uint64_t hi, unsigned acce
 static uint64_t fill_read(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_R); }
 static uint64_t fill_write(void *c, uint64_t lo, uint64_t hi) { return fill(c, lo, hi, ACCESS_W); }
 
+#define WINDOW AT(win_limit), AT(win_base)
 #define MACHINE(ctx)                                                                               \
 	{                                                                                          \
 		.slots = rv64_slots, .nslots = SLOT__COUNT, .bias = 128, /* x0 to x31 */           \
 			.poll = AT(poll), .pc = AT(pc), .base = AT(base),                          \
-		.space = {[SPACE_READ] = {AT(rd), AT(dctx), 12, fill_read},                        \
-			  [SPACE_WRITE] = {AT(wr), AT(dctx), 12, fill_write}},                     \
+		.space = {[SPACE_READ] = {AT(rd), AT(dctx), 12, fill_read, WINDOW},                \
+			  [SPACE_WRITE] = {AT(wr), AT(dctx), 12, fill_write, WINDOW}},             \
 		.dir_table = AT(fetch), .dir_ctx = ctx,                                            \
 		.dir_entries = offsetof(struct code_page, entry), .dir_bits = 10,                  \
 	}
@@ -139,6 +141,7 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 						      page_at(c, c->pc + PAGE_SIZE)};
 	if (!region_find(&j->region, page, t->off, REGION_INSNS, !j->check)) return NULL;
 	j->how.tag = j->nunits;
+	j->how.window = t->window;
 	j->how.span = SPAN >> 2 * t->narrow;
 	ir_reset(j->fn);
 	lift_region(j->lift, j->fn, &j->region, &j->how);
@@ -206,7 +209,9 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 	unsigned i = (unsigned)(ip - p->slot);
 	if (i >= PAGE_SLOTS - 1 || p->at == NO_PAGE) return false; /* the last may be a tail */
 	c->base = c->pc & PAGE_MASK;
-	return unit_make(c, (struct unit){.page = p, .off = (uint16_t)(2 * i)}, flushed);
+	struct unit t = {.page = p, .off = (uint16_t)(2 * i)};
+	t.window = c->windows && c->priv == PRIV_U;
+	return unit_make(c, t, flushed);
 }
 
 /* Where it lies it keeps running over a page's end: better no sharing at all. */
@@ -306,6 +311,7 @@ static struct jit_exit enter(struct rv64_cpu *c, const void *entry)
 	return x;
 }
 
+struct jit_cache *rv64_jit_cache(const struct rv64_jit *j) { return j->cache; }
 struct check *rv64_jit_checker(const struct rv64_jit *j) { return j ? j->check : NULL; }
 
 uint64_t rv64_jit_wrong(const struct rv64_jit *j, const char **words)

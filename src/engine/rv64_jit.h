@@ -7,6 +7,7 @@
 /* A hart's translator: what it has compiled, and the way between interpreter and units. Belongs to
  * the hart's thread. Every function takes NULL for a hart without one. */
 struct check;
+struct jit_cache;
 struct rv64_cpu;
 struct rv64_jit;
 struct slot;
@@ -24,6 +25,7 @@ void rv64_jit_drop(struct rv64_jit *j); /* forget all units; the code pages have
 const void *rv64_jit_none(const struct rv64_jit *j); /* entry of a slot without a unit */
 /* c->hot at ip, which is c->pc: translate from there, if it pays. */
 void rv64_jit_hot(struct rv64_cpu *c, const struct slot *ip);
+struct jit_cache *rv64_jit_cache(const struct rv64_jit *j);
 struct check *rv64_jit_checker(const struct rv64_jit *j); /* of JIT_CHECK */
 /* Units that did not do what the interpreter did; words about the first. */
 uint64_t rv64_jit_wrong(const struct rv64_jit *j, const char **words);

@@ -1,6 +1,7 @@
 #include "base/test.h"
 #include "engine/rv64_jit.h"
 #include "engine/rv64_random.h"
+#include "engine/rv64_window.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -10,6 +11,11 @@ static struct rig *hart(enum jit_mode mode, size_t room, bool alone)
 	struct err e = {0};
 	struct rig *r = rig_new(false);
 	CHECK(!rv64_jit_new(r->c, room, mode, alone, &e));
+	return r;
+}
+static struct rig *with_windows(struct rig *r)
+{
+	rv64_windows_new(r->c, true);
 	return r;
 }
 
@@ -395,7 +401,7 @@ static bool random_agrees(struct rig *r, struct rig *interp, uint64_t seed)
 /* What others ask in between changes nothing. */
 TEST(random_programs_while_others_ask_for_fences)
 {
-	struct rig *interp = rig_new(false), *jit = hart(JIT_FAST, 256 << 10, false);
+	struct rig *interp = rig_new(false), *jit = with_windows(hart(JIT_FAST, 256 << 10, false));
 	struct pest pest = {.c = jit->c};
 	pthread_t thread;
 	for (uint64_t seed = 1000000; seed < 1000150; seed++) {
@@ -419,17 +425,21 @@ TEST(random_programs)
 	uint64_t first = only ? strtoull(only, NULL, 10) : 1,
 		 n = count ? strtoull(count, NULL, 10) : 1000;
 	struct rig *interp = rig_new(false), *jit = hart(JIT_FAST, 128 << 10, false),
-		   *check = hart(JIT_CHECK, 1 << 20, true);
+		   *window = with_windows(hart(JIT_FAST, 128 << 10, false)),
+		   *check = with_windows(hart(JIT_CHECK, 1 << 20, true));
 	bool good = true;
 	for (uint64_t seed = first; good && seed < first + (only && !count ? 1 : n); seed++) {
 		random_try(interp, seed);
 		random_try(jit, seed);
 		good &= random_agrees(jit, interp, seed);
+		random_try(window, seed);
+		good &= random_agrees(window, interp, seed);
 		random_try(check, seed);
 		good &= random_agrees(check, interp, seed);
 	}
 	CHECK(good);
 	rig_free(interp);
 	rig_free(jit);
+	rig_free(window);
 	rig_free(check);
 }

@@ -48,7 +48,7 @@ struct lookup { /* an xlat that later accesses may share */
 	ir_val base, at;
 	ir_val root; /* base is root + delta */
 	int32_t delta, lo, hi;
-	unsigned space;
+	unsigned space; /* and IR_XLAT_WINDOW */
 	uint32_t block;
 };
 enum { SEEN_FP_ON = 1 << 16, SEEN_DIRTY = 1 << 17 }; /* beside bits of host and, << 8, host_fma */
@@ -255,7 +255,8 @@ static void split(const struct lift *l, ir_val va, ir_val *base, int32_t *disp)
 static bool shares(struct lift *l, struct lookup *k, const struct addr *a, unsigned bytes,
 		   unsigned space)
 {
-	if (k->root.n != a->base.n || k->space < space) return false;
+	if (k->root.n != a->base.n || (k->space & 3) < (space & 3)) return false;
+	if (k->space & ~space & IR_XLAT_WINDOW) return false;
 	int32_t lo = a->disp - k->delta, hi = lo + (int32_t)bytes - 1;
 	int32_t first = lo < k->lo ? lo : k->lo, last = hi > k->hi ? hi : k->hi;
 	if (first == k->lo && last == k->hi) return ir_dominates(l->f, k->block, l->f->at);
@@ -305,20 +306,36 @@ static struct addr reach(struct lift *l, ir_val va, unsigned bytes, unsigned spa
 	return a;
 }
 
+/* By the window, if there are any: the access itself must then have a map. */
+static unsigned windowed(const struct lift *l, unsigned space)
+{
+	return l->how->window ? space | IR_XLAT_WINDOW : space;
+}
+static void may_exit(struct lift *l)
+{
+	if (l->how->window) ir_may_exit(l->f, map_here(l, WHY_MEM));
+}
+static ir_val load_by(struct lift *l, enum ir_type t, enum ir_mem m, const struct addr *a)
+{
+	ir_val v = ir_load(l->f, t, m, a->h, a->base, a->disp);
+	may_exit(l);
+	return t == IR_I64 ? v : e1(l, IR_tobits, IR_I64, v);
+}
+
 static ir_val load(struct lift *l, ir_val va, unsigned bits)
 {
 	static const uint8_t plain[] = {[1] = IR_U8, [2] = IR_U16, [4] = IR_U32, [8] = IR_U64};
-	struct addr a = reach(l, va, bits / 8, SPACE_READ);
+	struct addr a = reach(l, va, bits / 8, windowed(l, SPACE_READ));
 	enum ir_mem m = (enum ir_mem)plain[bits / 8];
 	switch (l->i->op) {
 	case OP_lb: m = IR_S8; break;
 	case OP_lh: m = IR_S16; break;
 	case OP_lw: m = IR_S32; break;
-	case OP_fld: return e1(l, IR_tobits, IR_I64, ir_load(l->f, IR_F64, m, a.h, a.base, a.disp));
-	case OP_flw: return e1(l, IR_tobits, IR_I64, ir_load(l->f, IR_F32, m, a.h, a.base, a.disp));
+	case OP_fld: return load_by(l, IR_F64, m, &a);
+	case OP_flw: return load_by(l, IR_F32, m, &a);
 	default: break;
 	}
-	return ir_load(l->f, IR_I64, m, a.h, a.base, a.disp);
+	return load_by(l, IR_I64, m, &a);
 }
 
 static ir_val host_of(struct lift *l, const struct addr *a)
@@ -334,7 +351,7 @@ static void log_store(struct lift *l, ir_val at, unsigned bits)
 
 static void store(struct lift *l, ir_val va, ir_val v, unsigned bits)
 {
-	struct addr a = reach(l, va, bits / 8, SPACE_WRITE);
+	struct addr a = reach(l, va, bits / 8, windowed(l, SPACE_WRITE));
 	const struct ir_ins *i = ins(l, v);
 	if (i->op == IR_tobits) {
 		ir_val x = {i->arg[0]};
@@ -343,6 +360,7 @@ static void store(struct lift *l, ir_val va, ir_val v, unsigned bits)
 	}
 	if (l->how->log) log_store(l, host_of(l, &a), bits);
 	ir_store(l->f, bits / 8, a.h, a.base, a.disp, v);
+	may_exit(l);
 }
 
 /* Host address for an atomic. */

@@ -2,6 +2,7 @@
  * Handlers look into the TLB themselves and come here when it has no answer: a walk, the checks,
  * the access, and an entry for the next time wherever one page has one answer. */
 #include "engine/rv64_cpu.h"
+#include "engine/rv64_window.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
 
@@ -65,7 +66,8 @@ static bool pte_mark(struct rv64_cpu *c, gpa_t at, uint64_t *pte, uint64_t want)
 struct walk {
 	gva_t va;
 	unsigned access, priv, level;
-	gpa_t at; /* of the entry */
+	bool quiet; /* no marks: an entry without them is as good as none */
+	gpa_t at;   /* of the entry */
 };
 
 static unsigned leaf_take(struct rv64_cpu *c, const struct walk *w, uint64_t pte,
@@ -83,19 +85,20 @@ static unsigned leaf_take(struct rv64_cpu *c, const struct walk *w, uint64_t pte
 		out->span = bits ? (1ull << (bits + PAGE_SHIFT)) - 1 : 0;
 		out->dirty = (pte & (PTE_W | PTE_D)) == (PTE_W | PTE_D);
 		if ((pte & want) == want) return 0;
-		if (!(c->menvcfg & ENVCFG_ADUE)) return page_fault(w->access);
+		if (w->quiet || !(c->menvcfg & ENVCFG_ADUE)) return page_fault(w->access);
 		if (!pte_mark(c, w->at, &pte, want)) return access_fault(w->access);
 	}
 }
 
-unsigned rv64_translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
-			struct rv64_page *out)
+static unsigned translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv, bool quiet,
+			  struct rv64_page *out)
 {
 	unsigned mode = (unsigned)(c->satp >> SATP_MODE_SHIFT);
 	*out = (struct rv64_page){.at = va & PAGE_MASK, .global = true, .dirty = true};
 	if (priv == PRIV_M || !mode) return 0;
 	out->global = out->dirty = false;
-	struct walk w = {.va = va, .access = access, .priv = priv, .level = mode - 5};
+	struct walk w = {
+		.va = va, .access = access, .priv = priv, .level = mode - 5, .quiet = quiet};
 	unsigned unused = 64 - (PAGE_SHIFT + w.level * LEVEL_BITS);
 	if ((uint64_t)((int64_t)(va << unused) >> unused) != va) return page_fault(access);
 	gpa_t table = (c->satp & SATP_PPN) << PAGE_SHIFT;
@@ -112,6 +115,18 @@ unsigned rv64_translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned 
 		table = (pte & PTE_PPN) >> PTE_PPN_SHIFT << PAGE_SHIFT;
 	}
 	return page_fault(access);
+}
+
+unsigned rv64_translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
+			struct rv64_page *out)
+{
+	return translate(c, va, access, priv, false, out);
+}
+
+unsigned rv64_peek(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
+		   struct rv64_page *out)
+{
+	return translate(c, va, access, priv, true, out);
 }
 
 /* ---- contexts: what a tag stands for besides the address ---- */
@@ -175,6 +190,7 @@ void rv64_mode_update(struct rv64_cpu *c)
 		c->fctx = ctx_for(c, c->priv, false);
 		c->dctx = ctx_for(c, c->priv_data, c->mstatus & MSTATUS_MXR);
 	} while (c->fctx != c->ctx_id[c->priv][false]);
+	if (c->windows) rv64_window_mode(c);
 }
 
 void rv64_satp_changed(struct rv64_cpu *c)
@@ -182,13 +198,20 @@ void rv64_satp_changed(struct rv64_cpu *c)
 	memset(c->ctx_id, 0, sizeof(c->ctx_id));
 	c->remap = true;
 	rv64_local_drop(c);
+	if (c->windows) rv64_window_space(c);
+	rv64_mode_update(c);
+}
+
+static void tables_flush(struct rv64_cpu *c)
+{
+	keys_drop(c); /* numbers are not given twice before all tags are cleared */
 	rv64_mode_update(c);
 }
 
 void rv64_tlb_flush(struct rv64_cpu *c)
 {
-	keys_drop(c); /* numbers are not given twice before all tags are cleared */
-	rv64_mode_update(c);
+	rv64_window_drop(c);
+	tables_flush(c);
 }
 
 /* Global mappings stay (10.2.1), which is all that S-mode's context has beside the noted ones. */
@@ -198,6 +221,7 @@ void rv64_tlb_flush_asid(struct rv64_cpu *c, unsigned asid)
 		if (c->ctx[i].priv == PRIV_U &&
 		    (c->ctx[i].satp >> SATP_ASID_SHIFT & 0xffff) == asid)
 			c->ctx[i].id = 0;
+	rv64_window_drop_asid(c, asid);
 	memset(c->ctx_id, 0, sizeof(c->ctx_id));
 	rv64_local_drop(c);
 	rv64_mode_update(c);
@@ -206,8 +230,9 @@ void rv64_tlb_flush_asid(struct rv64_cpu *c, unsigned asid)
 void rv64_tlb_flush_page(struct rv64_cpu *c, gva_t va)
 {
 	uint64_t i = va >> PAGE_SHIFT, gib = va / GIB % LARGE_BITS;
+	rv64_window_drop_page(c, va);
 	if (c->large[gib / 64] >> gib % 64 & 1) {
-		rv64_tlb_flush(c);
+		tables_flush(c);
 		return;
 	}
 	struct tlb_entry *r = &c->rd[i % TLB_SIZE], *w = &c->wr[i % TLB_SIZE];
@@ -239,7 +264,7 @@ void rv64_local_drop(struct rv64_cpu *c)
 	for (unsigned i = 0; c->fetch_local && i < FETCH_SIZE; i++) c->fetch[i].tag = NO_TAG;
 	c->fetch_local = false;
 	if (c->local_n > LOCAL_LIST) {
-		rv64_tlb_flush(c);
+		tables_flush(c);
 		return;
 	}
 	for (unsigned i = 0; i < c->local_n; i++)
@@ -261,6 +286,7 @@ static void tlb_fill(struct rv64_cpu *c, gva_t va, unsigned access, const struct
 	if (!rv64_pmp_whole(c, pg->at)) return;
 	*e = (struct tlb_entry){(va & PAGE_MASK) | c->dctx, (uintptr_t)host - (va & PAGE_MASK)};
 	if (pg->span) rv64_tlb_large(c, va, pg->span);
+	if (c->win_limit) rv64_window_fill(c, va, access);
 	if ((pg->user || !pg->global) && c->priv_data == PRIV_S) local_note(c, i);
 }
 

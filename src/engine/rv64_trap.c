@@ -1,6 +1,8 @@
 /* Traps, interrupts and the way back (privileged architecture 3.1.6 to 3.1.9, 3.3.2, 10.1). */
 #include "base/loop.h"
+#include "engine/engine.h"
 #include "engine/rv64_cpu.h"
+#include "engine/rv64_window.h"
 #include "hw/clock.h"
 
 uint64_t rv64_pending(const struct rv64_cpu *c)
@@ -39,10 +41,16 @@ static void trap_m(struct rv64_cpu *c, uint64_t cause, uint64_t tval)
 	c->pc = vector(c->mtvec, cause);
 }
 
+static bool is_timer(uint64_t cause)
+{
+	return cause == (CAUSE_INTERRUPT | IRQ_RV_STI) || cause == (CAUSE_INTERRUPT | IRQ_RV_MTI);
+}
+
 void rv64_trap(struct rv64_cpu *c, uint64_t cause, uint64_t tval)
 {
 	uint64_t deleg = cause & CAUSE_INTERRUPT ? c->mideleg : c->medeleg;
 	c->res_len = 0;
+	if (c->windows && c->priv == PRIV_U && is_timer(cause)) rv64_window_tick(c);
 	rv64_count(c, cause & CAUSE_INTERRUPT ? COUNT_INTERRUPT : COUNT_TRAP);
 	if (c->priv != PRIV_M && deleg >> (cause & 63) & 1)
 		trap_s(c, cause, tval);

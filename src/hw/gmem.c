@@ -15,6 +15,7 @@ struct region {
 	uint64_t len;
 	unsigned flags;
 	unsigned char *host;
+	int fd;
 	_Atomic uint64_t *dirty;
 };
 struct gmem {
@@ -35,6 +36,7 @@ static uint64_t bitmap_words(const struct region *r) { return (r->len / PAGE + W
 static void region_free(struct region *r)
 {
 	if (r->host) (void)munmap(r->host, r->len);
+	if (r->fd >= 0) (void)close(r->fd);
 	free((void *)r->dirty);
 }
 
@@ -55,7 +57,7 @@ static int region_map(struct region *r, struct err *e)
 	else
 		p = mmap(NULL, r->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (!rc && p == MAP_FAILED) rc = errno;
-	if (fd >= 0) (void)close(fd);
+	r->fd = fd;
 	if (rc)
 		return fail(e, -rc, "%llu MiB of guest memory: %s",
 			    (unsigned long long)(r->len / MIB), strerror(rc));
@@ -73,7 +75,7 @@ static void region_insert(struct gmem *m, const struct region *r)
 
 int gmem_add(struct gmem *m, gpa_t base, uint64_t len, unsigned flags, struct err *e)
 {
-	struct region r = {.base = base, .len = len, .flags = flags};
+	struct region r = {.base = base, .len = len, .flags = flags, .fd = -1};
 	if (!len || base % PAGE || len % PAGE || base + (len - 1) < base || len > INT64_MAX)
 		return fail(e, -EINVAL, "guest memory: %#llx+%#llx is not a range of pages",
 			    (unsigned long long)base, (unsigned long long)len);
@@ -110,6 +112,15 @@ void *gmem_ptr(struct gmem *m, gpa_t at, size_t len, bool write)
 	const struct region *r = region_of(m, at, len);
 	if (!r || (write && r->flags & GMEM_ROM)) return NULL;
 	return r->host + (at - r->base);
+}
+
+bool gmem_map(struct gmem *m, gpa_t at, size_t len, void *host, bool write, bool fill)
+{
+	const struct region *r = region_of(m, at, len);
+	if (!r || at % PAGE || len % PAGE || (write && r->flags & GMEM_ROM)) return false;
+	int prot = write ? PROT_READ | PROT_WRITE : PROT_READ;
+	int flags = MAP_SHARED | MAP_FIXED | (fill ? MAP_POPULATE : 0);
+	return mmap(host, len, prot, flags, r->fd, (off_t)(at - r->base)) == host;
 }
 
 bool gmem_read(struct gmem *m, gpa_t at, void *buf, size_t len)

@@ -21,6 +21,9 @@ void gmem_free(struct gmem *m);
  * gmem_free(). A write through it must be followed by gmem_dirty(). */
 void *gmem_ptr(struct gmem *m, gpa_t at, size_t len, bool write);
 void *gmem_host(struct gmem *m, gpa_t at, size_t len); /* as above, ROM writable: for loaders */
+/* Have pages appear at `host`, too, in place of what is mapped there: not if they are not all of
+ * one region, or to be written and ROM. fill: all at once, as they will be used soon. */
+bool gmem_map(struct gmem *m, gpa_t at, size_t len, void *host, bool write, bool fill);
 bool gmem_read(struct gmem *m, gpa_t at, void *buf, size_t len);
 bool gmem_write(struct gmem *m, gpa_t at, const void *buf, size_t len); /* marks dirty */
 /* Dirty bitmap, one bit a 4 KiB page; nothing is recorded until tracking is turned on. */

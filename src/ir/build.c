@@ -338,6 +338,13 @@ void ir_store(struct ir_fn *f, unsigned bytes, ir_val h, ir_val base, int32_t di
 				      .arg = {h.n, base.n, (uint32_t)disp, v.n}});
 }
 
+void ir_may_exit(struct ir_fn *f, uint32_t map)
+{
+	struct ir_ins *i = &f->ins[f->n - 1];
+	must(i->op == IR_load || i->op == IR_store);
+	i->map = map;
+}
+
 ir_val ir_atomic(struct ir_fn *f, enum ir_op op, unsigned bytes, ir_val at, ir_val b, ir_val c)
 {
 	must(op == IR_swap || op == IR_xadd || op == IR_cas);

@@ -187,7 +187,7 @@ static bool matters(const struct ir_ins *i)
 {
 	unsigned flags = ir_info[i->op].flags;
 	if (flags & IR_CALLS) return i->aux != IR_CALL_PURE;
-	return flags & (IR_WRITES | IR_EXITS | IR_ENDS | IR_FLOAT);
+	return flags & (IR_WRITES | IR_EXITS | IR_ENDS | IR_FLOAT) || i->map;
 }
 
 static void mark_root(struct clean *c, uint32_t n)

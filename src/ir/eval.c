@@ -213,7 +213,7 @@ static uint64_t xlat(struct run *r, const struct ir_ins *i)
 {
 	uint64_t a = arg(r, i, 0), h = 0;
 	uint64_t lo = a + (uint64_t)(int32_t)i->arg[1], hi = a + (uint64_t)(int32_t)i->arg[2];
-	if (lo >> 12 != hi >> 12 || !r->w->xlat(r->w->state, i->aux, lo, hi, &h))
+	if (lo >> 12 != hi >> 12 || !r->w->xlat(r->w->state, i->aux & 3, lo, hi, &h))
 		leave(r, i, IR_END_DEOPT);
 	return h;
 }

@@ -49,6 +49,10 @@ enum {
 	IR_CALL_STATE,
 	IR_CALL_FLOAT, /* changes the flags or the rounding mode: floats stay on their side of it */
 };
+enum {
+	IR_XLAT_WINDOW = 4 /* in an xlat's aux: it may be answered by the space's window, if it has
+			      one; then it is each access that exits by its map */
+};
 enum ir_exit {
 	IR_EXIT_NEAR, /* to code of the unit's own page: linked once that is translated */
 	IR_EXIT_FAR,  /* to any other, looked up each time */
@@ -147,6 +151,8 @@ uint32_t ir_map_new(struct ir_fn *f, const struct ir_pair *p, unsigned n, int32_
 ir_val ir_xlat(struct ir_fn *f, unsigned space, ir_val base, int32_t lo, int32_t hi, uint32_t map);
 ir_val ir_load(struct ir_fn *f, enum ir_type t, enum ir_mem m, ir_val h, ir_val base, int32_t disp);
 void ir_store(struct ir_fn *f, unsigned bytes, ir_val h, ir_val base, int32_t disp, ir_val v);
+/* The load or store emitted last goes by the window, and exits by this map where nothing is. */
+void ir_may_exit(struct ir_fn *f, uint32_t map);
 ir_val ir_atomic(struct ir_fn *f, enum ir_op op, unsigned bytes, ir_val at, ir_val b, ir_val c);
 ir_val ir_call(struct ir_fn *f, unsigned aux, const void *fn, const ir_val *args, unsigned n);
 void ir_guard(struct ir_fn *f, ir_val cond, uint32_t map);
@@ -159,6 +165,12 @@ void ir_br(struct ir_fn *f, ir_val cond, uint32_t yes, uint32_t no);
 void ir_exit(struct ir_fn *f, enum ir_exit how, uint32_t map);
 void ir_goto(struct ir_fn *f, ir_val pc, uint32_t map);
 static inline const struct ir_ins *ir_at(const struct ir_fn *f, ir_val v) { return &f->ins[v.n]; }
+/* Nothing is lost when nobody uses its value. */
+static inline bool ir_idle(const struct ir_ins *i)
+{
+	unsigned flags = ir_info[i->op].flags;
+	return flags & (IR_PURE | IR_READS) && !(flags & (IR_WRITES | IR_EXITS)) && !i->map;
+}
 bool ir_is_konst(const struct ir_fn *f, ir_val v, uint64_t *k);
 bool ir_dominates(const struct ir_fn *f, uint32_t a, uint32_t b);
 enum ir_type ir_result_type(const struct ir_ins *i); /* what its value is; IR_VOID: none */

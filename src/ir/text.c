@@ -132,7 +132,8 @@ static void print_operands(const struct print *p, const struct ir_ins *i)
 		break;
 	case IR_xlat:
 		(void)fprintf(p->out, ", %d..%d space=%u", (int32_t)i->arg[1], (int32_t)i->arg[2],
-			      i->aux);
+			      i->aux & 3);
+		if (i->aux & IR_XLAT_WINDOW) (void)fputs(" window", p->out);
 		break;
 	case IR_load: print_address(p, i); break;
 	case IR_store:
@@ -450,9 +451,9 @@ static bool range(struct parse *p)
 {
 	uint32_t space;
 	if (!need(p, ",") || !int32(p, &p->i.arg[1]) || !need(p, "..") || !int32(p, &p->i.arg[2]) ||
-	    !need(p, "space") || !need(p, "=") || !small(p, UINT16_MAX, &space))
+	    !need(p, "space") || !need(p, "=") || !small(p, 3, &space))
 		return false;
-	p->i.aux = (uint16_t)space;
+	p->i.aux = (uint16_t)(eat(p, "window") ? space | IR_XLAT_WINDOW : space);
 	return true;
 }
 

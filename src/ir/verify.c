@@ -215,7 +215,8 @@ static int map(struct check *c)
 	uint32_t m = here(c)->map;
 	bool has =
 		(flags_of(here(c)) & IR_EXITS) || here(c)->op == IR_exit || here(c)->op == IR_goto;
-	need(c, has == !!m && m < f->nmaps, has ? "no map" : "a map");
+	bool may = has || here(c)->op == IR_load || here(c)->op == IR_store;
+	need(c, (m ? may : !has) && m < f->nmaps, has ? "no map" : "a map");
 	if (!m) return 0;
 	const struct ir_map *p = &f->map[m];
 	need(c, p->first <= f->npairs && p->n <= f->npairs - p->first, "a map out of range");
@@ -353,7 +354,7 @@ static int given(struct check *c, const struct ir_ins *i)
 	switch (i->op) {
 	case IR_state: return 0;
 	case IR_xlat:
-		need(c, i->aux < 4 && (int32_t)i->arg[1] <= (int32_t)i->arg[2], "no such range");
+		need(c, i->aux < 8 && (int32_t)i->arg[1] <= (int32_t)i->arg[2], "no such range");
 		return operands(c, 1, IR_I64);
 	case IR_swap:
 	case IR_xadd:

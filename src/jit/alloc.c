@@ -314,7 +314,10 @@ void alloc_operands(struct alloc *a, uint32_t i)
 	const struct ir_ins *in = &a->f->ins[i];
 	for (unsigned k = 0; k < ir_info[in->op].args; k++) alloc_use(a, in->arg[k]);
 	switch (in->op) {
-	case IR_store: alloc_use(a, in->arg[3]); break;
+	case IR_store:
+		alloc_use(a, in->arg[3]);
+		if (in->map) alloc_map(a, in->map, false);
+		break;
 	case IR_jump:
 	case IR_br: alloc_edges(a, i); break;
 	case IR_put: note_put(a, in->aux); break;
@@ -398,12 +401,6 @@ void alloc_same(struct alloc *a, uint32_t v, uint32_t other)
 	h->changes = true;
 }
 
-bool alloc_idle(const struct ir_ins *i)
-{
-	unsigned flags = ir_info[i->op].flags;
-	return flags & (IR_PURE | IR_READS) && !(flags & (IR_WRITES | IR_EXITS));
-}
-
 static void visit(struct alloc *a, uint32_t i)
 {
 	const struct ir_ins *in = &a->f->ins[i];
@@ -411,7 +408,7 @@ static void visit(struct alloc *a, uint32_t i)
 	if (h->root != i || h->at == AT_HAND) return;
 	a->pos = h->start;
 	define(a, i);
-	if (!h->end && (h->folded || alloc_idle(in))) return;
+	if (!h->end && (h->folded || ir_idle(in))) return;
 	if (h->end && !h->hard && h->chain < SUNK_MAX && sinks(a->f, in))
 		sink(a, h, in);
 	else

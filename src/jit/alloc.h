@@ -86,7 +86,6 @@ void alloc_done(struct alloc *a);
 bool alloc_run(struct alloc *a, const struct ir_fn *f, const struct alloc_host *host);
 /* Registers of class c that are in use across a call. */
 uint32_t alloc_live(const struct alloc *a, uint32_t call, unsigned c);
-bool alloc_idle(const struct ir_ins *i); /* nothing is lost when nobody uses its value */
 
 /* For visit(). */
 void alloc_use(struct alloc *a, uint32_t v);

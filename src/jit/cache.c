@@ -70,6 +70,7 @@ void jit_cache_free(struct jit_cache *c)
 	if (c->rx) munmap(c->rx, c->size);
 	free(c->unit);
 	free(c->link);
+	free(c->access);
 	free(c->map);
 	alloc_done(&c->alloc);
 	free(c);
@@ -78,7 +79,7 @@ void jit_cache_free(struct jit_cache *c)
 void jit_cache_flush(struct jit_cache *c)
 {
 	c->used = c->floor;
-	c->nunits = c->nlinks = c->nmap = 0;
+	c->nunits = c->nlinks = c->naccesses = c->nmap = 0;
 	memset(c->konst, 0, KONSTS * 8);
 	c->nkonst = 0;
 }
@@ -103,6 +104,33 @@ uint32_t jit_link_new(struct jit_cache *c, const uint8_t *at, int32_t pc)
 		return ~0u;
 	c->link[c->nlinks] = (struct link){(uint32_t)(at - c->rw), pc};
 	return c->nlinks++;
+}
+
+/* Code grows upwards, so they come sorted. */
+bool jit_access_new(struct jit_cache *c, const uint8_t *at, const uint8_t *end, uint32_t map)
+{
+	if (!jit_grow((void **)&c->access, &c->access_room, c->naccesses + 1, sizeof(*c->access)))
+		return false;
+	c->access[c->naccesses++] =
+		(struct access){(uint32_t)(at - c->rw), (uint32_t)(end - c->rw), map};
+	return true;
+}
+
+const struct access *jit_access_find(const struct jit_cache *c, const void *rx)
+{
+	size_t off = (size_t)((const uint8_t *)rx - c->rx);
+	uint32_t lo = 0, n = c->naccesses;
+	if ((const uint8_t *)rx < c->rx || off >= c->used) return NULL;
+	while (n) { /* the first that ends behind it */
+		uint32_t half = n / 2;
+		if (off >= c->access[lo + half].end) {
+			lo += half + 1;
+			n -= half + 1;
+		} else {
+			n = half;
+		}
+	}
+	return lo < c->naccesses && off >= c->access[lo].at ? &c->access[lo] : NULL;
 }
 
 void jit_link(struct jit_cache *c, uint32_t link, const void *entry)

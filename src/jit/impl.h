@@ -18,6 +18,9 @@ struct link {
 	uint32_t at; /* the jump's displacement, from the cache's beginning */
 	int32_t pc;
 };
+struct access { /* an access by a window, and where its map is */
+	uint32_t at, end, map;
+};
 enum { KONST_BITS = 11, KONSTS = 1 << KONST_BITS };
 struct jit_host; /* the back end's own, see its folder */
 struct jit_cache {
@@ -30,6 +33,8 @@ struct jit_cache {
 	uint32_t nunits, unit_room;
 	struct link *link;
 	uint32_t nlinks, link_room;
+	struct access *access; /* by address */
+	uint32_t naccesses, access_room;
 	uint32_t *map; /* words, see maps.c */
 	uint32_t nmap, map_room;
 	struct alloc alloc;
@@ -38,6 +43,8 @@ struct jit_cache {
 bool jit_grow(void **p, uint32_t *room, uint32_t n, size_t size); /* to n at least */
 
 /* cache.c */
+bool jit_access_new(struct jit_cache *c, const uint8_t *at, const uint8_t *end, uint32_t map);
+const struct access *jit_access_find(const struct jit_cache *c, const void *rx); /* NULL: none */
 static inline const void *jit_rx(const struct jit_cache *c, const void *rw)
 {
 	return c->rx + ((const uint8_t *)rw - c->rw);

@@ -3,23 +3,25 @@
 #include "base/types.h"
 #include "jit/impl.h"
 
-static const struct jit_unit *undo(struct jit_cache *c, uint32_t nlinks, uint32_t nmap)
+static const struct jit_unit *undo(struct jit_cache *c, uint32_t nlinks, uint32_t naccesses,
+				   uint32_t nmap)
 {
 	c->nlinks = nlinks;
+	c->naccesses = naccesses;
 	c->nmap = nmap;
 	return NULL;
 }
 
 const struct jit_unit *jit_add(struct jit_cache *c, struct ir_fn *f)
 {
-	uint32_t nlinks = c->nlinks, nmap = c->nmap;
+	uint32_t nlinks = c->nlinks, naccesses = c->naccesses, nmap = c->nmap;
 	if (!jit_grow((void **)&c->unit, &c->unit_room, c->nunits + 1, sizeof(struct jit_unit *)) ||
 	    c->size - c->used < 4096 || !alloc_run(&c->alloc, f, jit_host_regs(c)))
 		return NULL;
 	struct jit_unit *u = (struct jit_unit *)(void *)(c->rw + c->used);
 	uint8_t *at = c->rw + ((c->used + sizeof(*u) + 31) & ~(size_t)31);
 	uint8_t *end = jit_host_emit(c, f, at, c->rw + c->size);
-	if (!end) return undo(c, nlinks, nmap);
+	if (!end) return undo(c, nlinks, naccesses, nmap);
 	u->entry = jit_rx(c, at);
 	u->at = (uint32_t)(at - c->rw);
 	u->size = (uint32_t)(end - at);

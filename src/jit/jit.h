@@ -11,6 +11,10 @@
  * frame made by jit_enter(). It leaves in one of these ways: to another unit (a linked jump, or a
  * look-up in the machine's directory), or back to jit_enter()'s caller.
  *
+ * An address space may have a window: host memory in which guest address va stands at window + va,
+ * or nothing does. Accesses that go by it are found by where in the code they are: jit_faulted()
+ * tells of one that a signal handler is called for, and jit_give_up() makes it leave by its map.
+ *
  * Owners: a cache, its units and links belong to one thread. */
 struct ir_fn;
 struct ir_slot;
@@ -26,6 +30,10 @@ struct jit_space {
 	 * unit exits by its map). Called with the state; must not change any slot. The answer is
 	 * used for the page until the unit ends or calls what may change state. */
 	uint64_t (*fill)(void *state, uint64_t lo, uint64_t hi);
+	/* Its window: base addresses below the 64 bits at `limit` (0: there is none now) are served
+	 * by adding those at `window`. An access may then be up to 2^31 bytes off the window on
+	 * either side, and nothing else must lie there. Both 0: no windows. */
+	uint32_t limit, window;
 };
 /* What generated code is told of the machine; the same for all units of a cache. Offsets are in
  * the state. */
@@ -74,6 +82,17 @@ const void *jit_none(const struct jit_cache *c); /* the entry where there is no 
 struct jit_exit jit_enter(struct jit_cache *c, void *state, const void *entry);
 /* From now on that exit goes to entry (of the same page) by itself. */
 void jit_link(struct jit_cache *c, uint32_t link, const void *entry);
+
+/* An access by a window that could not be made. */
+struct jit_fault {
+	uint32_t map; /* for jit_give_up() */
+	bool write;
+};
+/* In a handler of SIGSEGV, context being its third argument: did an access by a window in c's code
+ * raise it? When the handler returns, the access is tried again. */
+bool jit_faulted(const struct jit_cache *c, const void *context, struct jit_fault *out);
+/* Have it leave the unit by its map instead; jit_enter() returns JIT_DEOPT. */
+void jit_give_up(const struct jit_cache *c, void *context, uint32_t map);
 
 /* Host code of u, an instruction a line; how many bytes it is. */
 void jit_dump(const struct jit_cache *c, const struct jit_unit *u, FILE *out);

@@ -18,7 +18,7 @@ struct rig_state {
 		uint64_t tag, host;
 	} tlb[2][1 << RIG_BITS], dir[1 << RIG_DIR];
 	uint8_t *mem; /* RIG_PAGES pages; guest page n is memory page n ^ 5, page 3 is not there */
-	uint64_t misses;
+	uint64_t misses, limit, window; /* there is none, limit is 0 */
 };
 enum { SLOT_X, SLOT_F = RIG_X, SLOT_W = SLOT_F + RIG_F, SLOT_H = SLOT_W + RIG_W, SLOT_B, SLOTS };
 #define AT(field) offsetof(struct rig_state, field)
@@ -77,8 +77,8 @@ static inline struct jit_machine rig_machine(void)
 		.poll = AT(poll),
 		.pc = AT(pc),
 		.base = AT(base),
-		.space = {{AT(tlb[0]), AT(ctx[0]), RIG_BITS, rig_fill0},
-			  {AT(tlb[1]), AT(ctx[1]), RIG_BITS, rig_fill1}},
+		.space = {{AT(tlb[0]), AT(ctx[0]), RIG_BITS, rig_fill0, AT(limit), AT(window)},
+			  {AT(tlb[1]), AT(ctx[1]), RIG_BITS, rig_fill1, AT(limit), AT(window)}},
 		.dir_table = AT(dir),
 		.dir_ctx = AT(dir_ctx),
 		.dir_entries = 64,
@@ -322,8 +322,10 @@ static inline void rig_mem_op(struct rig_gen *g)
 	uint64_t cut = rig_below(g->r, 8) ? 0x7fff : ~0ull;
 	ir_val base = rig_op(g, IR_and, IR_I64, rig_pick(g, K64), ir_konst(g->f, IR_I64, cut));
 	if (g->moving.n && rig_below(g->r, 2)) base = g->moving;
-	ir_val h = ir_xlat(g->f, space, base, lo, lo + 15, rig_map(g)), none = {0};
+	unsigned by = rig_below(g->r, 2) ? space | IR_XLAT_WINDOW : space;
+	ir_val h = ir_xlat(g->f, by, base, lo, lo + 15, rig_map(g)), none = {0};
 	unsigned how = rig_below(g->r, 8);
+	uint32_t map = rig_map(g);
 	if (how == 0) {
 		ir_val at = rig_op(g, IR_add, IR_I64, h, base);
 		at = rig_op(g, IR_add, IR_I64, at, ir_konst(g->f, IR_I64, (uint64_t)lo));
@@ -336,15 +338,18 @@ static inline void rig_mem_op(struct rig_gen *g)
 	} else if (how == 2 && g->floats) {
 		unsigned k = KD + rig_below(g->r, 2);
 		rig_have(g, k, ir_load(g->f, rig_type[k], IR_U8, h, base, lo + 1));
+		if (by != space) ir_may_exit(g->f, map);
 		ir_store(g->f, k == KD ? 8 : 4, h, base, lo + 5,
 			 rig_op(g, IR_fnan, rig_type[k], rig_pick(g, k), none));
 	} else if (how < 6) {
 		ir_val v = ir_load(g->f, IR_I64, (enum ir_mem)rig_below(g->r, 7), h, base,
 				   lo + (int32_t)rig_below(g->r, 8));
+		if (by != space) ir_may_exit(g->f, map);
 		rig_have(g, K64, v);
 	} else {
 		unsigned bytes = 1u << rig_below(g->r, 4);
 		ir_store(g->f, bytes, h, base, lo + (int32_t)rig_below(g->r, 8), rig_pick(g, K64));
+		if (by != space) ir_may_exit(g->f, map);
 	}
 }
 

@@ -238,6 +238,14 @@ static const struct engine_ops *engine_find(const char *name)
 	return NULL;
 }
 
+/* For tests and comparison: LODGE_WINDOW=off or early. */
+static enum windows windows_wanted(void)
+{
+	const char *v = getenv("LODGE_WINDOW");
+	if (v && !strcmp(v, "off")) return WINDOWS_OFF;
+	return v && !strcmp(v, "early") ? WINDOWS_EARLY : WINDOWS_CHOSEN;
+}
+
 static int vm_log(struct vm *vm, const struct spec *s, struct err *e)
 {
 	struct unitlog_how how = {.dump = s->dump,
@@ -269,6 +277,7 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 				 .log = vm->log,
 				 .code_room = s->code_cache,
 				 .cpus = s->cpus,
+				 .windows = windows_wanted(),
 				 .max_satp = vm->board->page_table};
 	vm->ops = ops;
 	vm->ncpus = 0;

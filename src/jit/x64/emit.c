@@ -60,7 +60,7 @@ static bool emit_block(struct emit *e, uint32_t b)
 		const struct ir_ins *in = &e->f->ins[i];
 		const struct home *h = &e->home[i];
 		if (!h->changes &&
-		    (h->at >= AT_HAND || (h->at == AT_NOWHERE && (h->folded || alloc_idle(in)))))
+		    (h->at >= AT_HAND || (h->at == AT_NOWHERE && (h->folded || ir_idle(in)))))
 			continue;
 		if (!has_room(e)) return false;
 		x64_rules[in->op].emit(e, i, &x64_rules[in->op]);
@@ -89,7 +89,7 @@ static bool prepare(struct emit *e, const struct ir_fn *f)
 	e->f = f;
 	e->home = e->c->alloc.home;
 	e->failed = false;
-	e->njumps = e->nstubs = 0;
+	e->njumps = e->nstubs = e->access_map = 0;
 	order_blocks(e);
 	return true;
 }

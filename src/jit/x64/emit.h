@@ -31,6 +31,8 @@ struct emit { /* grows; kept from unit to unit */
 	struct home *home;
 	uint8_t *end;
 	uint32_t next; /* the block to come */
+	uint32_t access_map,
+		access_at; /* of the access emitted last: IR's map, and where it is put */
 	bool failed;
 	uint8_t **block_at;
 	uint32_t *order;

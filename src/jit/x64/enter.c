@@ -5,6 +5,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <ucontext.h>
 
 enum { FRAME = sizeof(struct jit_frame) + 8 }; /* aligned to 16 behind six pushes and a return */
 _Static_assert(sizeof(struct jit_frame) % 16 == 0, "the frame keeps the stack aligned");
@@ -191,6 +192,26 @@ void jit_host_relink(uint8_t *rw, const uint8_t *rx, const void *to)
 {
 	int32_t d = (int32_t)((const uint8_t *)to - (rx + 4));
 	__atomic_store_n((int32_t *)(void *)rw, d, __ATOMIC_RELEASE);
+}
+
+/* ---- faults of accesses by a window */
+
+enum { ERROR_WRITE = 2 }; /* bit of a page fault's error code */
+
+bool jit_faulted(const struct jit_cache *c, const void *context, struct jit_fault *out)
+{
+	const greg_t *r = ((const ucontext_t *)context)->uc_mcontext.gregs;
+	const struct access *s = jit_access_find(c, (const void *)(uintptr_t)r[REG_RIP]);
+	if (!s) return false;
+	*out = (struct jit_fault){s->map, r[REG_ERR] & ERROR_WRITE};
+	return true;
+}
+
+void jit_give_up(const struct jit_cache *c, void *context, uint32_t map)
+{
+	greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
+	r[REG_RAX] = map;
+	r[REG_RIP] = (greg_t)(uintptr_t)jit_rx(c, c->host->deopt);
 }
 
 const struct alloc_host *jit_host_regs(const struct jit_cache *c) { return &c->host->regs; }

@@ -144,6 +144,15 @@ static struct rm address(struct emit *e, const struct ir_ins *i)
 	return rm_mem(int_reg(e, s.v[0], S0), (int32_t)s.disp);
 }
 
+/* The access emitted from `at` on may exit by that map. Neighbours often have the same. */
+static void access(struct emit *e, uint32_t map, const uint8_t *at)
+{
+	if (!map) return;
+	if (map != e->access_map) e->access_at = jit_map_put(e->c, e->f, map);
+	e->access_map = map;
+	e->failed |= e->access_at == ~0u || !jit_access_new(e->c, at, e->a.p, e->access_at);
+}
+
 void emit_load(struct emit *e, uint32_t i, const struct rule *r)
 {
 	static const uint32_t op[] = {
@@ -154,13 +163,16 @@ void emit_load(struct emit *e, uint32_t i, const struct rule *r)
 	(void)r;
 	const struct ir_ins *in = &e->f->ins[i];
 	struct rm m = address(e, in);
+	uint8_t *at = e->a.p;
 	if (e->home[i].cls == CLASS_VEC) {
 		unsigned d = dst_vec(e, i);
 		vec_load(e, in->type, d, m);
+		access(e, in->map, at);
 		done_vec(e, i, d);
 	} else {
 		unsigned d = dst_int(e, i);
 		op_rm(&e->a, op[in->aux], d, m, 0);
+		access(e, in->map, at);
 		done_int(e, i, d);
 	}
 }
@@ -173,11 +185,16 @@ void emit_store(struct emit *e, uint32_t i, const struct rule *r)
 	if (home_of(e, v)->cls == CLASS_VEC) {
 		unsigned s = vec_reg(e, v, V0);
 		enum ir_type t = in->aux == 4 ? IR_F32 : in->aux == 8 ? IR_F64 : IR_V128;
-		vec_store(e, t, address(e, in), s);
+		struct rm m = address(e, in);
+		uint8_t *at = e->a.p;
+		vec_store(e, t, m, s);
+		access(e, in->map, at);
 		return;
 	}
 	struct rm m = address(e, in);
+	uint8_t *at = e->a.p;
 	store_int(e, in->aux, m, v, S1);
+	access(e, in->map, at);
 }
 
 /* ---- address translation: the first byte gives the entry, the last the page that must be there,
@@ -273,9 +290,9 @@ static void site_stub(struct emit *e, struct stub *s)
 	jump_to(&e->a, s->back);
 }
 
-void emit_xlat(struct emit *e, uint32_t i, const struct rule *r)
+/* By the table, or what was found there the last time. */
+static void xlat_plain(struct emit *e, uint32_t i)
 {
-	(void)r;
 	const struct ir_ins *in = &e->f->ins[i];
 	const struct home *h = &e->home[i];
 	unsigned base = int_reg(e, in->arg[0], S0), d = dst_int(e, i);
@@ -294,6 +311,31 @@ void emit_xlat(struct emit *e, uint32_t i, const struct rule *r)
 		stub_jcc(e, s, CC_NE);
 	}
 	mov_load(&e->a, OP_W, d, host);
+	done_int(e, i, d);
+	s->back = e->a.p;
+}
+
+static void no_window_stub(struct emit *e, struct stub *s)
+{
+	xlat_plain(e, s->i);
+	jump_to(&e->a, s->back);
+}
+
+/* The guards around a window are as far as displacements reach, so the base alone is compared. */
+void emit_xlat(struct emit *e, uint32_t i, const struct rule *r)
+{
+	(void)r;
+	const struct ir_ins *in = &e->f->ins[i];
+	const struct jit_space *sp = &e->c->m.space[in->aux & 3];
+	if (!(in->aux & IR_XLAT_WINDOW) || !sp->limit) {
+		xlat_plain(e, i);
+		return;
+	}
+	unsigned base = int_reg(e, in->arg[0], S0), d = dst_int(e, i);
+	alu_rm(&e->a, ALU_CMP, OP_W, base, state_at(e, sp->limit));
+	struct stub *s = stub_new(e, no_window_stub, i);
+	stub_jcc(e, s, CC_AE);
+	mov_load(&e->a, OP_W, d, state_at(e, sp->window));
 	done_int(e, i, d);
 	s->back = e->a.p;
 }

@@ -140,7 +140,8 @@ void x64_visit(struct alloc *a, uint32_t i)
 		break;
 	case IR_xlat:
 		alloc_operands(a, i);
-		if (a->nsites < SITES_MAX && alloc_steady(a, in->arg[0]))
+		if (!(in->aux & IR_XLAT_WINDOW) && a->nsites < SITES_MAX &&
+		    alloc_steady(a, in->arg[0]))
 			a->home[i].site = (uint8_t)++a->nsites;
 		break;
 	case IR_fnan: visit_fnan(a, i); break;
