@@ -2,6 +2,7 @@
 a forward, and a named guest that keeps its disk."""
 import os
 import socket
+import sys
 import time
 
 from guest import Guest, check, ends, finish, free_port, part, tried, work
@@ -84,6 +85,31 @@ def debian():
     ends("debian again", g)
 
 
+def runtimes():
+    """Programs that translate themselves while they run, against the same without: LuaJIT, Java (both of
+    its compilers), V8."""
+    g = start("runtimes", "--name", "runtimes", "--cpus", "2", "--memory", "1G")
+    if not g:
+        return
+    updates(g)
+    wanted = "luajit nodejs openjdk-21-jdk-headless"
+    check("runtimes: installed", g.run("apt-get -qy install --no-install-recommends " + wanted, LONG)[0] == 0, g)
+    for name in ("Work.java", "work.lua", "work.js"):
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "runtimes", name)) as f:
+            g.type("cat > %s <<'END'\n%sEND" % (name, f.read()))
+    check("runtimes: javac", g.run("javac Work.java", LONG)[0] == 0, g)
+    for plain, others in (("java -Xint Work", ("java Work", "java -XX:TieredStopAtLevel=1 Work",
+                                               "java -XX:-TieredCompilation Work")),
+                          ("luajit -joff work.lua", ("luajit work.lua",)),
+                          ("node --jitless work.js", ("node work.js",))):
+        status, want = g.run(plain, LONG)
+        check("runtimes: %s" % plain, status == 0 and len(want) > 20, g)
+        for other in others:
+            check("runtimes: %s says the same" % other, g.run(other, LONG) == (0, want), g)
+    g.type("poweroff")
+    ends("runtimes", g)
+
+
 def unnamed():
     g = start("unnamed")
     if g:
@@ -92,6 +118,7 @@ def unnamed():
         ends("unnamed", g)
 
 
-for p in (debian, unnamed):
-    part(p)
+for p in (debian, unnamed, runtimes):
+    if len(sys.argv) < 2 or p.__name__ in sys.argv[1:]:
+        part(p)
 finish()

@@ -14,4 +14,4 @@ if [ -z "${LODGE_HOME:-}" ]; then
 		exit 1
 	}
 fi
-python3 -B debian.py
+python3 -B debian.py "$@"
