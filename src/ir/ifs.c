@@ -4,7 +4,7 @@
  * puts stay what they are. */
 #include "ir/impl.h"
 
-enum { OPS = 2, PICKS = 1, PARAMS = 64 };
+enum { OPS = 2, PICKS = 2, PARAMS = 64 };
 struct branch {
 	struct ir_fn *f;
 	uint32_t block, join;
