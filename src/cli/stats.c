@@ -136,19 +136,37 @@ static double percent(uint64_t part, uint64_t all)
 	return all ? 100.0 * (double)part / (double)all : 0;
 }
 
+/* What else a name may hold could move the cursor. */
+static void print_counter(const char *name, uint64_t value)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+	if (!name[strspn(name, letters)])
+		printf("    %-20s %20llu\n", name, (unsigned long long)value);
+}
+
 static void print_counters(const struct json_object *o)
 {
 	struct json_object *all;
 	if (!json_object_object_get_ex(o, "counters", &all) ||
 	    !json_object_is_type(all, json_type_object))
 		return;
-	json_object_object_foreach(all, key, value) printf(
-		"    %-20s %20llu\n", key, (unsigned long long)json_object_get_uint64(value));
+	json_object_object_foreach(all, key, value)
+		print_counter(key, json_object_get_uint64(value));
+}
+
+static int name_width(const struct rows *all)
+{
+	size_t most = 16;
+	for (unsigned i = 0; i < all->n; i++)
+		if (strlen(all->at[i].name) > most) most = strlen(all->at[i].name);
+	return (int)most;
 }
 
 static void print_table(const struct rows *all, bool engine)
 {
-	printf("%-20s %8s %8s %16s %7s\n", "NAME", "PID", "CPU %", "MEM USAGE / LIMIT", "MEM %");
+	int wide = name_width(all);
+	printf("%-*s %8s %8s %17s %7s\n", wide, "NAME", "PID", "CPU %", "MEM USAGE / LIMIT",
+	       "MEM %");
 	for (unsigned i = 0; i < all->n; i++) {
 		const struct row *r = &all->at[i];
 		char usage[16], limit[16], cpu[16];
@@ -157,7 +175,7 @@ static void print_table(const struct rows *all, bool engine)
 		human_size(usage, sizeof(usage), used);
 		human_size(limit, sizeof(limit), most);
 		(void)snprintf(cpu, sizeof(cpu), "%.1f%%", r->cpu);
-		printf("%-20s %8llu %8s %8s / %-6s %6.1f%%\n", r->name,
+		printf("%-*s %8llu %8s %8s / %-6s %6.1f%%\n", wide, r->name,
 		       (unsigned long long)number(r->now, "pid"), cpu, usage, limit,
 		       percent(used, most));
 		if (engine) print_counters(r->now);

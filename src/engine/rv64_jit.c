@@ -19,10 +19,10 @@ struct unit {
 	struct code_page *page;
 	uint16_t off;
 	bool window;	    /* made of user code, for harts that have windows */
-	bool narrow;	    /* each access looks up for itself */
+	uint8_t narrow;	    /* how often its look-ups have been made to share less */
 	uint16_t straddles; /* times that a shared look-up ran over its page's end */
 };
-enum { UNITS = 1 << 16, STRADDLES = 32 };
+enum { UNITS = 1 << 16, STRADDLES = 32, NARROWEST = 4 };
 
 struct rv64_jit {
 	struct jit_cache *cache;
@@ -142,9 +142,10 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 	if (!region_find(&j->region, page, t->off, REGION_INSNS, !j->check)) return NULL;
 	j->how.tag = j->nunits;
 	j->how.window = t->window;
-	j->how.span = t->narrow ? 0 : SPAN;
+	j->how.span = SPAN >> 2 * t->narrow;
 	ir_reset(j->fn);
 	lift_region(j->lift, j->fn, &j->region, &j->how);
+	ir_ifs(j->fn);
 	ir_clean(j->fn);
 #ifdef LODGE_SAN
 	struct err e = {0};
@@ -221,8 +222,9 @@ static void straddled(struct rv64_cpu *c, uint32_t tag)
 	j->straddled = false;
 	if (j->check || tag >= j->nunits) return;
 	struct unit *t = &j->unit[tag];
-	if (t->narrow || ++t->straddles < STRADDLES) return;
-	t->narrow = true;
+	if (t->narrow == NARROWEST || ++t->straddles < STRADDLES) return;
+	t->narrow++;
+	t->straddles = 0;
 	gva_t pc = c->pc;
 	c->pc = (c->base & PAGE_MASK) | t->off;
 	if (t->page->slot[t->off / 2].fn == rv64_op_unit) (void)unit_make(c, *t, &flushed);

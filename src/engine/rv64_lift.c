@@ -72,6 +72,8 @@ struct lift {
 	unsigned unrun; /* instructions of the block from `off` on */
 	struct flow flow;
 	struct block_end end[REGION_BLOCKS];
+	uint32_t ir_block[REGION_BLOCKS];   /* where region blocks are in f; 0 is the entry */
+	uint32_t way_out[REGION_BLOCKS][2]; /* blocks of an edge's own, see blocks_make() */
 	struct leaving leaving[2 * REGION_BLOCKS];
 	int nleaving;
 	struct lookup lookup[LOOKUPS];
@@ -798,8 +800,7 @@ static void fp_csr(struct lift *l)
 		if (!swap && clear) v = e2(l, IR_and, old, e1(l, IR_not, IR_I64, v));
 		if (!swap && !clear) v = e2(l, IR_or, old, v);
 		fp[1] = v;
-		(void)ir_call(l->f, IR_CALL_STATE, (const void *)flags_set, fp,
-			      2); /* none merge over it */
+		(void)ir_call(l->f, IR_CALL_FLOAT, (const void *)flags_set, fp, 2);
 	}
 	reg_set(l, i->rd, old);
 }
@@ -824,7 +825,8 @@ static void instruction(struct lift *l)
 }
 
 /* ---- blocks ---- */
-static uint32_t ir_of(int block) { return (uint32_t)block + 1; } /* 0 is the entry */
+
+static uint32_t ir_of(const struct lift *l, int b) { return l->ir_block[b]; }
 
 /* Parameter s of block b is the raw result of arithmetic: which NaN it is matters only to those who
  * look, and they have it made canonical for themselves. Not so where nobody in the region reads it:
@@ -868,7 +870,7 @@ static void block_begin(struct lift *l, int b)
 	const struct region_block *k = &l->r->block[b];
 	int only = k->preds && !(k->preds & (k->preds - 1)) && b ? __builtin_ctzll(k->preds) : -1;
 	l->block = b;
-	l->f->at = ir_of(b);
+	l->f->at = ir_of(l, b);
 	l->dirty = 0;
 	l->seen = seen_before(l, b);
 	for (unsigned s = 0; s < SLOTS; s++) {
@@ -939,7 +941,7 @@ static uint32_t edge_to(struct lift *l, int b)
 	unsigned n = 0;
 	for (uint64_t p = l->flow.param[b] & l->r->def; p; p &= p - 1)
 		args[n++] = argument(l, b, (unsigned)__builtin_ctzll(p));
-	return ir_edge_new(l->f, ir_of(b), args);
+	return ir_edge_new(l->f, ir_of(l, b), args);
 }
 
 static enum ir_exit exit_how(int off)
@@ -966,23 +968,11 @@ static void put_home(struct lift *l, uint64_t set)
 	}
 }
 
-/* What edge j alone needs written home is written in a block of its own where the other way goes
- * round a loop once more. */
-static bool apart(const struct lift *l, int j)
-{
-	const struct region_block *k = &l->r->block[l->block];
-	if (k->end != END_BR || k->loop < 0 || k->succ[j] < 0) return false;
-	return !(l->r->block[k->succ[j]].loops >> k->loop & 1) &&
-	       l->flow.flush_to[l->block][j] & l->dirty;
-}
-
 static uint32_t edge_by(struct lift *l, int j)
 {
-	uint32_t to = edge_to(l, l->r->block[l->block].succ[j]), from = l->f->at;
-	if (!apart(l, j)) return to;
-	uint32_t b = ir_block_new(l->f);
-	l->f->block[b].idom = from;
-	l->f->block[b].loop = ~0u;
+	uint32_t b = l->way_out[l->block][j], from = l->f->at;
+	uint32_t to = edge_to(l, l->r->block[l->block].succ[j]);
+	if (!b) return to;
 	l->f->at = b;
 	put_home(l, l->flow.flush_to[l->block][j]);
 	ir_jump(l->f, to);
@@ -1018,7 +1008,7 @@ static void block_settle(struct lift *l)
 	const struct region_block *k = &l->r->block[l->block];
 	uint64_t flush = l->flow.flush[l->block];
 	for (int j = 0; j < 2; j++)
-		if (!apart(l, j)) flush |= l->flow.flush_to[l->block][j];
+		if (!l->way_out[l->block][j]) flush |= l->flow.flush_to[l->block][j];
 	put_home(l, flush);
 	l->dirty &= ~l->flow.flush[l->block];
 	l->map = 0;
@@ -1094,22 +1084,47 @@ static void block_lift(struct lift *l, int b)
 	block_finish(l);
 }
 
-static void blocks_make(struct lift *l)
+/* loops: bits of the headers of the loops it lies in */
+static uint32_t block_new(struct lift *l, int idom, uint64_t loops)
+{
+	uint32_t b = ir_block_new(l->f);
+	struct ir_block *k = &l->f->block[b];
+	k->idom = idom < 0 ? 0 : ir_of(l, idom);
+	k->loop = loops ? ir_of(l, 63 - __builtin_clzll(loops)) : ~0u;
+	k->depth = (uint16_t)__builtin_popcountll(loops);
+	return b;
+}
+
+/* What an edge alone needs written home is written on the way, in a block before its target, where
+ * the other way goes round a loop once more. */
+static void ways_out(struct lift *l, int b)
 {
 	const struct region *r = l->r;
-	struct ir_fn *f = l->f;
-	for (int i = -1; i < r->n; i++) {
-		uint32_t b = ir_block_new(f);
-		const struct region_block *k = &r->block[i < 0 ? 0 : i];
-		f->block[b].idom = i <= 0 ? 0 : ir_of(k->idom);
-		f->block[b].loop = i < 0 || k->loop < 0 ? ~0u : ir_of(k->loop);
-		f->block[b].depth = i < 0 ? 0 : (uint16_t)k->depth;
+	for (uint64_t set = r->block[b].preds; set; set &= set - 1) {
+		int p = __builtin_ctzll(set);
+		const struct region_block *k = &r->block[p];
+		bool leaves = p < b && k->end == END_BR && k->loops & ~r->block[b].loops;
+		for (int j = 0; leaves && j < 2; j++)
+			if (k->succ[j] == b && l->flow.flush_to[p][j])
+				l->way_out[p][j] = block_new(l, p, k->loops & r->block[b].loops);
+	}
+}
+
+static void blocks_make(struct lift *l)
+{
+	memset(l->way_out, 0, sizeof(l->way_out));
+	(void)block_new(l, -1, 0);
+	for (int b = 0; b < l->r->n; b++) {
+		const struct region_block *k = &l->r->block[b];
+		ways_out(l, b);
+		l->ir_block[b] = l->f->nblocks; /* it may be its own loop's header */
+		(void)block_new(l, b ? k->idom : -1, k->loops);
 	}
 }
 
 static void params_make(struct lift *l, int b)
 {
-	l->f->at = ir_of(b);
+	l->f->at = ir_of(l, b);
 	for (uint64_t p = l->flow.param[b] & l->r->def; p; p &= p - 1) {
 		unsigned s = (unsigned)__builtin_ctzll(p);
 		enum ir_type t = s < SLOT_F ? IR_I64 : is_single(l, s) ? IR_F32 : IR_F64;

@@ -148,16 +148,35 @@ static inline bool is_plain(enum rv64_op op)
 					 "sinval", "cbo",  "amo", "sc.", "auipc"};
 	static const enum rv64_op stores[] = {OP_sb, OP_sh, OP_sw, OP_sd, OP_fsh, OP_fsw, OP_fsd};
 	const char *name = rv64_info(op)->name;
+	if (*name == 'v' && name[1] == 's' && strstr(rv64_info(op)->syntax, "(s)")) return false;
 	for (unsigned k = 0; k < COUNT(no); k++)
 		if (!strncmp(name, no[k], strlen(no[k]))) return false;
 	for (unsigned k = 0; k < COUNT(stores); k++)
 		if (op == stores[k]) return false;
 	return op != OP_illegal;
 }
+struct plain_ops {
+	unsigned n;
+	uint16_t op[OP__max];
+};
+static inline void plain_fill(struct plain_ops *p, bool vector)
+{
+	for (unsigned op = 0; op < OP__max; op++)
+		if (is_plain((enum rv64_op)op) &&
+		    (*rv64_info((enum rv64_op)op)->name == 'v') == vector)
+			p->op[p->n++] = (uint16_t)op;
+}
+static inline enum rv64_op plain_op(struct random *g, bool vector)
+{
+	static struct plain_ops ops[2];
+	if (!ops[0].n) plain_fill(&ops[0], false), plain_fill(&ops[1], true);
+	const struct plain_ops *p = &ops[vector];
+	unsigned k = pick(g, 256) * 256 + pick(g, 256);
+	return (enum rv64_op)p->op[k % p->n];
+}
 static inline void random_plain(struct random *g)
 {
-	enum rv64_op op = (enum rv64_op)(pick(g, 256) * 256 + pick(g, 256));
-	op = (enum rv64_op)((unsigned)op % OP__max);
+	enum rv64_op op = plain_op(g, pick(g, 16) == 0);
 	struct rv64_insn i = {.rd = (uint8_t)any_x(g),
 			      .rs1 = (uint8_t)any_x(g),
 			      .rs2 = (uint8_t)any_x(g),
@@ -165,7 +184,6 @@ static inline void random_plain(struct random *g)
 			      .rm = pick(g, 3) ? RM_DYN : (uint8_t)pick(g, 8)};
 	i.imm = pick(g, 2) ? (int32_t)pick(g, 64) - 32
 			   : (int32_t)(pick(g, 256) << 8 | pick(g, 256));
-	if (!is_plain(op)) op = OP_add;
 	random_put(g, op, i);
 }
 
@@ -219,6 +237,29 @@ static inline void random_walk(struct random *g)
 	random_accesses(g, x);
 	rig_op(g->r, OP_addi, x, x, 0, (int32_t)pick(g, 32) - 8);
 	loop_end(g, k);
+}
+/* Vectors of some shape, in registers and in memory. */
+static inline void random_vector(struct random *g)
+{
+	static const enum rv64_op store[] = {OP_vse8_v, OP_vse64_v, OP_vsse16_v, OP_vs2r_v};
+	unsigned x = 8 + pick(g, 8), stride = any_x(g);
+	random_base(g, x);
+	rig_op(g->r, OP_addi, stride == x ? 0 : stride, 0, 0, (int32_t)pick(g, 64) - 32);
+	int32_t type = (int32_t)(pick(g, 4) << 3 | pick(g, 8) | pick(g, 4) << 6);
+	rig_op(g->r, OP_vsetivli, 0, pick(g, 32), 0, type);
+	for (unsigned n = 1 + pick(g, 4); n--;) {
+		enum rv64_op op = pick(g, 6) ? plain_op(g, true) : store[pick(g, COUNT(store))];
+		struct rv64_insn i = {.rd = (uint8_t)any_x(g),
+				      .rs1 = (uint8_t)any_x(g),
+				      .rs2 = (uint8_t)any_x(g),
+				      .rm = (uint8_t)pick(g, 2)};
+		if (strstr(rv64_info(op)->syntax, "(s)")) {
+			i.rs1 = (uint8_t)x;
+			if (pick(g, 2)) i.rs2 = (uint8_t)stride;
+		}
+		if (!strncmp(rv64_info(op)->name, "vset", 4)) op = OP_vadd_vv;
+		rig_word(g->r, rv64_encode(op, &i));
+	}
 }
 /* What is reserved and retried: the usual loop, which another iteration of may find broken. */
 static inline void random_reserve(struct random *g)
@@ -316,7 +357,9 @@ static inline void random_item(struct random *g, bool leaf)
 {
 	unsigned how = pick(g, 32);
 	labels_step(g, false);
-	if (how < 13)
+	if (how < 1)
+		random_vector(g);
+	else if (how < 13)
 		random_plain(g);
 	else if (how < 18)
 		random_memory(g);
@@ -434,7 +477,7 @@ static inline void random_mode(struct random *g)
 	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_PMPADDR0, (1ull << 54) - 1);
 	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_MTVEC, RIG_RAM + RANDOM_HANDLER);
 	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_MENVCFG, pick(g, 2) ? ENVCFG_ADUE | ENVCFG_CBZE : 0);
-	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_MSTATUS, MSTATUS_FS);
+	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_MSTATUS, MSTATUS_FS | (pick(g, 2) ? MSTATUS_VS : 0));
 	(void)rv64_cpu_set(c, REG_RV_CSR + CSR_FRM, pick(g, 3) ? 0 : pick(g, 5));
 	if (!g->paged) return;
 	random_tables(g);
@@ -503,7 +546,9 @@ static inline void random_heat(struct rig *r, uint64_t seed)
 /* Clean and Dirty are the same to us: units may say Dirty too early. */
 static inline uint64_t random_status(uint64_t v)
 {
-	return v & MSTATUS_FS ? v | MSTATUS_FS | MSTATUS_SD : v;
+	if (v & MSTATUS_FS) v |= MSTATUS_FS;
+	if (v & MSTATUS_VS) v |= MSTATUS_VS;
+	return v & ~MSTATUS_SD;
 }
 /* What two harts that ran the same program differ in; NULL: nothing. */
 static inline const char *random_differ(struct rig *a, struct rig *b)
@@ -511,6 +556,7 @@ static inline const char *random_differ(struct rig *a, struct rig *b)
 	static const uint16_t csr[] = {CSR_FCSR,  CSR_MSTATUS,	CSR_MEPC, CSR_MCAUSE,
 				       CSR_MTVAL, CSR_SSCRATCH, CSR_SATP};
 	static char words[200];
+	if (memcmp(&a->c->v, &b->c->v, offsetof(struct rv64_v, on)) != 0) return "vector state";
 	const char *mem[2] = {gmem_ptr(a->mem, RIG_RAM, RANDOM_TOP, false),
 			      gmem_ptr(b->mem, RIG_RAM, RANDOM_TOP, false)};
 	for (unsigned reg = 0; reg < REG_RV_PC + COUNT(csr); reg++) {

@@ -50,8 +50,7 @@ void rv64_trap(struct rv64_cpu *c, uint64_t cause, uint64_t tval)
 {
 	uint64_t deleg = cause & CAUSE_INTERRUPT ? c->mideleg : c->medeleg;
 	c->res_len = 0;
-	if (c->windows && c->priv == PRIV_U && is_timer(cause))
-		rv64_window_tick(c);
+	if (c->windows && c->priv == PRIV_U && is_timer(cause)) rv64_window_tick(c);
 	rv64_count(c, cause & CAUSE_INTERRUPT ? COUNT_INTERRUPT : COUNT_TRAP);
 	if (c->priv != PRIV_M && deleg >> (cause & 63) & 1)
 		trap_s(c, cause, tval);

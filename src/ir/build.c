@@ -331,6 +331,7 @@ ir_val ir_load(struct ir_fn *f, enum ir_type t, enum ir_mem m, ir_val h, ir_val 
 void ir_store(struct ir_fn *f, unsigned bytes, ir_val h, ir_val base, int32_t disp, ir_val v)
 {
 	absorb(f, h, &base, &disp);
+	v = ir_low(f, v, 8 * bytes);
 	ir_append(f, &(struct ir_ins){.op = IR_store,
 				      .type = (uint8_t)type_of(f, v),
 				      .aux = (uint16_t)bytes,
@@ -361,7 +362,8 @@ ir_val ir_call(struct ir_fn *f, unsigned aux, const void *fn, const ir_val *args
 	i.arg[2] = ir_args_new(f, args, n);
 	i.arg[3] = n;
 	uint32_t v = ir_append(f, &i);
-	if (aux & IR_CALL_STATE) f->last_put = f->last_call = v;
+	if (aux == IR_CALL_STATE) f->last_put = v;
+	if (aux == IR_CALL_STATE || aux == IR_CALL_FLOAT) f->last_call = v;
 	return (ir_val){v};
 }
 

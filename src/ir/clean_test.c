@@ -1,5 +1,5 @@
-/* test/ir/NAME.ir: a unit, a line "---", and what it is after ir_clean. BLESS=1 in the environment
- * writes the latter anew. */
+/* test/ir/NAME.ir: a unit, a line "---", and what it is after ir_ifs and ir_clean. BLESS=1 in the
+ * environment writes the latter anew. */
 #include "base/own.h"
 #include "base/test.h"
 #include "ir/ir.h"
@@ -29,6 +29,7 @@ static int cleaned(const char *text, char **out)
 	f->callees = callees;
 	f->ncallees = 1;
 	if (ir_parse(f, text, &e) == 0 && ir_verify(f, &e) == 0) {
+		ir_ifs(f);
 		ir_clean(f);
 		(void)ir_verify(f, &e);
 	}

@@ -16,6 +16,7 @@ static inline bool ir_is_fp(enum ir_type t) { return t == IR_F32 || t == IR_F64;
 
 /* simplify.c: true: the value is *v, nothing need be emitted; else *i is as simple as it gets. */
 bool ir_simplify(struct ir_fn *f, struct ir_ins *i, ir_val *v);
+ir_val ir_low(struct ir_fn *f, ir_val v, unsigned bits); /* an integer with the same low bits */
 /* build.c */
 uint32_t ir_append(struct ir_fn *f, const struct ir_ins *i); /* as it stands, to block f->at */
 void ir_unlink(struct ir_fn *f, uint32_t block, uint32_t n);

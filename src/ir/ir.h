@@ -40,12 +40,15 @@ struct ir_info {
 extern const struct ir_info ir_info[IR__count];
 
 enum ir_mem { IR_U8, IR_U16, IR_U32, IR_U64, IR_S8, IR_S16, IR_S32 }; /* aux of an i64 load */
+/* What a call does besides touching memory that no slot and no guest address names. */
 enum {
-	IR_CALL_PURE = 1, /* its result is all; may be dropped and merged */
-	IR_CALL_STATE = 2
-}; /* may read and write guest state: nothing read before it holds behind it,
-      and slots must have been put. Otherwise it touches only memory that no
-      slot and no guest address names. */
+	IR_CALL_PLAIN,
+	IR_CALL_PURE, /* not even that: its result is all; may be dropped */
+	/* May read and write guest state: nothing read before it holds behind it, and slots must
+	 * have been put. */
+	IR_CALL_STATE,
+	IR_CALL_FLOAT, /* changes the flags or the rounding mode: floats stay on their side of it */
+};
 enum {
 	IR_XLAT_WINDOW = 4 /* in an xlat's aux: it may be answered by the space's window, if it has
 			      one; then it is each access that exits by its map */
@@ -116,6 +119,7 @@ struct ir_fn {
 	uint32_t *hash; /* pairs of instruction and block, for merging equal ones */
 	uint32_t hash_bits;
 	uint32_t hash_used;
+	uint32_t narrowing; /* how deep simplify is in operands of operands */
 	uint32_t last_put,
 		last_call;	     /* newest put or state call: older gets, floats do not merge */
 	const struct ir_slot *slots; /* the machine's, by number */
@@ -173,6 +177,11 @@ enum ir_type ir_result_type(const struct ir_ins *i); /* what its value is; IR_VO
 
 /* fold.c: the op's value of constants; false: not to be folded. Also the evaluator's arithmetic. */
 bool ir_fold(enum ir_op op, enum ir_type t, unsigned aux, const uint64_t arg[3], uint64_t *out);
+
+/* ifs.c: branches around an operation or two become selects; what is left unreached, ir_clean
+ * drops.
+ */
+void ir_ifs(struct ir_fn *f);
 
 /* clean.c: drop what nobody uses: unreached blocks (the others are numbered anew), parameters that
  * stand for one value, values, map pairs of slots that still are as they were got. FLOAT ops stay.

@@ -30,6 +30,7 @@ static bool all_same(struct ir_fn *raw, struct ir_fn *f, uint64_t seed)
 	ir_random(f, 0, bytes, n);
 	if (!run(raw, &want, seed) || !run(f, &got, seed) || !ir_random_same(&want, &got))
 		return false;
+	ir_ifs(f);
 	ir_clean(f);
 	return run(f, &got, seed) && ir_random_same(&want, &got) &&
 	       raw->map[want.end.map].why == f->map[got.end.map].why;

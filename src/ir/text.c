@@ -11,7 +11,7 @@
 
 static const char *const types[] = {"void", "i8", "i16", "i32", "i64", "f32", "f64", "v128", "ref"};
 static const char *const mems[] = {"u8", "u16", "u32", "u64", "s8", "s16", "s32"};
-static const char *const calls[] = {"plain", "pure", "state"};
+static const char *const calls[] = {"plain", "pure", "state", "float"};
 static const char *const exits[] = {"near", "far", "stop"};
 static const char *const sources[] = {"f64", "f64.trunc", "f32", "f32.trunc"}; /* of ftoi */
 #define NAME(table, n) ((n) < sizeof(table) / sizeof((table)[0]) ? (table)[n] : "?")

@@ -283,7 +283,7 @@ static int call(struct check *c, const struct ir_ins *i)
 {
 	const struct ir_fn *f = c->f;
 	need(c, i->type == IR_I64, "not its type");
-	need(c, i->aux <= IR_CALL_STATE, "no such kind of call");
+	need(c, i->aux <= IR_CALL_FLOAT, "no such kind of call");
 	need(c, i->arg[3] <= 5, "too many arguments");
 	need(c, i->arg[2] <= f->nargs && i->arg[3] <= f->nargs - i->arg[2],
 	     "arguments out of range");

@@ -323,7 +323,7 @@ void alloc_operands(struct alloc *a, uint32_t i)
 	case IR_put: note_put(a, in->aux); break;
 	case IR_call:
 		for (unsigned k = 0; k < in->arg[3]; k++) alloc_use(a, a->f->args[in->arg[2] + k]);
-		if (in->aux & IR_CALL_STATE) note_put(a, ~0u);
+		if (in->aux == IR_CALL_STATE) note_put(a, ~0u);
 		break;
 	case IR_exit:
 	case IR_goto: alloc_map(a, in->map, true); break;
@@ -346,7 +346,9 @@ static bool sinks(const struct ir_fn *f, const struct ir_ins *i)
 	case IR_fnan:
 	case IR_tobits:
 	case IR_tofp: return true;
-	case IR_add: return ir_is_konst(f, (ir_val){i->arg[1]}, &k) && k == (uint64_t)(int32_t)k;
+	case IR_add:
+		return ir_is_konst(f, (ir_val){i->arg[1]}, &k) &&
+		       (i->type == IR_I32 || k == (uint64_t)(int32_t)k);
 	default: return false;
 	}
 }

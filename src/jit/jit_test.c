@@ -146,6 +146,38 @@ TEST(jit_full)
 	rig_close(&g);
 }
 
+/* n values alive at once, then their sum to x0. */
+static const struct jit_unit *crowd(struct rig *g, unsigned n, uint64_t *sum)
+{
+	static ir_val v[1000];
+	start(g);
+	ir_val x = ir_get(g->f, IR_I64, 0), total = ir_konst(g->f, IR_I64, 0);
+	*sum = 0;
+	for (unsigned k = 0; k < n; k++) {
+		v[k] = ir_emit(g->f, IR_mul, IR_I64, x, ir_konst(g->f, IR_I64, 2 * k + 3),
+			       (ir_val){0});
+		*sum += (2 * k + 3) * g->s[1].x[0];
+	}
+	for (unsigned k = n; k-- > 0;)
+		total = ir_emit(g->f, IR_add, IR_I64, v[k], total, (ir_val){0});
+	struct ir_pair p = {0, total.n};
+	ir_exit(g->f, IR_EXIT_STOP, ir_map_new(g->f, &p, 1, 0, 0));
+	return jit_add(g->cache, g->f);
+}
+
+TEST(jit_pressure)
+{
+	static struct rig g;
+	uint64_t sum;
+	fresh(&g);
+	g.s[1].x[0] = 12345;
+	const struct jit_unit *u = crowd(&g, 400, &sum);
+	CHECK(u && jit_enter(g.cache, &g.s[1], jit_entry(u)).how == JIT_STOP && g.s[1].x[0] == sum);
+	CHECK(!crowd(&g, 900, &sum)); /* more than the frame holds */
+	CHECK(adds(&g, 5, IR_EXIT_STOP, 0));
+	rig_close(&g);
+}
+
 /* Random functions: code does what the evaluator does. */
 static void random_functions(bool plain, uint64_t first, uint64_t n)
 {
@@ -160,7 +192,9 @@ static void random_functions(bool plain, uint64_t first, uint64_t n)
 		struct err e = {0};
 		bool ok = ir_verify(g.f, &e) == 0;
 		if (!ok) printf("%s\n", e.msg);
-		if (rig_below(&r, 2)) ir_clean(g.f);
+		unsigned how = rig_below(&r, 3);
+		if (how == 2) ir_ifs(g.f);
+		if (how) ir_clean(g.f);
 		ok = ok && rig_agree(&g, seed) && rig_agree(&g, seed + 77);
 		if (!ok || getenv("JIT_SHOW")) show(&g, seed);
 		CHECK(ok);

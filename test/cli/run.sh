@@ -233,6 +233,40 @@ says "$web" stats web
 kill $web
 wait $web
 is 'a guest that ended leaves no name' [ -z "$(ls -A "$LODGE_HOME/run")" ]
+cat > fake.py <<'END'
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1] + ".new")
+s.listen()
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+for answer in sys.argv[2:]:
+    c = s.accept()[0]
+    c.recv(100)
+    try:
+        c.sendall(answer.encode() * (4096 if answer == "[" else 1 << 22 if answer == "x" else 1))
+    except OSError:
+        pass
+    c.close()
+END
+for answer in nonsense '[' '[]' '{"error":"no"}' x ''; do
+	python3 fake.py "$LODGE_HOME/run/fake" "$answer" &
+	fake=$!
+	until_listening fake
+	"$LODGE" stats > out 2> err
+	code=$?
+	[ -n "$answer" ] || code=$((code + 1)) # hung up: it ended
+	is "a monitor that says '$answer': exit code" [ $code = 1 ]
+	wait $fake
+	rm -f "$LODGE_HOME/run/fake"
+done
+python3 fake.py "$LODGE_HOME/run/fake" '{}' '{"counters":{"a\u001b[2J":[1],"b":{}, "c":-1},"pid":"x","cpu_ns":[]}' &
+fake=$!
+until_listening fake
+"$LODGE" stats --engine > out 2> err
+is 'a monitor with strange figures: exit code' [ $? = 0 ]
+is 'a monitor with strange figures: cannot move the cursor' [ -z "$(tr -d '\n -~' < out)" ]
+wait $fake
+rm -f "$LODGE_HOME/run/fake"
 run --kernel off --stats > out 2> err
 is 'run --stats: says what it used' grep -q 's of CPU time' err
 is 'run --stats: and counted' grep -q '^ *board_calls  *0$' err

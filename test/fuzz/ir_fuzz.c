@@ -55,10 +55,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ir_random_build(f, 0, data + 1, size - 1, false);
 	run(raw, &want);
 	same(raw, f);
+	ir_ifs(f);
 	ir_clean(f);
 	same(raw, f);
 	read_back(parsed, f);
 	same(raw, parsed);
+	ir_ifs(raw);
 	ir_clean(raw);
 	same(raw, raw);
 	return 0;

@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ir_reset(r->f);
 	rig_function(r->f, &rng);
 	must(ir_verify(r->f, &e) == 0);
-	if (data[0] & 2) ir_clean(r->f);
+	if (data[0] & 4) ir_ifs(r->f);
+	if (data[0] & 6) ir_clean(r->f);
 	must(rig_agree(r, rig_next(&rng)));
 	return 0;
 }

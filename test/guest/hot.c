@@ -196,6 +196,76 @@ static u64 across(u64 arg)
 	return bad;
 }
 
+/* ---- a loop over the end of a page, whose second page may be another one ---- */
+static u32 part[3][PAGE / 4] __attribute__((aligned(4096)));
+enum { PART = 24 };
+/* Two bytes further on an instruction lies across the end. */
+static void put_loop(unsigned shift, unsigned second, u32 add)
+{
+	const u32 body[] = {ADDI(10, 10, 1),
+			    ADDI(10, 10, 1),
+			    ADDI(12, 10, 0),
+			    ADDI(12, 10, 1),
+			    ADDI(12, 10, 2),
+			    ADDI(12, 12, 3),
+			    ADDI(10, 10, add),
+			    ADDI(11, 11, -1),
+			    0xfe0590e3 /* bnez a1, .-32 */,
+			    RET};
+	volatile unsigned short *to;
+	for (unsigned i = 0; i < 2 * sizeof(body) / 4; i++) {
+		unsigned at = PAGE - PART + shift + 2 * i;
+		to = (volatile unsigned short *)((u8 *)part[at < PAGE ? 0 : second] + at % PAGE);
+		*to = (unsigned short)(body[i / 2] >> i % 2 * 16);
+	}
+}
+static u64 loop_at(u64 at, u64 times)
+{
+	register u64 a0 asm("a0") = 0, a1 asm("a1") = times;
+	asm volatile("jalr %2" : "+r"(a0), "+r"(a1) : "r"(at) : "ra", "a2", "memory");
+	return a0;
+}
+/* Both ways to the first page lead on to a page of their own. */
+static u64 two_ways(u64 at)
+{
+	u64 bad = 0;
+	for (int i = 0; i < 200; i++) {
+		bad += loop_at(VA + 8 * PAGE + at, 60) != 60 * 3;
+		bad += loop_at(VA + 10 * PAGE + at, 60) != 60 * 102;
+	}
+	return bad;
+}
+static u64 one_way(u64 at) { return loop_at(VA + 8 * PAGE + at, 500); }
+static void split_loop(unsigned shift)
+{
+	u64 at = PAGE - PART + shift;
+	put_loop(shift, 1, 1);
+	put_loop(shift, 2, 100);
+	for (u64 k = 0; k < 4; k++) map(8 + k, (u64)part[k == 3 ? 2 : k % 2], XAD);
+	FENCE_I();
+	SFENCE();
+	check_eq("a split loop, two ways on", run_in(S, (u64)two_ways, at), 0);
+	check_eq("a split loop", run_in(S, (u64)one_way, at), 500 * 3);
+	map(9, (u64)part[2], XAD);
+	SFENCE();
+	check_eq("its second page remapped", run_in(S, (u64)one_way, at), 500 * 102);
+	put_loop(shift, 2, 7);
+	FENCE_I();
+	check_eq("its second page rewritten", run_in(S, (u64)one_way, at), 500 * 9);
+	trap_clear();
+	map(9, (u64)part[2], RAD);
+	SFENCE();
+	check_eq("its second page without the right", run_in(S, (u64)one_way, at), ~0ul);
+	CHECK(mtrap[0].cause == FETCH_PAGE && mtrap[0].tval == VA + 9 * PAGE);
+	map(9, (u64)part[1], XAD);
+	map(8, (u64)part[0], RAD);
+	SFENCE();
+	check_eq("its first page without it", run_in(S, (u64)one_way, at), ~0ul);
+	map(8, (u64)part[0], XAD);
+	SFENCE();
+	check_eq("and with it again", run_in(S, (u64)one_way, at), 500 * 3);
+}
+
 /* ---- code that changes ---- */
 static void own_code(void)
 {
@@ -301,6 +371,8 @@ int main(u64 id, u64 tree)
 	addresses();
 	mappings();
 	check_eq("across the ends of pages", run_in(S, (u64)across, 5), 0);
+	split_loop(0);
+	split_loop(2);
 	csr_write(satp, 0);
 	own_code();
 	changing_code();

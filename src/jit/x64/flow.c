@@ -174,6 +174,7 @@ static bool add_to_slot(struct emit *e, const struct ir_pair *p)
 	const struct ir_slot *s = &e->f->slots[p->slot];
 	int32_t k;
 	if (i->op != IR_add || e->home[sum].at != AT_SUNK || s->size < 4) return false;
+	if (i->type == IR_I32 && s->size != 4) return false;
 	uint32_t v = root_of(e, i->arg[0]);
 	if (e->home[v].at != AT_STATE || e->f->ins[v].aux != p->slot) return false;
 	if (!imm_of(e, i->arg[1], OP_W, &k)) return false;

@@ -439,6 +439,6 @@ void emit_call(struct emit *e, uint32_t i, const struct rule *r)
 	mov_imm(&e->a, RAX, in->k);
 	op_rr(&e->a, OP(0, 0, 0xff), 2, RAX);
 	keep_live(e, i, true);
-	if (in->aux & IR_CALL_STATE) sites_forget(e);
+	if (in->aux == IR_CALL_STATE) sites_forget(e);
 	done_int(e, i, RAX);
 }
