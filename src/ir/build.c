@@ -240,6 +240,13 @@ ir_val ir_emit(struct ir_fn *f, enum ir_op op, enum ir_type t, ir_val a, ir_val 
 	return emit(f, i);
 }
 
+ir_val ir_again(struct ir_fn *f, ir_val v)
+{
+	struct ir_ins i = f->ins[v.n];
+	i.next = i.prev = 0;
+	return (ir_val){ir_append(f, &i)};
+}
+
 ir_val ir_ftoi(struct ir_fn *f, enum ir_type t, ir_val a, bool truncate)
 {
 	unsigned aux = (type_of(f, a) == IR_F32 ? 2u : 0u) | truncate;

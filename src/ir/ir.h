@@ -137,6 +137,8 @@ uint32_t ir_block_new(struct ir_fn *f); /* its idom, loop, depth, cold are the c
  * stands in this block or one that dominates it already. Operands that the op does not have are
  * {0}. For ops of integers and floats; aux of itof is seen from the operand. */
 ir_val ir_emit(struct ir_fn *f, enum ir_op op, enum ir_type t, ir_val a, ir_val b, ir_val c);
+/* A pure value once more, in block f->at: for where it is wanted though seldom. */
+ir_val ir_again(struct ir_fn *f, ir_val v);
 ir_val ir_ftoi(struct ir_fn *f, enum ir_type t, ir_val a, bool truncate);
 ir_val ir_konst(struct ir_fn *f, enum ir_type t, uint64_t k); /* cut to t, zeroes above */
 ir_val ir_param(struct ir_fn *f, enum ir_type t); /* the next one of block f->at, before the rest */
