@@ -363,11 +363,13 @@ static void store(struct lift *l, ir_val va, ir_val v, unsigned bits)
 	may_exit(l);
 }
 
-/* Host address for an atomic. */
+/* Host address for an atomic. Where loads and stores do, they go by the window like any other, lest
+ * what was stored by one address is waited for by another. */
 static ir_val atomic_at(struct lift *l, ir_val va, unsigned bits, unsigned space)
 {
+	bool plain = l->how->alone && !l->how->log;
 	guard(l, e2(l, IR_eq, e2(l, IR_and, va, konst(l, bits / 8 - 1)), konst(l, 0)), WHY_ATOMIC);
-	struct addr a = reach(l, va, bits / 8, space);
+	struct addr a = reach(l, va, bits / 8, plain ? windowed(l, space) : space);
 	ir_val at = host_of(l, &a);
 	if (l->how->log && space == SPACE_WRITE) log_store(l, at, bits);
 	return at;
@@ -376,11 +378,14 @@ static ir_val atomic_at(struct lift *l, ir_val va, unsigned bits, unsigned space
 static ir_val load_at(struct lift *l, ir_val at, unsigned bits)
 {
 	enum ir_mem m = bits == 32 ? IR_U32 : IR_U64;
-	return ir_load(l->f, IR_I64, m, konst(l, 0), at, 0);
+	ir_val v = ir_load(l->f, IR_I64, m, konst(l, 0), at, 0);
+	may_exit(l);
+	return v;
 }
 static void store_at(struct lift *l, ir_val at, ir_val v, unsigned bits)
 {
 	ir_store(l->f, bits / 8, konst(l, 0), at, 0, v);
+	may_exit(l);
 }
 
 enum amo { AMO_swap, AMO_add, AMO_and, AMO_or, AMO_xor, AMO_min, AMO_max, AMO_minu, AMO_maxu };

@@ -139,6 +139,15 @@ void ir_unlink(struct ir_fn *f, uint32_t block, uint32_t n)
 	*(i->next ? &f->ins[i->next].prev : &b->last) = i->prev;
 }
 
+void ir_splice(struct ir_fn *f, uint32_t to, uint32_t from)
+{
+	struct ir_block *a = &f->block[to], *b = &f->block[from];
+	f->ins[b->first].prev = a->last;
+	*(a->last ? &f->ins[a->last].next : &a->first) = b->first;
+	a->last = b->last;
+	b->first = b->last = 0;
+}
+
 uint32_t ir_args_new(struct ir_fn *f, const ir_val *v, unsigned n)
 {
 	make_room(f, args, args_room, f->nargs + n);

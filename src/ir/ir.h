@@ -185,7 +185,7 @@ void ir_ifs(struct ir_fn *f);
 
 /* clean.c: drop what nobody uses: unreached blocks (the others are numbered anew), parameters that
  * stand for one value, values, map pairs of slots that still are as they were got. FLOAT ops stay.
- */
+ * Blocks that are jumped to from one place join that. */
 void ir_clean(struct ir_fn *f);
 
 /* verify.c: 0, or what is wrong and where. */
