@@ -295,13 +295,17 @@ static inline void random_csr(struct random *g)
 static inline void random_remap(struct random *g)
 {
 	struct rig *r = g->r;
-	if (!g->paged || g->user) return;
+	if (!g->paged) return;
 	unsigned k = pick(g, 8);
 	rig_li(r, REG_TMP, RIG_RAM + RANDOM_PTES + 8 * pick(g, 16));
 	rig_op(r, OP_ld, REG_RESUME, REG_TMP, 0, 0);
-	rig_li(r, REG_TMP, RIG_RAM + RANDOM_TABLES + 3 * PAGE_SIZE + 8 * k);
-	rig_op(r, OP_sd, 0, REG_TMP, REG_RESUME, 0);
+	rig_li(r, REG_LINK, RIG_RAM + RANDOM_TABLES + 3 * PAGE_SIZE + 8 * k);
 	rig_li(r, REG_TMP, RANDOM_ALIAS + k * PAGE_SIZE);
+	if (g->user) {
+		rig_op(r, OP_ecall, 0, 0, 0, 0);
+		return;
+	}
+	rig_op(r, OP_sd, 0, REG_LINK, REG_RESUME, 0);
 	rig_op(r, OP_sfence_vma, 0, pick(g, 2) ? REG_TMP : 0, 0, 0);
 }
 static inline void random_astray(struct random *g)
@@ -318,7 +322,9 @@ static inline void random_astray(struct random *g)
 static inline void random_special(struct random *g)
 {
 	switch (pick(g, 6)) {
-	case 0: rig_op(g->r, OP_ecall, 0, 0, 0, 0); break;
+	case 0:
+		if (!g->user) rig_op(g->r, OP_ecall, 0, 0, 0, 0);
+		break;
 	case 1: rig_half(g->r, 0x9002); break; /* c.ebreak */
 	case 2: rig_op(g->r, OP_fence, 0, 0, 0, 0xff); break;
 	case 3: rig_op(g->r, OP_fence_i, 0, 0, 0, 0); break;
@@ -387,12 +393,19 @@ static inline void random_item(struct random *g, bool leaf)
 static inline void random_handler(struct rig *r)
 {
 	r->at = RIG_RAM + RANDOM_HANDLER;
+	rig_op(r, OP_csrrw, 0, REG_TMP, 0, CSR_MSCRATCH);
 	rig_op(r, OP_csrrs, REG_TMP, 0, 0, CSR_MTVAL);
 	rig_op(r, OP_rori, REG_TRAPS, REG_TRAPS, 0, 57);
 	rig_op(r, OP_xor, REG_TRAPS, REG_TRAPS, REG_TMP, 0);
 	rig_op(r, OP_csrrs, REG_TMP, 0, 0, CSR_MCAUSE);
 	rig_op(r, OP_add, REG_TRAPS, REG_TRAPS, REG_TMP, 0);
-	rig_op(r, OP_addi, REG_TMP, REG_TMP, 0, -CAUSE_FETCH_PAGE);
+	rig_op(r, OP_addi, REG_TMP, REG_TMP, 0, -CAUSE_ECALL_U); /* as random_remap asks */
+	rig_op(r, OP_bne, 0, REG_TMP, 0, 20);
+	rig_op(r, OP_sd, 0, REG_LINK, REG_RESUME, 0);
+	rig_op(r, OP_csrrs, REG_TMP, 0, 0, CSR_MSCRATCH);
+	rig_op(r, OP_sfence_vma, 0, REG_TMP, 0, 0);
+	rig_op(r, OP_addi, REG_TMP, 0, 0, 0);
+	rig_op(r, OP_addi, REG_TMP, REG_TMP, 0, CAUSE_ECALL_U - CAUSE_FETCH_PAGE);
 	rig_op(r, OP_beq, 0, REG_TMP, 0, 60);
 	rig_op(r, OP_addi, REG_TMP, REG_TMP, 0, CAUSE_FETCH_PAGE - CAUSE_FETCH_ACCESS);
 	rig_op(r, OP_beq, 0, REG_TMP, 0, 52);
@@ -492,9 +505,9 @@ static inline void random_program(struct rig *r, uint64_t seed, const uint8_t *d
 {
 	struct random g = {.r = r, .data = data, .size = size, .s = seed * 0x9e3779b97f4a7c15 | 1};
 	for (unsigned k = 0; k < 4; k++) (void)random_bits(&g);
-	unsigned mode = pick(&g, 4), items = 20 + pick(&g, 100);
+	unsigned mode = pick(&g, 6), items = 20 + pick(&g, 100);
 	g.paged = mode & 1;
-	g.user = mode == 3;
+	g.user = mode == 3 || mode == 5;
 	for (gpa_t at = 0; at < RANDOM_TOP; at += 8) rig_put64(r, RIG_RAM + at, 0);
 	random_mode(&g);
 	random_registers(&g);

@@ -1,11 +1,12 @@
-/* Programs made from the input's choices (engine/rv64_random.h) run three times: by the
- * interpreter, by the translator in a small code cache, and by the check engine, which does each
- * unit twice. They end in the same state, and each unit was right. */
+/* Programs made from the input's choices (engine/rv64_random.h) run by the interpreter, by
+ * the translator in a small code cache, with windows, and by the check engine, which does each unit
+ * twice. They end in the same state, and each unit was right. */
 #include "engine/rv64_jit.h"
 #include "engine/rv64_random.h"
+#include "engine/rv64_window.h"
 #include <stdio.h>
 
-static struct rig *interp, *jit, *check;
+static struct rig *interp, *jit, *check, *window;
 
 static struct rig *make(enum jit_mode mode, size_t room, bool alone)
 {
@@ -44,11 +45,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		interp = rig_new(false);
 		jit = make(JIT_FAST, 128 << 10, true);
 		check = make(JIT_CHECK, 1 << 20, false);
+		window = make(JIT_FAST, 1 << 20, false);
+		rv64_windows_new(window->c, true);
 	}
 	run(interp, data, size);
 	run(jit, data, size);
 	agrees(jit);
 	run(check, data, size);
 	agrees(check);
+	run(window, data, size);
+	agrees(window);
 	return 0;
 }

@@ -1,0 +1,92 @@
+"""The built-in guest for long: under the check engine, which does each piece of translated code again
+by the interpreter, from boot to power-off; and worked hard, while the memory of lodge must not grow."""
+import hashlib
+import os
+import sys
+import time
+
+from guest import boots, check, ends, finish, part, work
+
+os.environ["LODGE_HOME"] = work + "/home"
+image = os.environ["GUEST"]
+BOOT = ["--kernel", image + "/kernel", "--initrd", image + "/initrd", "--append", "console=ttyS0 quiet", "--net", "none"]
+SOAK = float(os.environ.get("SOAK_SECONDS") or 600)
+LINES = hashlib.sha256(b"".join(b"%d\n" % i for i in range(1, 10001))).hexdigest()
+FLOATS = "awk 'BEGIN { x = 2 / 3; printf \"%.15f %d\\n\", x * 1.1 - 7, x * 1e9 }'"
+
+
+def lockstep(cpus):
+    name = "check, %d cpu" % cpus
+    g = boots(name, *BOOT, "--memory", "256M", "--engine", "check", "--cpus", str(cpus))
+    if not g:
+        return
+    check(name + ": computes", g.says("seq 1 10000 | sha256sum", LINES), g)
+    check(name + ": floating point", g.says(FLOATS, "^-6.266666666666667 666666666$"), g)
+    spin = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; echo did-$i"
+    check(name + ": all cpus at once",
+          g.run("for c in $(seq %d); do sh -c '%s' & done; wait" % (cpus, spin))[1].count("did-2000") == cpus, g)
+    check(name + ": forks", g.says("for i in $(seq 50); do sh -c 'exit 3'; done; echo $?", "^3"), g)
+    check(name + ": loads modules", g.run("modprobe loop && rmmod loop")[0] == 0, g)
+    g.type("exit")
+    ends(name, g)
+
+
+def one_cpu():
+    lockstep(1)
+
+
+def two_cpus():
+    lockstep(2)
+
+
+STORM = """
+for i in $(seq 60); do
+	sh -c 'echo $$ > /tmp/pid; exec cat /tmp/pid' > /dev/null &
+	(true | cat | wc -l) > /dev/null
+	[ $((i %% 10)) != 0 ] || { modprobe loop && rmmod loop; }
+done
+wait
+dd if=/dev/urandom of=/tmp/f bs=64k count=32 2> /dev/null
+gzip -c /tmp/f | gunzip | cmp - /tmp/f
+%s
+seq 1 10000 | sha256sum
+""" % FLOATS
+
+
+def kib(pid, what="VmRSS"):
+    with open("/proc/%d/status" % pid) as f:
+        for line in f:
+            if line.startswith(what):
+                return int(line.split()[1])
+    return 0
+
+
+def soak():
+    """After a warm-up that touches all of the guest's memory, and in which the engine has seen all
+    code, the process stays as large as it is."""
+    g = boots("soak", *BOOT, "--memory", "192M", "--cpus", "2")
+    if not g:
+        return
+    g.run("cat > /tmp/storm <<'END'\n%s\nEND" % STORM)
+    g.run("mkdir -p /m; mount -t tmpfs -o size=400m none /m; dd if=/dev/zero of=/m/all bs=1M; rm /m/all")
+    good, rounds, sizes, began = True, 0, [], time.monotonic()
+    while time.monotonic() - began < SOAK:
+        said = g.run("sh /tmp/storm")[1]
+        good &= LINES in said and "-6.266666666666667" in said and "differ" not in said
+        rounds += 1
+        sizes.append((kib(g.p.pid), kib(g.p.pid, "RssAnon")))
+    check("soak: %d rounds are right" % rounds, good and rounds > 3, g)
+    half = len(sizes) // 2
+    first, last = max(sizes[:half + 1]), max(sizes[half:])
+    print("    soak: %d rounds; KiB of memory (of it anonymous), first half and second: %s, %s" % (rounds, first, last))
+    check("soak: memory stays: %s, then %s" % (first, last), last[0] < first[0] * 1.02 + 4096, g)
+    check("soak: threads stay", kib(g.p.pid, "Threads") < 20)
+    g.type("exit")
+    ends("soak", g)
+
+
+parts = [one_cpu, two_cpus, soak]
+for p in parts:
+    if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
+        part(p)
+finish()
