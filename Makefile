@@ -154,4 +154,4 @@ clean:
 .PHONY: all-green unit bless test test-long check fuzz run bench bench-quick docs install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
--include $(patsubst %.o,%.d,$(call obj,$(src) $(oracle) $(vector) src/main.c) $(call gobj,$(lib) $(fuzz)))
+-include $(patsubst %.o,%.d,$(call obj,$(src) $(oracle) $(vector) src/main.c $(wildcard bench/interp/interp_bench.c bench/jit/*.c)) $(call gobj,$(lib) $(fuzz)))

@@ -14,7 +14,7 @@
 
 #define AT(member) ((uint32_t)offsetof(struct rv64_cpu, member))
 
-/* Of a unit as the hart sees it; numbered from 1. */
+/* Of a unit as the hart sees it. */
 struct unit {
 	struct code_page *page;
 	uint16_t off;

@@ -1,17 +1,11 @@
 /* The table's meanings read a fourth time: each verb appends to a unit. Guest registers live in
  * `now`; what memory does not have of them is `dirty`, and every place that can leave the unit
  * records both in a map, so nothing is stored for fear of a fault. */
-#include "engine/rv64_lift.h"
 #include "engine/amo.h"
-#include "engine/rv64_cpu.h"
-#include "engine/rv64_flow.h"
+#include "engine/rv64_lift_impl.h"
 #include "engine/rv64_vector.h"
 #include <stdlib.h>
 
-#define AT(member) offsetof(struct rv64_cpu, member)
-/* clang-format off */
-#define X8(m, n)   {AT(m) + 8 * (n), 8, false, #m #n}, {AT(m) + 8 * ((n) + 1), 8, false, #m #n "+1"}
-/* clang-format on */
 #define XREG(n)                                                                                    \
 	{                                                                                          \
 		AT(x) + 8 * (n), 8, false, "x" #n                                                  \
@@ -43,56 +37,6 @@ const struct ir_slot rv64_slots[SLOT__COUNT] = {
 	[SLOT_LIMIT] = {AT(n_limit), 8, false, "n_limit"},
 };
 
-enum { LOOKUPS = 32, SLOTS = 64 };
-struct lookup { /* an xlat that later accesses may share */
-	ir_val base, at;
-	ir_val root; /* base is root + delta */
-	int32_t delta, lo, hi;
-	unsigned space; /* and IR_XLAT_WINDOW */
-	uint32_t block;
-};
-enum { SEEN_FP_ON = 1 << 16, SEEN_DIRTY = 1 << 17 }; /* beside bits of host and, << 8, host_fma */
-struct known {					     /* of a register that the region never sets */
-	ir_val val;
-	uint32_t block;
-};
-struct block_end {
-	ir_val val[SLOTS]; /* newest values, {0}: not known here */
-	ir_val param[SLOTS];
-	uint32_t seen;
-};
-struct leaving { /* a block that is an exit, to be filled when all others are */
-	uint32_t block, map;
-	enum ir_exit how;
-};
-struct lift {
-	struct ir_fn *f;
-	const struct region *r;
-	const struct lift_how *how;
-	unsigned unrun; /* instructions of the block from `off` on */
-	struct flow flow;
-	struct block_end end[REGION_BLOCKS];
-	uint32_t ir_block[REGION_BLOCKS];   /* where region blocks are in f; 0 is the entry */
-	uint32_t way_out[REGION_BLOCKS][2]; /* blocks of an edge's own, see blocks_make() */
-	struct leaving leaving[2 * REGION_BLOCKS];
-	int nleaving;
-	struct lookup lookup[LOOKUPS];
-	int nlookups, lookups_from;    /* older ones have become void */
-	struct known known[SLOTS + 1]; /* [SLOTS]: SLOT_BASE */
-
-	/* the block being filled */
-	int block;
-	ir_val now[SLOTS];
-	uint64_t dirty;
-	uint32_t seen, entry_seen;
-	uint32_t map; /* of the state at `off` as it is; 0: to be made */
-	unsigned map_why;
-	/* the instruction */
-	const struct rv64_insn *i;
-	int off;
-	ir_val cond, to;
-};
-
 struct lift *lift_new(void)
 {
 	struct lift *l = calloc(1, sizeof(*l));
@@ -100,24 +44,6 @@ struct lift *lift_new(void)
 	return l;
 }
 void lift_free(struct lift *l) { free(l); }
-
-/* ---- emitting ---- */
-#define NO ((ir_val){0})
-static ir_val e1(struct lift *l, enum ir_op op, enum ir_type t, ir_val a)
-{
-	return ir_emit(l->f, op, t, a, NO, NO);
-}
-static ir_val e2(struct lift *l, enum ir_op op, ir_val a, ir_val b)
-{
-	return ir_emit(l->f, op, IR_I64, a, b, NO);
-}
-static ir_val konst(struct lift *l, uint64_t k) { return ir_konst(l->f, IR_I64, k); }
-static ir_val low(struct lift *l, ir_val a) { return e1(l, IR_trunc, IR_I32, a); }
-static ir_val op32(struct lift *l, enum ir_op op, ir_val a, ir_val b)
-{
-	return ir_emit(l->f, op, IR_I32, low(l, a), low(l, b), NO);
-}
-static const struct ir_ins *ins(const struct lift *l, ir_val v) { return ir_at(l->f, v); }
 
 static ir_val known(const struct lift *l, unsigned s)
 {
@@ -143,7 +69,7 @@ static uint32_t map_make(struct lift *l, int off, unsigned why)
 	uint32_t above = l->how->count ? l->unrun : l->how->tag;
 	return ir_map_new(l->f, p, n, off, above << WHY_BITS | why);
 }
-static uint32_t map_here(struct lift *l, unsigned why)
+uint32_t lift_map(struct lift *l, unsigned why)
 {
 	if (!l->map || l->map_why != why) {
 		l->map = map_make(l, l->off, why);
@@ -156,41 +82,41 @@ static void at_instruction(struct lift *l, int off)
 	l->off = off;
 	l->map = 0;
 }
-static void guard(struct lift *l, ir_val cond, unsigned why)
+void lift_guard(struct lift *l, ir_val cond, unsigned why)
 {
 	uint64_t k;
 	if (ir_is_konst(l->f, cond, &k) && k) return;
-	ir_guard(l->f, cond, map_here(l, why));
+	ir_guard(l->f, cond, lift_map(l, why));
 }
 
 /* ---- guest registers ---- */
-static bool is_single(const struct lift *l, unsigned s)
+bool lift_is_single(const struct lift *l, unsigned s)
 {
 	uint32_t bit = s >= SLOT_F ? 1u << (s - SLOT_F) : 0;
 	return l->r->single & ~l->r->wide & bit;
 }
 
 /* The f32 that a NaN-boxed register holds; what is none is for the interpreter. */
-static ir_val unbox(struct lift *l, ir_val bits)
+ir_val lift_unbox(struct lift *l, ir_val bits)
 {
 	uint64_t k;
 	const struct ir_ins *i = ins(l, bits);
 	bool boxed = i->op == IR_or && ir_is_konst(l->f, (ir_val){i->arg[1]}, &k) &&
 		     k == 0xffffffff00000000;
 	if (!boxed)
-		guard(l, ir_emit(l->f, IR_ltu, IR_I64, konst(l, 0xfffffffeffffffff), bits, NO),
-		      WHY_BOX);
+		lift_guard(l, ir_emit(l->f, IR_ltu, IR_I64, konst(l, 0xfffffffeffffffff), bits, NO),
+			   WHY_BOX);
 	return e1(l, IR_tofp, IR_F32, bits);
 }
 
 static ir_val from_home(struct lift *l, unsigned s)
 {
 	if (s < SLOT_F) return ir_get(l->f, IR_I64, s);
-	if (!is_single(l, s)) return ir_get(l->f, IR_F64, s);
-	return unbox(l, ir_get(l->f, IR_I64, s));
+	if (!lift_is_single(l, s)) return ir_get(l->f, IR_F64, s);
+	return lift_unbox(l, ir_get(l->f, IR_I64, s));
 }
 
-static ir_val reg(struct lift *l, unsigned s)
+ir_val lift_reg(struct lift *l, unsigned s)
 {
 	if (!s) return konst(l, 0);
 	if (l->now[s].n) return l->now[s];
@@ -201,298 +127,14 @@ static ir_val reg(struct lift *l, unsigned s)
 	if (fixed) l->known[s] = (struct known){l->now[s], l->f->at};
 	return l->now[s];
 }
-static void reg_set(struct lift *l, unsigned s, ir_val v)
+void lift_set(struct lift *l, unsigned s, ir_val v)
 {
 	if (!s) return;
 	l->now[s] = v;
 	l->dirty |= 1ull << s;
 }
-static ir_val fbits(struct lift *l, unsigned n)
-{
-	return e1(l, IR_tobits, IR_I64, reg(l, SLOT_F + (n & 31)));
-}
-static ir_val fbits_single(struct lift *l, unsigned n)
-{
-	unsigned s = SLOT_F + (n & 31);
-	if (is_single(l, s)) return fbits(l, n);
-	return e1(l, IR_tobits, IR_I64, unbox(l, fbits(l, n)));
-}
-static void fp_dirty(struct lift *l)
-{
-	if (l->seen & SEEN_DIRTY) return;
-	ir_put(l->f, SLOT_FS_DIRTY, konst(l, 1));
-	l->seen |= SEEN_DIRTY;
-}
-static void fset(struct lift *l, unsigned n, ir_val bits, bool single)
-{
-	unsigned s = SLOT_F + (n & 31);
-	fp_dirty(l);
-	if (single && !is_single(l, s)) {
-		bits = e2(l, IR_or, e1(l, IR_zx32, IR_I64, bits), konst(l, 0xffffffff00000000));
-		single = false;
-	}
-	reg_set(l, s, e1(l, IR_tofp, single ? IR_F32 : IR_F64, bits));
-}
-
-/* ---- memory ---- */
-struct addr {
-	ir_val base, h;
-	int32_t disp;
-};
-static void split(const struct lift *l, ir_val va, ir_val *base, int32_t *disp)
-{
-	uint64_t k;
-	const struct ir_ins *i = ins(l, va);
-	*base = va;
-	*disp = 0;
-	if (i->op != IR_add || !ir_is_konst(l->f, (ir_val){i->arg[1]}, &k)) return;
-	if ((int64_t)k != (int32_t)k || k + (1u << 30) > (1u << 31)) return;
-	*base = (ir_val){i->arg[0]};
-	*disp = (int32_t)k;
-}
-
-/* An earlier look-up serves if it covers these bytes, or can be made to before it is done. */
-static bool shares(struct lift *l, struct lookup *k, const struct addr *a, unsigned bytes,
-		   unsigned space)
-{
-	if (k->root.n != a->base.n || (k->space & 3) < (space & 3)) return false;
-	if (k->space & ~space & IR_XLAT_WINDOW) return false;
-	int32_t lo = a->disp - k->delta, hi = lo + (int32_t)bytes - 1;
-	int32_t first = lo < k->lo ? lo : k->lo, last = hi > k->hi ? hi : k->hi;
-	if (first == k->lo && last == k->hi) return ir_dominates(l->f, k->block, l->f->at);
-	if (k->block != l->f->at || last - first >= l->how->span) return false;
-	k->lo = first;
-	k->hi = last;
-	l->f->ins[k->at.n].arg[1] = (uint32_t)first;
-	l->f->ins[k->at.n].arg[2] = (uint32_t)last;
-	return true;
-}
-
-static bool is_load_or_store(const struct rv64_insn *i)
-{
-	return (i->op >= OP_lb && i->op <= OP_sd) || i->op == OP_fld || i->op == OP_flw ||
-	       i->op == OP_fsd || i->op == OP_fsw;
-}
-_Static_assert(OP_sd - OP_lb == 10, "all of them are between");
-
-/* Make a's base one that has been looked up. */
-static void look_up(struct lift *l, struct addr *a, unsigned bytes, unsigned space)
-{
-	struct lookup k = {.root = a->base, .base = a->base, .space = space, .block = l->f->at};
-	int from = l->nlookups > LOOKUPS ? l->nlookups - LOOKUPS : 0;
-	if (from < l->lookups_from) from = l->lookups_from;
-	for (int i = l->nlookups - 1; i >= from; i--) {
-		struct lookup *have = &l->lookup[i % LOOKUPS];
-		if (!shares(l, have, a, bytes, space)) continue;
-		*a = (struct addr){have->base, have->at, a->disp - have->delta};
-		return;
-	}
-	if (is_load_or_store(l->i)) { /* the register itself: what it was made of may be gone */
-		k.base = reg(l, l->i->rs1);
-		k.delta = a->disp - l->i->imm;
-	}
-	k.lo = a->disp - k.delta;
-	k.hi = k.lo + (int32_t)bytes - 1;
-	k.at = ir_xlat(l->f, space, k.base, k.lo, k.hi, map_here(l, WHY_MEM));
-	*a = (struct addr){k.base, k.at, k.lo};
-	l->lookup[l->nlookups++ % LOOKUPS] = k;
-}
-
-static struct addr reach(struct lift *l, ir_val va, unsigned bytes, unsigned space)
-{
-	struct addr a;
-	split(l, va, &a.base, &a.disp);
-	look_up(l, &a, bytes, space);
-	return a;
-}
-
-/* By the window, if there are any: the access itself must then have a map. */
-static unsigned windowed(const struct lift *l, unsigned space)
-{
-	return l->how->window ? space | IR_XLAT_WINDOW : space;
-}
-static void may_exit(struct lift *l)
-{
-	if (l->how->window) ir_may_exit(l->f, map_here(l, WHY_MEM));
-}
-static ir_val load_by(struct lift *l, enum ir_type t, enum ir_mem m, const struct addr *a)
-{
-	ir_val v = ir_load(l->f, t, m, a->h, a->base, a->disp);
-	may_exit(l);
-	return t == IR_I64 ? v : e1(l, IR_tobits, IR_I64, v);
-}
-
-static ir_val load(struct lift *l, ir_val va, unsigned bits)
-{
-	static const uint8_t plain[] = {[1] = IR_U8, [2] = IR_U16, [4] = IR_U32, [8] = IR_U64};
-	struct addr a = reach(l, va, bits / 8, windowed(l, SPACE_READ));
-	enum ir_mem m = (enum ir_mem)plain[bits / 8];
-	switch (l->i->op) {
-	case OP_lb: m = IR_S8; break;
-	case OP_lh: m = IR_S16; break;
-	case OP_lw: m = IR_S32; break;
-	case OP_fld: return load_by(l, IR_F64, m, &a);
-	case OP_flw: return load_by(l, IR_F32, m, &a);
-	default: break;
-	}
-	return load_by(l, IR_I64, m, &a);
-}
-
-static ir_val host_of(struct lift *l, const struct addr *a)
-{
-	ir_val page = e2(l, IR_add, a->h, a->base);
-	return e2(l, IR_add, page, konst(l, (uint64_t)(int64_t)a->disp));
-}
-static void log_store(struct lift *l, ir_val at, unsigned bits)
-{
-	ir_val args[] = {ir_state(l->f, 0), at, konst(l, bits / 8)};
-	(void)ir_call(l->f, 0, (const void *)l->how->log, args, 3);
-}
-
-static void store(struct lift *l, ir_val va, ir_val v, unsigned bits)
-{
-	struct addr a = reach(l, va, bits / 8, windowed(l, SPACE_WRITE));
-	const struct ir_ins *i = ins(l, v);
-	if (i->op == IR_tobits) {
-		ir_val x = {i->arg[0]};
-		enum ir_type t = ir_result_type(ins(l, x));
-		if ((t == IR_F64 && bits == 64) || (t == IR_F32 && bits == 32)) v = x;
-	}
-	if (l->how->log) log_store(l, host_of(l, &a), bits);
-	ir_store(l->f, bits / 8, a.h, a.base, a.disp, v);
-	may_exit(l);
-}
-
-/* Host address for an atomic. */
-static ir_val atomic_at(struct lift *l, ir_val va, unsigned bits, unsigned space)
-{
-	guard(l, e2(l, IR_eq, e2(l, IR_and, va, konst(l, bits / 8 - 1)), konst(l, 0)), WHY_ATOMIC);
-	struct addr a = reach(l, va, bits / 8, space);
-	ir_val at = host_of(l, &a);
-	if (l->how->log && space == SPACE_WRITE) log_store(l, at, bits);
-	return at;
-}
-
-static ir_val load_at(struct lift *l, ir_val at, unsigned bits)
-{
-	enum ir_mem m = bits == 32 ? IR_U32 : IR_U64;
-	return ir_load(l->f, IR_I64, m, konst(l, 0), at, 0);
-}
-static void store_at(struct lift *l, ir_val at, ir_val v, unsigned bits)
-{
-	ir_store(l->f, bits / 8, konst(l, 0), at, 0, v);
-}
-
-enum amo { AMO_swap, AMO_add, AMO_and, AMO_or, AMO_xor, AMO_min, AMO_max, AMO_minu, AMO_maxu };
-
-/* What an AMO stores; 32-bit operands compare by their low halves. */
-static ir_val amo_result(struct lift *l, enum amo op, ir_val old, ir_val v, unsigned bits)
-{
-	static const uint8_t plain[] = {
-		[AMO_add] = IR_add, [AMO_and] = IR_and, [AMO_or] = IR_or, [AMO_xor] = IR_xor};
-	bool low = op == AMO_min || op == AMO_minu, sign = op == AMO_min || op == AMO_max;
-	if (op == AMO_swap) return v;
-	if (op <= AMO_xor) return e2(l, (enum ir_op)plain[op], old, v);
-	if (bits == 32) {
-		old = e1(l, sign ? IR_sx32 : IR_zx32, IR_I64, old);
-		v = e1(l, sign ? IR_sx32 : IR_zx32, IR_I64, v);
-	}
-	ir_val less = e2(l, sign ? IR_lt : IR_ltu, low ? old : v, low ? v : old);
-	return ir_emit(l->f, IR_select, IR_I64, less, old, v);
-}
-
-static ir_val amo(struct lift *l, enum amo op, const void *fn, ir_val va, ir_val v, unsigned bits)
-{
-	ir_val at = atomic_at(l, va, bits, SPACE_WRITE);
-	if (l->how->alone) {
-		ir_val old = load_at(l, at, bits);
-		store_at(l, at, amo_result(l, op, old, v, bits), bits);
-		return old;
-	}
-	if (op == AMO_swap) return ir_atomic(l->f, IR_swap, bits / 8, at, v, NO);
-	if (op == AMO_add) return ir_atomic(l->f, IR_xadd, bits / 8, at, v, NO);
-	ir_val args[] = {at, v};
-	return ir_call(l->f, 0, fn, args, 2);
-}
-
-static ir_val load_reserved(struct lift *l, ir_val va, unsigned bits)
-{
-	ir_val v = load_at(l, atomic_at(l, va, bits, SPACE_READ), bits);
-	ir_put(l->f, SLOT_RES_VA, va);
-	ir_put(l->f, SLOT_RES_VAL, v);
-	ir_put(l->f, SLOT_RES_LEN, konst(l, bits / 8));
-	return v;
-}
-
-static uint64_t sc_32(void *at, uint64_t was, uint64_t v, uint64_t may)
-{
-	uint32_t old = (uint32_t)was;
-	return !may || !__atomic_compare_exchange_n((uint32_t *)at, &old, (uint32_t)v, false,
-						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-}
-static uint64_t sc_64(void *at, uint64_t was, uint64_t v, uint64_t may)
-{
-	return !may || !__atomic_compare_exchange_n((uint64_t *)at, &was, v, false,
-						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-}
-
-/* 0 if it was stored. It always writes, be it what was there, if nobody can tell. */
-static ir_val store_conditional(struct lift *l, ir_val va, ir_val v, unsigned bits)
-{
-	ir_val at = atomic_at(l, va, bits, SPACE_WRITE);
-	ir_val len = ir_get(l->f, IR_I64, SLOT_RES_LEN), was = ir_get(l->f, IR_I64, SLOT_RES_VAL);
-	ir_val may = e2(l, IR_and, e2(l, IR_eq, len, konst(l, bits / 8)),
-			e2(l, IR_eq, ir_get(l->f, IR_I64, SLOT_RES_VA), va));
-	ir_put(l->f, SLOT_RES_LEN, konst(l, 0));
-	if (!l->how->alone) {
-		ir_val args[] = {at, was, v, may};
-		const void *fn = bits == 32 ? (const void *)sc_32 : (const void *)sc_64;
-		return ir_call(l->f, 0, fn, args, 4);
-	}
-	ir_val old = load_at(l, at, bits);
-	may = e2(l, IR_and, may, e2(l, IR_eq, old, was));
-	store_at(l, at, ir_emit(l->f, IR_select, IR_I64, may, v, old), bits);
-	return e2(l, IR_xor, may, konst(l, 1));
-}
-
-static void fence(struct lift *l)
-{
-	if (l->i->imm & 0x50 && l->i->imm & 0x0a) ir_fence(l->f);
-}
-
-/* ---- floating point ---- */
-static void fp_needs(struct lift *l, uint32_t bit, unsigned slot, uint64_t mask, unsigned why)
-{
-	if (l->seen & bit) return;
-	guard(l, e2(l, IR_and, ir_get(l->f, IR_I64, slot), konst(l, mask)), why);
-	l->seen |= bit;
-}
-static void fp_on(struct lift *l) { fp_needs(l, SEEN_FP_ON, SLOT_FP_ON, 1, WHY_FP_OFF); }
-static void fp_rounds_as(struct lift *l, unsigned rm)
-{
-	fp_needs(l, 1u << rm, SLOT_FP_HOST, 1u << rm, WHY_ROUND);
-}
-static void fp_fuses_as(struct lift *l, unsigned rm)
-{
-	fp_needs(l, 0x100u << rm, SLOT_FP_FMA, 1u << rm, WHY_ROUND);
-}
-static void fp_rounds(struct lift *l) { fp_rounds_as(l, l->i->rm & 7); }
-static void fp_fuses(struct lift *l) { fp_fuses_as(l, l->i->rm & 7); }
-
-enum fp_how {
-	FP_ARITH,
-	FP_FUSED,
-	FP_COMPARE,
-	FP_TO_INT,
-	FP_TO_UINT,
-	FP_FROM,
-	FP_FROM_U,
-	FP_CONVERT
-};
-struct fp_op {
-	const void *fn;
-	uint8_t op, type, how, width;
-};
+/* ---- floating point by name. Functions that are inline have an address of their own in each
+ * file, so they are only compared in this one. ---- */
 #define FP_BOTH(name, op, how, width)                                                              \
 	{(const void *)f64_##name, op, IR_F64, how, width},                                        \
 	{                                                                                          \
@@ -522,91 +164,20 @@ static const struct fp_op fp_ops[] = {
 	{(const void *)f32_to_f64, IR_fcvt, IR_F64, FP_CONVERT, 0},
 };
 
-/* As bits, the way verbs pass values; NaNs are made canonical. */
-static ir_val fp_bits(struct lift *l, enum ir_type t, ir_val v)
-{
-	return e1(l, IR_tobits, IR_I64, e1(l, IR_fnan, t, v));
-}
-
-/* To an unsigned number, of what is sure to fit: what does not must not raise ftoi's flags. */
-static ir_val fp_to_uint(struct lift *l, const struct fp_op *o, ir_val x)
-{
-	static const uint64_t limit[2][2] = {{0x4f800000, 0x5f000000},
-					     {0x41efffffffe00001, 0x43e0000000000000}};
-	bool wide = o->width == 64, truncate = l->i->rm == RM_RTZ;
-	if (!truncate) fp_rounds(l);
-	ir_val bits = e1(l, IR_tobits, IR_I64, x);
-	guard(l, e2(l, IR_ltu, bits, konst(l, limit[o->type == IR_F64][wide])), WHY_RANGE);
-	ir_val v = ir_ftoi(l->f, IR_I64, x, truncate);
-	return wide ? v : e1(l, IR_sx32, IR_I64, v);
-}
-
-/* ftoi answers with the least number where RISC-V may want another: that is rare. */
-static ir_val fp_to_int(struct lift *l, const struct fp_op *o, ir_val x)
-{
-	bool truncate = l->i->rm == RM_RTZ, wide = o->width == 64;
-	if (!truncate) fp_rounds(l);
-	ir_val v = ir_ftoi(l->f, wide ? IR_I64 : IR_I32, x, truncate);
-	if (!wide) v = e1(l, IR_sx32, IR_I64, v);
-	guard(l, e2(l, IR_ne, v, konst(l, wide ? 1ull << 63 : 0xffffffff80000000)), WHY_RANGE);
-	return v;
-}
-
-static ir_val fp_from_int(struct lift *l, const struct fp_op *o, ir_val v)
-{
-	fp_rounds(l);
-	if (o->width == 32) v = e1(l, o->how == FP_FROM ? IR_sx32 : IR_zx32, IR_I64, v);
-	if (o->how == FP_FROM_U && o->width == 64)
-		guard(l, e2(l, IR_le, konst(l, 0), v), WHY_RANGE);
-	return e1(l, IR_tobits, IR_I64, e1(l, IR_itof, (enum ir_type)o->type, v));
-}
-
-/* Infinity times zero is invalid even if a quiet NaN is added; hosts differ. So a NaN is for the
- * interpreter. */
-static ir_val fp_fused(struct lift *l, enum ir_type t, const ir_val *v)
-{
-	fp_fuses(l);
-	ir_val r = ir_emit(l->f, IR_fma, t, v[0], v[1], v[2]);
-	guard(l, ir_emit(l->f, IR_fleq, t, r, r, NO), WHY_RANGE);
-	return e1(l, IR_tobits, IR_I64, r);
-}
-
-static ir_val fp_native(struct lift *l, const struct fp_op *o, const ir_val *bits, unsigned n)
-{
-	enum ir_type t = (enum ir_type)o->type, from = t;
-	ir_val v[3] = {NO, NO, NO};
-	if (o->how == FP_FROM || o->how == FP_FROM_U) return fp_from_int(l, o, bits[0]);
-	if (o->how == FP_CONVERT) from = t == IR_F32 ? IR_F64 : IR_F32;
-	for (unsigned i = 0; i < n; i++) v[i] = e1(l, IR_tofp, from, bits[i]);
-	if (o->how == FP_COMPARE) return ir_emit(l->f, (enum ir_op)o->op, t, v[0], v[1], NO);
-	if (o->how == FP_TO_INT) return fp_to_int(l, o, v[0]);
-	if (o->how == FP_TO_UINT) return fp_to_uint(l, o, v[0]);
-	if (o->how == FP_FUSED) return fp_fused(l, t, v);
-	if (o->how != FP_CONVERT || t == IR_F32 || (l->i->rm & 7) > RM_RMM)
-		fp_rounds(l); /* what is exact may still name a mode that is none */
-	return fp_bits(l, t, ir_emit(l->f, (enum ir_op)o->op, t, v[0], v[1], v[2]));
-}
-
-/* With rm >= 0 the function takes it last. Invalid modes are never among the host's. */
-static ir_val fp_bits_of(struct lift *l, const void *fn, const ir_val *bits, unsigned n, bool rm)
-{
-	for (unsigned i = 0; i < COUNT(fp_ops); i++)
-		if (fp_ops[i].fn == fn) return fp_native(l, &fp_ops[i], bits, n);
-	if (rm) fp_rounds(l);
-	ir_val args[5] = {ir_state(l->f, AT(fp))};
-	for (unsigned i = 0; i < n; i++) args[1 + i] = bits[i];
-	if (rm) args[1 + n] = konst(l, l->i->rm & 7);
-	return ir_call(l->f, 0, fn, args, 1 + n + rm);
-}
-
 static ir_val fp_op(struct lift *l, const void *fn, const ir_val *bits, unsigned n, bool rm)
 {
-	ir_val v = fp_bits_of(l, fn, bits, n, rm);
-	fp_dirty(l); /* not before its guards: those give up when nothing has happened */
-	return v;
+	struct fp_op other = {.fn = fn};
+	const struct fp_op *o = &other;
+	for (unsigned k = 0; k < COUNT(fp_ops); k++)
+		if (fp_ops[k].fn == fn) o = &fp_ops[k];
+	return lift_fp_op(l, o, bits, n, rm);
 }
 
 /* ---- the verbs ---- */
+static void fence(struct lift *l)
+{
+	if (l->i->imm & 0x50 && l->i->imm & 0x0a) ir_fence(l->f);
+}
 static ir_val sx(struct lift *l, ir_val a, unsigned bits)
 {
 	const struct ir_ins *i = ins(l, a);
@@ -655,89 +226,90 @@ static uint64_t clmulh(uint64_t a, uint64_t b)
 }
 static uint64_t clmulr(uint64_t a, uint64_t b) { return clmulh(a, b) << 1 | clmul(a, b) >> 63; }
 
-#define V		       __attribute__((unused)) const ir_val
-#define R(m)		       reg(l, i->m)
-#define IMM()		       konst(l, (uint64_t)(int64_t)i->imm)
-#define K(k)		       konst(l, (uint64_t)(k))
-#define PC()		       pc_at(l, l->off)
-#define NEXT_PC()	       pc_at(l, l->off + i->len)
-#define ADD(a, b)	       e2(l, IR_add, a, b)
-#define SUB(a, b)	       e2(l, IR_sub, a, b)
-#define MUL(a, b)	       e2(l, IR_mul, a, b)
-#define MULH(a, b)	       e2(l, IR_mulhs, a, b)
-#define MULHU(a, b)	       e2(l, IR_mulhu, a, b)
-#define MULHSU(a, b)	       e2(l, IR_mulhsu, a, b)
-#define DIV(a, b)	       e2(l, IR_divs, a, b)
-#define DIVU(a, b)	       e2(l, IR_divu, a, b)
-#define REM(a, b)	       e2(l, IR_rems, a, b)
-#define REMU(a, b)	       e2(l, IR_remu, a, b)
-#define DIVW(a, b)	       sx32_of(l, IR_divs, a, b)
-#define DIVUW(a, b)	       sx32_of(l, IR_divu, a, b)
-#define REMW(a, b)	       sx32_of(l, IR_rems, a, b)
-#define REMUW(a, b)	       sx32_of(l, IR_remu, a, b)
-#define AND(a, b)	       e2(l, IR_and, a, b)
-#define OR(a, b)	       e2(l, IR_or, a, b)
-#define XOR(a, b)	       e2(l, IR_xor, a, b)
-#define NOT(a)		       e1(l, IR_not, IR_I64, a)
-#define NEG(a)		       e1(l, IR_neg, IR_I64, a)
-#define SHL(a, b)	       e2(l, IR_shl, a, b)
-#define SHR(a, b)	       e2(l, IR_shr, a, b)
-#define SAR(a, b)	       e2(l, IR_sar, a, b)
-#define ROL(a, b)	       e2(l, IR_rol, a, b)
-#define ROR(a, b)	       e2(l, IR_ror, a, b)
-#define ROLW(a, b)	       sx32_of(l, IR_rol, a, b)
-#define RORW(a, b)	       sx32_of(l, IR_ror, a, b)
-#define EQ(a, b)	       e2(l, IR_eq, a, b)
-#define NE(a, b)	       e2(l, IR_ne, a, b)
-#define LT(a, b)	       e2(l, IR_lt, a, b)
-#define LE(a, b)	       e2(l, IR_le, a, b)
-#define LTU(a, b)	       e2(l, IR_ltu, a, b)
-#define LEU(a, b)	       e2(l, IR_leu, a, b)
-#define SEL(a, b, c)	       ir_emit(l->f, IR_select, IR_I64, a, b, c)
-#define SX(a, bits)	       sx(l, a, bits)
-#define ZX(a, bits)	       zx(l, a, bits)
-#define CLZ(a)		       e1(l, IR_clz, IR_I64, a)
-#define CTZ(a)		       e1(l, IR_ctz, IR_I64, a)
-#define CPOP(a)		       e1(l, IR_popcnt, IR_I64, a)
-#define CLZW(a)		       count32(l, IR_clz, a)
-#define CTZW(a)		       count32(l, IR_ctz, a)
-#define CPOPW(a)	       count32(l, IR_popcnt, a)
-#define ORCB(a)		       orc_b(l, a)
-#define REV8(a)		       e1(l, IR_bswap, IR_I64, a)
-#define CLMUL(a, b)	       pure2(l, (const void *)clmul, a, b)
-#define CLMULH(a, b)	       pure2(l, (const void *)clmulh, a, b)
-#define CLMULR(a, b)	       pure2(l, (const void *)clmulr, a, b)
-#define FRAW(m)		       fbits(l, i->m)
-#define F64(m)		       fbits(l, i->m)
-#define F32(m)		       fbits_single(l, i->m)
-#define F16(m)		       half(l, i->m)
-#define FLI64(m)	       konst(l, fp_fli_f64[i->m & 31])
-#define FLI32(m)	       konst(l, fp_fli_f32[i->m & 31])
-#define FLI16(m)	       konst(l, fp_fli_f16[i->m & 31])
-#define SET(m, v)	       reg_set(l, i->m, v)
-#define SETF64(m, v)	       fset(l, i->m, v, false)
-#define SETF32(m, v)	       fset(l, i->m, v, true)
-#define SETF16(m, v)	       fset(l, i->m, e2(l, IR_or, v, konst(l, 0xffffffffffff0000)), false)
-#define LOAD(t, a, bits)       V t = load(l, a, bits)
-#define STORE(a, v, bits)      store(l, a, v, bits)
-#define LR(t, a, bits)	       V t = load_reserved(l, a, bits)
-#define SC(t, a, v, bits)      V t = store_conditional(l, a, v, bits)
-#define AMO(t, op, a, v, bits) V t = amo(l, AMO_##op, (const void *)amo_##op##_##bits, a, v, bits)
-#define FP()		       fp_on(l)
-#define FARGS(...)	       ((const ir_val[]){__VA_ARGS__})
-#define FOP1(t, fn, a)	       V t = fp_op(l, (const void *)fn, FARGS(a), 1, true)
-#define FOP2(t, fn, a, b)      V t = fp_op(l, (const void *)fn, FARGS(a, b), 2, true)
-#define FOP3(t, fn, a, b, d)   V t = fp_op(l, (const void *)fn, FARGS(a, b, d), 3, true)
-#define FNR1(t, fn, a)	       V t = fp_op(l, (const void *)fn, FARGS(a), 1, false)
-#define FNR2(t, fn, a, b)      V t = fp_op(l, (const void *)fn, FARGS(a, b), 2, false)
-#define FENCE()		       fence(l)
-#define BR(c, to_)	       l->cond = (c)
-#define JUMP(to_)	       l->to = (to_)
-#define GOTO(to_)	       l->to = (to_)
-#define HELPER(name)	       helper(l, (const void *)rv64_do_##name, 0)
-#define VECTOR(shape, kernel)  helper(l, (const void *)rv64_v_##shape, (uintptr_t)&rv64_vk_##kernel)
-#define VMEM(shape, bits)      helper(l, (const void *)rv64_v_##shape, bits)
-#define STOP()		       (void)0
+#define V		  __attribute__((unused)) const ir_val
+#define R(m)		  lift_reg(l, i->m)
+#define IMM()		  konst(l, (uint64_t)(int64_t)i->imm)
+#define K(k)		  konst(l, (uint64_t)(k))
+#define PC()		  pc_at(l, l->off)
+#define NEXT_PC()	  pc_at(l, l->off + i->len)
+#define ADD(a, b)	  e2(l, IR_add, a, b)
+#define SUB(a, b)	  e2(l, IR_sub, a, b)
+#define MUL(a, b)	  e2(l, IR_mul, a, b)
+#define MULH(a, b)	  e2(l, IR_mulhs, a, b)
+#define MULHU(a, b)	  e2(l, IR_mulhu, a, b)
+#define MULHSU(a, b)	  e2(l, IR_mulhsu, a, b)
+#define DIV(a, b)	  e2(l, IR_divs, a, b)
+#define DIVU(a, b)	  e2(l, IR_divu, a, b)
+#define REM(a, b)	  e2(l, IR_rems, a, b)
+#define REMU(a, b)	  e2(l, IR_remu, a, b)
+#define DIVW(a, b)	  sx32_of(l, IR_divs, a, b)
+#define DIVUW(a, b)	  sx32_of(l, IR_divu, a, b)
+#define REMW(a, b)	  sx32_of(l, IR_rems, a, b)
+#define REMUW(a, b)	  sx32_of(l, IR_remu, a, b)
+#define AND(a, b)	  e2(l, IR_and, a, b)
+#define OR(a, b)	  e2(l, IR_or, a, b)
+#define XOR(a, b)	  e2(l, IR_xor, a, b)
+#define NOT(a)		  e1(l, IR_not, IR_I64, a)
+#define NEG(a)		  e1(l, IR_neg, IR_I64, a)
+#define SHL(a, b)	  e2(l, IR_shl, a, b)
+#define SHR(a, b)	  e2(l, IR_shr, a, b)
+#define SAR(a, b)	  e2(l, IR_sar, a, b)
+#define ROL(a, b)	  e2(l, IR_rol, a, b)
+#define ROR(a, b)	  e2(l, IR_ror, a, b)
+#define ROLW(a, b)	  sx32_of(l, IR_rol, a, b)
+#define RORW(a, b)	  sx32_of(l, IR_ror, a, b)
+#define EQ(a, b)	  e2(l, IR_eq, a, b)
+#define NE(a, b)	  e2(l, IR_ne, a, b)
+#define LT(a, b)	  e2(l, IR_lt, a, b)
+#define LE(a, b)	  e2(l, IR_le, a, b)
+#define LTU(a, b)	  e2(l, IR_ltu, a, b)
+#define LEU(a, b)	  e2(l, IR_leu, a, b)
+#define SEL(a, b, c)	  ir_emit(l->f, IR_select, IR_I64, a, b, c)
+#define SX(a, bits)	  sx(l, a, bits)
+#define ZX(a, bits)	  zx(l, a, bits)
+#define CLZ(a)		  e1(l, IR_clz, IR_I64, a)
+#define CTZ(a)		  e1(l, IR_ctz, IR_I64, a)
+#define CPOP(a)		  e1(l, IR_popcnt, IR_I64, a)
+#define CLZW(a)		  count32(l, IR_clz, a)
+#define CTZW(a)		  count32(l, IR_ctz, a)
+#define CPOPW(a)	  count32(l, IR_popcnt, a)
+#define ORCB(a)		  orc_b(l, a)
+#define REV8(a)		  e1(l, IR_bswap, IR_I64, a)
+#define CLMUL(a, b)	  pure2(l, (const void *)clmul, a, b)
+#define CLMULH(a, b)	  pure2(l, (const void *)clmulh, a, b)
+#define CLMULR(a, b)	  pure2(l, (const void *)clmulr, a, b)
+#define FRAW(m)		  lift_fbits(l, i->m)
+#define F64(m)		  lift_fbits(l, i->m)
+#define F32(m)		  lift_fbits_single(l, i->m)
+#define F16(m)		  half(l, i->m)
+#define FLI64(m)	  konst(l, fp_fli_f64[i->m & 31])
+#define FLI32(m)	  konst(l, fp_fli_f32[i->m & 31])
+#define FLI16(m)	  konst(l, fp_fli_f16[i->m & 31])
+#define SET(m, v)	  lift_set(l, i->m, v)
+#define SETF64(m, v)	  lift_fset(l, i->m, v, false)
+#define SETF32(m, v)	  lift_fset(l, i->m, v, true)
+#define SETF16(m, v)	  lift_fset(l, i->m, e2(l, IR_or, v, konst(l, 0xffffffffffff0000)), false)
+#define LOAD(t, a, bits)  V t = lift_load(l, a, bits)
+#define STORE(a, v, bits) lift_store(l, a, v, bits)
+#define LR(t, a, bits)	  V t = lift_lr(l, a, bits)
+#define SC(t, a, v, bits) V t = lift_sc(l, a, v, bits)
+#define AMO(t, op, a, v, bits)                                                                     \
+	V t = lift_amo(l, AMO_##op, (const void *)amo_##op##_##bits, a, v, bits)
+#define FP()		      lift_fp_on(l)
+#define FARGS(...)	      ((const ir_val[]){__VA_ARGS__})
+#define FOP1(t, fn, a)	      V t = fp_op(l, (const void *)fn, FARGS(a), 1, true)
+#define FOP2(t, fn, a, b)     V t = fp_op(l, (const void *)fn, FARGS(a, b), 2, true)
+#define FOP3(t, fn, a, b, d)  V t = fp_op(l, (const void *)fn, FARGS(a, b, d), 3, true)
+#define FNR1(t, fn, a)	      V t = fp_op(l, (const void *)fn, FARGS(a), 1, false)
+#define FNR2(t, fn, a, b)     V t = fp_op(l, (const void *)fn, FARGS(a, b), 2, false)
+#define FENCE()		      fence(l)
+#define BR(c, to_)	      l->cond = (c)
+#define JUMP(to_)	      l->to = (to_)
+#define GOTO(to_)	      l->to = (to_)
+#define HELPER(name)	      helper(l, (const void *)rv64_do_##name, 0)
+#define VECTOR(shape, kernel) helper(l, (const void *)rv64_v_##shape, (uintptr_t)&rv64_vk_##kernel)
+#define VMEM(shape, bits)     helper(l, (const void *)rv64_v_##shape, bits)
+#define STOP()		      (void)0
 
 static bool is_counter(int32_t csr)
 {
@@ -762,7 +334,7 @@ static void helper(struct lift *l, const void *fn, uint64_t what)
 	stop = zx(l, stop, 32);
 	ir_put(l->f, SLOT_STOP, stop);
 	ir_put(l->f, SLOT_LEN, konst(l, l->i->len));
-	guard(l, e2(l, IR_eq, stop, konst(l, 0)), WHY_CALL);
+	lift_guard(l, e2(l, IR_eq, stop, konst(l, 0)), WHY_CALL);
 	rv64_effects(l->i, &e);
 	for (uint64_t d = e.def; d; d &= d - 1) l->now[__builtin_ctzll(d)] = NO;
 	l->seen = 0;
@@ -771,45 +343,17 @@ static void helper(struct lift *l, const void *fn, uint64_t what)
 
 static ir_val half(struct lift *l, unsigned n)
 {
-	ir_val bits = fbits(l, n);
-	guard(l, ir_emit(l->f, IR_ltu, IR_I64, konst(l, 0xfffffffffffeffff), bits, NO), WHY_BOX);
+	ir_val bits = lift_fbits(l, n);
+	lift_guard(l, ir_emit(l->f, IR_ltu, IR_I64, konst(l, 0xfffffffffffeffff), bits, NO),
+		   WHY_BOX);
 	return zx(l, bits, 16);
-}
-
-/* ---- rv64_fp_csr(): frflags, fsflags and their like ---- */
-static uint64_t flags_get(struct rv64_fp *fp) { return fp_flags_get(fp); }
-static uint64_t flags_set(struct rv64_fp *fp, uint64_t v) { return fp_flags_set(fp, v & 0x1f), 0; }
-static uint64_t frm_get(const struct rv64_fp *fp) { return fp->frm; }
-
-static void fp_csr(struct lift *l)
-{
-	const struct rv64_insn *i = l->i;
-	bool number = i->op > OP_csrrc, swap = i->op == OP_csrrw || i->op == OP_csrrwi;
-	bool clear = i->op == OP_csrrc || i->op == OP_csrrci, write = swap || i->rs1;
-	ir_val fp[2] = {ir_state(l->f, AT(fp))}, old = konst(l, 0);
-	fp_on(l);
-	ir_val v = number ? konst(l, i->rs1) : reg(l, i->rs1);
-	if (i->imm != CSR_FRM) old = ir_call(l->f, 0, (const void *)flags_get, fp, 1);
-	if (i->imm != CSR_FFLAGS) {
-		ir_val frm = ir_call(l->f, 0, (const void *)frm_get, fp, 1);
-		unsigned shift = i->imm == CSR_FCSR ? 5 : 0;
-		old = e2(l, IR_or, old, e2(l, IR_shl, frm, konst(l, shift)));
-	}
-	if (write) {
-		fp_dirty(l);
-		if (!swap && clear) v = e2(l, IR_and, old, e1(l, IR_not, IR_I64, v));
-		if (!swap && !clear) v = e2(l, IR_or, old, v);
-		fp[1] = v;
-		(void)ir_call(l->f, IR_CALL_FLOAT, (const void *)flags_set, fp, 2);
-	}
-	reg_set(l, i->rd, old);
 }
 
 static void instruction(struct lift *l)
 {
 	const struct rv64_insn *i = l->i;
 	if (rv64_fp_csr(i)) {
-		fp_csr(l);
+		lift_fp_csr(l);
 		return;
 	}
 	switch ((enum rv64_op)i->op) {
@@ -907,10 +451,11 @@ static void hoist(struct lift *l, int h)
 		rounds |= k->rounds;
 		fuses |= k->fuses;
 	}
-	if (fp) fp_on(l), fp_dirty(l);
-	for (; rounds; rounds &= rounds - 1) fp_rounds_as(l, (unsigned)__builtin_ctz(rounds));
-	for (; fuses; fuses &= fuses - 1) fp_fuses_as(l, (unsigned)__builtin_ctz(fuses));
-	for (use &= ~l->r->def; use; use &= use - 1) (void)reg(l, (unsigned)__builtin_ctzll(use));
+	if (fp) lift_fp_on(l), lift_fp_dirty(l);
+	for (; rounds; rounds &= rounds - 1) lift_rounds(l, (unsigned)__builtin_ctz(rounds));
+	for (; fuses; fuses &= fuses - 1) lift_fuses(l, (unsigned)__builtin_ctz(fuses));
+	for (use &= ~l->r->def; use; use &= use - 1)
+		(void)lift_reg(l, (unsigned)__builtin_ctzll(use));
 }
 
 /* As raw as can be had. A value from elsewhere keeps its NaN, so that must be one that arithmetic
@@ -923,14 +468,14 @@ static ir_val raw(struct lift *l, ir_val v)
 	ir_val bits = e1(l, IR_tobits, IR_I64, v),
 	       size = e2(l, IR_shl, bits, konst(l, f32 ? 33 : 1));
 	ir_val plain = e2(l, IR_leu, size, konst(l, f32 ? 0xff00000000000000 : 0xffe0000000000000));
-	guard(l, e2(l, IR_or, plain, e2(l, IR_eq, bits, konst(l, f32 ? F32_NAN : F64_NAN))),
-	      WHY_BOX);
+	lift_guard(l, e2(l, IR_or, plain, e2(l, IR_eq, bits, konst(l, f32 ? F32_NAN : F64_NAN))),
+		   WHY_BOX);
 	return v;
 }
 
 static ir_val argument(struct lift *l, int b, unsigned s)
 {
-	ir_val v = reg(l, s);
+	ir_val v = lift_reg(l, s);
 	return is_raw(l, b, s) ? raw(l, v) : v;
 }
 
@@ -968,13 +513,25 @@ static void put_home(struct lift *l, uint64_t set)
 	}
 }
 
+/* On the way out of a loop: what is made of a value with one cheap operation is made here, so that
+ * the loop need not, every time round. */
+static void put_home_again(struct lift *l, uint64_t set)
+{
+	for (set &= l->dirty; set; set &= set - 1) {
+		unsigned s = (unsigned)__builtin_ctzll(set);
+		enum ir_op op = (enum ir_op)ins(l, l->now[s])->op;
+		bool cheap = op == IR_fnan || op == IR_sx32 || op == IR_zx32;
+		ir_put(l->f, s, cheap ? ir_again(l->f, l->now[s]) : l->now[s]);
+	}
+}
+
 static uint32_t edge_by(struct lift *l, int j)
 {
 	uint32_t b = l->way_out[l->block][j], from = l->f->at;
 	uint32_t to = edge_to(l, l->r->block[l->block].succ[j]);
 	if (!b) return to;
 	l->f->at = b;
-	put_home(l, l->flow.flush_to[l->block][j]);
+	put_home_again(l, l->flow.flush_to[l->block][j]);
 	ir_jump(l->f, to);
 	l->f->at = from;
 	return ir_edge_new(l->f, b, NULL);
@@ -1067,11 +624,12 @@ static void block_lift(struct lift *l, int b)
 	block_begin(l, b);
 	at_instruction(l, k->off);
 	if (k->header && l->r->calls) l->lookups_from = l->nlookups;
-	if (k->header) ir_poll(l->f, map_here(l, WHY_POLL));
+	if (k->header) ir_poll(l->f, lift_map(l, WHY_POLL));
 	if (k->header && l->how->count)
-		guard(l,
-		      e2(l, IR_ltu, ir_get(l->f, IR_I64, SLOT_N), ir_get(l->f, IR_I64, SLOT_LIMIT)),
-		      WHY_POLL);
+		lift_guard(l,
+			   e2(l, IR_ltu, ir_get(l->f, IR_I64, SLOT_N),
+			      ir_get(l->f, IR_I64, SLOT_LIMIT)),
+			   WHY_POLL);
 	if (l->how->count) count_block(l, k);
 	for (int off = k->off; off < k->next; off += l->i->len) {
 		at_instruction(l, off);
@@ -1127,7 +685,7 @@ static void params_make(struct lift *l, int b)
 	l->f->at = ir_of(l, b);
 	for (uint64_t p = l->flow.param[b] & l->r->def; p; p &= p - 1) {
 		unsigned s = (unsigned)__builtin_ctzll(p);
-		enum ir_type t = s < SLOT_F ? IR_I64 : is_single(l, s) ? IR_F32 : IR_F64;
+		enum ir_type t = s < SLOT_F ? IR_I64 : lift_is_single(l, s) ? IR_F32 : IR_F64;
 		l->end[b].param[s] = is_raw(l, b, s) ? ir_param_quiet(l->f, t) : ir_param(l->f, t);
 	}
 }
@@ -1145,9 +703,10 @@ static void check_page(struct lift *l, int i)
 	ir_val page = ir_load(l->f, IR_I64, IR_U64, table, index, 8);
 	ir_val at = konst(l, (uintptr_t)&p->version);
 	ir_val version = ir_load(l->f, IR_I64, IR_U32, konst(l, 0), at, 0);
-	guard(l, e2(l, IR_eq, tag, e2(l, IR_or, va, ir_get(l->f, IR_I64, SLOT_FCTX))), WHY_PAGE);
-	guard(l, e2(l, IR_eq, page, konst(l, (uintptr_t)p)), WHY_PAGE);
-	guard(l, e2(l, IR_eq, version, konst(l, p->version)), WHY_PAGE);
+	lift_guard(l, e2(l, IR_eq, tag, e2(l, IR_or, va, ir_get(l->f, IR_I64, SLOT_FCTX))),
+		   WHY_PAGE);
+	lift_guard(l, e2(l, IR_eq, page, konst(l, (uintptr_t)p)), WHY_PAGE);
+	lift_guard(l, e2(l, IR_eq, version, konst(l, p->version)), WHY_PAGE);
 }
 
 static void entry(struct lift *l)
@@ -1164,7 +723,7 @@ static void entry(struct lift *l)
 	if (k->header)
 		hoist(l, 0);
 	else
-		ir_poll(l->f, map_here(l, WHY_POLL));
+		ir_poll(l->f, lift_map(l, WHY_POLL));
 	ir_jump(l->f, edge_to(l, 0));
 	l->entry_seen = l->seen;
 }

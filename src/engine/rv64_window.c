@@ -311,7 +311,7 @@ static bool page_map(struct rv64_cpu *c, uint64_t page, bool stored)
 	}
 	struct run r = {0};
 	for (uint64_t p = first; p <= last; p++) {
-		if (!look(c, p, stored && p == page, &pg, &write)) continue;
+		if (!look(c, p, stored && p == page, &pg, &write) || pg.span) continue;
 		if (next_to(&r, p, pg.at, write)) {
 			r.n++;
 			continue;

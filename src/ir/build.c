@@ -139,6 +139,15 @@ void ir_unlink(struct ir_fn *f, uint32_t block, uint32_t n)
 	*(i->next ? &f->ins[i->next].prev : &b->last) = i->prev;
 }
 
+void ir_splice(struct ir_fn *f, uint32_t to, uint32_t from)
+{
+	struct ir_block *a = &f->block[to], *b = &f->block[from];
+	f->ins[b->first].prev = a->last;
+	*(a->last ? &f->ins[a->last].next : &a->first) = b->first;
+	a->last = b->last;
+	b->first = b->last = 0;
+}
+
 uint32_t ir_args_new(struct ir_fn *f, const ir_val *v, unsigned n)
 {
 	make_room(f, args, args_room, f->nargs + n);
@@ -229,6 +238,13 @@ ir_val ir_emit(struct ir_fn *f, enum ir_op op, enum ir_type t, ir_val a, ir_val 
 	if (op == IR_itof) i.aux = (uint16_t)type_of(f, a);
 	if (op == IR_ftoi && type_of(f, a) == IR_F32) i.aux = 2;
 	return emit(f, i);
+}
+
+ir_val ir_again(struct ir_fn *f, ir_val v)
+{
+	struct ir_ins i = f->ins[v.n];
+	i.next = i.prev = 0;
+	return (ir_val){ir_append(f, &i)};
 }
 
 ir_val ir_ftoi(struct ir_fn *f, enum ir_type t, ir_val a, bool truncate)

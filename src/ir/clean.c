@@ -1,7 +1,8 @@
 /* What nobody needs goes: blocks that are not reached, parameters that always stand for one and the
  * same value, values that nothing with an effect depends on. Liveness starts at effects and
  * flows backwards, along edges into parameters too, so that values which only feed each other
- * around a loop go as well; so do map pairs that say what memory has already. */
+ * around a loop go as well; so do map pairs that say what memory has already. In the end a block
+ * that is jumped to from one place becomes the end of the block that does. */
 #include "base/own.h"
 #include "ir/impl.h"
 #include <string.h>
@@ -13,6 +14,7 @@ struct clean {
 	uint32_t *todo, ntodo;	  /* values, or blocks */
 	uint32_t *in_first, *ins; /* edges into block b: ins[in_first[b] .. in_first[b + 1]] */
 	uint32_t *name;		  /* of each block: its number afterwards; ~0: it goes */
+	uint32_t *into;		  /* the block that it has become a part of */
 	bool *live, *put;	  /* values that matter; slots that memory may have new values of */
 };
 
@@ -45,8 +47,6 @@ static void reach(struct clean *c)
 			c->todo[c->ntodo++] = to;
 		}
 	}
-	for (uint32_t b = 0, n = 0; b < c->f->nblocks; b++)
-		if (c->name[b] != ~0u) c->name[b] = n++;
 }
 
 static void gather_edges(struct clean *c)
@@ -64,6 +64,37 @@ static void gather_edges(struct clean *c)
 	c->in_first[0] = 0;
 }
 
+static bool one_way(const struct clean *c, uint32_t b, uint32_t *to)
+{
+	const struct ir_block *from = &c->f->block[b], *k;
+	if (c->f->ins[from->last].op != IR_jump) return false;
+	*to = c->f->edge[c->f->ins[from->last].arg[0]].to;
+	k = &c->f->block[*to];
+	return c->in_first[*to + 1] - c->in_first[*to] == 1 && *to > b && !k->params &&
+	       k->loop == from->loop && k->cold == from->cold;
+}
+
+static void merge_blocks(struct clean *c)
+{
+	struct ir_fn *f = c->f;
+	uint32_t to;
+	for (uint32_t b = 0; b < f->nblocks; b++) {
+		c->into[b] = c->name[b] == ~0u ? c->into[b] : b;
+		while (c->name[b] != ~0u && one_way(c, b, &to)) {
+			ir_unlink(f, b, f->block[b].last);
+			ir_splice(f, b, to);
+			c->name[to] = ~0u;
+			c->into[to] = b;
+		}
+	}
+}
+
+static void number_blocks(struct clean *c)
+{
+	for (uint32_t b = 0, n = 0; b < c->f->nblocks; b++)
+		if (c->name[b] != ~0u) c->name[b] = n++;
+}
+
 static void drop_blocks(struct clean *c)
 {
 	struct ir_fn *f = c->f;
@@ -73,7 +104,7 @@ static void drop_blocks(struct clean *c)
 		struct ir_block *to = &f->block[n++];
 		*to = f->block[b];
 		to->preds = (uint16_t)(c->in_first[b + 1] - c->in_first[b]);
-		to->idom = c->name[to->idom];
+		to->idom = c->name[c->into[to->idom]];
 		if (to->loop != ~0u) to->loop = c->name[to->loop];
 	}
 	for (uint32_t k = 0; k < f->nedges; k++) {
@@ -253,7 +284,7 @@ void ir_clean(struct ir_fn *f)
 	struct clean c = {.f = f};
 	size_t n = f->n, blocks = f->nblocks;
 	auto_mem uint32_t *mem =
-		calloc(4 * n + 3 * blocks + 1 + f->nedges + f->nslots, sizeof(*mem));
+		calloc(4 * n + 4 * blocks + 1 + f->nedges + f->nslots, sizeof(*mem));
 	uint32_t *p = mem;
 	must(mem);
 	c.same = p, p += n;
@@ -261,6 +292,7 @@ void ir_clean(struct ir_fn *f)
 	c.todo = p, p += n + blocks;
 	c.in_first = p, p += blocks + 1;
 	c.name = p, p += blocks;
+	c.into = p, p += blocks;
 	c.ins = p, p += f->nedges;
 	c.live = (bool *)p;
 	c.put = c.live + n;
@@ -270,6 +302,8 @@ void ir_clean(struct ir_fn *f)
 	mark_all(&c);
 	for (uint32_t b = 0; b < f->nblocks; b++)
 		if (c.name[b] != ~0u) sweep(&c, b);
+	merge_blocks(&c);
+	number_blocks(&c);
 	drop_blocks(&c);
 	ir_forget(f);
 }

@@ -4,7 +4,7 @@
  * puts stay what they are. */
 #include "ir/impl.h"
 
-enum { OPS = 2, PICKS = 1, PARAMS = 64 };
+enum { OPS = 2, PICKS = 2, PARAMS = 64, KEPT = 8 };
 struct branch {
 	struct ir_fn *f;
 	uint32_t block, join;
@@ -25,6 +25,25 @@ static bool is_cheap(const struct ir_ins *i)
 	return i->op == IR_get || ir_info[i->op].flags & IR_PURE;
 }
 
+struct kept { /* of an arm, from its end: what the join needs */
+	uint32_t edge, ins[KEPT];
+	unsigned n;
+};
+
+/* Simplifying leaves values that nobody wants. */
+static bool is_needed(const struct ir_fn *f, const struct kept *k, uint32_t v)
+{
+	const struct ir_edge *e = &f->edge[k->edge];
+	for (unsigned i = 0; i < f->block[e->to].params; i++)
+		if (f->args[e->args + i] == v) return true;
+	for (unsigned i = 0; i < k->n; i++) {
+		const struct ir_ins *by = &f->ins[k->ins[i]];
+		for (unsigned j = 0; j < ir_info[by->op].args; j++)
+			if (by->arg[j] == v) return true;
+	}
+	return false;
+}
+
 /* Nothing but a few cheap values and a jump, reached by this branch only. */
 static bool is_arm(struct branch *b, uint32_t a)
 {
@@ -32,9 +51,13 @@ static bool is_arm(struct branch *b, uint32_t a)
 	const struct ir_block *k = &f->block[a];
 	if (k->preds != 1 || k->params || k->loop != f->block[b->block].loop) return false;
 	if (f->ins[k->last].op != IR_jump) return false;
-	for (uint32_t n = k->first; n != k->last; n = f->ins[n].next) {
+	struct kept kept = {.edge = f->ins[k->last].arg[0]};
+	for (uint32_t n = f->ins[k->last].prev; n; n = f->ins[n].prev) {
+		if (!is_cheap(&f->ins[n])) return false;
+		if (!is_needed(f, &kept, n)) continue;
 		b->ops += !is_free(f->ins[n].op);
-		if (!is_cheap(&f->ins[n]) || b->ops > OPS) return false;
+		if (b->ops > OPS || kept.n == KEPT) return false;
+		kept.ins[kept.n++] = n;
 	}
 	return true;
 }

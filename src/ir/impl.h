@@ -20,6 +20,7 @@ ir_val ir_low(struct ir_fn *f, ir_val v, unsigned bits); /* an integer with the 
 /* build.c */
 uint32_t ir_append(struct ir_fn *f, const struct ir_ins *i); /* as it stands, to block f->at */
 void ir_unlink(struct ir_fn *f, uint32_t block, uint32_t n);
+void ir_splice(struct ir_fn *f, uint32_t to, uint32_t from); /* all of block `from` to the end */
 void ir_forget(struct ir_fn *f); /* nothing emitted so far is merged with what comes */
 uint32_t ir_edge_raw(struct ir_fn *f, uint32_t to, const ir_val *args, unsigned n);
 uint32_t ir_args_new(struct ir_fn *f, const ir_val *v, unsigned n);

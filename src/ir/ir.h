@@ -137,6 +137,8 @@ uint32_t ir_block_new(struct ir_fn *f); /* its idom, loop, depth, cold are the c
  * stands in this block or one that dominates it already. Operands that the op does not have are
  * {0}. For ops of integers and floats; aux of itof is seen from the operand. */
 ir_val ir_emit(struct ir_fn *f, enum ir_op op, enum ir_type t, ir_val a, ir_val b, ir_val c);
+/* A pure value once more, in block f->at: for where it is wanted though seldom. */
+ir_val ir_again(struct ir_fn *f, ir_val v);
 ir_val ir_ftoi(struct ir_fn *f, enum ir_type t, ir_val a, bool truncate);
 ir_val ir_konst(struct ir_fn *f, enum ir_type t, uint64_t k); /* cut to t, zeroes above */
 ir_val ir_param(struct ir_fn *f, enum ir_type t); /* the next one of block f->at, before the rest */
@@ -185,7 +187,7 @@ void ir_ifs(struct ir_fn *f);
 
 /* clean.c: drop what nobody uses: unreached blocks (the others are numbered anew), parameters that
  * stand for one value, values, map pairs of slots that still are as they were got. FLOAT ops stay.
- */
+ * Blocks that are jumped to from one place join that. */
 void ir_clean(struct ir_fn *f);
 
 /* verify.c: 0, or what is wrong and where. */

@@ -109,12 +109,47 @@ static struct tree masks(struct ir_fn *f, enum ir_type t, unsigned depth)
 	return node(f, below(3) ? IR_or : IR_xor, t, both);
 }
 
+static struct tree fixed(struct ir_fn *f, enum ir_type t, uint64_t n)
+{
+	struct tree r = {.v = ir_konst(f, t, n), .t = t};
+	for (unsigned l = 0; l < LANES; l++) r.want[l] = ir_cut(t, n);
+	return r;
+}
+
+/* One value shifted both ways, and put together again; of 32 bits, as guests of 64 do that. */
+static struct tree turned(struct ir_fn *f, enum ir_type t, unsigned depth)
+{
+	static const enum ir_op joins[] = {IR_or, IR_or, IR_xor, IR_add};
+	struct tree x = grow(f, t, depth - 1), y = x, by[2], part[2];
+	bool half = t == IR_I64 && below(2);
+	unsigned w = half ? 32 : ir_width(t), n = below(w + 1);
+	by[0] = fixed(f, t, n);
+	by[1] = fixed(f, t, w - n - !below(8));
+	if (!below(3)) {
+		by[0] = grow(f, t, depth - 1);
+		by[1] = node(f, IR_neg, t, by);
+	}
+	if (half) {
+		struct tree m = fixed(f, t, 31);
+		for (unsigned k = 0; k < 2; k++)
+			by[k] = node(f, IR_and, t, (struct tree[3]){by[k], m});
+		y = node(f, IR_zx32, t, (struct tree[3]){x});
+	}
+	part[0] = node(f, IR_shl, t, (struct tree[3]){x, by[0]});
+	part[1] = node(f, IR_shr, t, (struct tree[3]){y, by[1]});
+	for (unsigned k = 0; half && k < 2; k++)
+		part[k] = node(f, IR_sx32, t, (struct tree[3]){part[k]});
+	bool swap = below(2);
+	return node(f, joins[below(4)], t, (struct tree[3]){part[swap], part[!swap]});
+}
+
 static struct tree grow(struct ir_fn *f, enum ir_type t, unsigned depth)
 {
 	struct tree a[3] = {0};
 	enum ir_type own, from;
 	if (!depth || !below(4)) return leaf(f, t);
 	if (ir_is_int(t) && !below(10)) return masks(f, t, depth);
+	if (ir_is_int(t) && !below(10)) return turned(f, t, depth);
 	enum ir_op op = pick(t, &own, &from);
 	for (unsigned k = 0; k < ir_info[op].args; k++) {
 		a[k] = grow(f, op == IR_select && !k ? IR_I64 : from, depth - 1);
@@ -148,5 +183,49 @@ TEST(ir_simplified_trees_have_the_same_value)
 		CHECK(same);
 		if (!same) break;
 	}
+	ir_free(f);
+}
+
+/* ---- what guests with 64-bit registers do in 32 bits */
+static struct ir_fn *fresh(void)
+{
+	struct ir_fn *f = ir_new(slots, COUNT(slots));
+	f->at = ir_block_new(f);
+	return f;
+}
+static ir_val two(struct ir_fn *f, enum ir_op op, ir_val a, ir_val b)
+{
+	return ir_emit(f, op, IR_I64, a, b, (ir_val){0});
+}
+static ir_val one(struct ir_fn *f, enum ir_op op, ir_val a) { return two(f, op, a, (ir_val){0}); }
+
+TEST(ir_extensions_move_outwards)
+{
+	struct ir_fn *f = fresh();
+	ir_val x = ir_get(f, IR_I64, 0), y = ir_get(f, IR_I64, 1);
+	ir_val a = one(f, IR_sx32, two(f, IR_add, x, y)), b = one(f, IR_sx32, two(f, IR_mul, a, y));
+	ir_val c = two(f, IR_xor, a, b), d = two(f, IR_eq, c, ir_konst(f, IR_I64, 7));
+	const struct ir_ins *i = ir_at(f, c);
+	CHECK(i->op == IR_sx32 && f->ins[i->arg[0]].op == IR_xor);
+	CHECK(f->ins[i->arg[0]].arg[0] == ir_at(f, a)->arg[0]);
+	CHECK(f->ins[i->arg[0]].arg[1] == ir_at(f, b)->arg[0]);
+	const struct ir_ins *m = &f->ins[ir_at(f, b)->arg[0]];
+	CHECK(m->arg[0] == ir_at(f, a)->arg[0] || m->arg[1] == ir_at(f, a)->arg[0]);
+	CHECK(ir_at(f, d)->type == IR_I32 && ir_at(f, d)->arg[0] == i->arg[0]);
+	ir_free(f);
+}
+
+TEST(ir_shifts_both_ways_rotate)
+{
+	struct ir_fn *f = fresh();
+	ir_val x = ir_get(f, IR_I64, 0), y = ir_get(f, IR_I64, 1);
+	ir_val left = one(f, IR_sx32, two(f, IR_shl, x, ir_konst(f, IR_I64, 7)));
+	ir_val right = two(f, IR_shr, one(f, IR_zx32, x), ir_konst(f, IR_I64, 25));
+	const struct ir_ins *i = ir_at(f, two(f, IR_or, left, one(f, IR_sx32, right)));
+	CHECK(i->op == IR_sx32 && f->ins[i->arg[0]].op == IR_rol);
+	left = two(f, IR_shl, x, y);
+	right = two(f, IR_shr, x, one(f, IR_neg, y));
+	CHECK(ir_at(f, two(f, IR_or, left, right))->op == IR_rol);
+	CHECK(ir_at(f, two(f, IR_xor, left, right))->op == IR_xor);
 	ir_free(f);
 }
