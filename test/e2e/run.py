@@ -288,6 +288,8 @@ def code_cache():
         os.unlink("/tmp/perf-%d.map" % g.p.pid)
         check("profile: only of code that is there", 0 < sum(int(l[1], 16) for l in told) < 1 << 20)
         check("code cache: was full", int(re.search(r"code_flushes +(\d+)", g.text).group(1)) > 2, g)
+        used, room = (int(re.search(n + r" +(\d+)", g.text).group(1)) for n in ("code_used", "code_room"))
+        check("code cache: never more than it may have", used < room + 65536 and room == 1 << 20, g)
 
 
 def profile():
@@ -300,8 +302,6 @@ def profile():
             names = {l.split()[2].split("+")[0] for l in f}
         os.unlink("/tmp/perf-%d.map" % g.p.pid)
         check("profile: the kernel's names", len([n for n in names if not re.match("(guest|user)_0x", n)]) > 50)
-        used, room = (int(re.search(n + r" +(\d+)", g.text).group(1)) for n in ("code_used", "code_room"))
-        check("code cache: never more than it may have", used < room + 65536 and room == 1 << 20, g)
 
 
 def left():
