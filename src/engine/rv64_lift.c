@@ -380,14 +380,29 @@ static bool is_raw(const struct lift *l, int b, unsigned s)
 	return s >= SLOT_F && l->r->raw >> (s - SLOT_F) & 1 && l->r->block[b].live >> s & 1;
 }
 
+/* What is made of a value with one cheap operation is made again outside of a loop, so that the
+ * loop need not, every time round. */
+static bool is_cheap(const struct lift *l, ir_val v)
+{
+	enum ir_op op = (enum ir_op)ins(l, v)->op;
+	return op == IR_fnan || op == IR_sx32 || op == IR_zx32;
+}
+
+/* v, which block `from` left, in block l->block. */
+static ir_val brought_out(struct lift *l, int from, ir_val v)
+{
+	bool out = l->r->block[from].loops & ~l->r->block[l->block].loops;
+	return out && is_cheap(l, v) ? ir_again(l->f, v) : v;
+}
+
 static ir_val incoming(struct lift *l, unsigned s, uint8_t at)
 {
-	if (at >= AT_PARAM) {
-		ir_val v = l->end[at - AT_PARAM].param[s];
-		if (!is_raw(l, at - AT_PARAM, s)) return v;
-		return e1(l, IR_fnan, (enum ir_type)ins(l, v)->type, v);
-	}
-	return at ? l->end[at - AT_DEF].val[s] : NO;
+	if (!at) return NO;
+	if (at < AT_PARAM) return brought_out(l, at - AT_DEF, l->end[at - AT_DEF].val[s]);
+	int b = at - AT_PARAM;
+	ir_val v = l->end[b].param[s];
+	if (!is_raw(l, b, s)) return v;
+	return brought_out(l, b, e1(l, IR_fnan, (enum ir_type)ins(l, v)->type, v));
 }
 
 static bool loop_calls(const struct region *r, int h)
@@ -505,23 +520,13 @@ static uint32_t edge_out(struct lift *l, int off)
 	return ir_edge_new(l->f, b, NULL);
 }
 
-static void put_home(struct lift *l, uint64_t set)
+/* out: on the way out of a loop */
+static void put_home(struct lift *l, uint64_t set, bool out)
 {
 	for (set &= l->dirty; set; set &= set - 1) {
 		unsigned s = (unsigned)__builtin_ctzll(set);
-		ir_put(l->f, s, l->now[s]);
-	}
-}
-
-/* On the way out of a loop: what is made of a value with one cheap operation is made here, so that
- * the loop need not, every time round. */
-static void put_home_again(struct lift *l, uint64_t set)
-{
-	for (set &= l->dirty; set; set &= set - 1) {
-		unsigned s = (unsigned)__builtin_ctzll(set);
-		enum ir_op op = (enum ir_op)ins(l, l->now[s])->op;
-		bool cheap = op == IR_fnan || op == IR_sx32 || op == IR_zx32;
-		ir_put(l->f, s, cheap ? ir_again(l->f, l->now[s]) : l->now[s]);
+		bool again = out && is_cheap(l, l->now[s]);
+		ir_put(l->f, s, again ? ir_again(l->f, l->now[s]) : l->now[s]);
 	}
 }
 
@@ -531,7 +536,7 @@ static uint32_t edge_by(struct lift *l, int j)
 	uint32_t to = edge_to(l, l->r->block[l->block].succ[j]);
 	if (!b) return to;
 	l->f->at = b;
-	put_home_again(l, l->flow.flush_to[l->block][j]);
+	put_home(l, l->flow.flush_to[l->block][j], true);
 	ir_jump(l->f, to);
 	l->f->at = from;
 	return ir_edge_new(l->f, b, NULL);
@@ -566,7 +571,7 @@ static void block_settle(struct lift *l)
 	uint64_t flush = l->flow.flush[l->block];
 	for (int j = 0; j < 2; j++)
 		if (!l->way_out[l->block][j]) flush |= l->flow.flush_to[l->block][j];
-	put_home(l, flush);
+	put_home(l, flush, false);
 	l->dirty &= ~l->flow.flush[l->block];
 	l->map = 0;
 	for (int j = 0; j < 2; j++) {

@@ -356,6 +356,13 @@ static bool loops_over(const struct region *r, int page)
 	return false;
 }
 
+/* An instruction begins in the entry's page and ends in the next. */
+static bool runs_over(struct region *r)
+{
+	int last = REGION_BYTES - 2;
+	return *at(r, last) && region_insn(r, last)->len == 4;
+}
+
 bool region_find(struct region *r, const struct code_page *const page[REGION_PAGES], unsigned off,
 		 int limit, bool calls)
 {
@@ -364,7 +371,8 @@ bool region_find(struct region *r, const struct code_page *const page[REGION_PAG
 	if (!find(r, off, limit, calls)) return false;
 	unsigned used = r->pages;
 	for (int i = 0; i < REGION_PAGES; i++)
-		if (i != 1 && (!(used >> i & 1) || !loops_over(r, i))) r->page[i] = NULL;
+		if (i != 1 && !(used >> i & 1 && (loops_over(r, i) || (i == 2 && runs_over(r)))))
+			r->page[i] = NULL;
 	bool same = r->page[0] == page[0] && r->page[2] == page[2];
 	return same || used == 2 || find(r, off, limit, calls);
 }

@@ -51,7 +51,8 @@ struct region {
 	uint16_t block_at[REGION_PAGES * REGION_BYTES / 2]; /* 1 + the block that begins there */
 };
 /* The region that begins at offset off of page[1], at most limit instructions. Neighbours are used
- * only where a loop goes there. calls: with blocks that end in one. False: it would be empty. */
+ * only where a loop or the last instruction goes there. calls: with blocks that end in one. False:
+ * it would be empty. */
 bool region_find(struct region *r, const struct code_page *const page[REGION_PAGES], unsigned off,
 		 int limit, bool calls);
 static inline int region_half(int off) { return (off + REGION_BYTES) / 2; }
