@@ -2,14 +2,15 @@
 by the interpreter, from boot to power-off; and worked hard, while the memory of lodge must not grow."""
 import hashlib
 import os
+import subprocess
 import sys
 import time
 
-from guest import boots, check, ends, finish, part, work
+from guest import TOP, boots, check, ends, finish, part, work
 
 os.environ["LODGE_HOME"] = work + "/home"
 image = os.environ["GUEST"]
-BOOT = ["--kernel", image + "/kernel", "--initrd", image + "/initrd", "--append", "console=ttyS0 quiet", "--net", "none"]
+BOOT = ["--kernel", image + "/kernel", "--append", "console=ttyS0 quiet", "--net", "none"]
 SOAK = float(os.environ.get("SOAK_SECONDS") or 600)
 LINES = hashlib.sha256(b"".join(b"%d\n" % i for i in range(1, 10001))).hexdigest()
 FLOATS = "awk 'BEGIN { x = 2 / 3; printf \"%.15f %d\\n\", x * 1.1 - 7, x * 1e9 }'"
@@ -17,7 +18,7 @@ FLOATS = "awk 'BEGIN { x = 2 / 3; printf \"%.15f %d\\n\", x * 1.1 - 7, x * 1e9 }
 
 def lockstep(cpus, **env):
     name = "check, %d cpu" % cpus
-    g = boots(name, *BOOT, "--memory", "256M", "--engine", "check", "--cpus", str(cpus), env=env)
+    g = boots(name, *BOOT, "--initrd", image + "/initrd", "--memory", "256M", "--engine", "check", "--cpus", str(cpus), env=env)
     if not g:
         return
     check(name + ": computes", g.says("seq 1 10000 | sha256sum", LINES), g)
@@ -37,6 +38,38 @@ def one_cpu():
 
 def two_cpus():
     lockstep(2, LODGE_WINDOW="early")
+
+
+PROGRAMS = "sieve icall crc sha256 mul64 div matf libm fcvt strlen text forkexec signal amo smc".split()
+
+
+def sums(text):
+    """NAME SECONDS CHECKSUM of each program that ran."""
+    return {f[0]: f[2] for f in (l.split() for l in text.splitlines()) if len(f) == 3 and f[0] in PROGRAMS}
+
+
+def programs():
+    """bench's programs in lockstep: their checksums are those of the same sources compiled for here."""
+    sources = [TOP + "/bench/programs/" + f for f in os.listdir(TOP + "/bench/programs") if f.endswith(".c")]
+    sources += [TOP + "/bench/interp/work.c"]
+    os.makedirs(work + "/tree")
+    for gcc, to in (("gcc", work + "/native"), ("riscv64-linux-gnu-gcc", work + "/tree/programs")):
+        subprocess.run([gcc, "-O2", "-std=gnu17", "-D_GNU_SOURCE", "-ffp-contract=off", "-static", "-pthread",
+                        "-I", TOP + "/bench/programs", "-o", to, *sources, "-lm"], check=True)
+    native = subprocess.run([work + "/native", *PROGRAMS], capture_output=True, text=True, check=True)
+    packed = subprocess.run("echo programs | cpio -o -H newc", shell=True, cwd=work + "/tree", capture_output=True, check=True)
+    with open(image + "/initrd", "rb") as f, open(work + "/initrd", "wb") as out:
+        whole = f.read()
+        out.write(whole + bytes(-len(whole) % 4) + packed.stdout)
+    g = boots("programs", *BOOT, "--initrd", work + "/initrd", "--memory", "512M", "--engine", "check")
+    if not g:
+        return
+    want = sums(native.stdout)
+    for name in PROGRAMS:
+        got = sums(g.run("/programs " + name, 900)[1])
+        check("programs: %s: %s, not %s" % (name, got.get(name), want.get(name)), name in want and got == {name: want[name]}, g)
+    g.type("exit")
+    ends("programs", g)
 
 
 STORM = """
@@ -64,7 +97,7 @@ def kib(pid, what="VmRSS"):
 def soak():
     """After a warm-up that touches all of the guest's memory the process grows by what the engine
     keeps of code, which has a bound."""
-    g = boots("soak", *BOOT, "--memory", "192M", "--cpus", "2")
+    g = boots("soak", *BOOT, "--initrd", image + "/initrd", "--memory", "192M", "--cpus", "2")
     if not g:
         return
     g.type("cat > /tmp/storm <<'END'\n%s\nEND" % STORM)
@@ -90,7 +123,7 @@ def soak():
     ends("soak", g)
 
 
-parts = [one_cpu, two_cpus, soak]
+parts = [one_cpu, two_cpus, programs, soak]
 for p in parts:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)
