@@ -120,7 +120,7 @@ static struct tree fixed(struct ir_fn *f, enum ir_type t, uint64_t n)
 static struct tree turned(struct ir_fn *f, enum ir_type t, unsigned depth)
 {
 	static const enum ir_op joins[] = {IR_or, IR_or, IR_xor, IR_add};
-	struct tree x = grow(f, t, depth - 1), y = x, by[4] = {0}, part[4] = {0};
+	struct tree x = grow(f, t, depth - 1), y = x, by[3] = {0}, part[3] = {0};
 	bool half = t == IR_I64 && below(2);
 	unsigned w = half ? 32 : ir_width(t), n = below(w + 1);
 	by[0] = fixed(f, t, n);
