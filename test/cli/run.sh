@@ -346,8 +346,8 @@ is 'reader gone: it ends' [ "${PIPESTATUS[0]}" = 125 ]
 run --kernel loud > /dev/full 2> err
 is 'full disk: it ends' [ $? = 125 ]
 is 'full disk: words' grep -q 'No space left' err
-run --kernel loud 2> err | sleep 1 &
-sleep 0.5
+run --kernel loud 2> err | sleep 4 &
+sleep 1.5
 is 'output nobody reads is bounded' [ "$(pgrep -f "$LODGE run -m 64M --kernel loud" |
 	xargs -I{} awk '/VmRSS/ { print ($2 < 100000) }' /proc/{}/status)" = 1 ]
 wait
