@@ -1,6 +1,7 @@
 #ifndef ENGINE_INTERP_VERBS_H
 #define ENGINE_INTERP_VERBS_H
 #include "engine/amo.h"
+#include "engine/clmul.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_vector.h"
 /* The verbs of the meaning language (isa/README.md), over values, for the interpreter. They are
@@ -98,29 +99,16 @@ static inline uint64_t ORCB(uint64_t a)
 	uint64_t top = (((a & low) + low) | a) & ~low; /* bit 7 of the bytes that are not zero */
 	return (top >> 7) * 0xff;
 }
-static inline uint64_t CLMUL(uint64_t a, uint64_t b)
-{
-	uint64_t r = 0;
-	for (; b; b &= b - 1) r ^= a << __builtin_ctzll(b);
-	return r;
-}
-static inline uint64_t CLMULH(uint64_t a, uint64_t b)
-{
-	uint64_t r = 0;
-	for (b &= ~1ull; b; b &= b - 1) r ^= a >> (64 - __builtin_ctzll(b));
-	return r;
-}
-static inline uint64_t CLMULR(uint64_t a, uint64_t b)
-{
-	return CLMULH(a, b) << 1 | CLMUL(a, b) >> 63;
-}
-#define FRAW(m)	 c->f[ip->m]
-#define F64(m)	 c->f[ip->m]
-#define F32(m)	 (c->f[ip->m] >> 32 == 0xffffffff ? (uint32_t)c->f[ip->m] : F32_NAN)
-#define F16(m)	 (c->f[ip->m] >> 16 == 0xffffffffffff ? (uint16_t)c->f[ip->m] : F16_NAN)
-#define FLI64(m) fp_fli_f64[ip->m & 31]
-#define FLI32(m) fp_fli_f32[ip->m & 31]
-#define FLI16(m) fp_fli_f16[ip->m & 31]
+#define CLMUL(a, b)  clmul(a, b)
+#define CLMULH(a, b) clmulh(a, b)
+#define CLMULR(a, b) clmulr(a, b)
+#define FRAW(m)	     c->f[ip->m]
+#define F64(m)	     c->f[ip->m]
+#define F32(m)	     (c->f[ip->m] >> 32 == 0xffffffff ? (uint32_t)c->f[ip->m] : F32_NAN)
+#define F16(m)	     (c->f[ip->m] >> 16 == 0xffffffffffff ? (uint16_t)c->f[ip->m] : F16_NAN)
+#define FLI64(m)     fp_fli_f64[ip->m & 31]
+#define FLI32(m)     fp_fli_f32[ip->m & 31]
+#define FLI16(m)     fp_fli_f16[ip->m & 31]
 
 /* ---- registers ---- */
 #define SET(m, v)    c->x[ip->m] = (v)

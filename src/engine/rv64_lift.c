@@ -2,6 +2,7 @@
  * `now`; what memory does not have of them is `dirty`, and every place that can leave the unit
  * records both in a map, so nothing is stored for fear of a fault. */
 #include "engine/amo.h"
+#include "engine/clmul.h"
 #include "engine/rv64_lift_impl.h"
 #include "engine/rv64_vector.h"
 #include <stdlib.h>
@@ -212,20 +213,6 @@ static ir_val pure2(struct lift *l, const void *fn, ir_val a, ir_val b)
 	ir_val args[] = {a, b};
 	return ir_call(l->f, IR_CALL_PURE, fn, args, 2);
 }
-static uint64_t clmul(uint64_t a, uint64_t b)
-{
-	uint64_t r = 0;
-	for (; b; b &= b - 1) r ^= a << __builtin_ctzll(b);
-	return r;
-}
-static uint64_t clmulh(uint64_t a, uint64_t b)
-{
-	uint64_t r = 0;
-	for (b &= ~1ull; b; b &= b - 1) r ^= a >> (64 - __builtin_ctzll(b));
-	return r;
-}
-static uint64_t clmulr(uint64_t a, uint64_t b) { return clmulh(a, b) << 1 | clmul(a, b) >> 63; }
-
 #define V		  __attribute__((unused)) const ir_val
 #define R(m)		  lift_reg(l, i->m)
 #define IMM()		  konst(l, (uint64_t)(int64_t)i->imm)

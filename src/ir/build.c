@@ -4,38 +4,15 @@
  * needed to know whether a state call came between. */
 #include "base/own.h"
 #include "ir/impl.h"
+#include "ir/words.h"
 #include <string.h>
 
 enum { HASH_BITS = 9 };
 
 const struct ir_info ir_info[IR__count] = {
-#define PURE				IR_PURE
-#define COMM				IR_COMM
-#define READS				IR_READS
-#define WRITES				IR_WRITES
-#define EXITS				IR_EXITS
-#define ENDS				IR_ENDS
-#define FLOAT				IR_FLOAT
-#define CALLS				IR_CALLS
-#define SAME				IR_SAME
-#define GIVEN				IR_GIVEN
-#define FLAG				IR_FLAG
-#define NONE				IR_NONE
 #define IR(name, arity, res, flag, val) [IR_##name] = {#name, arity, res, flag},
 #include "ir/ops.def"
 #undef IR
-#undef NONE
-#undef FLAG
-#undef GIVEN
-#undef SAME
-#undef CALLS
-#undef FLOAT
-#undef ENDS
-#undef EXITS
-#undef WRITES
-#undef READS
-#undef COMM
-#undef PURE
 };
 
 /* ---- arrays */

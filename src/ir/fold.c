@@ -1,6 +1,7 @@
 /* What each operation computes, taken from ops.def: for constants while building, and for the
  * evaluator. Floating-point arithmetic is not here, since it depends on more than its operands. */
 #include "ir/impl.h"
+#include "ir/words.h"
 
 static inline int64_t sext(uint64_t v, unsigned w) { return (int64_t)(v << (64 - w)) >> (64 - w); }
 static inline uint64_t zext(uint64_t v, unsigned w) { return v << (64 - w) >> (64 - w); }
@@ -40,18 +41,6 @@ bool ir_fold(enum ir_op op, enum ir_type t, unsigned aux, const uint64_t arg[3],
 		if (#val[0] == '0') return fold_float(op, t, a, out);                              \
 		*out = ir_cut((res) == IR_FLAG ? IR_I64 : t, val);                                 \
 		return true;
-#define PURE   IR_PURE
-#define COMM   IR_COMM
-#define READS  IR_READS
-#define WRITES IR_WRITES
-#define EXITS  IR_EXITS
-#define ENDS   IR_ENDS
-#define FLOAT  IR_FLOAT
-#define CALLS  IR_CALLS
-#define SAME   IR_SAME
-#define GIVEN  IR_GIVEN
-#define FLAG   IR_FLAG
-#define NONE   IR_NONE
 #include "ir/ops.def"
 #undef IR
 	case IR__count: break;

@@ -51,7 +51,6 @@ struct jit_machine {
 	 * there is no unit, the entry is jit_none(). */
 	uint32_t dir_table, dir_ctx, dir_entries;
 	unsigned dir_bits;
-	uint32_t count; /* 64 bits: instructions run, if units count (see jit_add); 0: no such */
 };
 
 enum jit_left {		    /* how code came back */
