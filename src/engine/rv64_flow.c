@@ -112,6 +112,30 @@ static int flushes(const struct flow *w, const struct region *r)
 	return n;
 }
 
+/* What goes home on the way from q round a loop goes home where it is set, if that is as often. */
+static void early_round(struct flow *w, const struct region *r, int q, int j)
+{
+	EACH_BIT(s, w->flush_to[q][j])
+	{
+		int p = w->out[q][s] - AT_DEF;
+		if (p >= 0 && p < r->n && r->block[p].loops == r->block[q].loops)
+			w->early[p] |= 1ull << s;
+	}
+}
+
+static void early_find(struct flow *w, const struct region *r)
+{
+	memset(w->early, 0, sizeof(w->early));
+	for (int q = 0; q < r->n; q++) {
+		const struct region_block *k = &r->block[q];
+		for (int j = 0; j < 2; j++) {
+			int to = k->succ[j];
+			if (to >= 0 && to <= q && !(k->loops & ~r->block[to].loops))
+				early_round(w, r, q, j);
+		}
+	}
+}
+
 void flow_find(struct flow *w, const struct region *r)
 {
 	flow_init(w, r);
@@ -121,4 +145,5 @@ void flow_find(struct flow *w, const struct region *r)
 		for (int b = 0; b < r->n; b++) changed |= block_pass(w, r, b);
 		changed |= flushes(w, r) != before;
 	}
+	early_find(w, r);
 }

@@ -15,6 +15,9 @@ struct flow {
 	/* Registers to write home at the block's end: whatever follows, or only on the way to
 	 * succ[0] or succ[1]. */
 	uint64_t flush[REGION_BLOCKS], flush_to[REGION_BLOCKS][2];
+	/* Registers that the block sets and writes home at once, since each turn of its loop would
+	 * do so in the end: nobody need keep them until then. */
+	uint64_t early[REGION_BLOCKS];
 };
 void flow_find(struct flow *w, const struct region *r);
 #endif

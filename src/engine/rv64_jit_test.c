@@ -237,6 +237,53 @@ static void fault_program(struct rig *r)
 }
 TEST(faults_in_a_unit_are_precise) { same(fault_program); }
 
+/* Loops one in the other, more registers than the host has, most of them only to be looked at when
+ * the walk out of memory faults; the inner loop's last branch goes on to the outer one. */
+static void nested_program(struct rig *r)
+{
+	rig_li(r, A, RIG_RAM + RIG_SIZE - 8 * 640);
+	gpa_t outer = loop(r, 400);
+	rig_op(r, OP_andi, B, I, 0, 3);
+	gpa_t inner = r->at;
+	for (int n = 11; n < REG_FREE; n++) rig_op(r, OP_xori, (unsigned)n, n & 1 ? I : A, 0, n);
+	rig_op(r, OP_ld, T, A, 0, 0);
+	for (int n = 11; n < REG_FREE; n++) rig_op(r, OP_addw, (unsigned)n, (unsigned)n, B, 0);
+	rig_op(r, OP_sd, 0, A, 12, 0);
+	add(r, 13);
+	rig_op(r, OP_addi, A, A, 0, 8);
+	rig_op(r, OP_addi, B, B, 0, -1);
+	rig_op(r, OP_blt, 0, 0, B, (int32_t)(inner - r->at));
+	rig_op(r, OP_addi, I, I, 0, -1);
+	rig_op(r, OP_beq, 0, I, 0, 8);
+	rig_op(r, OP_blt, 0, 0, I, (int32_t)(outer - r->at));
+	done(r);
+}
+static void latch_program(struct rig *r)
+{
+	rig_li(r, A, RIG_RAM + RIG_SIZE - 8 * 640);
+	gpa_t outer = loop(r, 400);
+	rig_op(r, OP_addi, I, I, 0, -1);
+	rig_op(r, OP_beq, 0, I, 0, 4 * 36);
+	rig_op(r, OP_andi, B, I, 0, 3);
+	gpa_t inner = r->at;
+	for (int n = 11; n < REG_FREE; n++) rig_op(r, OP_xori, (unsigned)n, n & 1 ? I : A, 0, n);
+	rig_op(r, OP_ld, T, A, 0, 0);
+	for (int n = 11; n < REG_FREE; n++) rig_op(r, OP_addw, (unsigned)n, (unsigned)n, B, 0);
+	rig_op(r, OP_sd, 0, A, 12, 0);
+	add(r, 13);
+	rig_op(r, OP_addi, B, B, 0, -1);
+	rig_op(r, OP_addi, A, A, 0, 8);
+	rig_op(r, OP_beq, 0, B, 0, (int32_t)(outer - r->at));
+	rig_op(r, OP_bge, 0, B, 0, (int32_t)(inner - r->at));
+	rig_op(r, OP_bne, 0, I, 0, (int32_t)(outer - r->at));
+	done(r);
+}
+TEST(loops_in_loops_leave_all_registers_right)
+{
+	same(nested_program);
+	same(latch_program);
+}
+
 /* The counters' loop is one that only waits. */
 TEST(waiting_for_a_counter_ends)
 {

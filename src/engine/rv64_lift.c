@@ -424,7 +424,8 @@ static void block_begin(struct lift *l, int b)
 		l->now[s] = NO;
 		if (at) {
 			l->now[s] = incoming(l, s, at);
-			l->dirty |= 1ull << s;
+			if (at >= AT_PARAM || !(l->flow.early[at - AT_DEF] >> s & 1))
+				l->dirty |= 1ull << s;
 		} else if (only >= 0) {
 			l->now[s] = l->end[only].val[s];
 		}
@@ -610,6 +611,31 @@ static void count_block(struct lift *l, const struct region_block *k)
 	l->unrun = n;
 }
 
+static uint64_t sets(const struct lift *l, int off)
+{
+	return l->r->effects[l->r->at[region_half(off)] - 1].def;
+}
+
+static void early_count(struct lift *l, const struct region_block *k)
+{
+	uint64_t early = l->flow.early[l->block];
+	memset(l->to_come, 0, sizeof(l->to_come));
+	for (int off = k->off; early && off < k->next; off += region_insn(l->r, off)->len)
+		for (uint64_t d = sets(l, off) & early; d; d &= d - 1)
+			l->to_come[__builtin_ctzll(d)]++;
+}
+
+/* What has been set for the last time. */
+static void early_put(struct lift *l, int off)
+{
+	uint64_t done = 0;
+	for (uint64_t d = sets(l, off) & l->flow.early[l->block]; d; d &= d - 1)
+		if (!--l->to_come[__builtin_ctzll(d)]) done |= d & -d;
+	if (!done) return;
+	put_home(l, done, false);
+	l->dirty &= ~done;
+}
+
 static void block_lift(struct lift *l, int b)
 {
 	const struct region_block *k = &l->r->block[b];
@@ -623,11 +649,13 @@ static void block_lift(struct lift *l, int b)
 			      ir_get(l->f, IR_I64, SLOT_LIMIT)),
 			   WHY_POLL);
 	if (l->how->count) count_block(l, k);
+	early_count(l, k);
 	for (int off = k->off; off < k->next; off += l->i->len) {
 		at_instruction(l, off);
 		l->i = region_insn(l->r, off);
 		if (off == k->last && k->end == END_CALL) break;
 		instruction(l);
+		early_put(l, off);
 		if (l->how->count) l->unrun--;
 	}
 	l->unrun = 0;
@@ -645,18 +673,43 @@ static uint32_t block_new(struct lift *l, int idom, uint64_t loops)
 	return b;
 }
 
-/* What an edge alone needs written home is written on the way, in a block before its target, where
- * the other way goes round a loop once more. */
-static void ways_out(struct lift *l, int b)
+/* What an edge alone needs written home is written on the way, in a block of its own, where the
+ * other way goes round a loop once more. */
+static void way_out(struct lift *l, int p, int b)
+{
+	const struct region_block *k = &l->r->block[p];
+	for (int j = 0; k->end == END_BR && j < 2; j++)
+		if (k->succ[j] == b && l->flow.flush_to[p][j] && !l->way_out[p][j])
+			l->way_out[p][j] = block_new(l, p, k->loops & l->r->block[b].loops);
+}
+
+static uint64_t loops_left(const struct region *r, int from, int to)
+{
+	return r->block[from].loops & ~r->block[to].loops;
+}
+
+/* Such a block stands before its target, */
+static void ways_on(struct lift *l, int b)
+{
+	for (uint64_t set = l->r->block[b].preds; set; set &= set - 1) {
+		int p = __builtin_ctzll(set);
+		if (p < b && loops_left(l->r, p, b)) way_out(l, p, b);
+	}
+}
+
+/* or, if that heads a loop around, behind the largest loop that is left. */
+static void ways_round(struct lift *l, int last)
 {
 	const struct region *r = l->r;
-	for (uint64_t set = r->block[b].preds; set; set &= set - 1) {
-		int p = __builtin_ctzll(set);
-		const struct region_block *k = &r->block[p];
-		bool leaves = p < b && k->end == END_BR && k->loops & ~r->block[b].loops;
-		for (int j = 0; leaves && j < 2; j++)
-			if (k->succ[j] == b && l->flow.flush_to[p][j])
-				l->way_out[p][j] = block_new(l, p, k->loops & r->block[b].loops);
+	uint64_t ends = r->block[last].loops & ~(last + 1 < r->n ? r->block[last + 1].loops : 0);
+	for (; ends; ends &= ~(1ull << (63 - __builtin_clzll(ends)))) {
+		int h = 63 - __builtin_clzll(ends);
+		for (int p = h; p <= last; p++)
+			for (int j = 0; j < 2; j++) {
+				int b = r->block[p].succ[j];
+				uint64_t left = b >= 0 && b <= p ? loops_left(r, p, b) : 0;
+				if (left && __builtin_ctzll(left) == h) way_out(l, p, b);
+			}
 	}
 }
 
@@ -666,9 +719,10 @@ static void blocks_make(struct lift *l)
 	(void)block_new(l, -1, 0);
 	for (int b = 0; b < l->r->n; b++) {
 		const struct region_block *k = &l->r->block[b];
-		ways_out(l, b);
+		ways_on(l, b);
 		l->ir_block[b] = l->f->nblocks; /* it may be its own loop's header */
 		(void)block_new(l, b ? k->idom : -1, k->loops);
+		ways_round(l, b);
 	}
 }
 

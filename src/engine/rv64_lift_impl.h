@@ -48,6 +48,7 @@ struct lift {
 	int block;
 	ir_val now[SLOTS];
 	uint64_t dirty;
+	uint16_t to_come[SLOTS]; /* how often the block sets what goes home early; from here on */
 	uint32_t seen, entry_seen;
 	uint32_t map; /* of the state at `off` as it is; 0: to be made */
 	unsigned map_why;

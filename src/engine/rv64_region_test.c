@@ -150,7 +150,8 @@ static bool flow_is_right(const struct region *g, uint64_t seed)
 				value_at(&p, w.in[b][s], s) == p.newest[s];
 			if (g->block[b].def & bit) p.newest[s] = random_bits(&rnd);
 			p.left[b][s] = p.newest[s];
-			if (w.flush[b] & bit) p.home[s] = p.newest[s];
+			if ((w.flush[b] | w.early[b]) & bit) p.home[s] = p.newest[s];
+			good &= !(w.early[b] & ~g->block[b].def & bit);
 			good &= value_at(&p, w.out[b][s], s) == p.newest[s];
 		}
 		from = b;
