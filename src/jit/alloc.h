@@ -33,6 +33,7 @@ struct home {
 	bool folded;   /* the host has folded it into a user */
 	bool again;    /* can be had again */
 	bool changes;  /* another's new name, see alloc_same() */
+	bool on_edge;  /* an extension that the only edge it goes along makes as it moves */
 };
 struct range { /* half-open. The instruction at position p reads at p, writes at p + 1 */
 	uint32_t start, end, next;

@@ -109,6 +109,7 @@ struct move {
 	uint16_t dst, src; /* MOVE_* + number; src MOVE_VALUE: v, which no move overwrites */
 	uint32_t v;
 	enum ir_type type;
+	uint32_t extend; /* opcode of a move that does, from 32 bits; 0: a plain move */
 };
 enum {
 	MOVE_INT = 0,

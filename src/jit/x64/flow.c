@@ -38,14 +38,18 @@ static unsigned edge_moves(struct emit *e, uint32_t edge, struct move *m)
 	uint32_t p = e->f->block[ed->to].first;
 	unsigned n = 0;
 	for (unsigned k = 0; k < e->f->block[ed->to].params; k++, p = e->f->ins[p].next) {
-		uint32_t v = root_of(e, e->f->args[ed->args + k]);
+		uint32_t v = root_of(e, e->f->args[ed->args + k]), extend = 0;
+		if (e->home[v].on_edge) {
+			extend = x64_rules[e->f->ins[v].op].op;
+			v = root_of(e, e->f->ins[v].arg[0]);
+		}
 		uint16_t dst = move_home(&e->home[p]), src = move_home(&e->home[v]);
-		if (e->home[p].at == AT_NOWHERE || dst == src) continue;
+		if (e->home[p].at == AT_NOWHERE || (dst == src && !extend)) continue;
 		if (n == MOVES_MAX) {
 			e->failed = true;
 			break;
 		}
-		m[n++] = (struct move){dst, src, v, ir_result_type(&e->f->ins[p])};
+		m[n++] = (struct move){dst, src, v, ir_result_type(&e->f->ins[p]), extend};
 	}
 	return n;
 }

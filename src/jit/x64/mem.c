@@ -433,7 +433,7 @@ void emit_call(struct emit *e, uint32_t i, const struct rule *r)
 	keep_live(e, i, false);
 	for (unsigned k = 0; k < n; k++) {
 		uint32_t v = root_of(e, e->f->args[in->arg[2] + k]);
-		m[k] = (struct move){reg[k], move_home(&e->home[v]), v, IR_I64};
+		m[k] = (struct move){reg[k], move_home(&e->home[v]), v, IR_I64, 0};
 	}
 	emit_moves(e, m, n);
 	mov_imm(&e->a, RAX, in->k);

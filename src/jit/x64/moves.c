@@ -33,6 +33,11 @@ static void to_reg(struct emit *e, const struct move *m, unsigned r)
 			mov_vec(e, r, m->src - MOVE_VEC);
 		else
 			vec_load(e, m->type, r, frame_at(m->src));
+	} else if (m->extend) {
+		struct rm from = m->src == MOVE_VALUE  ? int_rm(e, m->v, 0, r)
+				 : m->src < MOVE_SPILL ? rm_reg(m->src)
+						       : frame_at(m->src);
+		op_rm(&e->a, m->extend, r, from, 0);
 	} else if (m->src == MOVE_VALUE) {
 		load_int(e, r, m->v);
 	} else if (m->src >= MOVE_SPILL) {
@@ -48,7 +53,7 @@ static void emit_move(struct emit *e, const struct move *m)
 		to_reg(e, m, is_vec(m->type) ? m->dst - MOVE_VEC : m->dst);
 		return;
 	}
-	bool in = m->src < MOVE_SPILL;
+	bool in = m->src < MOVE_SPILL && !m->extend;
 	unsigned r = is_vec(m->type) ? (in ? m->src - MOVE_VEC : V1) : (in ? m->src : S1);
 	if (!in) to_reg(e, m, r);
 	if (is_vec(m->type))
@@ -86,7 +91,7 @@ void emit_moves(struct emit *e, struct move *m, unsigned n)
 	for (unsigned k = 0; k < n; k++) {
 		if (m[k].src == MOVE_VALUE)
 			late[nlate++] = m[k];
-		else if (m[k].src != m[k].dst)
+		else if (m[k].src != m[k].dst || m[k].extend)
 			m[kept++] = m[k];
 	}
 	for (n = kept; n; n = kept) {
@@ -94,7 +99,7 @@ void emit_moves(struct emit *e, struct move *m, unsigned n)
 		if (kept != n) continue;
 		struct move *a = &m[0];
 		uint16_t s = is_vec(a->type) ? SCRATCH_VEC : SCRATCH_INT;
-		struct move aside = {s, a->src, 0, a->type};
+		struct move aside = {s, a->src, 0, a->type, 0};
 		emit_move(e, &aside);
 		a->src = s;
 	}
