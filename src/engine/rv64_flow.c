@@ -136,14 +136,45 @@ static void early_find(struct flow *w, const struct region *r)
 	}
 }
 
-void flow_find(struct flow *w, const struct region *r)
+/* What a loop merely sets is not worth a parameter where some way round has written it home. */
+static uint64_t homely(const struct flow *w, const struct region *r, int h)
 {
+	uint64_t home = 0;
+	EACH_BIT(p, r->block[h].preds)
+	{
+		if ((int)p < h) continue;
+		EACH_BIT(s, w->param[h] & ~r->block[h].live)
+		{
+			if (w->out[p][s] == AT_HOME) home |= 1ull << s;
+		}
+	}
+	return home;
+}
+
+static bool drop_params(struct flow *w, const struct region *r)
+{
+	uint64_t drop[REGION_BLOCKS], some = 0;
+	for (int h = 0; h < r->n; h++) some |= drop[h] = r->block[h].header ? homely(w, r, h) : 0;
+	if (!some) return false;
 	flow_init(w, r);
+	for (int h = 0; h < r->n; h++) w->param[h] &= ~drop[h];
+	return true;
+}
+
+static void find(struct flow *w, const struct region *r)
+{
 	for (bool changed = true; changed;) {
 		int before = flushes(w, r);
 		changed = false;
 		for (int b = 0; b < r->n; b++) changed |= block_pass(w, r, b);
 		changed |= flushes(w, r) != before;
 	}
+}
+
+void flow_find(struct flow *w, const struct region *r)
+{
+	flow_init(w, r);
+	find(w, r);
+	if (drop_params(w, r)) find(w, r);
 	early_find(w, r);
 }
