@@ -273,16 +273,21 @@ void alloc_map(struct alloc *a, uint32_t map, bool code)
 	}
 }
 
-/* What an edge alone wants of a turn of its loop, extended, is extended by moving it there. */
-static uint32_t moved(struct alloc *a, uint32_t v)
+/* What only parameter p wants of a turn of its loop, extended, is extended by moving it there; but
+ * not where a branch has to go around a move that need not have been. */
+static uint32_t moved(struct alloc *a, uint32_t v, uint32_t p)
 {
 	const struct ir_ins *i = &a->f->ins[v];
-	uint32_t loop = a->block[a->cur].inner,
-		 from = a->block[loop == NO_LOOP ? a->cur : loop].start;
+	uint32_t x = i->arg[0], loop = a->block[a->cur].inner;
+	uint32_t from = a->block[loop == NO_LOOP ? a->cur : loop].start;
 	if ((i->op != IR_sx32 && i->op != IR_zx32) || a->home[v].uses != 1) return v;
 	if (a->home[v].start < from) return v;
+	x = a->home[x].root;
+	if (a->f->ins[a->f->block[a->cur].last].op == IR_br &&
+	    (a->f->ins[x].op != IR_param || x == p))
+		return v;
 	a->home[v].folded = a->home[v].on_edge = true;
-	return a->home[i->arg[0]].root;
+	return x;
 }
 
 /* Edge arguments and parameters like the same register; the commonest edge decides. */
@@ -292,7 +297,7 @@ static void use_edge(struct alloc *a, uint32_t e)
 	uint32_t p = a->f->block[edge->to].first;
 	float freq = a->block[a->cur].freq;
 	for (unsigned k = 0; k < a->f->block[edge->to].params; k++, p = a->f->ins[p].next) {
-		uint32_t v = moved(a, a->home[a->f->args[edge->args + k]].root);
+		uint32_t v = moved(a, a->home[a->f->args[edge->args + k]].root, p);
 		alloc_use(a, v);
 		if (v == p) continue;
 		if (a->home[v].want_freq < freq) {
