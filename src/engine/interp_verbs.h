@@ -3,6 +3,7 @@
 #include "engine/amo.h"
 #include "engine/clmul.h"
 #include "engine/rv64_cpu.h"
+#include "engine/rv64_reserve.h"
 #include "engine/rv64_vector.h"
 /* The verbs of the meaning language (isa/README.md), over values, for the interpreter. They are
  * used inside handlers, where c, ip and n stand for hart, slot and instruction count, and whose
@@ -191,16 +192,30 @@ static inline bool tlb_hit(const struct rv64_cpu *c, const struct tlb_entry *e, 
 	}
 #define AMO(t, op, va, v, bits)                                                                    \
 	ATOMIC(p_##t, va, bits, wr, true)                                                          \
-	V t = amo_##op##_##bits(p_##t, v);
+	V t = amo_##op##_##bits(p_##t, v);                                                         \
+	if (SLOW) rv64_atomic_end(c, true, (bits) / 8);
 #define LR(t, va, bits)                                                                            \
-	ATOMIC(p_##t, va, bits, rd, false)                                                         \
-	V t = __atomic_load_n((uint##bits##_t *)p_##t, __ATOMIC_SEQ_CST);                          \
+	uint64_t t;                                                                                \
+	unsigned len_##t = (bits) / 8;                                                             \
+	if (!SLOW && unlikely(ip->imm != LR_CLOSE)) goto miss;                                     \
+	if (SLOW && rv64_lr_far(c, ip)) {                                                          \
+		c->stop = (uint8_t)rv64_reserve_load(c, va, (bits) / 8);                           \
+		if (unlikely(c->stop)) goto stop;                                                  \
+		t = c->val;                                                                        \
+		len_##t |= RES_WATCHED;                                                            \
+	} else {                                                                                   \
+		ATOMIC(p_##t, va, bits, rd, false)                                                 \
+		t = __atomic_load_n((uint##bits##_t *)p_##t, __ATOMIC_SEQ_CST);                    \
+	}                                                                                          \
 	c->res_va = (va);                                                                          \
-	c->res_len = (bits) / 8;                                                                   \
+	c->res_len = len_##t;                                                                      \
 	c->res_val = t;
 #define SC(t, va, v, bits)                                                                         \
 	ATOMIC(p_##t, va, bits, wr, true)                                                          \
-	V t = !(c->res_len == (bits) / 8 && c->res_va == (va) && sc_##bits(c, p_##t, v));          \
+	bool may_##t = SLOW ? rv64_reserve_holds(c, va, (bits) / 8)                                \
+			    : c->res_len == (bits) / 8 && c->res_va == (va);                       \
+	V t = !(may_##t && sc_##bits(c, p_##t, v));                                                \
+	if (SLOW) rv64_atomic_end(c, !t, (bits) / 8);                                              \
 	c->res_len = 0;
 
 #define SC_FN(bits, U)                                                                             \

@@ -5,6 +5,7 @@
 #include "engine/interp.h"
 #include "engine/rv64_check.h"
 #include "engine/rv64_jit.h"
+#include "engine/rv64_reserve.h"
 #include "engine/rv64_vector.h"
 #include "engine/rv64_window.h"
 #include "hw/clock.h"
@@ -240,6 +241,14 @@ void rv64_fence(struct rv64_cpu *c, struct rv64_cpu *from, struct fence f)
 	atomic_fetch_sub(&c->fence_waiters, 1);
 }
 
+void rv64_fence_all(struct rv64_cpu *c, struct rv64_cpu *const *hart, unsigned n)
+{
+	struct fence all = {.kind = FENCE_OF_PAGES};
+	set_running(c, false); /* they may be waiting for us */
+	for (unsigned i = 0; i < n; i++) rv64_fence(hart[i], c, all);
+	set_running(c, true);
+}
+
 /* ---- running ---- */
 /* How long WFI may sleep when no loop watches stimecmp for us. */
 static uint64_t sleep_ns(const struct rv64_cpu *c)
@@ -306,6 +315,7 @@ static void run_once(struct rv64_cpu *c)
 	rv64_step(c);
 	if (turns) check_give();
 	if (c->stop == STOP_WFI) sleep_wfi(c);
+	if (unlikely(c->stop == STOP_WATCH)) rv64_reserve_watch(c);
 }
 
 enum vcpu_exit rv64_run(struct rv64_cpu *c)

@@ -16,6 +16,7 @@ struct timer;
 struct vclock;
 struct rv64_cpu;
 struct rv64_jit;
+struct rv64_reserve;
 struct rv64_windows;
 
 /* One decoded instruction. Slots stand in a code page, one for each halfword. */
@@ -80,6 +81,7 @@ enum rv64_stop { /* how an instruction that did not simply go on ended */
 		 STOP_NEXT, /* retired, goes on behind, but look at interrupts and mappings first */
 		 STOP_WFI,  /* as STOP_NEXT, asleep */
 		 STOP_SYSCALL, /* as STOP_NEXT, to be served by the board */
+		 STOP_WATCH,   /* did not retire: rv64_reserve.h */
 		 STOP_BROKEN,  /* we cannot go on */
 };
 enum { FENCE_RANGES = 8 };
@@ -154,9 +156,10 @@ struct rv64_cpu {
 	bool pmp_open; /* the first range allows everything below M-mode, everywhere */
 
 	gva_t res_va; /* LR's reservation: address, value, size (0: none) */
-	void *res_host;
 	uint64_t res_val;
 	unsigned res_len;
+	gpa_t atomic_at;     /* what rv64_atomic_ptr() found: where, and whether it holds */
+	bool atomic_watched; /* reserve's lock */
 
 	struct ctx_key ctx[CTX_KEYS];
 	uint32_t ctx_next, ctx_hand;	 /* next number to give; next key to reuse */
@@ -174,7 +177,9 @@ struct rv64_cpu {
 	uint32_t code_hash[CODE_HASH];
 	uint32_t code_used, code_hand;
 	uint64_t code_gen;
-	unsigned alone; /* the slot in use of the page for single instructions */
+	struct rv64_reserve *reserve; /* NULL: there is no other hart */
+	gpa_t res_at;		      /* of a far LR, guarded by reserve's lock; NO_PAGE: broken */
+	unsigned alone;		      /* the slot in use of the page for single instructions */
 	unsigned pauses;
 
 	uint64_t never;		      /* 0, no context: a directory that looks here finds nothing */
@@ -226,6 +231,8 @@ void rv64_poke(struct rv64_cpu *c, enum poll_bit why);	      /* any thread */
 void rv64_irq(struct rv64_cpu *c, unsigned line, bool level); /* any thread */
 /* Any thread: what engine_ops.fence() promises. */
 void rv64_fence(struct rv64_cpu *c, struct rv64_cpu *from, struct fence f);
+/* All of them, c among them, forget what they have looked up. c runs no guest code. */
+void rv64_fence_all(struct rv64_cpu *c, struct rv64_cpu *const *hart, unsigned n);
 
 /* rv64_csr.c. Reads and writes with the rights of priv; false: illegal instruction. */
 enum { PRIV_ANY = 4 }; /* a debugger's: even what mstatus has switched off */
@@ -272,7 +279,8 @@ unsigned rv64_peek(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
  * value. */
 enum rv64_stop rv64_load(struct rv64_cpu *c, gva_t va, unsigned len);
 enum rv64_stop rv64_store(struct rv64_cpu *c, gva_t va, uint64_t val, unsigned len);
-/* Host memory for an atomic of len bytes at va, in c->ptr, or a trap. */
+/* Host memory for an atomic of len bytes at va, in c->ptr, or a trap. For a write
+ * rv64_atomic_end() must follow. */
 enum rv64_stop rv64_atomic_ptr(struct rv64_cpu *c, gva_t va, unsigned len, bool write);
 /* For translated code: what to add to va to reach its page in host memory, all of which may be
  * accessed so; 1: it is not that simple. */

@@ -9,6 +9,7 @@
 #include "engine/rv64_window.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_jit.h"
+#include "engine/rv64_reserve.h"
 #include "hw/gmem.h"
 #include "jit/jit.h"
 #include <pthread.h>
@@ -195,7 +196,7 @@ static bool look(struct rv64_cpu *c, uint64_t page, bool stored, struct rv64_pag
 		return false;
 	*write = pg->dirty && (stored || !gmem_tracking(c->mem)) &&
 		 rv64_pmp_ok(c, pg->at, PAGE_SIZE, ACCESS_R | ACCESS_W, PRIV_U) &&
-		 gmem_ptr(c->mem, pg->at, PAGE_SIZE, true);
+		 gmem_ptr(c->mem, pg->at, PAGE_SIZE, true) && !rv64_watched(c, pg->at, PAGE_SIZE);
 	return true;
 }
 
@@ -261,6 +262,7 @@ static bool chunk_map(struct rv64_cpu *c, struct rv64_window *w, uint64_t page,
 	struct run r = {page - off, 1u << CHUNK_BITS, pg->at - (off << PAGE_SHIFT), write};
 	size_t len = r.n << PAGE_SHIFT;
 	if (pg->span < len - 1 || gmem_tracking(c->mem) || !gmem_ptr(c->mem, r.at, len, write) ||
+	    (write && rv64_watched(c, r.at, len)) ||
 	    !rv64_pmp_ok(c, r.at, (unsigned)len, write ? ACCESS_R | ACCESS_W : ACCESS_R, PRIV_U))
 		return false;
 	return run_map(c, w, &r);

@@ -92,6 +92,12 @@ for t in traps deleg paging pmp irq mem counters smp; do
 	fi
 	qemu_runs $t 0 -bios "$out/$t.elf"
 done
+compile lrsc 0x80000000 -DROUNDS=20 # harts that wait for each other take turns there
+lodge_runs lrsc check 0 --engine check --firmware "$out/lrsc.elf"
+compile lrsc 0x80000000
+lodge_runs lrsc jit 0 --engine jit --firmware "$out/lrsc.elf"
+lodge_runs lrsc interp 0 --engine interp --firmware "$out/lrsc.elf"
+qemu_runs lrsc 0 -bios "$out/lrsc.elf"
 compile hot 0x80000000 -DPAGES=200
 lodge_runs hot check 0 --engine check --firmware "$out/hot.elf"
 compile hot 0x80000000
