@@ -36,6 +36,8 @@ const struct ir_slot rv64_slots[SLOT__COUNT] = {
 	[SLOT_STOP] = {AT(stop), 1, false, "stop"},
 	[SLOT_LEN] = {AT(len), 1, false, "len"},
 	[SLOT_LIMIT] = {AT(n_limit), 8, false, "n_limit"},
+	[SLOT_WIN_LIMIT] = {AT(win_limit), 8, false, "win_limit"},
+	[SLOT_WIN_BASE] = {AT(win_base), 8, false, "win_base"},
 };
 
 struct lift *lift_new(void)
@@ -51,11 +53,15 @@ static ir_val known(const struct lift *l, unsigned s)
 	const struct known *k = &l->known[s];
 	return k->val.n && ir_dominates(l->f, k->block, l->f->at) ? k->val : NO;
 }
+ir_val lift_fixed(struct lift *l, unsigned slot)
+{
+	struct known *k = &l->known[slot];
+	if (!known(l, slot).n) *k = (struct known){ir_get(l->f, IR_I64, slot), l->f->at};
+	return k->val;
+}
 static ir_val pc_at(struct lift *l, int off)
 {
-	struct known *k = &l->known[SLOT_BASE];
-	if (!known(l, SLOT_BASE).n) *k = (struct known){ir_get(l->f, IR_I64, SLOT_BASE), l->f->at};
-	return e2(l, IR_add, k->val, konst(l, (uint64_t)(int64_t)off));
+	return e2(l, IR_add, lift_fixed(l, SLOT_BASE), konst(l, (uint64_t)(int64_t)off));
 }
 
 /* ---- maps and guards ---- */
@@ -367,11 +373,21 @@ static bool is_raw(const struct lift *l, int b, unsigned s)
 	return s >= SLOT_F && l->r->raw >> (s - SLOT_F) & 1 && l->r->block[b].live >> s & 1;
 }
 
+/* Block b goes on to the next turn of the loop that it leaves: what it sets is wanted anyway. */
+static bool goes_round(const struct lift *l, int b)
+{
+	const int *succ = l->r->block[b].succ;
+	return (succ[0] >= 0 && succ[0] <= b) || (succ[1] >= 0 && succ[1] <= b);
+}
+
 /* What is made of a value with one cheap operation is made again outside of a loop, so that the
  * loop need not, every time round. */
-static bool is_cheap(const struct lift *l, ir_val v)
+static bool is_cheap(const struct lift *l, int from, ir_val v)
 {
-	enum ir_op op = (enum ir_op)ins(l, v)->op;
+	const struct ir_ins *i = ins(l, v);
+	enum ir_op op = (enum ir_op)i->op;
+	uint64_t k;
+	if (op == IR_add && ir_is_konst(l->f, (ir_val){i->arg[1]}, &k)) return !goes_round(l, from);
 	return op == IR_fnan || op == IR_sx32 || op == IR_zx32;
 }
 
@@ -379,7 +395,7 @@ static bool is_cheap(const struct lift *l, ir_val v)
 static ir_val brought_out(struct lift *l, int from, ir_val v)
 {
 	bool out = l->r->block[from].loops & ~l->r->block[l->block].loops;
-	return out && is_cheap(l, v) ? ir_again(l->f, v) : v;
+	return out && is_cheap(l, from, v) ? ir_again(l->f, v) : v;
 }
 
 static ir_val incoming(struct lift *l, unsigned s, uint8_t at)
@@ -512,7 +528,7 @@ static void put_home(struct lift *l, uint64_t set, bool out)
 {
 	for (set &= l->dirty; set; set &= set - 1) {
 		unsigned s = (unsigned)__builtin_ctzll(set);
-		bool again = out && is_cheap(l, l->now[s]);
+		bool again = out && is_cheap(l, l->block, l->now[s]);
 		ir_put(l->f, s, again ? ir_again(l->f, l->now[s]) : l->now[s]);
 	}
 }
@@ -580,7 +596,11 @@ static void block_finish(struct lift *l)
 		l->unrun = 0;
 		at_instruction(l, k->next);
 	}
-	if (k->end == END_BR) {
+	if (k->end == END_PICK) {
+		(void)lift_fixed(l, SLOT_WIN_BASE);
+		l->cond = e2(l, IR_ne, lift_fixed(l, SLOT_WIN_LIMIT), konst(l, 0));
+	}
+	if (k->end == END_BR || k->end == END_PICK) {
 		yes = edge(l, 0, k->to);
 		no = edge(l, 1, k->next);
 		l->unrun = 0;

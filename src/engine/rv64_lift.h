@@ -20,6 +20,8 @@ enum rv64_slot_number {
 	SLOT_STOP,  /* enum rv64_stop */
 	SLOT_LEN,   /* of the instruction that stops */
 	SLOT_LIMIT, /* of SLOT_N, for loops that are counted */
+	SLOT_WIN_LIMIT,
+	SLOT_WIN_BASE,
 	SLOT__COUNT
 };
 extern const struct ir_slot rv64_slots[SLOT__COUNT];

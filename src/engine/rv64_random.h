@@ -227,16 +227,27 @@ static inline void random_memory(struct random *g)
 	random_base(g, x);
 	random_accesses(g, x);
 }
-/* A pointer that walks, perhaps over the end of a page. */
+/* A pointer that walks, perhaps over the end of a page; or two, in a loop without another branch.
+ */
 static inline void random_walk(struct random *g)
 {
-	unsigned x = 8 + pick(g, 8), k = pick(g, 3);
+	unsigned x = 8 + pick(g, 8), y = pick(g, 2) ? x : 8 + pick(g, 8), k = pick(g, 3);
+	bool tight = pick(g, 2);
 	if (g->loop[k].open) return;
 	random_base(g, x);
+	if (y != x) random_base(g, y);
 	loop_begin(g, k);
 	random_accesses(g, x);
 	rig_op(g->r, OP_addi, x, x, 0, (int32_t)pick(g, 32) - 8);
-	loop_end(g, k);
+	if (y != x) random_accesses(g, y);
+	if (pick(g, 2)) random_plain(g);
+	if (!tight) {
+		loop_end(g, k);
+		return;
+	}
+	rig_op(g->r, OP_addi, REG_LOOP + k, REG_LOOP + k, 0, -1);
+	rig_op(g->r, OP_blt, 0, 0, REG_LOOP + k, (int32_t)(g->loop[k].top - g->r->at));
+	g->loop[k].open = false;
 }
 /* Vectors of some shape, in registers and in memory. */
 static inline void random_vector(struct random *g)
