@@ -20,9 +20,11 @@ struct unit {
 	uint16_t off;
 	bool window;	    /* made of user code, for harts that have windows */
 	uint8_t narrow;	    /* how often its look-ups have been made to share less */
+	bool saturate;	    /* what does not fit an integer is not left to the interpreter */
+	uint8_t ranges;	    /* times that it was */
 	uint16_t straddles; /* times that a shared look-up ran over its page's end */
 };
-enum { UNITS = 1 << 16, STRADDLES = 32, NARROWEST = 4 };
+enum { UNITS = 1 << 16, STRADDLES = 32, RANGES = 32, NARROWEST = 4 };
 
 struct rv64_jit {
 	struct jit_cache *cache;
@@ -143,6 +145,7 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 	if (t->window) region_unroll(&j->region);
 	j->how.tag = j->nunits;
 	j->how.window = t->window;
+	j->how.saturate = t->saturate || (j->check && j->nunits & 1);
 	j->how.span = SPAN >> 2 * t->narrow;
 	ir_reset(j->fn);
 	lift_region(j->lift, j->fn, &j->region, &j->how);
@@ -215,21 +218,38 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 	return unit_make(c, t, flushed);
 }
 
+/* Make a unit anew, as it says by now. */
+static void remake(struct rv64_cpu *c, const struct unit *t)
+{
+	bool flushed;
+	gva_t pc = c->pc;
+	c->pc = (c->base & PAGE_MASK) | t->off;
+	if (t->page->slot[t->off / 2].fn == rv64_op_unit) (void)unit_make(c, *t, &flushed);
+	c->pc = pc;
+}
+
 /* Where it lies it keeps running over a page's end: better no sharing at all. */
 static void straddled(struct rv64_cpu *c, uint32_t tag)
 {
 	struct rv64_jit *j = c->jit;
-	bool flushed;
 	j->straddled = false;
 	if (j->check || tag >= j->nunits) return;
 	struct unit *t = &j->unit[tag];
 	if (t->narrow == NARROWEST || ++t->straddles < STRADDLES) return;
 	t->narrow++;
 	t->straddles = 0;
-	gva_t pc = c->pc;
-	c->pc = (c->base & PAGE_MASK) | t->off;
-	if (t->page->slot[t->off / 2].fn == rv64_op_unit) (void)unit_make(c, *t, &flushed);
-	c->pc = pc;
+	remake(c, t);
+}
+
+/* What does not fit an integer keeps coming: JavaScript counts on what it becomes. */
+static void out_of_range(struct rv64_cpu *c, uint32_t tag)
+{
+	struct rv64_jit *j = c->jit;
+	if (j->check || tag >= j->nunits) return;
+	struct unit *t = &j->unit[tag];
+	if (t->saturate || ++t->ranges < RANGES) return;
+	t->saturate = true;
+	remake(c, t);
 }
 
 void rv64_jit_hot(struct rv64_cpu *c, const struct slot *ip)
@@ -294,6 +314,7 @@ static void deopt(struct rv64_cpu *c, uint32_t whole)
 	unsigned why = whole & ((1u << WHY_BITS) - 1);
 	rv64_count(c, COUNT_DEOPT + why - WHY_POLL);
 	if (c->jit->straddled) straddled(c, whole >> WHY_BITS);
+	if (why == WHY_RANGE) out_of_range(c, whole >> WHY_BITS);
 	if (why == WHY_CALL) {
 		called(c);
 		return;
