@@ -38,12 +38,15 @@ struct code_page {
 	uint64_t checked; /* code generation in which raw[] was last compared with memory */
 	uint32_t next;	  /* hash chain: index + 1 */
 	uint32_t version; /* counts what was decoded here */
+	bool sealed;	  /* any write to it since will be told of: see gmem_seal() */
+	bool spread;	  /* more of fetch[] than one entry may be of it */
+	uint16_t fetched; /* the one */
 	const struct slot *(*tail_fn)(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 	uint8_t raw[PAGE_SIZE + 2]; /* what was decoded; then the other half of tail_fn's word */
 	uint8_t heat[PAGE_SLOTS];   /* counts down, by jumps here; at 0 it is time to translate */
 	const void *entry[PAGE_SLOTS]; /* translated code, for harts that have any */
 };
-enum { CODE_STRIDE = 64 * 1024, CODE_PAGES = 2048, CODE_HASH = 4096 };
+enum { CODE_STRIDE = 64 * 1024, CODE_PAGES = 2048, CODE_HASH = 4096, CODE_LIST = 64 };
 _Static_assert(sizeof(struct code_page) <= CODE_STRIDE, "a code page fits its stride");
 
 /* TLBs are direct-mapped. A tag is a page address plus the number of the context it belongs to
@@ -177,6 +180,11 @@ struct rv64_cpu {
 	uint32_t code_hash[CODE_HASH];
 	uint32_t code_used, code_hand;
 	uint64_t code_gen;
+	/* What fence.i has to do: places in fetch[] that pages without seal have been entered at,
+	 * places in wr[] of what has ever been sealed; numbers beyond CODE_LIST: too many. */
+	uint16_t code_open[CODE_LIST], code_wr[CODE_LIST];
+	unsigned code_open_n, code_wr_n;
+	uint64_t code_seen;	      /* of broken seals */
 	struct rv64_reserve *reserve; /* NULL: there is no other hart */
 	gpa_t res_at;		      /* of a far LR, guarded by reserve's lock; NO_PAGE: broken */
 	unsigned alone;		      /* the slot in use of the page for single instructions */
@@ -311,6 +319,8 @@ int rv64_code_init(struct rv64_cpu *c);
 void rv64_code_done(struct rv64_cpu *c);
 void rv64_code_drop(struct rv64_cpu *c);  /* forget all */
 void rv64_code_fence(struct rv64_cpu *c); /* fence.i */
+/* wr[i] is about to be of this page. */
+void rv64_code_writable(struct rv64_cpu *c, gpa_t page, unsigned i);
 /* The slot for c->pc, with c->bias set; NULL: it cannot be fetched, see c->cause, c->tval. */
 const struct slot *rv64_code_enter(struct rv64_cpu *c);
 /* Decode one instruction word alone, as if it stood at c->pc. */

@@ -286,6 +286,7 @@ static void tlb_fill(struct rv64_cpu *c, gva_t va, unsigned access, const struct
 	unsigned i = (unsigned)(va >> PAGE_SHIFT) % TLB_SIZE;
 	struct tlb_entry *e = access == ACCESS_W ? &c->wr[i] : &c->rd[i];
 	if (!rv64_pmp_whole(c, pg->at)) return;
+	if (access == ACCESS_W) rv64_code_writable(c, pg->at, i);
 	*e = (struct tlb_entry){(va & PAGE_MASK) | c->dctx, (uintptr_t)host - (va & PAGE_MASK)};
 	if (pg->span) rv64_tlb_large(c, va, pg->span);
 	if (c->win_limit) rv64_window_fill(c, va, access);

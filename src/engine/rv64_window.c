@@ -237,6 +237,7 @@ static bool run_map(struct rv64_cpu *c, struct rv64_window *w, const struct run 
 	if (!afford(c, w, r)) return false;
 	for (uint64_t p = r->page; p < r->page + r->n; p++)
 		chunk_use(w, (uint32_t)(p >> CHUNK_BITS));
+	if (r->write) gmem_open(c->mem, r->at, len);
 	if (!gmem_map(c->mem, r->at, len, host_of(w, r->page), r->write, r->n <= AROUND)) {
 		unmap(w, r->page, r->n);
 		for (uint64_t p = r->page; p < r->page + r->n; p++) clear(w->maps->there, p);
