@@ -161,6 +161,7 @@ static inline bool tlb_hit(const struct rv64_cpu *c, const struct tlb_entry *e, 
 #define LOAD(t, va, bits)                                                                          \
 	uint64_t t;                                                                                \
 	if (SLOW) {                                                                                \
+		c->n = n; /* a device may tell the time */                                         \
 		c->stop = (uint8_t)rv64_load(c, va, (bits) / 8);                                   \
 		if (unlikely(c->stop)) goto stop;                                                  \
 		t = c->val;                                                                        \
@@ -171,6 +172,7 @@ static inline bool tlb_hit(const struct rv64_cpu *c, const struct tlb_entry *e, 
 	}
 #define STORE(va, v, bits)                                                                         \
 	if (SLOW) {                                                                                \
+		c->n = n;                                                                          \
 		c->stop = (uint8_t)rv64_store(c, va, v, (bits) / 8);                               \
 		if (unlikely(c->stop)) goto stop;                                                  \
 	} else {                                                                                   \
@@ -274,13 +276,14 @@ static inline const struct slot *next_slot(const struct slot *ip, unsigned len)
 		c->hot = true;                                                                     \
 		LEAVE(dest, n_);                                                                   \
 	} while (0)
-#define POLL() unlikely(atomic_load_explicit(&c->poll, memory_order_relaxed) != 0)
+#define POLL(n_)                                                                                   \
+	unlikely(atomic_load_explicit(&c->poll, memory_order_relaxed) != 0 || (n_) >= c->n_limit)
 
 #define FAR(dest_, n_)                                                                             \
 	do {                                                                                       \
 		const gva_t dest = (dest_);                                                        \
 		const struct fetch_entry *f_ = &c->fetch[dest >> PAGE_SHIFT & (FETCH_SIZE - 1)];   \
-		if (unlikely(((dest & PAGE_MASK) | c->fctx) != f_->tag) || POLL())                 \
+		if (unlikely(((dest & PAGE_MASK) | c->fctx) != f_->tag) || POLL(n_))               \
 			LEAVE(dest, n_);                                                           \
 		const struct slot *to = &f_->page->slot[(dest & ~PAGE_MASK) >> 1];                 \
 		if (slot_heat(to)) LEAVE_HOT(dest, n_);                                            \
@@ -293,7 +296,7 @@ enum near { NEAR_NOT, NEAR_FORWARD, NEAR_BACK }; /* a direct target in this page
 	do {                                                                                       \
 		if (NEAR == NEAR_NOT) FAR(dest, n + 1);                                            \
 		const struct slot *to = (const struct slot *)((const char *)ip + ip->imm);         \
-		if (NEAR == NEAR_BACK && POLL()) LEAVE(rv64_pc(c, to), n + 1);                     \
+		if (NEAR == NEAR_BACK && POLL(n + 1)) LEAVE(rv64_pc(c, to), n + 1);                \
 		if (NEAR == NEAR_BACK && slot_heat(to)) LEAVE_HOT(rv64_pc(c, to), n + 1);          \
 		GO(to, n + 1);                                                                     \
 	} while (0)

@@ -11,6 +11,7 @@
 /* A RISC-V hart: registers, the software TLB, the decoded-code cache. All of it belongs to the
  * thread that runs the hart; what others may touch is _Atomic or guarded by `lock`. */
 struct bus;
+struct engine_env;
 struct gmem;
 struct timer;
 struct vclock;
@@ -196,7 +197,11 @@ struct rv64_cpu {
 	struct gmem *mem;
 	struct bus *mmio;
 	const struct vclock *clock;
-	struct timer *timer; /* NULL: no loop, only WFI looks at stimecmp */
+	struct vclock *counted; /* rv64_count.c: as engine_env has it */
+	uint64_t (*tick)(void *ctx);
+	void *tick_ctx;
+	uint64_t slept, slice_end; /* beside n; when to look at timers, by n */
+	struct timer *timer;	   /* NULL: no loop, only WFI looks at stimecmp */
 	unsigned id, max_satp;
 	bool sbi;
 	_Atomic uint64_t counts[COUNT__N]; /* written by its thread, read by any */
@@ -251,6 +256,14 @@ bool rv64_csr_change(struct rv64_cpu *c, unsigned csr, unsigned priv, uint64_t s
 void rv64_mstatus_set(struct rv64_cpu *c, uint64_t val); /* all fields legal */
 uint64_t rv64_mstatus(struct rv64_cpu *c);
 bool rv64_stce(const struct rv64_cpu *c);
+
+/* rv64_count.c: harts whose instructions are counted, and their time with them */
+void rv64_count_new(struct rv64_cpu *c, const struct engine_env *env);
+void rv64_count_run(struct rv64_cpu *c);   /* as rv64_step(), between what is due */
+void rv64_count_sleep(struct rv64_cpu *c); /* WFI */
+static inline void rv64_count_look(struct rv64_cpu *c) { c->slice_end = 0; } /* timers were set */
+/* Others: wait until poll is not what was seen, for so long at most. */
+void rv64_poll_wait(struct rv64_cpu *c, uint32_t seen, uint64_t ns);
 
 /* rv64_trap.c */
 void rv64_trap(struct rv64_cpu *c, uint64_t cause, uint64_t tval); /* from c->pc */

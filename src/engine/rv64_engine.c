@@ -38,6 +38,7 @@ static int engine_open(struct engine **out, const struct engine_env *env, enum e
 	if (!en->env.max_satp) en->env.max_satp = 8;
 	if (!en->env.code_room) en->env.code_room = 32 * MIB;
 	if (env->cpus != 1) en->reserve = rv64_reserve_new();
+	must(!env->counted || env->cpus == 1);
 	*out = en;
 	return 0;
 }

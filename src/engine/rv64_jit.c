@@ -83,8 +83,10 @@ int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone
 	bool check = mode == JIT_CHECK;
 	struct rv64_jit *j = calloc(1, sizeof(*j));
 	must(j);
-	j->how = (struct lift_how){
-		.span = SPAN, .count = check, .alone = alone, .log = check ? check_log : NULL};
+	j->how = (struct lift_how){.span = SPAN,
+				   .count = check || c->counted,
+				   .alone = alone,
+				   .log = check ? check_log : NULL};
 	j->check = check ? check_new() : NULL;
 	j->cache = jit_cache_new(check ? &machine_alone : &machine, room, e);
 	count_set(&c->counts[COUNT_CODE_ROOM], room);
@@ -145,7 +147,7 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 	if (t->window) region_unroll(&j->region);
 	j->how.tag = j->nunits;
 	j->how.window = t->window;
-	j->how.saturate = t->saturate || (j->check && j->nunits & 1);
+	j->how.saturate = t->saturate || (j->how.count && j->nunits & 1);
 	j->how.span = SPAN >> 2 * t->narrow;
 	ir_reset(j->fn);
 	lift_region(j->lift, j->fn, &j->region, &j->how);
@@ -233,7 +235,7 @@ static void straddled(struct rv64_cpu *c, uint32_t tag)
 {
 	struct rv64_jit *j = c->jit;
 	j->straddled = false;
-	if (j->check || tag >= j->nunits) return;
+	if (j->how.count || tag >= j->nunits) return; /* there is no tag if counted */
 	struct unit *t = &j->unit[tag];
 	if (t->narrow == NARROWEST || ++t->straddles < STRADDLES) return;
 	t->narrow++;
@@ -245,7 +247,7 @@ static void straddled(struct rv64_cpu *c, uint32_t tag)
 static void out_of_range(struct rv64_cpu *c, uint32_t tag)
 {
 	struct rv64_jit *j = c->jit;
-	if (j->check || tag >= j->nunits) return;
+	if (j->how.count || tag >= j->nunits) return; /* there is no tag if counted */
 	struct unit *t = &j->unit[tag];
 	if (t->saturate || ++t->ranges < RANGES) return;
 	t->saturate = true;
@@ -281,6 +283,7 @@ static const struct slot *next_unit(struct rv64_cpu *c, struct jit_exit *x)
 static void called(struct rv64_cpu *c)
 {
 	if (c->stop != STOP_TRAP && c->stop != STOP_JUMP) c->pc += c->len;
+	if (c->jit->how.count) c->n += c->stop != STOP_TRAP;
 }
 
 /* Look up the pages around pc. True: that was missing, and now they are there. */
@@ -329,7 +332,8 @@ static struct jit_exit enter(struct rv64_cpu *c, const void *entry)
 	struct rv64_jit *j = c->jit;
 	if (j->check) return check_enter(j->check, c, j->cache, entry);
 	struct jit_exit x = jit_enter(j->cache, c, entry);
-	c->n += 16; /* what guests may read of it need only grow */
+	if (!j->how.count) c->n += 16; /* what guests may read of it need only grow */
+	if (j->how.count && x.how == JIT_DEOPT) c->n -= x.why >> WHY_BITS;
 	return x;
 }
 
@@ -360,6 +364,7 @@ void rv64_jit_run(struct rv64_cpu *c, const struct slot *ip)
 		rv64_count(c, COUNT_LINK + x.how - JIT_LINK);
 		c->stop = STOP_JUMP;
 		if (atomic_load_explicit(&c->poll, memory_order_relaxed)) return;
+		if (c->n >= c->n_limit) return;
 		ip = next_unit(c, &x);
 		if (!ip) return;
 		if (x.how == JIT_LINK && !j->check) jit_link(j->cache, x.link, entry_of(ip));

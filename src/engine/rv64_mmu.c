@@ -408,7 +408,9 @@ enum rv64_stop rv64_store(struct rv64_cpu *c, gva_t va, uint64_t val, unsigned l
 	if (n < len && reach(c, va + n, len - n, ACCESS_W, &b)) return STOP_TRAP;
 	write_at(c, &a, val, n);
 	if (n < len) write_at(c, &b, val >> (8 * n), len - n);
-	return a.host || !atomic_load(&c->poll) ? STOP_NOT : STOP_NEXT;
+	if (a.host) return STOP_NOT;
+	rv64_count_look(c); /* it may have set a timer */
+	return c->counted || atomic_load(&c->poll) ? STOP_NEXT : STOP_NOT;
 }
 
 enum rv64_stop rv64_atomic_ptr(struct rv64_cpu *c, gva_t va, unsigned len, bool write)

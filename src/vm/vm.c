@@ -170,7 +170,7 @@ static void vm_again(struct vm *vm)
 {
 	struct err why = {0};
 	virt_reset(vm);
-	vclock_init(&vm->clock, VIRT_HZ);
+	vclock_zero(&vm->clock);
 	if (virt_boot(vm, &why) < 0) {
 		guest_break(vm->guest, &why);
 		return;
@@ -279,6 +279,11 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 				 .cpus = s->cpus,
 				 .windows = windows_wanted(),
 				 .max_satp = vm->board->page_table};
+	if (s->deterministic) {
+		env.counted = &vm->clock;
+		env.tick = virt_tick;
+		env.tick_ctx = vm;
+	}
 	vm->ops = ops;
 	vm->ncpus = 0;
 	int r = ops->probe(s->arch, e);
@@ -342,7 +347,7 @@ static int vm_build(struct guest *g, struct err *e)
 static int vm_start(struct guest *g, struct err *e)
 {
 	struct vm *vm = g->own;
-	vclock_init(&vm->clock, VIRT_HZ);
+	vclock_zero(&vm->clock);
 	for (unsigned i = 0; i < vm->ncpus; i++) {
 		struct hart *h = &vm->hart[i];
 		int r = pthread_create(&h->thread, NULL, hart_main, h);
