@@ -15,7 +15,8 @@ struct chr {
 	size_t (*output)(void *host, const uint8_t *p, size_t n); /* how many were taken */
 	void (*hungry)(void *host); /* input() has room again; may be NULL */
 	void *host;
-	bool patient; /* the device waits until output() has room: no guest sees that it had none */
+	_Atomic bool patient; /* the device waits until output() has room: no guest sees that it had
+				 none */
 };
 size_t chr_output(struct chr *c, const uint8_t *p, size_t n);
 #endif

@@ -18,9 +18,9 @@ void rv64_count_new(struct rv64_cpu *c, const struct engine_env *env)
 }
 
 /* What is due is raised. When the next is, in nanoseconds of the clock's. */
-static uint64_t timers_look(struct rv64_cpu *c)
+static uint64_t timers_look(struct rv64_cpu *c, bool pause)
 {
-	uint64_t next = c->tick ? c->tick(c->tick_ctx) : UINT64_MAX;
+	uint64_t next = c->tick ? c->tick(c->tick_ctx, pause) : UINT64_MAX;
 	if (!rv64_timer_check(c) && rv64_stce(c)) {
 		uint64_t at = atomic_load(&c->stimecmp);
 		if (at < next) next = at;
@@ -30,8 +30,11 @@ static uint64_t timers_look(struct rv64_cpu *c)
 
 static void slice_begin(struct rv64_cpu *c)
 {
-	uint64_t next = timers_look(c), now = c->n + c->slept;
-	c->slice_end = c->n + (next > now && next - now < SLICE ? next - now : SLICE);
+	bool pause = c->n >= c->pause;
+	uint64_t next = timers_look(c, pause), now = c->n + c->slept;
+	if (pause) c->pause = c->n + SLICE;
+	c->slice_end = c->pause;
+	if (next > now && next - now < c->slice_end - c->n) c->slice_end = c->n + (next - now);
 }
 
 static void one_by_one(struct rv64_cpu *c)
@@ -66,7 +69,7 @@ void rv64_count_sleep(struct rv64_cpu *c)
 {
 	uint32_t p;
 	while (!((p = atomic_load(&c->poll)) & ~(uint32_t)POLL_FENCE)) {
-		uint64_t next = timers_look(c), now = c->n + c->slept;
+		uint64_t next = timers_look(c, true), now = c->n + c->slept;
 		if (rv64_pending(c) & c->mie) break;
 		rv64_poll_wait(c, p, next == UINT64_MAX ? next : next - now);
 		if (next != UINT64_MAX && atomic_load(&c->poll) == p) c->slept = next - c->n;

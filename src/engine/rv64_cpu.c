@@ -37,6 +37,7 @@ static void sbi_setup(struct rv64_cpu *c)
 void rv64_cpu_reset(struct rv64_cpu *c)
 {
 	c->slept += c->n;
+	c->pause = 0;
 	ZERO_FROM(c, x, bias);
 	ZERO_FROM(c, f, code);
 	c->fs_dirty = c->fp_on = c->remap = false;

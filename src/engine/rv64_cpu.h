@@ -198,9 +198,10 @@ struct rv64_cpu {
 	struct bus *mmio;
 	const struct vclock *clock;
 	struct vclock *counted; /* rv64_count.c: as engine_env has it */
-	uint64_t (*tick)(void *ctx);
+	uint64_t (*tick)(void *ctx, bool pause);
 	void *tick_ctx;
-	uint64_t slept, slice_end; /* beside n; when to look at timers, by n */
+	uint64_t slept;		   /* beside n */
+	uint64_t slice_end, pause; /* by n: when to look at timers, when others have a turn */
 	struct timer *timer;	   /* NULL: no loop, only WFI looks at stimecmp */
 	unsigned id, max_satp;
 	bool sbi;

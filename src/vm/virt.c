@@ -8,6 +8,7 @@
 #include "hw/gmem.h"
 #include "hw/pci.h"
 #include "net/port.h"
+#include "vm/keys.h"
 #include "vm/vm.h"
 #include <errno.h>
 #include <stdio.h>
@@ -120,9 +121,9 @@ static int wire_small(struct vm *vm, struct virt *b, struct err *e)
 	if (r == 0) r = rtc_new(&b->rtc, "rtc0", plic_line(b->plic, VIRT_IRQ_RTC), g->loop, e);
 	if (r == 0 && g->spec->deterministic) rtc_count(b->rtc, &vm->clock);
 	if (r == 0) r = bus_map(vm->mmio, VIRT_RTC, VIRT_PAGE_LEN, b->rtc, e);
-	g->console->patient = g->spec->deterministic;
 	if (r == 0)
 		r = uart_new(&b->uart, "uart0", plic_line(b->plic, VIRT_IRQ_UART), g->console, e);
+	if (r == 0 && g->spec->deterministic) vm->keys = keys_new(g->console, g->loop, vm_wake, vm);
 	return r < 0 ? r : bus_map(vm->mmio, VIRT_UART, VIRT_UART_LEN, b->uart, e);
 }
 
@@ -196,9 +197,13 @@ int virt_wire(struct vm *vm, struct err *e)
 	return r;
 }
 
-uint64_t virt_tick(void *ctx)
+static bool is_halting(void *ctx) { return vm_halting(ctx); }
+
+uint64_t virt_tick(void *ctx, bool pause)
 {
-	struct device *clint = ((struct vm *)ctx)->board->clint;
+	struct vm *vm = ctx;
+	struct device *clint = vm->board->clint;
+	if (pause) keys_pass(vm->keys, is_halting);
 	if (clint) clint_tick(clint);
 	return clint ? clint_next(clint) : UINT64_MAX;
 }
