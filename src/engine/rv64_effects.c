@@ -141,6 +141,13 @@ bool rv64_fp_csr(const struct rv64_insn *i)
 }
 _Static_assert(OP_csrrci - OP_csrrw == 5, "in a row");
 
+bool rv64_loads_or_stores(const struct rv64_insn *i)
+{
+	return (i->op >= OP_lb && i->op <= OP_sd) || i->op == OP_fld || i->op == OP_flw ||
+	       i->op == OP_fsd || i->op == OP_fsw;
+}
+_Static_assert(OP_sd - OP_lb == 10, "all of them are between");
+
 /* Of vector instructions, those whose result is not in vectors. */
 static uint64_t scalar_result(const struct rv64_insn *i)
 {

@@ -27,5 +27,7 @@ struct rv64_effects {
 /* A CSR instruction that only looks at rounding mode and flags of floating point, or changes the
  * flags: it need not be left to a function that may do anything. */
 bool rv64_fp_csr(const struct rv64_insn *i);
+/* A load or store of an integer or float register: x[rs1] + imm is where. */
+bool rv64_loads_or_stores(const struct rv64_insn *i);
 void rv64_effects(const struct rv64_insn *i, struct rv64_effects *out);
 #endif

@@ -28,6 +28,8 @@ const struct ir_slot rv64_slots[SLOT__COUNT] = {
 	[SLOT_FS_DIRTY] = {AT(fs_dirty), 1, false, "fs_dirty"},
 	[SLOT_FP_HOST] = {AT(fp.host), 1, false, "fp_host"},
 	[SLOT_FP_FMA] = {AT(fp.host_fma), 1, false, "fp_fma"},
+	[SLOT_FFLAGS] = {AT(fp.flags), 1, false, "fflags"},
+	[SLOT_FRM] = {AT(fp.frm), 1, false, "frm"},
 	[SLOT_RES_VA] = {AT(res_va), 8, false, "res_va"},
 	[SLOT_RES_VAL] = {AT(res_val), 8, false, "res_val"},
 	[SLOT_RES_LEN] = {AT(res_len), 4, false, "res_len"},
@@ -677,8 +679,8 @@ static uint32_t block_new(struct lift *l, int idom, uint64_t loops)
 	return b;
 }
 
-/* What an edge alone needs written home is written on the way, in a block before its target, where
- * the other way goes round a loop once more. */
+/* What an edge alone needs written home is written on the way, in a block of its own, where the
+ * other way goes round a loop once more: before its target, */
 static void ways_out(struct lift *l, int b)
 {
 	const struct region *r = l->r;
@@ -692,16 +694,38 @@ static void ways_out(struct lift *l, int b)
 	}
 }
 
+/* or, if that is an outer loop's header, behind the loop; b comes next. */
+static void ways_back(struct lift *l, int b)
+{
+	const struct region *r = l->r;
+	uint64_t done = b < r->n ? ~r->block[b].loops : ~0ull;
+	for (int depth = r->block[b - 1].depth; depth-- > 0;)
+		for (int p = 0; p < b; p++)
+			for (int j = 0; r->block[p].end == END_BR && j < 2; j++) {
+				const struct region_block *k = &r->block[p];
+				int s = k->succ[j];
+				if (s < 0 || s > p || !l->flow.flush_to[p][j]) continue;
+				uint64_t both = k->loops & r->block[s].loops;
+				uint64_t left = k->loops & ~both;
+				if (!left || __builtin_popcountll(both) != depth) continue;
+				int outermost = __builtin_ctzll(left);
+				if (done >> outermost & 1 && r->block[b - 1].loops >> outermost & 1)
+					l->way_out[p][j] = block_new(l, p, both);
+			}
+}
+
 static void blocks_make(struct lift *l)
 {
 	memset(l->way_out, 0, sizeof(l->way_out));
 	(void)block_new(l, -1, 0);
 	for (int b = 0; b < l->r->n; b++) {
 		const struct region_block *k = &l->r->block[b];
+		if (b) ways_back(l, b);
 		ways_out(l, b);
 		l->ir_block[b] = l->f->nblocks; /* it may be its own loop's header */
 		(void)block_new(l, b ? k->idom : -1, k->loops);
 	}
+	ways_back(l, l->r->n);
 }
 
 static void params_make(struct lift *l, int b)

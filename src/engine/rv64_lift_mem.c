@@ -37,13 +37,6 @@ static bool shares(struct lift *l, struct lookup *k, const struct addr *a, unsig
 	return true;
 }
 
-static bool is_load_or_store(const struct rv64_insn *i)
-{
-	return (i->op >= OP_lb && i->op <= OP_sd) || i->op == OP_fld || i->op == OP_flw ||
-	       i->op == OP_fsd || i->op == OP_fsw;
-}
-_Static_assert(OP_sd - OP_lb == 10, "all of them are between");
-
 /* Make a's base one that has been looked up. */
 static void look_up(struct lift *l, struct addr *a, unsigned bytes, unsigned space)
 {
@@ -56,7 +49,7 @@ static void look_up(struct lift *l, struct addr *a, unsigned bytes, unsigned spa
 		*a = (struct addr){have->base, have->at, a->disp - have->delta};
 		return;
 	}
-	if (is_load_or_store(l->i)) { /* the register itself: what it was made of may be gone */
+	if (rv64_loads_or_stores(l->i)) { /* the register itself: what it was made of may be gone */
 		k.base = lift_reg(l, l->i->rs1);
 		k.delta = a->disp - l->i->imm;
 	}

@@ -4,26 +4,23 @@
  * up for itself and there is less to gain, so the loop stays as it was beside that. */
 #include "engine/rv64_region.h"
 
-enum { TURNS = 8, TURN_INSNS = 24 };
+enum { TURNS = 16, TURN_INSNS = 24, ALL_INSNS = 128 };
 
-static bool accesses(const struct rv64_insn *i)
-{
-	return (i->op >= OP_lb && i->op <= OP_sd) || i->op == OP_fld || i->op == OP_flw ||
-	       i->op == OP_fsd || i->op == OP_fsw;
-}
-
-/* Block h is a loop, all of it, and worth it. */
-static bool suits(const struct region *r, int h)
+/* How many turns; 0, or less: block h is not a loop, all of it, that is worth it. */
+static int turns_of(const struct region *r, int h)
 {
 	const struct region_block *b = &r->block[h];
 	unsigned n = 0, accessed = 0;
-	if (b->end != END_BR || b->window || (b->succ[0] == h) == (b->succ[1] == h)) return false;
+	if (b->end != END_BR || b->window || (b->succ[0] == h) == (b->succ[1] == h)) return 0;
 	for (int off = b->off; off < b->next; n++) {
 		const struct rv64_insn *i = region_insn(r, off);
-		accessed += accesses(i);
+		accessed += rv64_loads_or_stores(i);
 		off += i->len;
 	}
-	return accessed && n <= TURN_INSNS && r->n + TURNS + 1 <= REGION_BLOCKS;
+	if (!accessed || n > TURN_INSNS) return 0;
+	int turns = (int)(ALL_INSNS / n), room = REGION_BLOCKS - 1 - r->n;
+	turns = turns < TURNS ? turns : TURNS;
+	return turns < room ? turns : room;
 }
 
 static int copy_of(struct region *r, int b)
@@ -33,13 +30,13 @@ static int copy_of(struct region *r, int b)
 }
 
 /* The entry must stay block 0: what picks takes the loop's number, and the loop another. */
-static void unroll(struct region *r, int pick)
+static void unroll(struct region *r, int pick, int turns)
 {
 	int plain = copy_of(r, pick), j = r->block[pick].succ[1] == pick, first = r->n;
 	r->block[plain].succ[j] = plain;
-	for (int k = 0; k < TURNS; k++) {
+	for (int k = 0; k < turns; k++) {
 		int turn = copy_of(r, plain);
-		r->block[turn].succ[j] = k < TURNS - 1 ? turn + 1 : first;
+		r->block[turn].succ[j] = k < turns - 1 ? turn + 1 : first;
 		r->block[turn].window = true;
 	}
 	int off = r->block[pick].off;
@@ -54,7 +51,9 @@ static void unroll(struct region *r, int pick)
 void region_unroll(struct region *r)
 {
 	int n = r->n;
-	for (int h = 0; h < n; h++)
-		if (suits(r, h)) unroll(r, h);
+	for (int h = 0; h < n; h++) {
+		int turns = turns_of(r, h);
+		if (turns > 1) unroll(r, h, turns);
+	}
 	if (r->n > n) region_settle(r);
 }
