@@ -91,14 +91,24 @@ static void page_unlink(struct rv64_cpu *c, uint32_t number)
 	p->at = NO_PAGE;
 }
 
-/* The oldest page goes when the cache is full. */
+/* The oldest that has not been entered since it was last passed over. */
+static uint32_t page_oldest(struct rv64_cpu *c)
+{
+	for (;;) {
+		uint32_t i = c->code_hand++ % CODE_PAGES;
+		if (!page_at(c, i)->used) return i + 1;
+		page_at(c, i)->used = false;
+	}
+}
+
+/* When the cache is full one has to go. */
 static struct code_page *page_new(struct rv64_cpu *c, gpa_t at)
 {
 	uint32_t number;
 	if (c->code_used < CODE_PAGES) {
 		number = ++c->code_used;
 	} else {
-		number = c->code_hand++ % CODE_PAGES + 1;
+		number = page_oldest(c);
 		page_unlink(c, number);
 		fetch_clear(c);
 	}
@@ -215,6 +225,7 @@ static void fetch_set(struct rv64_cpu *c, gva_t va, struct code_page *p)
 	c->fetch[i] = (struct fetch_entry){(va & PAGE_MASK) | c->fctx, p};
 	if (!p->sealed && !c->reserve) note(c->code_open, &c->code_open_n, i);
 	p->fetched = (uint16_t)i;
+	p->used = true;
 }
 
 /* ---- fetching ---- */

@@ -40,6 +40,7 @@ struct code_page {
 	uint32_t next;	  /* hash chain: index + 1 */
 	uint32_t version; /* counts what was decoded here */
 	bool sealed;	  /* any write to it since will be told of: see gmem_seal() */
+	bool used;	  /* has been looked up since it was last to make room */
 	bool spread;	  /* more of fetch[] than one entry may be of it */
 	uint16_t fetched; /* the one */
 	const struct slot *(*tail_fn)(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
