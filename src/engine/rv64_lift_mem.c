@@ -129,6 +129,28 @@ void lift_store(struct lift *l, ir_val va, ir_val v, unsigned bits)
 	may_exit(l);
 }
 
+void lift_load_vector(struct lift *l, ir_val va, ir_val *v, unsigned regs)
+{
+	struct addr a = reach(l, va, 16 * regs, windowed(l, SPACE_READ));
+	for (unsigned k = 0; k < regs; k++) {
+		v[k] = ir_load(l->f, IR_V128, IR_U8, a.h, a.base, a.disp + 16 * (int32_t)k);
+		may_exit(l);
+	}
+}
+
+void lift_store_vector(struct lift *l, ir_val va, const ir_val *v, unsigned regs)
+{
+	struct addr a = reach(l, va, 16 * regs, windowed(l, SPACE_WRITE));
+	for (unsigned k = 0; l->how->log && k < 2 * regs; k++) {
+		ir_val at = e2(l, IR_add, host_of(l, &a), konst(l, 8 * k));
+		log_store(l, at, 64);
+	}
+	for (unsigned k = 0; k < regs; k++) {
+		ir_store(l->f, 16, a.h, a.base, a.disp + 16 * (int32_t)k, v[k]);
+		may_exit(l);
+	}
+}
+
 /* Host address for an atomic. Where loads and stores do, they go by the window like any other, lest
  * what was stored by one address is waited for by another. */
 static ir_val atomic_at(struct lift *l, ir_val va, unsigned bits, unsigned space)
