@@ -52,9 +52,9 @@ void lift_free(struct lift *l);
 struct lift_how {
 	int span; /* how many bytes of one page a single TLB look-up may answer for */
 	uint32_t tag;
-	bool window; /* loads and stores go by the window where the hart has one */
-	bool count;  /* SLOT_N is exact, and loops end when it reaches SLOT_LIMIT */
-	bool alone;  /* nobody else runs guest code: a load and a store are atomic enough */
+	bool window;	   /* loads and stores go by the window where the hart has one */
+	bool count;	   /* SLOT_N is exact, and loops end when it reaches SLOT_LIMIT */
+	bool alone;	   /* nobody else runs guest code: a load and a store are atomic enough */
 	bool lanes, fused; /* jit_lanes() */
 	int vtype;	   /* what it is now and so may be again; -1: ill */
 	/* Before each store: called with the hart, the host address and how many bytes; or NULL. */
