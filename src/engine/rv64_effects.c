@@ -198,6 +198,13 @@ static void vector_fp(struct rv64_effects *e)
 	if (e->kernel >= RV64_VK_fmacc && e->kernel <= RV64_VK_fnmsub) e->fuses |= 1u << RM_DYN;
 }
 
+bool rv64_loads_or_stores(const struct rv64_insn *i)
+{
+	return (i->op >= OP_lb && i->op <= OP_sd) || i->op == OP_fld || i->op == OP_flw ||
+	       i->op == OP_fsd || i->op == OP_fsw;
+}
+_Static_assert(OP_sd - OP_lb == 10, "all of them are between");
+
 /* Of vector instructions, those whose result is not in vectors. */
 static uint64_t scalar_result(const struct rv64_insn *i)
 {

@@ -30,5 +30,7 @@ struct rv64_effects {
  * flags: it need not be left to a function that may do anything. */
 bool rv64_fp_csr(const struct rv64_insn *i);
 bool rv64_v_csr(const struct rv64_insn *i); /* only reads vl or vlenb */
+/* A load or store of an integer or float register: x[rs1] + imm is where. */
+bool rv64_loads_or_stores(const struct rv64_insn *i);
 void rv64_effects(const struct rv64_insn *i, struct rv64_effects *out);
 #endif

@@ -142,6 +142,7 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 	const struct code_page *page[REGION_PAGES] = {page_at(c, c->pc - PAGE_SIZE), t->page,
 						      page_at(c, c->pc + PAGE_SIZE)};
 	if (!region_find(&j->region, page, t->off, REGION_INSNS, !j->check)) return NULL;
+	if (t->window) region_unroll(&j->region);
 	j->how.tag = j->nunits;
 	j->how.window = t->window;
 	j->how.span = SPAN >> 2 * t->narrow;

@@ -28,6 +28,8 @@ const struct ir_slot rv64_slots[SLOT__COUNT] = {
 	[SLOT_FS_DIRTY] = {AT(fs_dirty), 1, false, "fs_dirty"},
 	[SLOT_FP_HOST] = {AT(fp.host), 1, false, "fp_host"},
 	[SLOT_FP_FMA] = {AT(fp.host_fma), 1, false, "fp_fma"},
+	[SLOT_FFLAGS] = {AT(fp.flags), 1, false, "fflags"},
+	[SLOT_FRM] = {AT(fp.frm), 1, false, "frm"},
 	[SLOT_RES_VA] = {AT(res_va), 8, false, "res_va"},
 	[SLOT_RES_VAL] = {AT(res_val), 8, false, "res_val"},
 	[SLOT_RES_LEN] = {AT(res_len), 4, false, "res_len"},
@@ -38,6 +40,8 @@ const struct ir_slot rv64_slots[SLOT__COUNT] = {
 	[SLOT_LIMIT] = {AT(n_limit), 8, false, "n_limit"},
 	[SLOT_VCONF] = {AT(v.sew), 8, false, "vconf"},
 	[SLOT_VS_DIRTY] = {AT(v.dirty), 1, false, "vs_dirty"},
+	[SLOT_WIN_LIMIT] = {AT(win_limit), 8, false, "win_limit"},
+	[SLOT_WIN_BASE] = {AT(win_base), 8, false, "win_base"},
 };
 
 struct lift *lift_new(void)
@@ -53,11 +57,15 @@ static ir_val known(const struct lift *l, unsigned s)
 	const struct known *k = &l->known[s];
 	return k->val.n && ir_dominates(l->f, k->block, l->f->at) ? k->val : NO;
 }
+ir_val lift_fixed(struct lift *l, unsigned slot)
+{
+	struct known *k = &l->known[slot];
+	if (!known(l, slot).n) *k = (struct known){ir_get(l->f, IR_I64, slot), l->f->at};
+	return k->val;
+}
 static ir_val pc_at(struct lift *l, int off)
 {
-	struct known *k = &l->known[SLOT_BASE];
-	if (!known(l, SLOT_BASE).n) *k = (struct known){ir_get(l->f, IR_I64, SLOT_BASE), l->f->at};
-	return e2(l, IR_add, k->val, konst(l, (uint64_t)(int64_t)off));
+	return e2(l, IR_add, lift_fixed(l, SLOT_BASE), konst(l, (uint64_t)(int64_t)off));
 }
 
 /* ---- maps and guards ---- */
@@ -385,11 +393,21 @@ static bool is_raw(const struct lift *l, int b, unsigned s)
 	return s >= SLOT_F && l->r->raw >> (s - SLOT_F) & 1 && l->r->block[b].live >> s & 1;
 }
 
+/* Block b goes on to the next turn of the loop that it leaves: what it sets is wanted anyway. */
+static bool goes_round(const struct lift *l, int b)
+{
+	const int *succ = l->r->block[b].succ;
+	return (succ[0] >= 0 && succ[0] <= b) || (succ[1] >= 0 && succ[1] <= b);
+}
+
 /* What is made of a value with one cheap operation is made again outside of a loop, so that the
  * loop need not, every time round. */
-static bool is_cheap(const struct lift *l, ir_val v)
+static bool is_cheap(const struct lift *l, int from, ir_val v)
 {
-	enum ir_op op = (enum ir_op)ins(l, v)->op;
+	const struct ir_ins *i = ins(l, v);
+	enum ir_op op = (enum ir_op)i->op;
+	uint64_t k;
+	if (op == IR_add && ir_is_konst(l->f, (ir_val){i->arg[1]}, &k)) return !goes_round(l, from);
 	return op == IR_fnan || op == IR_sx32 || op == IR_zx32;
 }
 
@@ -397,7 +415,7 @@ static bool is_cheap(const struct lift *l, ir_val v)
 static ir_val brought_out(struct lift *l, int from, ir_val v)
 {
 	bool out = l->r->block[from].loops & ~l->r->block[l->block].loops;
-	return out && is_cheap(l, v) ? ir_again(l->f, v) : v;
+	return out && is_cheap(l, from, v) ? ir_again(l->f, v) : v;
 }
 
 static ir_val incoming(struct lift *l, unsigned s, uint8_t at)
@@ -533,7 +551,7 @@ static void put_home(struct lift *l, uint64_t set, bool out)
 {
 	for (set &= l->dirty; set; set &= set - 1) {
 		unsigned s = (unsigned)__builtin_ctzll(set);
-		bool again = out && is_cheap(l, l->now[s]);
+		bool again = out && is_cheap(l, l->block, l->now[s]);
 		ir_put(l->f, s, again ? ir_again(l->f, l->now[s]) : l->now[s]);
 	}
 }
@@ -603,7 +621,11 @@ static void block_finish(struct lift *l)
 		l->unrun = 0;
 		at_instruction(l, k->next);
 	}
-	if (k->end == END_BR) {
+	if (k->end == END_PICK) {
+		(void)lift_fixed(l, SLOT_WIN_BASE);
+		l->cond = e2(l, IR_ne, lift_fixed(l, SLOT_WIN_LIMIT), konst(l, 0));
+	}
+	if (k->end == END_BR || k->end == END_PICK) {
 		yes = edge(l, 0, k->to);
 		no = edge(l, 1, k->next);
 		l->unrun = 0;
@@ -757,8 +779,18 @@ static uint32_t block_new(struct lift *l, int idom, uint64_t loops)
 	return b;
 }
 
-/* What an edge alone needs written home is written on the way, in a block before its target, where
- * the other way goes round a loop once more. */
+static void run_blocks(struct lift *l, int b, struct vrun *r)
+{
+	uint64_t loops = l->r->block[b].loops;
+	r->fast = block_new(l, b, loops);
+	r->slow = block_new(l, b, loops);
+	r->join = block_new(l, b, loops);
+	l->f->block[r->slow].cold = true;
+	l->ir_last[b] = r->join;
+}
+
+/* What an edge alone needs written home is written on the way, in a block of its own, where the
+ * other way goes round a loop once more: before its target, */
 static void ways_out(struct lift *l, int b)
 {
 	const struct region *r = l->r;
@@ -772,14 +804,24 @@ static void ways_out(struct lift *l, int b)
 	}
 }
 
-static void run_blocks(struct lift *l, int b, struct vrun *r)
+/* or, if that is an outer loop's header, behind the loop; b comes next. */
+static void ways_back(struct lift *l, int b)
 {
-	uint64_t loops = l->r->block[b].loops;
-	r->fast = block_new(l, b, loops);
-	r->slow = block_new(l, b, loops);
-	r->join = block_new(l, b, loops);
-	l->f->block[r->slow].cold = true;
-	l->ir_last[b] = r->join;
+	const struct region *r = l->r;
+	uint64_t done = b < r->n ? ~r->block[b].loops : ~0ull;
+	for (int depth = r->block[b - 1].depth; depth-- > 0;)
+		for (int p = 0; p < b; p++)
+			for (int j = 0; r->block[p].end == END_BR && j < 2; j++) {
+				const struct region_block *k = &r->block[p];
+				int s = k->succ[j];
+				if (s < 0 || s > p || !l->flow.flush_to[p][j]) continue;
+				uint64_t both = k->loops & r->block[s].loops;
+				uint64_t left = k->loops & ~both;
+				if (!left || __builtin_popcountll(both) != depth) continue;
+				int outermost = __builtin_ctzll(left);
+				if (done >> outermost & 1 && r->block[b - 1].loops >> outermost & 1)
+					l->way_out[p][j] = block_new(l, p, both);
+			}
 }
 
 static void blocks_make(struct lift *l)
@@ -788,12 +830,14 @@ static void blocks_make(struct lift *l)
 	(void)block_new(l, -1, 0);
 	for (int b = 0; b < l->r->n; b++) {
 		const struct region_block *k = &l->r->block[b];
+		if (b) ways_back(l, b);
 		ways_out(l, b);
 		l->ir_block[b] = l->f->nblocks; /* it may be its own loop's header */
 		l->ir_last[b] = block_new(l, b ? k->idom : -1, k->loops);
 		for (int i = l->v.run_of[b]; i < l->v.run_of[b + 1]; i++)
 			if (l->v.run[i].how == RUN_SPLIT) run_blocks(l, b, &l->v.run[i]);
 	}
+	ways_back(l, l->r->n);
 }
 
 static void params_make(struct lift *l, int b)

@@ -12,6 +12,8 @@ enum rv64_slot_number {
 	SLOT_FS_DIRTY,
 	SLOT_FP_HOST,
 	SLOT_FP_FMA,
+	SLOT_FFLAGS,
+	SLOT_FRM,
 	SLOT_RES_VA,
 	SLOT_RES_VAL,
 	SLOT_RES_LEN,
@@ -22,6 +24,8 @@ enum rv64_slot_number {
 	SLOT_LIMIT, /* of SLOT_N, for loops that are counted */
 	SLOT_VCONF, /* v.sew to v.on as one */
 	SLOT_VS_DIRTY,
+	SLOT_WIN_LIMIT,
+	SLOT_WIN_BASE,
 	SLOT__COUNT
 };
 extern const struct ir_slot rv64_slots[SLOT__COUNT];

@@ -134,21 +134,31 @@ ir_val lift_fp_op(struct lift *l, const struct fp_op *o, const ir_val *bits, uns
 }
 
 /* ---- rv64_fp_csr(): frflags, fsflags and their like ---- */
-static uint64_t flags_get(struct rv64_fp *fp) { return fp_flags_get(fp); }
-static uint64_t flags_set(struct rv64_fp *fp, uint64_t v) { return fp_flags_set(fp, v & 0x1f), 0; }
-static uint64_t frm_get(const struct rv64_fp *fp) { return fp->frm; }
+/* Units run between fp_enter and fp_leave: fflags is what fp.flags has or the host has raised. */
+static ir_val flags_get(struct lift *l)
+{
+	ir_val v = e2(l, IR_or, ir_get(l->f, IR_I64, SLOT_FFLAGS), ir_fraised(l->f));
+	ir_put(l->f, SLOT_FFLAGS, v);
+	return v;
+}
+static void flags_set(struct lift *l, ir_val v)
+{
+	v = e2(l, IR_and, v, konst(l, 0x1f));
+	ir_put(l->f, SLOT_FFLAGS, v);
+	ir_fclear(l->f, v);
+}
 
 void lift_fp_csr(struct lift *l)
 {
 	const struct rv64_insn *i = l->i;
 	bool number = i->op > OP_csrrc, swap = i->op == OP_csrrw || i->op == OP_csrrwi;
 	bool clear = i->op == OP_csrrc || i->op == OP_csrrci, write = swap || i->rs1;
-	ir_val fp[2] = {ir_state(l->f, AT(fp))}, old = konst(l, 0);
+	ir_val old = konst(l, 0);
 	lift_fp_on(l);
 	ir_val v = number ? konst(l, i->rs1) : lift_reg(l, i->rs1);
-	if (i->imm != CSR_FRM) old = ir_call(l->f, 0, (const void *)flags_get, fp, 1);
+	if (i->imm != CSR_FRM) old = flags_get(l);
 	if (i->imm != CSR_FFLAGS) {
-		ir_val frm = ir_call(l->f, 0, (const void *)frm_get, fp, 1);
+		ir_val frm = ir_get(l->f, IR_I64, SLOT_FRM);
 		unsigned shift = i->imm == CSR_FCSR ? 5 : 0;
 		old = e2(l, IR_or, old, e2(l, IR_shl, frm, konst(l, shift)));
 	}
@@ -156,8 +166,7 @@ void lift_fp_csr(struct lift *l)
 		lift_fp_dirty(l);
 		if (!swap && clear) v = e2(l, IR_and, old, e1(l, IR_not, IR_I64, v));
 		if (!swap && !clear) v = e2(l, IR_or, old, v);
-		fp[1] = v;
-		(void)ir_call(l->f, IR_CALL_FLOAT, (const void *)flags_set, fp, 2);
+		flags_set(l, v);
 	}
 	lift_set(l, i->rd, old);
 }

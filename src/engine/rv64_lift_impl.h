@@ -7,12 +7,12 @@
  * memory does not have of them is `dirty`, and every place that can leave the unit records both in
  * a map. Values are i64 unless said otherwise; floats go by their bits. */
 #define AT(member) offsetof(struct rv64_cpu, member)
-enum { LOOKUPS = 32, SLOTS = 64 };
+enum { LOOKUPS = 32, SLOTS = 64, IN_WINDOW = 8 };
 struct lookup { /* an xlat that later accesses may share */
 	ir_val base, at;
 	ir_val root; /* base is root + delta */
 	int32_t delta, lo, hi;
-	unsigned space; /* and IR_XLAT_WINDOW */
+	unsigned space; /* and IR_XLAT_WINDOW; or IN_WINDOW */
 	uint32_t block;
 };
 enum {
@@ -78,8 +78,8 @@ struct lift {
 	struct leaving leaving[2 * REGION_BLOCKS];
 	int nleaving;
 	struct lookup lookup[LOOKUPS];
-	int nlookups, lookups_from;    /* older ones have become void */
-	struct known known[SLOTS + 1]; /* [SLOTS]: SLOT_BASE */
+	int nlookups, lookups_from;	 /* older ones have become void */
+	struct known known[SLOT__COUNT]; /* SLOT_BASE, SLOT_WIN_*: read once */
 	struct lift_vec v;
 
 	/* the block being filled */
@@ -122,6 +122,9 @@ ir_val lift_reg(struct lift *l, unsigned s);
 void lift_set(struct lift *l, unsigned s, ir_val v);
 bool lift_is_single(const struct lift *l, unsigned s); /* a register that holds f32s only */
 ir_val lift_unbox(struct lift *l, ir_val bits);	       /* the f32 in a NaN-boxed register */
+
+/* What a slot that the unit does not change holds. */
+ir_val lift_fixed(struct lift *l, unsigned slot);
 
 /* rv64_lift_mem.c: accesses of `bits` bits */
 enum amo { AMO_swap, AMO_add, AMO_and, AMO_or, AMO_xor, AMO_min, AMO_max, AMO_minu, AMO_maxu };

@@ -21,7 +21,8 @@ static void split(const struct lift *l, ir_val va, ir_val *base, int32_t *disp)
 static bool shares(struct lift *l, struct lookup *k, const struct addr *a, unsigned bytes,
 		   unsigned space)
 {
-	if (k->root.n != a->base.n || (k->space & 3) < (space & 3)) return false;
+	if (k->root.n != a->base.n || (k->space & 3) < (space & 3) || k->space == IN_WINDOW)
+		return false;
 	if (k->space & ~space & IR_XLAT_WINDOW) return false;
 	int32_t lo = a->disp - k->delta, hi = lo + (int32_t)bytes - 1;
 	int32_t first = lo < k->lo ? lo : k->lo, last = hi > k->hi ? hi : k->hi;
@@ -33,13 +34,6 @@ static bool shares(struct lift *l, struct lookup *k, const struct addr *a, unsig
 	l->f->ins[k->at.n].arg[2] = (uint32_t)last;
 	return true;
 }
-
-static bool is_load_or_store(const struct rv64_insn *i)
-{
-	return (i->op >= OP_lb && i->op <= OP_sd) || i->op == OP_fld || i->op == OP_flw ||
-	       i->op == OP_fsd || i->op == OP_fsw;
-}
-_Static_assert(OP_sd - OP_lb == 10, "all of them are between");
 
 /* Make a's base one that has been looked up. */
 static void look_up(struct lift *l, struct addr *a, unsigned bytes, unsigned space)
@@ -53,7 +47,7 @@ static void look_up(struct lift *l, struct addr *a, unsigned bytes, unsigned spa
 		*a = (struct addr){have->base, have->at, a->disp - have->delta};
 		return;
 	}
-	if (is_load_or_store(l->i)) { /* the register itself: what it was made of may be gone */
+	if (rv64_loads_or_stores(l->i)) { /* the register itself: what it was made of may be gone */
 		k.base = lift_reg(l, l->i->rs1);
 		k.delta = a->disp - l->i->imm;
 	}
@@ -64,11 +58,31 @@ static void look_up(struct lift *l, struct addr *a, unsigned bytes, unsigned spa
 	l->lookup[l->nlookups++ % LOOKUPS] = k;
 }
 
+/* In a block that is only entered with a window: once the base has been compared, whatever is at a
+ * displacement from it is in the window or its guards. */
+static void look_in_window(struct lift *l, struct addr *a)
+{
+	int from = l->nlookups > LOOKUPS ? l->nlookups - LOOKUPS : 0;
+	a->h = lift_fixed(l, SLOT_WIN_BASE);
+	for (int i = l->nlookups - 1; i >= from; i--) {
+		const struct lookup *have = &l->lookup[i % LOOKUPS];
+		if (have->space == IN_WINDOW && have->root.n == a->base.n &&
+		    ir_dominates(l->f, have->block, l->f->at))
+			return;
+	}
+	lift_guard(l, e2(l, IR_ltu, a->base, lift_fixed(l, SLOT_WIN_LIMIT)), WHY_MEM);
+	l->lookup[l->nlookups++ % LOOKUPS] =
+		(struct lookup){.root = a->base, .space = IN_WINDOW, .block = l->f->at};
+}
+
 static struct addr reach(struct lift *l, ir_val va, unsigned bytes, unsigned space)
 {
 	struct addr a;
 	split(l, va, &a.base, &a.disp);
-	look_up(l, &a, bytes, space);
+	if (space & IR_XLAT_WINDOW && l->r->block[l->block].window)
+		look_in_window(l, &a);
+	else
+		look_up(l, &a, bytes, space);
 	return a;
 }
 

@@ -227,16 +227,27 @@ static inline void random_memory(struct random *g)
 	random_base(g, x);
 	random_accesses(g, x);
 }
-/* A pointer that walks, perhaps over the end of a page. */
+/* A pointer that walks, perhaps over the end of a page; or two, in a loop without another branch.
+ */
 static inline void random_walk(struct random *g)
 {
-	unsigned x = 8 + pick(g, 8), k = pick(g, 3);
+	unsigned x = 8 + pick(g, 8), y = pick(g, 2) ? x : 8 + pick(g, 8), k = pick(g, 3);
+	bool tight = pick(g, 2);
 	if (g->loop[k].open) return;
 	random_base(g, x);
+	if (y != x) random_base(g, y);
 	loop_begin(g, k);
 	random_accesses(g, x);
 	rig_op(g->r, OP_addi, x, x, 0, (int32_t)pick(g, 32) - 8);
-	loop_end(g, k);
+	if (y != x) random_accesses(g, y);
+	if (pick(g, 2)) random_plain(g);
+	if (!tight) {
+		loop_end(g, k);
+		return;
+	}
+	rig_op(g->r, OP_addi, REG_LOOP + k, REG_LOOP + k, 0, -1);
+	rig_op(g->r, OP_blt, 0, 0, REG_LOOP + k, (int32_t)(g->loop[k].top - g->r->at));
+	g->loop[k].open = false;
 }
 /* Vectors of some shape, in registers and in memory. */
 static inline void random_vector(struct random *g)
@@ -281,6 +292,19 @@ static inline void random_reserve(struct random *g)
 	if (pick(g, 2)) random_plain(g);
 	rig_op(g->r, wide ? OP_sc_d : OP_sc_w, z, x, y, 0);
 }
+/* As compilers make a quiet compare of a signalling one, and a branch by it. */
+static inline void random_quiet(struct random *g)
+{
+	static const enum rv64_op op[] = {OP_flt_d, OP_fle_d, OP_flt_s, OP_fle_s};
+	unsigned x = 1 + pick(g, REG_FREE - 1), y = pick(g, 8) ? x : any_x(g), z = any_x(g);
+	rig_op(g->r, OP_csrrs, x, 0, 0, CSR_FFLAGS);
+	if (pick(g, 4) == 0) random_plain(g);
+	rig_op(g->r, op[pick(g, 4)], z, pick(g, 32), pick(g, 32), 0);
+	rig_op(g->r, OP_csrrw, 0, y, 0, CSR_FFLAGS);
+	rig_op(g->r, OP_bne, 0, z, 0, 8);
+	rig_op(g->r, OP_addi, z, z, 0, 1);
+	rig_op(g->r, OP_csrrs, any_x(g), 0, 0, CSR_FFLAGS);
+}
 static inline void random_csr(struct random *g)
 {
 	static const uint16_t csr[] = {CSR_FFLAGS, CSR_FRM, CSR_FCSR, CSR_FRM, CSR_FFLAGS};
@@ -290,7 +314,9 @@ static inline void random_csr(struct random *g)
 	unsigned how = pick(g, 10), status = g->paged ? CSR_SSTATUS : CSR_MSTATUS;
 	enum rv64_op change = pick(g, 2) ? OP_csrrs : OP_csrrc;
 	static const uint64_t bit[] = {MSTATUS_FS, MSTATUS_FS, MSTATUS_SUM, MSTATUS_MXR, 1 << 13};
-	if (how < 6) {
+	if (how < 3) {
+		random_quiet(g);
+	} else if (how < 6) {
 		rig_op(r, op[pick(g, 6)], any_x(g), any_x(g), 0, csr[pick(g, 5)]);
 	} else if (how < 8) {
 		unsigned b = pick(g, 5);

@@ -319,6 +319,16 @@ static void liveness(struct region *r)
 	}
 }
 
+void region_settle(struct region *r)
+{
+	for (int i = 0; i < r->n; i++) {
+		r->block[i].loops = r->block[i].live = 0;
+		r->block[i].header = false;
+	}
+	shape(r);
+	liveness(r);
+}
+
 static bool find(struct region *r, unsigned off, int limit, bool calls)
 {
 	struct walk w = {.r = r, .calls = calls, .limit = limit};
@@ -334,8 +344,7 @@ static bool find(struct region *r, unsigned off, int limit, bool calls)
 	while (w.head < w.tail) walk_from(&w, w.queue[w.head++]);
 	if (!w.tail || !*at(r, (int)off)) return false;
 	blocks_make(&w);
-	shape(r);
-	liveness(r);
+	region_settle(r);
 	r->raw &= ~(r->single & r->wide); /* boxed, it is a NaN that must stay what it is */
 	for (int i = 0; i < r->n; i++) {
 		r->def |= r->block[i].def;

@@ -17,6 +17,7 @@ enum region_end {
 	END_GOTO, /* wherever a register says */
 	END_CALL, /* a function does the last instruction; goes on at next */
 	END_STOP, /* the instruction at next is somebody else's to run */
+	END_PICK, /* to `to` if the hart has a window now, else to next: no instruction's doing */
 };
 struct region_block {
 	int off, next; /* first instruction; the one behind the last */
@@ -26,6 +27,7 @@ struct region_block {
 	int succ[2];	       /* for to and next: a block, REGION_EXIT, or REGION_NONE */
 	int idom, loop, depth; /* as in struct ir_block, but of blocks here; loop -1: none */
 	bool header;	       /* an edge from a block that it dominates comes here */
+	bool window;	       /* only entered while the hart has a window: rv64_unroll.c */
 	uint64_t loops;	       /* bit h: it lies in the loop that block h heads */
 	uint64_t preds;	       /* blocks that go here */
 	uint64_t use, def;     /* registers read before they are set, and set: rv64_effects.h */
@@ -56,6 +58,12 @@ struct region {
  * it would be empty. */
 bool region_find(struct region *r, const struct code_page *const page[REGION_PAGES], unsigned off,
 		 int limit, bool calls);
+/* Loops of one block that access memory are there twice from now on: several turns of it in a row
+ * for when the hart has a window, and as they were. Where a block has copies, block_at names one.
+ */
+void region_unroll(struct region *r);
+/* After blocks or edges were changed (entry still first): order, dominators, loops, liveness. */
+void region_settle(struct region *r);
 static inline int region_half(int off) { return (off + REGION_BYTES) / 2; }
 static inline int region_page(int off) { return (off + REGION_BYTES) / REGION_BYTES; }
 static inline const struct rv64_insn *region_insn(const struct region *r, int off)

@@ -87,12 +87,14 @@ static bool loops_are_right(const struct region *g)
 
 static bool blocks_are_right(const struct region *g)
 {
-	int insns = 0;
+	int insns = 0, copies = 0;
 	bool good = g->n >= 1 && g->n <= REGION_BLOCKS && g->insns <= REGION_INSNS;
 	uint64_t def = 0;
 	for (int b = 0; b < g->n; b++) {
 		const struct region_block *k = &g->block[b];
-		good &= g->block_at[region_half(k->off)] == b + 1;
+		int at = g->block_at[region_half(k->off)] - 1;
+		good &= at == b || (at >= 0 && g->block[at].off == k->off);
+		copies += at != b;
 		for (int off = k->off; off < k->next; off += region_insn(g, off)->len) {
 			good &= g->at[region_half(off)] != 0;
 			good &= off == k->off || !g->block_at[region_half(off)];
@@ -105,7 +107,7 @@ static bool blocks_are_right(const struct region *g)
 		}
 		def |= k->def;
 	}
-	return good && def == g->def && insns <= g->insns;
+	return good && def == g->def && (copies || insns <= g->insns);
 }
 
 static bool liveness_is_right(const struct region *g)
@@ -163,10 +165,23 @@ static bool flow_is_right(const struct region *g, uint64_t seed)
 	return good;
 }
 
+/* Blocks for windows are only reached by what asks whether there is one. */
+static bool windows_are_right(const struct region *g)
+{
+	bool good = true;
+	for (int b = 0; b < g->n; b++)
+		for (int j = 0; j < 2; j++) {
+			int s = g->block[b].succ[j];
+			if (s < 0 || !g->block[s].window) continue;
+			good &= g->block[b].window || (g->block[b].end == END_PICK && !j);
+		}
+	return good && !g->block[0].window;
+}
+
 static bool is_right(const struct region *g, uint64_t seed)
 {
 	return blocks_are_right(g) && dominators_are_right(g) && loops_are_right(g) &&
-	       liveness_is_right(g) && flow_is_right(g, seed);
+	       liveness_is_right(g) && flow_is_right(g, seed) && windows_are_right(g);
 }
 
 /* ---- regions of chance ---- */
@@ -174,7 +189,7 @@ TEST(random_regions_are_well_formed)
 {
 	static struct region g;
 	struct rig *r = rig_new(false);
-	unsigned found = 0, headers = 0, deep = 0;
+	unsigned found = 0, headers = 0, deep = 0, unrolled = 0;
 	for (uint64_t seed = 1; seed <= 60; seed++) {
 		rv64_cpu_reset(r->c);
 		atomic_store(&r->c->poll, 0);
@@ -189,10 +204,14 @@ TEST(random_regions_are_well_formed)
 			found++;
 			for (int b = 0; b < g.n; b++)
 				headers += g.block[b].header, deep += g.block[b].depth > 1;
+			int n = g.n;
+			region_unroll(&g);
+			good &= is_right(&g, seed);
+			unrolled += g.n > n;
 		}
 		CHECK(good);
 	}
-	CHECK(found > 5000 && headers > 1000 && deep > 1000);
+	CHECK(found > 5000 && headers > 1000 && deep > 1000 && unrolled > 100);
 	rig_free(r);
 }
 
@@ -249,6 +268,29 @@ TEST(nested_loops_stay_together)
 		headers += g.block[b].header;
 	}
 	CHECK(deepest == 3 && headers == 4);
+	rig_free(r);
+}
+
+TEST(loops_of_one_block_are_unrolled_beside_themselves)
+{
+	static struct region g;
+	struct rig *r = rig_new(false);
+	r->at = AT_CODE;
+	rig_op(r, OP_ld, 6, 5, 0, 0);	 /* 0 */
+	rig_op(r, OP_addi, 5, 5, 0, 8);	 /* 4 */
+	rig_op(r, OP_bne, 0, 5, 7, -8);	 /* 8 */
+	rig_op(r, OP_addi, 9, 9, 0, -1); /* 12: accesses nothing */
+	rig_op(r, OP_bne, 0, 9, 0, -4);	 /* 16 */
+	rig_op(r, OP_jal, 0, 0, 0, -20); /* 20: to 0 */
+	CHECK(find(r, &g, AT_CODE, true, REGION_INSNS) && is_right(&g, 1));
+	int n = g.n, turns = 0, headers = 0;
+	region_unroll(&g);
+	CHECK(is_right(&g, 1) && g.block[0].header); /* the way back goes by the entry */
+	for (int b = 0; b < g.n; b++) {
+		turns += g.block[b].window;
+		headers += g.block[b].header;
+	}
+	CHECK(turns > 1 && g.n == n + turns + 1 && headers == 4);
 	rig_free(r);
 }
 

@@ -234,6 +234,16 @@ ir_val ir_again(struct ir_fn *f, ir_val v)
 	return (ir_val){ir_append(f, &i)};
 }
 
+ir_val ir_fraised(struct ir_fn *f)
+{
+	return (ir_val){ir_append(f, &(struct ir_ins){.op = IR_fraised, .type = IR_I64})};
+}
+
+void ir_fclear(struct ir_fn *f, ir_val but)
+{
+	f->last_call = ir_append(f, &(struct ir_ins){.op = IR_fclear, .arg = {but.n}});
+}
+
 ir_val ir_ftoi(struct ir_fn *f, enum ir_type t, ir_val a, bool truncate)
 {
 	unsigned aux = (type_of(f, a) == IR_F32 ? 2u : 0u) | truncate;

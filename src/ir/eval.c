@@ -4,6 +4,7 @@
 #include "base/own.h"
 #include "base/types.h"
 #include "ir/impl.h"
+#include <fenv.h>
 #include <math.h>
 #ifdef __clang__
 #pragma STDC FENV_ACCESS ON
@@ -36,6 +37,12 @@ static void raise_inexact(void)
 {
 	volatile double one = 1;
 	one = one + 0x1p-60;
+}
+static uint64_t raised(void)
+{
+	int f = fetestexcept(FE_ALL_EXCEPT);
+	return (f & FE_INVALID ? 16 : 0) | (f & FE_DIVBYZERO ? 8 : 0) | (f & FE_OVERFLOW ? 4 : 0) |
+	       (f & FE_UNDERFLOW ? 2 : 0) | (f & FE_INEXACT ? 1 : 0);
 }
 static float f32_of(uint64_t v)
 {
@@ -291,6 +298,9 @@ static void effect(struct run *r, const struct ir_ins *i)
 	switch (i->op) {
 	case IR_put: slot_set(r, i->aux, i->type, arg(r, i, 0)); break;
 	case IR_store: store(r, i); break;
+	case IR_fclear:
+		if (raised() & ~arg(r, i, 0)) (void)feclearexcept(FE_ALL_EXCEPT);
+		break;
 	case IR_fence: __atomic_thread_fence(__ATOMIC_SEQ_CST); break;
 	case IR_guard:
 		if (!arg(r, i, 0)) leave(r, i, IR_END_DEOPT);
@@ -316,6 +326,7 @@ static struct val value(struct run *r, const struct ir_ins *i)
 		v = ir_cut(i->type, load_le(slot_at(r, i->aux), r->f->slots[i->aux].size));
 		break;
 	case IR_xlat: v = xlat(r, i); break;
+	case IR_fraised: v = raised(); break;
 	case IR_load: return load(r, i);
 	case IR_call: v = call(r, i); break;
 	case IR_swap:

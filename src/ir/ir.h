@@ -122,9 +122,9 @@ struct ir_fn {
 	uint32_t hash_used;
 	uint32_t narrowing; /* how deep simplify is in operands of operands */
 	uint32_t last_put,
-		last_call;	     /* newest put or state call: older gets, floats do not merge */
-	const struct ir_slot *slots; /* the machine's, by number */
-	uint32_t nslots, at;	     /* at: the block that ir_emit appends to */
+		last_call; /* newest put; state call, fclear: older gets; floats do not merge */
+	const struct ir_slot *slots;	 /* the machine's, by number */
+	uint32_t nslots, at;		 /* at: the block that ir_emit appends to */
 	const struct ir_callee *callees; /* names for text, the caller's to set; may be NULL */
 	uint32_t ncallees;
 };
@@ -142,6 +142,8 @@ ir_val ir_emit(struct ir_fn *f, enum ir_op op, enum ir_type t, ir_val a, ir_val 
 ir_val ir_again(struct ir_fn *f, ir_val v);
 /* Of v128: aux as the op has it. */
 ir_val ir_lanes(struct ir_fn *f, enum ir_op op, unsigned aux, ir_val a, ir_val b, ir_val c);
+ir_val ir_fraised(struct ir_fn *f);
+void ir_fclear(struct ir_fn *f, ir_val but);
 ir_val ir_ftoi(struct ir_fn *f, enum ir_type t, ir_val a, bool truncate);
 ir_val ir_konst(struct ir_fn *f, enum ir_type t, uint64_t k); /* cut to t, zeroes above */
 ir_val ir_param(struct ir_fn *f, enum ir_type t); /* the next one of block f->at, before the rest */

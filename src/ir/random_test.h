@@ -513,7 +513,14 @@ static inline void ir_random_effect(struct ir_random *r)
 	case 0: ir_random_put(r); break;
 	case 1: ir_random_scratch(r); break;
 	case 2: ir_poll(r->f, ir_random_map(r)); break;
-	case 3: ir_fence(r->f); break;
+	case 3:
+		if (ir_random_byte(r) & 1)
+			ir_fence(r->f);
+		else if (ir_random_byte(r) & 1)
+			ir_random_add(r, ir_fraised(r->f), IR_I64, false);
+		else
+			ir_fclear(r->f, ir_random_clean(r, IR_I64));
+		break;
 	case 4: {
 		ir_val c = ir_random_clean(r, IR_I64), k = ir_random_konst(r, IR_I64), none = {0};
 		c = ir_random_emit(r, IR_ne, IR_I64, 0, c, k, none);

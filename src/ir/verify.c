@@ -352,7 +352,8 @@ static int given(struct check *c, const struct ir_ins *i)
 	}
 	need(c, i->type == IR_I64, "not its type");
 	switch (i->op) {
-	case IR_state: return 0;
+	case IR_state:
+	case IR_fraised: return 0;
 	case IR_xlat:
 		need(c, i->aux < 8 && (int32_t)i->arg[1] <= (int32_t)i->arg[2], "no such range");
 		return operands(c, 1, IR_I64);

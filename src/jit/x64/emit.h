@@ -10,6 +10,7 @@ enum { INTS = SAVED | 1 << RBX | 1 << R12 | 1 << R13 | 1 << R14 | 1 << R15, VECS
 
 struct consts { /* in the cache, for memory operands; 16 bytes each */
 	uint64_t neg64[2], abs64[2], neg32[2], abs32[2], nan64[2], nan32[2], box[2], zero[2];
+	uint8_t flags[64]; /* of MXCSR's sticky bits: as fraised has them */
 };
 struct emit;
 struct stub { /* code off the hot path, behind the unit's */
@@ -132,8 +133,8 @@ typedef void emitter(struct emit *e, uint32_t i, const struct rule *r);
 emitter emit_alu, emit_mul, emit_mulhi, emit_div, emit_shift, emit_unary, emit_bits, emit_bswap,
 	emit_extend, emit_flag, emit_select, emit_konst, emit_nothing;
 /* fp.c */
-emitter emit_fp2, emit_fsqrt, emit_fma, emit_fsign, emit_fnan, emit_fcvt, emit_itof, emit_ftoi,
-	emit_tobits, emit_tofp;
+emitter emit_fp2, emit_fsqrt, emit_fma, emit_fsign, emit_fnan, emit_fcvt, emit_fraised, emit_fclear,
+	emit_itof, emit_ftoi, emit_tobits, emit_tofp;
 /* vec.c */
 emitter emit_lanes, emit_vpick, emit_vshift, emit_vsplat, emit_vlow, emit_vdown, emit_vbits,
 	emit_vfp2, emit_vfsqrt, emit_vfma, emit_vfcmp, emit_vfnan;

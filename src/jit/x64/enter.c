@@ -157,6 +157,10 @@ static const struct consts consts = {
 	.nan64 = {0x7ff8ull << 48, 0x7ff8ull << 48},
 	.nan32 = {0x7fc000007fc00000, 0x7fc000007fc00000},
 	.box = {~0ull << 32, 0},
+#define FLAGS(m)   ((m)&1) << 4 | ((m)&4) << 1 | ((m)&8) >> 1 | ((m)&16) >> 3 | ((m)&32) >> 5
+#define FLAGS4(m)  FLAGS(m), FLAGS((m) + 1), FLAGS((m) + 2), FLAGS((m) + 3)
+#define FLAGS16(m) FLAGS4(m), FLAGS4((m) + 4), FLAGS4((m) + 8), FLAGS4((m) + 12)
+	.flags = {FLAGS16(0), FLAGS16(16), FLAGS16(32), FLAGS16(48)},
 };
 
 int jit_host_new(struct jit_cache *c, struct err *e)

@@ -155,6 +155,50 @@ void emit_fcmp(struct emit *e, const struct ir_ins *i, struct cond *out)
 	vec2(&e->a, packed(i->type, r->ext ? r->ext : 0x2e), vec_reg(e, a, V0), y);
 }
 
+/* ---- sticky flags */
+
+static struct rm mxcsr_at(void)
+{
+	return rm_mem(RSP, (int32_t)(offsetof(struct jit_frame, wide) - 8));
+}
+enum { MXCSR_FLAGS = 0x3f };
+
+/* In S0 what is raised; MXCSR is in memory then. */
+static void raised(struct emit *e)
+{
+	op_rm(&e->a, OP(0, 1, 0xae), 3, mxcsr_at(), 0);
+	mov_load(&e->a, 0, S0, mxcsr_at());
+	alu_imm(&e->a, ALU_AND, 0, rm_reg(S0), MXCSR_FLAGS);
+	op_rm(&e->a, OP(0, 0, 0x8d) + OP_W, S1, rm_at(e->h->consts->flags), 0);
+	op_rm(&e->a, OP(0, 1, 0xb6), S0, rm_index(S1, S0, 0, 0), 0);
+}
+
+void emit_fraised(struct emit *e, uint32_t i, const struct rule *r)
+{
+	(void)r;
+	raised(e);
+	done_int(e, i, S0);
+}
+
+static void fclear_stub(struct emit *e, struct stub *s)
+{
+	alu_imm(&e->a, ALU_AND, 0, mxcsr_at(), ~MXCSR_FLAGS);
+	op_rm(&e->a, OP(0, 1, 0xae), 2, mxcsr_at(), 0);
+	jump_to(&e->a, s->back);
+}
+
+void emit_fclear(struct emit *e, uint32_t i, const struct rule *r)
+{
+	(void)r;
+	raised(e);
+	load_int(e, S1, e->f->ins[i].arg[0]);
+	op_rr(&e->a, OP(0, 0, 0xf7) + OP_W, 2, S1);
+	op_rr(&e->a, OP(0, 0, 0x85) + OP_W, S0, S1);
+	struct stub *s = stub_new(e, fclear_stub, i);
+	stub_jcc(e, s, CC_NE);
+	s->back = e->a.p;
+}
+
 /* ---- to and from integers */
 
 void emit_itof(struct emit *e, uint32_t i, const struct rule *r)

@@ -24,6 +24,20 @@ static bool dies(const struct alloc *a, uint32_t v)
 	return a->home[root_in(a, v)].end == a->pos + 1;
 }
 
+/* A compare of floats raises flags: it may not move past anybody who looks at them, or clears them.
+ */
+static bool stays(const struct alloc *a, uint32_t v, uint32_t user)
+{
+	if (!(ir_info[a->f->ins[v].op].flags & IR_FLOAT)) return false;
+	for (uint32_t i = user; i != v; i = a->f->ins[i].prev) {
+		const struct ir_ins *in = &a->f->ins[i];
+		if (in->op == IR_fraised || in->op == IR_fclear ||
+		    (in->op == IR_call && in->aux != IR_CALL_PURE))
+			return true;
+	}
+	return false;
+}
+
 /* cmp(and(x, y), 0) for equality is a test, and so is the question whether and(x, y) is not 0. */
 static void visit_flag(struct alloc *a, uint32_t i)
 {
@@ -39,14 +53,14 @@ static void visit_flag(struct alloc *a, uint32_t i)
 	alloc_operands(a, i);
 }
 
-static void visit_cond(struct alloc *a, uint32_t v)
+static void visit_cond(struct alloc *a, uint32_t v, uint32_t user)
 {
 	if (a->f->ins[v].op == IR_and && only_here(a, v)) {
 		a->home[v].folded = true;
 		alloc_operands(a, v);
 		return;
 	}
-	if (ir_info[a->f->ins[v].op].result == IR_FLAG && only_here(a, v)) {
+	if (ir_info[a->f->ins[v].op].result == IR_FLAG && only_here(a, v) && !stays(a, v, user)) {
 		a->home[v].folded = true;
 		visit_flag(a, v);
 		return;
@@ -119,16 +133,16 @@ void x64_visit(struct alloc *a, uint32_t i)
 	case IR_br:
 		/* Edges first: what they need lives longer. */
 		alloc_edges(a, i);
-		visit_cond(a, in->arg[0]);
+		visit_cond(a, in->arg[0], i);
 		return;
 	case IR_guard:
 		alloc_map(a, in->map, false);
-		visit_cond(a, in->arg[0]);
+		visit_cond(a, in->arg[0], i);
 		return;
 	case IR_select:
 		alloc_use(a, in->arg[1]);
 		alloc_use(a, in->arg[2]);
-		visit_cond(a, in->arg[0]);
+		visit_cond(a, in->arg[0], i);
 		break;
 	case IR_add:
 		if (visit_add(a, i)) return;
