@@ -249,8 +249,8 @@ ir_val lift_sc(struct lift *l, ir_val va, ir_val v, unsigned bits)
 	ir_val len = ir_get(l->f, IR_I64, SLOT_RES_LEN), was = ir_get(l->f, IR_I64, SLOT_RES_VAL);
 	ir_val may = e2(l, IR_and, e2(l, IR_eq, len, konst(l, bits / 8)),
 			e2(l, IR_eq, ir_get(l->f, IR_I64, SLOT_RES_VA), va));
-	ir_put(l->f, SLOT_RES_LEN, konst(l, 0));
 	if (!l->how->alone) {
+		ir_put(l->f, SLOT_RES_LEN, konst(l, 0));
 		ir_val args[] = {at, was, v, may};
 		const void *fn = bits == 32 ? (const void *)sc_32 : (const void *)sc_64;
 		return ir_call(l->f, 0, fn, args, 4);
@@ -258,5 +258,6 @@ ir_val lift_sc(struct lift *l, ir_val va, ir_val v, unsigned bits)
 	ir_val old = load_at(l, at, bits);
 	may = e2(l, IR_and, may, e2(l, IR_eq, old, was));
 	store_at(l, at, ir_emit(l->f, IR_select, IR_I64, may, v, old), bits);
+	ir_put(l->f, SLOT_RES_LEN, konst(l, 0)); /* not before the accesses, which may exit */
 	return e2(l, IR_xor, may, konst(l, 1));
 }
