@@ -11,7 +11,8 @@ static int turns_of(const struct region *r, int h)
 {
 	const struct region_block *b = &r->block[h];
 	unsigned n = 0, accessed = 0;
-	if (b->end != END_BR || b->window || b->vector || (b->succ[0] == h) == (b->succ[1] == h)) return 0;
+	if (b->end != END_BR || b->window || b->vector || (b->succ[0] == h) == (b->succ[1] == h))
+		return 0;
 	for (int off = b->off; off < b->next; n++) {
 		const struct rv64_insn *i = region_insn(r, off);
 		accessed += rv64_loads_or_stores(i);
