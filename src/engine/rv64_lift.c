@@ -192,7 +192,9 @@ static void fence(struct lift *l)
 static ir_val sx(struct lift *l, ir_val a, unsigned bits)
 {
 	const struct ir_ins *i = ins(l, a);
-	if (i->op == IR_load && i->aux >= IR_S8 && i->type == IR_I64) return a;
+	if (i->op == IR_load && i->type == IR_I64 && i->aux >= IR_S8 &&
+	    8u << (i->aux - IR_S8) <= bits)
+		return a;
 	if (bits == 32 && i->op == IR_shr && i->type == IR_I64) { /* srlw */
 		const struct ir_ins *z = ins(l, (ir_val){i->arg[0]});
 		if (z->op == IR_zx32) a = op32(l, IR_shr, (ir_val){z->arg[0]}, (ir_val){i->arg[1]});
