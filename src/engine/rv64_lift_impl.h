@@ -37,16 +37,20 @@ struct leaving { /* a block that is an exit, to be filled when all others are */
 /* ---- vectors, rv64_lift_vec.c. Registers of vectors are always in memory; within a run the values
  * last put there or got from there are remembered. */
 enum { RUNS = 64, V_COUNT = 32, V_KNOWN = 12 };
-struct vconf {	  /* what vtype says */
-	int type; /* -1: not known */
-	unsigned sew, regs, vlmax;
+struct vconf {			/* what vtype says, and vl */
+	int type;		/* -1: not known */
+	unsigned sew, vlmax, n; /* n: vl */
+	unsigned group;		/* a group begins at a multiple of this */
+	unsigned regs;		/* of it hold elements below vl */
+	unsigned tail;		/* bytes of the last that do; 0: all */
 };
 /* Instructions of a block between one vset and the next, from the first vector instruction to
  * behind the last: lifted once for vl = VLMAX and once, by calls, for everything else, if it is not
  * known before which it is. */
 struct vrun {
 	int first, last;
-	int type; /* as far as can be told: it is looked at when the unit runs */
+	int type;   /* as far as can be told: it is looked at when the unit runs */
+	unsigned n; /* vl, if that is known to be less than VLMAX; or 0 */
 	enum { RUN_CALLS, RUN_FULL, RUN_SPLIT } how;
 	uint32_t fast, slow, join; /* blocks in f, of RUN_SPLIT */
 };
@@ -59,7 +63,7 @@ struct lift_vec {
 	int nruns, run_of[REGION_BLOCKS + 1], type_out[REGION_BLOCKS]; /* run_of: its first run */
 	/* the block, since the last vset in it */
 	ir_val vl, full; /* NO: not known; full: flag, vl is VLMAX */
-	bool fast;	 /* vl is VLMAX of conf, vstart 0 */
+	bool fast;	 /* vtype and vl are conf's, vstart is 0 */
 	struct vconf conf;
 	ir_val reg[V_COUNT];
 	unsigned known; /* of these, since it was forgotten */
@@ -133,9 +137,10 @@ void lift_store(struct lift *l, ir_val va, ir_val v, unsigned bits);
 ir_val lift_amo(struct lift *l, enum amo op, const void *fn, ir_val va, ir_val v, unsigned bits);
 ir_val lift_lr(struct lift *l, ir_val va, unsigned bits);
 ir_val lift_sc(struct lift *l, ir_val va, ir_val v, unsigned bits); /* 0: stored */
-/* `regs` times 16 bytes; all are loaded, or the unit is left before any of this is seen. */
-void lift_load_vector(struct lift *l, ir_val va, ir_val *v, unsigned regs);
-void lift_store_vector(struct lift *l, ir_val va, const ir_val *v, unsigned regs);
+/* Registers, 16 bytes each; of the last it may be 1, 2, 4 or 8, loaded several times over. All are
+ * loaded, or the unit is left before any of this is seen. */
+void lift_load_vector(struct lift *l, ir_val va, ir_val *v, unsigned bytes);
+void lift_store_vector(struct lift *l, ir_val va, const ir_val *v, unsigned bytes);
 
 /* rv64_lift_fp.c */
 ir_val lift_fbits(struct lift *l, unsigned n);	      /* of register n, all 64 */

@@ -143,26 +143,41 @@ void lift_store(struct lift *l, ir_val va, ir_val v, unsigned bits)
 	may_exit(l);
 }
 
-void lift_load_vector(struct lift *l, ir_val va, ir_val *v, unsigned regs)
+void lift_load_vector(struct lift *l, ir_val va, ir_val *v, unsigned bytes)
 {
-	struct addr a = reach(l, va, 16 * regs, windowed(l, SPACE_READ));
-	for (unsigned k = 0; k < regs; k++) {
-		v[k] = ir_load(l->f, IR_V128, IR_U8, a.h, a.base, a.disp + 16 * (int32_t)k);
+	static const uint8_t how[] = {IR_U8, IR_U16, IR_U32, IR_U64};
+	struct addr a = reach(l, va, bytes, windowed(l, SPACE_READ));
+	for (; bytes >= 16; bytes -= 16, a.disp += 16) {
+		*v++ = ir_load(l->f, IR_V128, IR_U8, a.h, a.base, a.disp);
 		may_exit(l);
+	}
+	if (!bytes) return;
+	unsigned lane = (unsigned)__builtin_ctz(bytes);
+	*v = ir_load(l->f, IR_I64, (enum ir_mem)how[lane], a.h, a.base, a.disp);
+	may_exit(l);
+	*v = ir_lanes(l->f, IR_vsplat, lane, *v, NO, NO);
+}
+
+static void log_vector(struct lift *l, const struct addr *a, unsigned bytes)
+{
+	for (unsigned at = 0, n; at < bytes; at += n) {
+		n = bytes - at < 8 ? bytes - at : 8;
+		log_store(l, e2(l, IR_add, host_of(l, a), konst(l, at)), 8 * n);
 	}
 }
 
-void lift_store_vector(struct lift *l, ir_val va, const ir_val *v, unsigned regs)
+void lift_store_vector(struct lift *l, ir_val va, const ir_val *v, unsigned bytes)
 {
-	struct addr a = reach(l, va, 16 * regs, windowed(l, SPACE_WRITE));
-	for (unsigned k = 0; l->how->log && k < 2 * regs; k++) {
-		ir_val at = e2(l, IR_add, host_of(l, &a), konst(l, 8 * k));
-		log_store(l, at, 64);
-	}
-	for (unsigned k = 0; k < regs; k++) {
-		ir_store(l->f, 16, a.h, a.base, a.disp + 16 * (int32_t)k, v[k]);
+	struct addr a = reach(l, va, bytes, windowed(l, SPACE_WRITE));
+	if (l->how->log) log_vector(l, &a, bytes);
+	for (; bytes >= 16; bytes -= 16, a.disp += 16) {
+		ir_store(l->f, 16, a.h, a.base, a.disp, *v++);
 		may_exit(l);
 	}
+	if (!bytes) return;
+	unsigned lane = (unsigned)__builtin_ctz(bytes);
+	ir_store(l->f, bytes, a.h, a.base, a.disp, ir_lanes(l->f, IR_vlow, lane, *v, NO, NO));
+	may_exit(l);
 }
 
 /* Host address for an atomic. Where loads and stores do, they go by the window like any other, lest

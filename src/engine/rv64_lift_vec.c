@@ -13,14 +13,21 @@ _Static_assert(AT(v.vl) - AT(v.sew) == VL_AT / 8 && AT(v.start) - AT(v.sew) == S
 	       "as they stand in struct rv64_v");
 
 /* ---- vtype and vl */
+static void conf_set(struct vconf *c, unsigned vl)
+{
+	c->n = vl;
+	c->regs = ((vl << c->sew) + V_REG - 1) / V_REG;
+	c->tail = vl << c->sew & (V_REG - 1);
+}
 static struct vconf conf_of(int type)
 {
 	struct vconf c = {.type = type};
 	if (type < 0) return c;
 	int sew = type >> 3 & 7, lmul = (type & 7) - (type << 1 & 8);
 	c.sew = (unsigned)sew;
-	c.regs = lmul < 0 ? 0 : 1u << lmul; /* 0: less than one */
+	c.group = lmul < 0 ? 1 : 1u << lmul;
 	c.vlmax = lmul < sew ? (unsigned)V_REG >> (sew - lmul) : (unsigned)V_REG << (lmul - sew);
+	conf_set(&c, c.vlmax);
 	return c;
 }
 
@@ -44,7 +51,7 @@ void lift_v_needs(struct lift *l)
 
 static ir_val vl_get(struct lift *l)
 {
-	if (l->v.fast) return konst(l, l->v.conf.vlmax);
+	if (l->v.fast) return konst(l, l->v.conf.n);
 	if (l->v.vl.n) return l->v.vl;
 	return e2(l, IR_and, e2(l, IR_shr, conf_get(l), konst(l, VL_AT)), konst(l, 0xff));
 }
@@ -98,11 +105,11 @@ static bool is_fused(unsigned k) { return k >= VK(fmacc) && k <= VK(fnmsub); }
 static bool is_arith(unsigned k) { return k >= VK(fadd) && k <= VK(frdiv); }
 
 /* Groups of this many registers may begin there. */
-static bool aligned(const struct vconf *c, unsigned reg) { return !(reg & (c->regs - 1)); }
+static bool aligned(const struct vconf *c, unsigned reg) { return !(reg & (c->group - 1)); }
 /* A mask as the result may lie over the first register of a group (5.2). */
 static bool mask_apart(const struct vconf *c, unsigned d, unsigned s)
 {
-	return d == s || !v_overlap(d, 1, s, c->regs);
+	return d == s || !v_overlap(d, 1, s, c->group);
 }
 
 static bool float_fits(const struct lift *l, unsigned kernel, unsigned sew)
@@ -114,18 +121,27 @@ static bool float_fits(const struct lift *l, unsigned kernel, unsigned sew)
 static bool memory_fits(const struct rv64_effects *e, const struct rv64_insn *i,
 			const struct vconf *c)
 {
-	int emul = (int)__builtin_ctz(e->bits) - 3 - (int)c->sew + (int)__builtin_ctz(c->regs);
-	return i->rm && i->rs3 <= 1 && emul >= 0 && emul <= 3 && !(i->rd & ((1u << emul) - 1));
+	int lmul = (c->type & 7) - (c->type << 1 & 8), eew = __builtin_ctz(e->bits) - 3;
+	int emul = eew - (int)c->sew + lmul;
+	unsigned tail = c->n << eew & (V_REG - 1);
+	if (!i->rm || i->rs3 > 1 || emul < -3 || emul > 3 || tail & (tail - 1)) return false;
+	return emul <= 0 || !(i->rd & ((1u << emul) - 1));
 }
 
-/* With a vtype of c and vl VLMAX */
+static bool reduce_fits(const struct vconf *c, unsigned k)
+{
+	bool zero = k == VK(redsum) || k == VK(redor) || k == VK(redxor) || k == VK(redmaxu);
+	return int_op[k].sews >> c->sew & 1 && (!c->tail || zero);
+}
+
+/* With vtype and vl of c */
 static bool fits(const struct lift *l, const struct rv64_insn *i, const struct rv64_effects *e,
 		 const struct vconf *c)
 {
 	const unsigned k = e->kernel, d = i->rd & 31;
 	bool plain = i->rm, da = aligned(c, d) && aligned(c, i->rs2), b = aligned(c, i->rs1);
 	bool into = plain || d; /* a mask is no operand of what it masks */
-	if (!l->how->lanes || c->type < 0 || !c->regs) return false;
+	if (!l->how->lanes || c->type < 0 || !c->n) return false;
 	switch ((enum rv64_vshape)e->shape) {
 	case VS(vv): return into && da && b && int_op[k].sews >> c->sew & 1 && !is_shift(k);
 	case VS(vx):
@@ -151,7 +167,7 @@ static bool fits(const struct lift *l, const struct rv64_insn *i, const struct r
 		       mask_apart(c, d, i->rs2) && mask_apart(c, d, i->rs1);
 	case VS(fcvf):
 		return plain && aligned(c, i->rs2) && c->sew >= 2 && mask_apart(c, d, i->rs2);
-	case VS(rvv): return plain && aligned(c, i->rs2) && int_op[k].sews >> c->sew & 1;
+	case VS(rvv): return plain && aligned(c, i->rs2) && reduce_fits(c, k);
 	case VS(frvv): return plain && aligned(c, i->rs2) && c->sew >= 2 && k == VK(fredsum);
 	case VS(mask): return true;
 	case VS(cpop):
@@ -185,7 +201,8 @@ struct plan {
 	struct lift *l;
 	struct vrun *run; /* NULL: none is open */
 	struct vconf conf;
-	bool set, full, fits; /* a vset came before in this block, for VLMAX; of the run: any */
+	bool set, full; /* a vset came before in this block, and vl is known */
+	bool fits;	/* some instruction of the run can be done in line */
 };
 
 static void plan_close(struct plan *p)
@@ -215,9 +232,9 @@ static void plan_insn(struct plan *p, int off, const struct rv64_insn *i)
 	if (e->vset) {
 		plan_close(p);
 		p->conf = conf_of(i->imm);
-		p->full = is_full(i, &p->conf);
+		p->full = is_full(i, &p->conf) || is_short(i, &p->conf);
 		p->set = true;
-		if (is_short(i, &p->conf)) p->conf.regs = 0;
+		if (is_short(i, &p->conf)) conf_set(&p->conf, i->rs1);
 		return;
 	}
 	if (!e->vector) return;
@@ -225,6 +242,7 @@ static void plan_insn(struct plan *p, int off, const struct rv64_insn *i)
 	if (!p->run) {
 		p->run = &v->run[v->nruns++];
 		*p->run = (struct vrun){.first = off, .type = p->conf.type};
+		if (p->conf.n < p->conf.vlmax) p->run->n = p->conf.n;
 		p->fits = false;
 	}
 	p->run->last = off + i->len;
@@ -233,6 +251,7 @@ static void plan_insn(struct plan *p, int off, const struct rv64_insn *i)
 	if (e->shape != VS(load_first) || can) return;
 	plan_close(p); /* whatever vl is then */
 	p->full = false;
+	conf_set(&p->conf, p->conf.vlmax);
 }
 
 /* vtype as blocks before b leave it, or as it is now. */
@@ -293,6 +312,7 @@ void lift_v_start(struct lift *l, const struct vrun *r, bool fast)
 	forget(l);
 	l->v.fast = fast;
 	l->v.conf = conf_of(r->type);
+	if (r->n) conf_set(&l->v.conf, r->n);
 	if (!fast) return;
 	l->seen |= SEEN_V_ON;
 	lift_v_needs(l);
@@ -392,6 +412,24 @@ static void put(struct lift *l, unsigned r, ir_val v)
 	l->v.mask[r].regs = 0;
 	remember(l, r, v);
 }
+/* Of a group of the result: what lies beyond vl stays. */
+static const uint8_t low_bytes[2 * V_REG] = {255, 255, 255, 255, 255, 255, 255, 255,
+					     255, 255, 255, 255, 255, 255, 255, 255};
+static ir_val fixed(struct lift *l, const uint8_t *bytes)
+{
+	return ir_load(l->f, IR_V128, IR_U8, NO, konst(l, (uintptr_t)bytes), 0);
+}
+static ir_val body(struct lift *l, unsigned tail) { return fixed(l, low_bytes + V_REG - tail); }
+static bool is_tail(const struct lift *l, unsigned k)
+{
+	return l->v.conf.tail && k == l->v.conf.regs - 1;
+}
+static void put_of(struct lift *l, unsigned d, unsigned k, ir_val v)
+{
+	if (is_tail(l, k))
+		v = ir_lanes(l->f, IR_vpick, 0, body(l, l->v.conf.tail), v, get(l, d + k));
+	put(l, d + k, v);
+}
 /* Some bytes of one, from `at` on */
 static void put_part(struct lift *l, unsigned r, unsigned at, unsigned bytes, ir_val v)
 {
@@ -424,43 +462,53 @@ static const uint8_t lane_number[4][V_REG] = {
 	{0, 0, 0, 0, 0, 0, 0, 0, 1},
 };
 static const uint8_t upper_half[V_REG] = {[8] = 255, 255, 255, 255, 255, 255, 255, 255};
-static ir_val fixed(struct lift *l, const uint8_t *bytes)
-{
-	return ir_load(l->f, IR_V128, IR_U8, NO, konst(l, (uintptr_t)bytes), 0);
-}
 static unsigned per_reg(const struct lift *l) { return V_REG >> l->v.conf.sew; }
 
-/* Up to 64 bits of mask register r, from bit 64 * part on: those of `vl`. */
+/* Bits of mask register r from bit 64 * part on: how many, and in how many bytes they are. */
+static unsigned word_bits(const struct lift *l, unsigned part)
+{
+	unsigned n = l->v.conf.n - 64 * part;
+	return n < 64 ? n : 64;
+}
+static unsigned word_bytes(unsigned bits)
+{
+	return bits <= 8 ? 1 : bits <= 16 ? 2 : bits <= 32 ? 4 : 8;
+}
+static ir_val word_cut(struct lift *l, ir_val v, unsigned bits)
+{
+	return bits < 64 ? e2(l, IR_and, v, konst(l, (1ull << bits) - 1)) : v;
+}
+static ir_val word_load(struct lift *l, unsigned r, unsigned part)
+{
+	static const uint8_t how[] = {IR_U8, IR_U16, IR_U32, IR_U64};
+	unsigned bytes = word_bytes(word_bits(l, part));
+	return ir_load(l->f, IR_I64, (enum ir_mem)how[__builtin_ctz(bytes)], NO, reg_at(l, r),
+		       8 * (int32_t)part);
+}
 static ir_val mask_word(struct lift *l, unsigned r, unsigned part)
 {
-	unsigned n = l->v.conf.vlmax - 64 * part, L = per_reg(l);
+	unsigned n = word_bits(l, part), L = per_reg(l);
 	const struct vmask *m = &l->v.mask[r];
 	ir_val v = NO;
-	if (n > 64) n = 64;
 	if (m->regs == l->v.conf.regs && m->sew == l->v.conf.sew) {
 		for (unsigned k = 0; k * L < n; k++) {
 			ir_val x = e2(l, IR_shl, m->bits[k + 64 * part / L], konst(l, k * L));
 			v = v.n ? e2(l, IR_or, v, x) : x;
 		}
-		return v;
+		return n % L ? word_cut(l, v, n) : v;
 	}
-	static const uint8_t how[] = {IR_U8, IR_U16, IR_U32, IR_U64};
-	unsigned bytes = n < 8 ? 1 : n / 8;
-	v = ir_load(l->f, IR_I64, how[__builtin_ctz(bytes)], NO, reg_at(l, r), 8 * (int32_t)part);
-	return n < 8 ? e2(l, IR_and, v, konst(l, (1ull << n) - 1)) : v;
+	v = word_load(l, r, part);
+	return n < 8 * word_bytes(n) ? word_cut(l, v, n) : v;
 }
 
 static void mask_word_put(struct lift *l, unsigned r, unsigned part, ir_val v)
 {
-	unsigned n = l->v.conf.vlmax - 64 * part;
-	if (n > 64) n = 64;
-	if (n < 8) {
-		ir_val keep = konst(l, 0xff & ~((1u << n) - 1));
-		ir_val was = ir_load(l->f, IR_I64, IR_U8, NO, reg_at(l, r), 0);
-		v = e2(l, IR_or, e2(l, IR_and, was, keep),
-		       e2(l, IR_and, v, e1(l, IR_not, IR_I64, keep)));
+	unsigned n = word_bits(l, part), bytes = word_bytes(n);
+	if (n < 8 * bytes) {
+		ir_val keep = konst(l, ~((1ull << n) - 1));
+		v = e2(l, IR_or, e2(l, IR_and, word_load(l, r, part), keep), word_cut(l, v, n));
 	}
-	put_part(l, r, 8 * part, n < 8 ? 1 : n / 8, v);
+	put_part(l, r, 8 * part, bytes, v);
 }
 
 /* Results of comparisons: to their bits. */
@@ -468,13 +516,14 @@ static void mask_put(struct lift *l, unsigned r, const ir_val *lane)
 {
 	struct vmask m = {.regs = l->v.conf.regs, .sew = l->v.conf.sew};
 	unsigned L = per_reg(l);
+	bool words = L < 8 || l->v.conf.tail;
 	for (unsigned k = 0; k < m.regs; k++) {
 		m.lane[k] = lane[k];
 		m.bits[k] = lanes(l, IR_vbits, lane[k], NO);
-		if (L >= 8) put_part(l, r, k * L / 8, L / 8, m.bits[k]);
+		if (!words) put_part(l, r, k * L / 8, L / 8, m.bits[k]);
 	}
 	l->v.mask[r] = m;
-	if (L < 8) mask_word_put(l, r, 0, mask_word(l, r, 0));
+	if (words) mask_word_put(l, r, 0, mask_word(l, r, 0));
 	l->v.mask[r] = m;
 }
 
@@ -501,7 +550,7 @@ static ir_val pick(struct lift *l, unsigned k, ir_val yes, ir_val no)
 static void put_masked(struct lift *l, unsigned d, unsigned k, ir_val v)
 {
 	if (!l->i->rm) v = pick(l, k, v, get(l, d + k));
-	put(l, d + k, v);
+	put_of(l, d, k, v);
 }
 
 /* The logical ones (15.1), on whole words of mask */
@@ -518,7 +567,7 @@ static ir_val mask_op(struct lift *l, unsigned kernel, ir_val a, ir_val b)
 static void do_mask(struct lift *l, const struct rv64_effects *e)
 {
 	ir_val v[2];
-	unsigned words = l->v.conf.vlmax > 64 ? 2 : 1;
+	unsigned words = l->v.conf.n > 64 ? 2 : 1;
 	for (unsigned k = 0; k < words; k++)
 		v[k] = mask_op(l, e->kernel, mask_word(l, l->i->rs2, k),
 			       mask_word(l, l->i->rs1, k));
@@ -527,7 +576,7 @@ static void do_mask(struct lift *l, const struct rv64_effects *e)
 
 static void do_count(struct lift *l, bool first)
 {
-	bool two = l->v.conf.vlmax > 64;
+	bool two = l->v.conf.n > 64;
 	ir_val a = mask_word(l, l->i->rs2, 0), b = two ? mask_word(l, l->i->rs2, 1) : NO, v;
 	if (first) {
 		ir_val none = konst(l, ~0ull);
@@ -611,14 +660,14 @@ static void do_move(struct lift *l, const struct rv64_effects *e)
 	const struct rv64_insn *i = l->i;
 	ir_val one = has_vs1(e->shape) ? NO : splat(l, second_int(l, e->shape));
 	for (unsigned n = 0; n < l->v.conf.regs; n++)
-		put(l, (i->rd & 31) + n, one.n ? one : get(l, i->rs1 + n));
+		put_of(l, i->rd & 31, n, one.n ? one : get(l, i->rs1 + n));
 }
 static void do_merge(struct lift *l, ir_val one)
 {
 	const struct rv64_insn *i = l->i;
 	for (unsigned n = 0; n < l->v.conf.regs; n++) {
 		ir_val q = one.n ? one : get(l, i->rs1 + n);
-		put(l, (i->rd & 31) + n, pick(l, n, q, get(l, i->rs2 + n)));
+		put_of(l, i->rd & 31, n, pick(l, n, q, get(l, i->rs2 + n)));
 	}
 }
 static void do_whole(struct lift *l, unsigned regs)
@@ -640,8 +689,12 @@ static void do_reduce(struct lift *l, unsigned kernel)
 {
 	enum ir_op op = (enum ir_op)int_op[kernel].op;
 	unsigned bytes = 1u << l->v.conf.sew;
-	ir_val v = get(l, l->i->rs2);
-	for (unsigned n = 1; n < l->v.conf.regs; n++) v = lanes(l, op, v, get(l, l->i->rs2 + n));
+	ir_val v = NO;
+	for (unsigned n = 0; n < l->v.conf.regs; n++) {
+		ir_val x = get(l, l->i->rs2 + n);
+		if (is_tail(l, n)) x = lanes(l, IR_vand, x, body(l, l->v.conf.tail));
+		v = n ? lanes(l, op, v, x) : x;
+	}
 	for (unsigned by = 8; by >= bytes; by /= 2)
 		v = lanes(l, op, v, ir_lanes(l->f, IR_vdown, by, v, NO, NO));
 	v = lanes(l, op, v, get(l, l->i->rs1));
@@ -718,21 +771,34 @@ static void no_nan(struct lift *l, const ir_val *v)
 	lift_guard(l, e2(l, IR_eq, bits, konst(l, (1u << per_reg(l)) - 1)), WHY_RANGE);
 }
 
+/* An operand whose elements beyond vl leave no flags. */
+static ir_val idle(struct lift *l, unsigned k, unsigned n, ir_val v)
+{
+	if (!is_tail(l, n)) return v;
+	ir_val keep = body(l, l->v.conf.tail);
+	if (k != VK(fdiv) && k != VK(frdiv)) return lanes(l, IR_vand, v, keep);
+	ir_val one = splat(l, konst(l, is_double(l) ? 0x3ff0000000000000 : 0x3f800000));
+	return ir_lanes(l->f, IR_vpick, 0, keep, v, one);
+}
+
 static void do_float(struct lift *l, const struct rv64_effects *e)
 {
 	const struct rv64_insn *i = l->i;
 	unsigned d = i->rd & 31;
+	unsigned k = e->kernel;
 	ir_val v[8], one = NO;
 	float_needs(l);
-	if (is_fused(e->kernel)) lift_fuses(l, RM_DYN);
+	if (is_fused(k)) lift_fuses(l, RM_DYN);
 	if (!has_vs1(e->shape)) one = splat(l, scalar_float(l));
-	for (unsigned n = 0; n < l->v.conf.regs; n++)
-		v[n] = float_value(l, e->kernel, get(l, i->rs2 + n),
-				   one.n ? one : get(l, i->rs1 + n),
-				   is_fused(e->kernel) ? get(l, d + n) : NO);
-	if (is_fused(e->kernel)) no_nan(l, v);
+	for (unsigned n = 0; n < l->v.conf.regs; n++) {
+		ir_val p = idle(l, k, n, get(l, i->rs2 + n));
+		ir_val q = idle(l, k, n, one.n ? one : get(l, i->rs1 + n));
+		ir_val z = is_fused(k) ? idle(l, k, n, get(l, d + n)) : NO;
+		v[n] = float_value(l, k, p, q, z);
+	}
+	if (is_fused(k)) no_nan(l, v);
 	lift_fp_dirty(l);
-	for (unsigned n = 0; n < l->v.conf.regs; n++) put(l, d + n, v[n]);
+	for (unsigned n = 0; n < l->v.conf.regs; n++) put_of(l, d, n, v[n]);
 }
 
 static void do_sqrt(struct lift *l)
@@ -740,8 +806,9 @@ static void do_sqrt(struct lift *l)
 	float_needs(l);
 	lift_fp_dirty(l);
 	for (unsigned n = 0; n < l->v.conf.regs; n++) {
-		ir_val v = lanes(l, IR_vfsqrt, get(l, l->i->rs2 + n), NO);
-		put(l, (l->i->rd & 31) + n, lanes(l, IR_vfnan, v, NO));
+		ir_val v = idle(l, VK(fsqrt), n, get(l, l->i->rs2 + n));
+		v = lanes(l, IR_vfsqrt, v, NO);
+		put_of(l, l->i->rd & 31, n, lanes(l, IR_vfnan, v, NO));
 	}
 }
 
@@ -766,6 +833,7 @@ static void do_compare(struct lift *l, const struct rv64_effects *e)
 	if (fp) lift_fp_dirty(l);
 	for (unsigned n = 0; n < l->v.conf.regs; n++) {
 		ir_val p = get(l, l->i->rs2 + n), q = one.n ? one : get(l, l->i->rs1 + n);
+		if (fp) p = idle(l, e->kernel, n, p), q = idle(l, e->kernel, n, q);
 		lane[n] = fp ? compare_float(l, e->kernel, p, q) : compare_int(l, e->kernel, p, q);
 	}
 	mask_put(l, l->i->rd & 31, lane);
@@ -779,7 +847,7 @@ static void do_fredsum(struct lift *l)
 	float_needs(l);
 	lift_fp_dirty(l);
 	ir_val sum = e1(l, IR_tofp, t, lanes(l, IR_vlow, get(l, l->i->rs1), NO));
-	for (unsigned n = 0; n < l->v.conf.vlmax; n++) {
+	for (unsigned n = 0; n < l->v.conf.n; n++) {
 		ir_val v = get(l, l->i->rs2 + n / per_reg(l));
 		unsigned by = n % per_reg(l) * bytes;
 		if (by) v = ir_lanes(l->f, IR_vdown, by, v, NO, NO);
@@ -808,25 +876,29 @@ static void do_float_move(struct lift *l, unsigned shape)
 	if (shape == VS(fmvf))
 		do_merge(l, v);
 	else
-		for (unsigned n = 0; n < l->v.conf.regs; n++) put(l, (l->i->rd & 31) + n, v);
+		for (unsigned n = 0; n < l->v.conf.regs; n++) put_of(l, l->i->rd & 31, n, v);
 }
 
 /* ---- memory */
-static void do_load(struct lift *l, unsigned regs)
+static void do_load(struct lift *l, unsigned bytes)
+{
+	unsigned d = l->i->rd & 31, whole = bytes / V_REG, tail = bytes % V_REG;
+	ir_val v[8];
+	lift_load_vector(l, lift_reg(l, l->i->rs1), v, bytes);
+	for (unsigned n = 0; n < whole; n++) put(l, d + n, v[n]);
+	if (!tail) return;
+	ir_val old = get(l, d + whole);
+	put(l, d + whole, ir_lanes(l->f, IR_vpick, 0, body(l, tail), v[whole], old));
+}
+static void do_store(struct lift *l, unsigned bytes)
 {
 	ir_val v[8];
-	lift_load_vector(l, lift_reg(l, l->i->rs1), v, regs);
-	for (unsigned n = 0; n < regs; n++) put(l, (l->i->rd & 31) + n, v[n]);
+	for (unsigned n = 0; n * V_REG < bytes; n++) v[n] = get(l, (l->i->rd & 31) + n);
+	lift_store_vector(l, lift_reg(l, l->i->rs1), v, bytes);
 }
-static void do_store(struct lift *l, unsigned regs)
+static unsigned memory_bytes(const struct lift *l, const struct rv64_effects *e)
 {
-	ir_val v[8];
-	for (unsigned n = 0; n < regs; n++) v[n] = get(l, (l->i->rd & 31) + n);
-	lift_store_vector(l, lift_reg(l, l->i->rs1), v, regs);
-}
-static unsigned memory_regs(const struct lift *l, const struct rv64_effects *e)
-{
-	return (l->v.conf.regs * e->bits / 8) >> l->v.conf.sew;
+	return l->v.conf.n * e->bits / 8;
 }
 
 static void in_line(struct lift *l, const struct rv64_effects *e)
@@ -869,16 +941,16 @@ static void in_line(struct lift *l, const struct rv64_effects *e)
 	case VS(whole4): do_whole(l, 4); break;
 	case VS(whole8): do_whole(l, 8); break;
 	case VS(load):
-	case VS(load_first): do_load(l, memory_regs(l, e)); break;
-	case VS(store): do_store(l, memory_regs(l, e)); break;
-	case VS(load_whole1): do_load(l, 1); break;
-	case VS(load_whole2): do_load(l, 2); break;
-	case VS(load_whole4): do_load(l, 4); break;
-	case VS(load_whole8): do_load(l, 8); break;
-	case VS(store_whole1): do_store(l, 1); break;
-	case VS(store_whole2): do_store(l, 2); break;
-	case VS(store_whole4): do_store(l, 4); break;
-	case VS(store_whole8): do_store(l, 8); break;
+	case VS(load_first): do_load(l, memory_bytes(l, e)); break;
+	case VS(store): do_store(l, memory_bytes(l, e)); break;
+	case VS(load_whole1): do_load(l, V_REG); break;
+	case VS(load_whole2): do_load(l, 2 * V_REG); break;
+	case VS(load_whole4): do_load(l, 4 * V_REG); break;
+	case VS(load_whole8): do_load(l, 8 * V_REG); break;
+	case VS(store_whole1): do_store(l, V_REG); break;
+	case VS(store_whole2): do_store(l, 2 * V_REG); break;
+	case VS(store_whole4): do_store(l, 4 * V_REG); break;
+	case VS(store_whole8): do_store(l, 8 * V_REG); break;
 	default: must(!"in line");
 	}
 }
