@@ -134,6 +134,53 @@ static bool reduce_fits(const struct vconf *c, unsigned k)
 	return int_op[k].sews >> c->sew & 1 && (!c->tail || zero);
 }
 
+/* Results and operands of other widths, as powers of two of SEW: `legal` of rv64_vector.c. */
+static struct v_group group_of(const struct vconf *c, unsigned reg, int wider)
+{
+	int lmul = (c->type & 7) - (c->type << 1 & 8);
+	return (struct v_group){(uint8_t)(reg & 31), (int8_t)(lmul + wider),
+				(int8_t)((int)c->sew + wider)};
+}
+static bool widths_fit(const struct vconf *c, const struct rv64_insn *i, int d, int a, bool vs1)
+{
+	struct v_group to = group_of(c, i->rd, d), p = group_of(c, i->rs2, a),
+		       q = group_of(c, i->rs1, 0);
+	if (!i->rm || (int)c->sew + a < 0 || !v_fits(to) || !v_fits(p) || !v_apart(to, p))
+		return false;
+	return !vs1 || (v_fits(q) && v_apart(to, q));
+}
+/* By kernel: the operation at twice SEW, and which operands are signed. */
+enum { WIDE_P = 1, WIDE_Q = 2 };
+static const struct wide_op {
+	uint8_t op, sign, add; /* op 0: none; add: vd is added to */
+} wide_op[RV64_VK__COUNT] = {
+	[VK(waddu)] = {IR_vadd, 0, 0},
+	[VK(wadd)] = {IR_vadd, WIDE_P | WIDE_Q, 0},
+	[VK(wsubu)] = {IR_vsub, 0, 0},
+	[VK(wsub)] = {IR_vsub, WIDE_P | WIDE_Q, 0},
+	[VK(wadduw)] = {IR_vadd, 0, 0},
+	[VK(waddw)] = {IR_vadd, WIDE_Q, 0},
+	[VK(wsubuw)] = {IR_vsub, 0, 0},
+	[VK(wsubw)] = {IR_vsub, WIDE_Q, 0},
+	[VK(wmulu)] = {IR_vmul, 0, 0},
+	[VK(wmulsu)] = {IR_vmul, WIDE_P, 0},
+	[VK(wmul)] = {IR_vmul, WIDE_P | WIDE_Q, 0},
+	[VK(wmaccu)] = {IR_vmul, 0, 1},
+	[VK(wmacc)] = {IR_vmul, WIDE_P | WIDE_Q, 1},
+	[VK(wmaccus)] = {IR_vmul, WIDE_P, 1},
+	[VK(wmaccsu)] = {IR_vmul, WIDE_Q, 1},
+};
+static bool wide_fits(const struct vconf *c, const struct rv64_insn *i, unsigned k, int a, bool vs1)
+{
+	unsigned most = wide_op[k].op == IR_vmul ? 1 : 2;
+	return wide_op[k].op && c->sew <= most && widths_fit(c, i, 1, a, vs1);
+}
+static bool narrow_fits(const struct vconf *c, const struct rv64_insn *i, unsigned k)
+{
+	unsigned most = k == VK(nsra) ? 1 : 2;
+	return (k == VK(nsra) || k == VK(nsrl)) && c->sew <= most && widths_fit(c, i, 0, 1, false);
+}
+
 /* With vtype and vl of c */
 static bool fits(const struct lift *l, const struct rv64_insn *i, const struct rv64_effects *e,
 		 const struct vconf *c)
@@ -167,6 +214,15 @@ static bool fits(const struct lift *l, const struct rv64_insn *i, const struct r
 		       mask_apart(c, d, i->rs2) && mask_apart(c, d, i->rs1);
 	case VS(fcvf):
 		return plain && aligned(c, i->rs2) && c->sew >= 2 && mask_apart(c, d, i->rs2);
+	case VS(wvv): return wide_fits(c, i, k, 0, true);
+	case VS(wvx): return wide_fits(c, i, k, 0, false);
+	case VS(wwvv): return wide_fits(c, i, k, 1, true);
+	case VS(wwvx): return wide_fits(c, i, k, 1, false);
+	case VS(nvx):
+	case VS(nvi): return narrow_fits(c, i, k);
+	case VS(ext2): return widths_fit(c, i, 0, -1, false);
+	case VS(ext4): return widths_fit(c, i, 0, -2, false);
+	case VS(ext8): return widths_fit(c, i, 0, -3, false);
 	case VS(rvv): return plain && aligned(c, i->rs2) && reduce_fits(c, k);
 	case VS(frvv): return plain && aligned(c, i->rs2) && c->sew >= 2 && k == VK(fredsum);
 	case VS(mask): return true;
@@ -684,6 +740,67 @@ static void do_id(struct lift *l)
 			   lanes(l, IR_vadd, v, splat(l, konst(l, n * per_reg(l)))));
 }
 
+/* ---- other widths */
+/* Register k of the group that begins at reg, each element of 1 << lane bytes made `times` times
+ * twice as wide. */
+static ir_val extended(struct lift *l, unsigned reg, unsigned k, unsigned lane, unsigned times,
+		       bool sign)
+{
+	unsigned part = k & ((1u << times) - 1);
+	ir_val v = get(l, reg + (k >> times));
+	if (part) v = ir_lanes(l->f, IR_vdown, (V_REG >> times) * part, v, NO, NO);
+	for (; times; times--, lane++) v = ir_lanes(l->f, sign ? IR_vsx : IR_vzx, lane, v, NO, NO);
+	return v;
+}
+static void do_extend(struct lift *l, unsigned kernel, unsigned times)
+{
+	bool sign = kernel == VK(sext2) || kernel == VK(sext4) || kernel == VK(sext8);
+	for (unsigned k = 0; k < l->v.conf.regs; k++)
+		put_of(l, l->i->rd & 31, k,
+		       extended(l, l->i->rs2, k, l->v.conf.sew - times, times, sign));
+}
+
+static void do_wide(struct lift *l, const struct rv64_effects *e)
+{
+	const struct wide_op *o = &wide_op[e->kernel];
+	const struct rv64_insn *i = l->i;
+	const struct vconf was = l->v.conf;
+	bool wide_p = e->shape == VS(wwvv) || e->shape == VS(wwvx);
+	bool vs1 = e->shape == VS(wvv) || e->shape == VS(wwvv);
+	ir_val one = NO;
+	l->v.conf.sew++;
+	conf_set(&l->v.conf, was.n);
+	if (!vs1) { /* SEW bits of it */
+		one = ir_lanes(l->f, IR_vsplat, was.sew, lift_reg(l, i->rs1), NO, NO);
+		one = ir_lanes(l->f, o->sign & WIDE_Q ? IR_vsx : IR_vzx, was.sew, one, NO, NO);
+	}
+	for (unsigned k = 0; k < l->v.conf.regs; k++) {
+		ir_val p = wide_p ? get(l, i->rs2 + k)
+				  : extended(l, i->rs2, k, was.sew, 1, o->sign & WIDE_P);
+		ir_val q = vs1 ? extended(l, i->rs1, k, was.sew, 1, o->sign & WIDE_Q) : one;
+		p = lanes(l, (enum ir_op)o->op, p, q);
+		if (o->add) p = lanes(l, IR_vadd, p, get(l, (i->rd & 31) + k));
+		put_of(l, i->rd & 31, k, p);
+	}
+	l->v.conf = was;
+}
+
+static void do_narrow(struct lift *l, const struct rv64_effects *e)
+{
+	enum ir_op op = e->kernel == VK(nsra) ? IR_vsar : IR_vshr;
+	unsigned sew = l->v.conf.sew, wide = ((l->v.conf.n << (sew + 1)) + V_REG - 1) / V_REG;
+	ir_val by = e->shape == VS(nvx) ? lift_reg(l, l->i->rs1)
+					: konst(l, (uint64_t)(int64_t)l->i->imm);
+	for (unsigned k = 0; k < l->v.conf.regs; k++) {
+		ir_val v[2];
+		for (unsigned j = 0; j < 2; j++) {
+			unsigned from = 2 * k + j < wide ? 2 * k + j : 2 * k;
+			v[j] = ir_lanes(l->f, op, sew + 1, get(l, l->i->rs2 + from), by, NO);
+		}
+		put_of(l, l->i->rd & 31, k, ir_lanes(l->f, IR_vpack, sew, v[0], v[1], NO));
+	}
+}
+
 /* The sum, or whatever it is, of all: halves upon each other. */
 static void do_reduce(struct lift *l, unsigned kernel)
 {
@@ -926,6 +1043,15 @@ static void in_line(struct lift *l, const struct rv64_effects *e)
 	case VS(fmvf):
 	case VS(mv_f_s):
 	case VS(mv_s_f): do_float_move(l, e->shape); break;
+	case VS(wvv):
+	case VS(wvx):
+	case VS(wwvv):
+	case VS(wwvx): do_wide(l, e); break;
+	case VS(nvx):
+	case VS(nvi): do_narrow(l, e); break;
+	case VS(ext2): do_extend(l, e->kernel, 1); break;
+	case VS(ext4): do_extend(l, e->kernel, 2); break;
+	case VS(ext8): do_extend(l, e->kernel, 3); break;
 	case VS(rvv): do_reduce(l, e->kernel); break;
 	case VS(frvv): do_fredsum(l); break;
 	case VS(mask): do_mask(l, e); break;

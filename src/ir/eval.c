@@ -168,11 +168,31 @@ static struct val lanes(const struct run *r, const struct ir_ins *i)
 	return v;
 }
 
+static struct val resized(const struct run *r, const struct ir_ins *i)
+{
+	const struct val *a = &r->v[i->arg[0]];
+	unsigned bytes = 1u << i->aux, bits = 8 * bytes, n = 8 / bytes;
+	struct val v = {0};
+	for (unsigned k = 0; k < n; k++) {
+		uint64_t x = lane_get(a, k, bytes);
+		if (i->op == IR_vsx) x = (uint64_t)((int64_t)(x << (64 - bits)) >> (64 - bits));
+		if (i->op != IR_vpack) {
+			store_le((char *)&v + (size_t)k * 2 * bytes, x, 2 * bytes);
+			continue;
+		}
+		const struct val *b = &r->v[i->arg[1]];
+		store_le((char *)&v + (size_t)k * bytes, lane_get(a, 2 * k, bytes), bytes);
+		store_le((char *)&v + (size_t)(n + k) * bytes, lane_get(b, 2 * k, bytes), bytes);
+	}
+	return v;
+}
+
 static struct val across(const struct run *r, const struct ir_ins *i)
 {
 	const struct val *a = &r->v[i->arg[0]];
 	unsigned bytes = 1u << (i->aux & 3);
 	struct val v = {0};
+	if (i->op == IR_vpack || i->op == IR_vzx || i->op == IR_vsx) return resized(r, i);
 	if (i->op == IR_vdown) memcpy(&v, (const char *)a + i->aux, 16u - i->aux);
 	if (i->op == IR_vlow) v.lo = lane_get(a, 0, bytes);
 	if (i->op == IR_vbits)
@@ -332,6 +352,9 @@ static struct val value(struct run *r, const struct ir_ins *i)
 	case IR_swap:
 	case IR_xadd:
 	case IR_cas: v = atomic(r, i); break;
+	case IR_vzx:
+	case IR_vsx:
+	case IR_vpack:
 	case IR_vlow:
 	case IR_vdown:
 	case IR_vbits: return across(r, i);

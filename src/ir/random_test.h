@@ -292,6 +292,7 @@ static inline unsigned ir_random_lanes(struct ir_random *r, enum ir_op op)
 	if (op == IR_vdown) return 1 + ir_random_below(r, 15);
 	if (ir_info[op].flags & IR_FLOAT) return 2 + ir_random_below(r, 2);
 	if (op == IR_vmul || op == IR_vsar) return 1 + ir_random_below(r, 2);
+	if (op >= IR_vzx && op <= IR_vpack) return ir_random_below(r, 3);
 	if (op == IR_vshl || op == IR_vshr) return 1 + ir_random_below(r, 3);
 	return ir_random_below(r, op >= IR_vmins && op <= IR_vmaxu ? 3 : 4);
 }

@@ -375,6 +375,7 @@ static int lanes(struct check *c, const struct ir_ins *i)
 	if (i->op == IR_vmul || i->op == IR_vsar) from = 1, to = 2;
 	if (i->op == IR_vshl || i->op == IR_vshr || i->op == IR_vdown) from = 1;
 	if (i->op >= IR_vmins && i->op <= IR_vmaxu) to = 2;
+	if (i->op >= IR_vzx && i->op <= IR_vpack) to = 2;
 	if (i->op == IR_vdown) to = 15;
 	need(c, i->aux >= from && i->aux <= to, "no such lanes");
 	need(c, i->type == (across ? IR_I64 : IR_V128), "not its type");

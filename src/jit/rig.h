@@ -321,6 +321,7 @@ static inline unsigned rig_lane(struct rig_gen *g, enum ir_op op)
 	if (op == IR_vdown) return 1 + rig_below(g->r, 15);
 	if (ir_info[op].flags & IR_FLOAT) return 2 + rig_below(g->r, 2);
 	if (op == IR_vmul || op == IR_vsar) return 1 + rig_below(g->r, 2);
+	if (op >= IR_vzx && op <= IR_vpack) return rig_below(g->r, 3);
 	if (op == IR_vshl || op == IR_vshr) return 1 + rig_below(g->r, 3);
 	return rig_below(g->r, op >= IR_vmins && op <= IR_vmaxu ? 3 : 4);
 }

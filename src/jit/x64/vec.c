@@ -134,6 +134,36 @@ void emit_vdown(struct emit *e, uint32_t i, const struct rule *r)
 	done_vec(e, i, d);
 }
 
+void emit_vextend(struct emit *e, uint32_t i, const struct rule *r)
+{
+	static const uint8_t from[] = {0, 3, 5};
+	const struct ir_ins *in = &e->f->ins[i];
+	unsigned d = dst_vec(e, i);
+	vec2(&e->a, P2(r->op + from[in->aux & 3]), d, second(e, in->arg[0]));
+	done_vec(e, i, d);
+}
+
+/* What is signed and fits is packed as it is, so the lower halves are made so. */
+static void sign_half(struct emit *e, unsigned d, uint32_t v, unsigned lane)
+{
+	unsigned x = vec_reg(e, v, d), bits = 8u << lane;
+	by_imm(e, P1(0x71 + lane), 6, d, x, bits);
+	by_imm(e, P1(0x71 + lane), 4, d, d, bits);
+}
+void emit_vpack(struct emit *e, uint32_t i, const struct rule *r)
+{
+	(void)r;
+	const struct ir_ins *in = &e->f->ins[i];
+	if (in->aux == 2) { /* shufps */
+		two(e, i, OP(0, 1, 0xc6), 0x88);
+		return;
+	}
+	sign_half(e, V0, in->arg[0], in->aux);
+	sign_half(e, V1, in->arg[1], in->aux);
+	vec(&e->a, P1(in->aux ? 0x6b : 0x63), V0, V0, rm_reg(V1));
+	done_vec(e, i, V0);
+}
+
 /* ---- to and from numbers */
 static const uint64_t ones[4] = {0x0101010101010101, 0x0001000100010001, 0x100000001, 1};
 
