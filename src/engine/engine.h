@@ -32,6 +32,7 @@ struct engine_env { /* what an engine is given; everything outlives it */
 	bool sbi;      /* RISC-V: Lodge is the SBI. Harts start in S-mode, M-mode does not run:
 			  delegation set up as an SBI firmware would, S-mode ecalls exit */
 	unsigned cpus; /* how many vCPUs there will be; 0: not known */
+	unsigned hot;  /* jumps to a place before it is translated, up to 255; 0: as pays */
 	enum windows { WINDOWS_CHOSEN, WINDOWS_OFF, WINDOWS_EARLY } windows; /* early: for tests */
 	struct unitlog *log; /* told of what is translated; NULL: nobody wants to know */
 	size_t code_room;    /* bytes for a vCPU's translated code; 0: 32 MiB */

@@ -16,13 +16,11 @@ static struct code_page *page_at(const struct rv64_cpu *c, unsigned i)
 }
 static struct code_page *page_alone(const struct rv64_cpu *c) { return page_at(c, CODE_PAGES); }
 
-enum { HOT = 40 }; /* jumps before a place is translated */
-
 static void page_clear(const struct rv64_cpu *c, struct code_page *p)
 {
 	const void *none = rv64_jit_none(c->jit);
 	for (unsigned i = 0; i < PAGE_SLOTS; i++) p->entry[i] = none;
-	memset(p->heat, HOT, sizeof(p->heat));
+	memset(p->heat, c->hot_jumps, sizeof(p->heat));
 	for (unsigned i = 0; i < PAGE_SLOTS; i++) p->slot[i].fn = rv64_op_decode;
 	p->slot[PAGE_SLOTS].fn = p->slot[PAGE_SLOTS + 1].fn = rv64_op_cross;
 	p->tail_fn = NULL;

@@ -62,6 +62,8 @@ void rv64_cpu_done(struct rv64_cpu *c)
 	c->jit = NULL;
 }
 
+enum { HOT = 250 }; /* about where interpreting has cost as much as translating will */
+
 struct rv64_cpu *rv64_cpu_new(const struct engine_env *env, unsigned id)
 {
 	struct rv64_cpu *c = aligned_alloc(64, (sizeof(*c) + 63) & ~(size_t)63);
@@ -72,6 +74,7 @@ struct rv64_cpu *rv64_cpu_new(const struct engine_env *env, unsigned id)
 	c->clock = env->clock;
 	c->max_satp = env->max_satp;
 	c->sbi = env->sbi;
+	c->hot_jumps = env->hot ? (uint8_t)env->hot : HOT;
 	c->id = id;
 	if (!rv64_cpu_init(c)) return c;
 	free(c);

@@ -189,6 +189,7 @@ struct rv64_cpu {
 	struct timer *timer; /* NULL: no loop, only WFI looks at stimecmp */
 	unsigned id, max_satp;
 	bool sbi;
+	uint8_t hot_jumps;		   /* to a place before it is translated */
 	_Atomic uint64_t counts[COUNT__N]; /* written by its thread, read by any */
 
 	_Atomic uint32_t lock; /* guards box */

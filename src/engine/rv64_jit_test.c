@@ -270,32 +270,32 @@ TEST(fence_i_drops_units_of_changed_pages_only)
 {
 	struct rig *r = hart(JIT_FAST, 1 << 20, false);
 	begin(r);
-	gpa_t at = increments(r, 200);
+	gpa_t at = increments(r, 1000);
 	rig_run(r, MAIN);
-	CHECK(r->told == 200);
+	CHECK(r->told == 1000);
 	uint64_t units = r->c->counts[COUNT_UNIT];
 	CHECK(units);
 	rig_run(r, MAIN);
-	CHECK(r->told == 400 && r->c->counts[COUNT_UNIT] == units);
+	CHECK(r->told == 2000 && r->c->counts[COUNT_UNIT] == units);
 	r->at = at;
 	rig_op(r, OP_addi, SUM, SUM, 0, 3);
 	rv64_code_fence(r->c);
 	rig_run(r, MAIN);
-	CHECK(r->told == 1000 && r->c->counts[COUNT_UNIT] > units);
+	CHECK(r->told == 5000 && r->c->counts[COUNT_UNIT] > units);
 	rig_free(r);
 }
 
 /* Far more code than there is room for, again and again. */
 TEST(a_full_cache_is_emptied_and_code_goes_on)
 {
-	enum { PAGES = 64, LOOPS = 40 };
+	enum { PAGES = 64, LOOPS = 40, TURNS = 300 };
 	struct rig *r = hart(JIT_FAST, 64 << 10, false);
 	begin(r);
 	gpa_t first = RIG_RAM + (1 << 20);
 	for (unsigned p = 0; p < PAGES; p++) {
 		r->at = first + (gpa_t)p * PAGE_SIZE;
 		for (unsigned k = 0; k < LOOPS; k++) {
-			gpa_t top = loop(r, 60);
+			gpa_t top = loop(r, TURNS);
 			rig_op(r, OP_addi, SUM, SUM, 0, (int32_t)(p + k));
 			rig_op(r, OP_xor, SUM, SUM, I, 0);
 			again(r, top);
@@ -308,7 +308,7 @@ TEST(a_full_cache_is_emptied_and_code_goes_on)
 	for (unsigned round = 0; round < 3; round++) {
 		for (unsigned p = 0; p < PAGES; p++)
 			for (unsigned k = 0; k < LOOPS; k++)
-				for (unsigned i = 60; i; i--) want = (want + p + k) ^ i;
+				for (unsigned i = TURNS; i; i--) want = (want + p + k) ^ i;
 		rig_run(r, first);
 		CHECK(r->told == want);
 	}

@@ -201,8 +201,8 @@ static inline void random_base(struct random *g, unsigned x)
 	if (how & 1) at &= ~7ull;
 	rig_li(g->r, x, at);
 }
-/* Accesses to a few places off x. */
-static inline void random_accesses(struct random *g, unsigned x)
+/* Accesses to a few places off x; neither it nor y is loaded. */
+static inline void random_accesses(struct random *g, unsigned x, unsigned y)
 {
 	static const enum rv64_op op[] = {
 		OP_lb,	     OP_lbu,	   OP_lh,	OP_lhu,	      OP_lw,	   OP_lwu,
@@ -217,7 +217,7 @@ static inline void random_accesses(struct random *g, unsigned x)
 				      .rs2 = (uint8_t)any_x(g),
 				      .imm = pick(g, 8) ? off : (int32_t)pick(g, 256) * 8 - 1024};
 		if (pick(g, 8) == 0) i.imm += (int32_t)pick(g, 8);
-		if (i.rd == x) i.rd = 0;
+		if (i.rd == x || i.rd == y) i.rd = 0;
 		random_put(g, op[pick(g, COUNT(op))], i);
 	}
 }
@@ -225,7 +225,7 @@ static inline void random_memory(struct random *g)
 {
 	unsigned x = 8 + pick(g, 8);
 	random_base(g, x);
-	random_accesses(g, x);
+	random_accesses(g, x, x);
 }
 /* A pointer that walks, perhaps over the end of a page; or two, in a loop without another branch.
  */
@@ -237,10 +237,9 @@ static inline void random_walk(struct random *g)
 	random_base(g, x);
 	if (y != x) random_base(g, y);
 	loop_begin(g, k);
-	random_accesses(g, x);
+	random_accesses(g, x, y);
 	rig_op(g->r, OP_addi, x, x, 0, (int32_t)pick(g, 32) - 8);
-	if (y != x) random_accesses(g, y);
-	if (pick(g, 2)) random_plain(g);
+	if (y != x) random_accesses(g, y, x);
 	if (!tight) {
 		loop_end(g, k);
 		return;

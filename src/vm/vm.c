@@ -246,6 +246,13 @@ static enum windows windows_wanted(void)
 	return v && !strcmp(v, "early") ? WINDOWS_EARLY : WINDOWS_CHOSEN;
 }
 
+/* LODGE_HOT: how many jumps to a place make the translator translate it. */
+static unsigned hot_wanted(void)
+{
+	const char *v = getenv("LODGE_HOT");
+	return v ? (unsigned)strtoul(v, NULL, 10) & 0xff : 0;
+}
+
 static int vm_log(struct vm *vm, const struct spec *s, struct err *e)
 {
 	struct unitlog_how how = {.dump = s->dump,
@@ -277,6 +284,7 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 				 .log = vm->log,
 				 .code_room = s->code_cache,
 				 .cpus = s->cpus,
+				 .hot = hot_wanted(),
 				 .windows = windows_wanted(),
 				 .max_satp = vm->board->page_table};
 	vm->ops = ops;

@@ -9,6 +9,7 @@ root=$(cd ../.. && pwd)
 build=${BUILD:-build}
 [ "${build#/}" = "$build" ] && build=$root/$build
 lodge=${LODGE:-$build/lodge}
+export LODGE_HOT=${LODGE_HOT:-20} # places are to be translated
 out=$build/test/guest
 mkdir -p "$out"
 cross=riscv64-linux-gnu-

@@ -51,6 +51,7 @@ static void engine_open(const char *program)
 		quit(e.msg);
 	load(program);
 	struct engine_env env = {.arch = ARCH_RV64,
+				 .hot = 20,
 				 .mem = m.mem,
 				 .mmio = m.mmio,
 				 .clock = &m.clock,

@@ -86,6 +86,7 @@ static void engine_start(const char *program)
 	if (!f || !fread(gmem_host(o.mem, PROGRAM, 4096), 1, 4096, f)) die(program);
 	fclose(f);
 	struct engine_env env = {.arch = ARCH_RV64,
+				 .hot = 20,
 				 .mem = o.mem,
 				 .mmio = o.mmio,
 				 .clock = &o.clock,
