@@ -421,7 +421,7 @@ static void short_loop(struct rig *r, unsigned n, unsigned type)
 		OP_vwaddu_vv,	 OP_vfadd_vv, OP_vfdiv_vv,  OP_vfmacc_vv,  OP_vmflt_vv,
 		OP_vfredosum_vs, OP_vfmul_vv, OP_vmseq_vv,  OP_vsub_vv,	   OP_vredmaxu_vs};
 	rig_li(r, A, DATA);
-	gpa_t top = loop(r, 60);
+	gpa_t top = loop(r, 400);
 	rig_op(r, OP_vsetivli, 0, n, 0, (int32_t)type);
 	vec(r, OP_vle8_v, 8, A, 0);
 	vec(r, OP_vsext_vf2, 24, 5, 8);

@@ -208,7 +208,13 @@ static bool fits(const struct lift *l, const struct rv64_insn *i, const struct r
 	case VS(fvf): return plain && da && float_fits(l, k, c->sew);
 	case VS(fuvf): return aligned(c, d) && c->sew >= 2;
 	case VS(fmvf): return d && da && c->sew >= 2;
-	case VS(f1): return plain && da && c->sew >= 2 && k == VK(fsqrt);
+	case VS(f1):
+		if (k == VK(fcvt_f_x)) return plain && da && c->sew == 2;
+		return plain && da && c->sew >= 2 && k == VK(fsqrt);
+	case VS(fw1): return k == VK(fwcvt_f_x) && c->sew == 1 && widths_fit(c, i, 1, 0, false);
+	case VS(load_stride): /* of one element to all */
+		return plain && !i->rs2 && i->rs3 <= 1 && e->bits == 8u << c->sew && aligned(c, d);
+
 	case VS(fcvv):
 		return plain && aligned(c, i->rs2) && b && c->sew >= 2 &&
 		       mask_apart(c, d, i->rs2) && mask_apart(c, d, i->rs1);
@@ -287,10 +293,13 @@ static void plan_insn(struct plan *p, int off, const struct rv64_insn *i)
 	struct lift_vec *v = &p->l->v;
 	if (e->vset) {
 		plan_close(p);
+		const unsigned was = p->conf.n;
+		bool keeps = i->op == OP_vsetvli && !i->rs1 && !i->rd && p->set && p->full;
 		p->conf = conf_of(i->imm);
-		p->full = is_full(i, &p->conf) || is_short(i, &p->conf);
+		p->full = keeps || is_full(i, &p->conf) || is_short(i, &p->conf);
 		p->set = true;
 		if (is_short(i, &p->conf)) conf_set(&p->conf, i->rs1);
+		if (keeps && was < p->conf.vlmax) conf_set(&p->conf, was);
 		return;
 	}
 	if (!e->vector) return;
@@ -929,6 +938,22 @@ static void do_sqrt(struct lift *l)
 	}
 }
 
+/* f32 from i32, or from i16 */
+static void do_from_int(struct lift *l, unsigned wider)
+{
+	const struct vconf was = l->v.conf;
+	float_needs(l);
+	lift_fp_dirty(l);
+	l->v.conf.sew += wider;
+	conf_set(&l->v.conf, was.n);
+	for (unsigned n = 0; n < l->v.conf.regs; n++) {
+		ir_val v = extended(l, l->i->rs2, n, was.sew, wider, true);
+		v = lanes(l, IR_vitof, idle(l, VK(none), n, v), NO);
+		put_of(l, l->i->rd & 31, n, v);
+	}
+	l->v.conf = was;
+}
+
 static ir_val compare_float(struct lift *l, unsigned k, ir_val p, ir_val q)
 {
 	switch (k) {
@@ -1013,6 +1038,12 @@ static void do_store(struct lift *l, unsigned bytes)
 	for (unsigned n = 0; n * V_REG < bytes; n++) v[n] = get(l, (l->i->rd & 31) + n);
 	lift_store_vector(l, lift_reg(l, l->i->rs1), v, bytes);
 }
+static void do_load_one(struct lift *l)
+{
+	ir_val v;
+	lift_load_vector(l, lift_reg(l, l->i->rs1), &v, 1u << l->v.conf.sew);
+	for (unsigned n = 0; n < l->v.conf.regs; n++) put_of(l, l->i->rd & 31, n, v);
+}
 static unsigned memory_bytes(const struct lift *l, const struct rv64_effects *e)
 {
 	return l->v.conf.n * e->bits / 8;
@@ -1038,7 +1069,15 @@ static void in_line(struct lift *l, const struct rv64_effects *e)
 	case VS(fcvf): do_compare(l, e); break;
 	case VS(fvv):
 	case VS(fvf): do_float(l, e); break;
-	case VS(f1): do_sqrt(l); break;
+	case VS(f1):
+		if (e->kernel == VK(fsqrt))
+			do_sqrt(l);
+		else
+			do_from_int(l, 0);
+		break;
+	case VS(fw1): do_from_int(l, 1); break;
+	case VS(load_stride): do_load_one(l); break;
+
 	case VS(fuvf):
 	case VS(fmvf):
 	case VS(mv_f_s):

@@ -140,6 +140,7 @@ static uint64_t float_lane(enum ir_op op, unsigned bytes, const uint64_t a[3])
 		[IR_vfeq - IR_vfadd] = IR_feq,	   [IR_vflt - IR_vfadd] = IR_flt,
 		[IR_vfle - IR_vfadd] = IR_fle};
 	uint64_t v = 0;
+	if (op == IR_vitof) return f32_bits((float)(int32_t)(uint32_t)a[0]);
 	if (op == IR_vfnan) {
 		(void)ir_fold(IR_fnan, bytes == 4 ? IR_F32 : IR_F64, 0, a, &v);
 		return v;

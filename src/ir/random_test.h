@@ -290,6 +290,7 @@ static inline void ir_random_store(struct ir_random *r, ir_val h, ir_val base, i
 static inline unsigned ir_random_lanes(struct ir_random *r, enum ir_op op)
 {
 	if (op == IR_vdown) return 1 + ir_random_below(r, 15);
+	if (op == IR_vitof) return 2;
 	if (ir_info[op].flags & IR_FLOAT) return 2 + ir_random_below(r, 2);
 	if (op == IR_vmul || op == IR_vsar) return 1 + ir_random_below(r, 2);
 	if (op >= IR_vzx && op <= IR_vpack) return ir_random_below(r, 3);

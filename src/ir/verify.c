@@ -372,6 +372,7 @@ static int lanes(struct check *c, const struct ir_ins *i)
 	unsigned from = 0, to = 3;
 	bool across = i->op == IR_vlow || i->op == IR_vbits;
 	if (flags_of(i) & IR_FLOAT) from = 2;
+	if (i->op == IR_vitof) to = 2;
 	if (i->op == IR_vmul || i->op == IR_vsar) from = 1, to = 2;
 	if (i->op == IR_vshl || i->op == IR_vshr || i->op == IR_vdown) from = 1;
 	if (i->op >= IR_vmins && i->op <= IR_vmaxu) to = 2;

@@ -319,6 +319,7 @@ static inline void rig_float_op(struct rig_gen *g)
 static inline unsigned rig_lane(struct rig_gen *g, enum ir_op op)
 {
 	if (op == IR_vdown) return 1 + rig_below(g->r, 15);
+	if (op == IR_vitof) return 2;
 	if (ir_info[op].flags & IR_FLOAT) return 2 + rig_below(g->r, 2);
 	if (op == IR_vmul || op == IR_vsar) return 1 + rig_below(g->r, 2);
 	if (op >= IR_vzx && op <= IR_vpack) return rig_below(g->r, 3);

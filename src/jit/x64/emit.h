@@ -137,7 +137,8 @@ emitter emit_fp2, emit_fsqrt, emit_fma, emit_fsign, emit_fnan, emit_fcvt, emit_f
 	emit_itof, emit_ftoi, emit_tobits, emit_tofp;
 /* vec.c */
 emitter emit_lanes, emit_vpick, emit_vshift, emit_vsplat, emit_vlow, emit_vdown, emit_vbits,
-	emit_vextend, emit_vpack, emit_vfp2, emit_vfsqrt, emit_vfma, emit_vfcmp, emit_vfnan;
+	emit_vextend, emit_vpack, emit_vfp2, emit_vfsqrt, emit_vfma, emit_vfcmp, emit_vitof,
+	emit_vfnan;
 /* mem.c */
 emitter emit_get, emit_put, emit_xlat, emit_load, emit_store, emit_swap, emit_xadd, emit_cas,
 	emit_fence, emit_call;

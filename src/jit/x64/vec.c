@@ -76,6 +76,13 @@ void emit_vfsqrt(struct emit *e, uint32_t i, const struct rule *r)
 	done_vec(e, i, d);
 }
 
+void emit_vitof(struct emit *e, uint32_t i, const struct rule *r)
+{
+	unsigned d = dst_vec(e, i);
+	vec2(&e->a, OP(0, 1, r->op), d, second(e, e->f->ins[i].arg[0]));
+	done_vec(e, i, d);
+}
+
 /* ((b ^ c) & a) ^ c */
 void emit_vpick(struct emit *e, uint32_t i, const struct rule *r)
 {
