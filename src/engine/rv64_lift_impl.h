@@ -54,8 +54,8 @@ struct vrun {
 	enum { RUN_CALLS, RUN_FULL, RUN_SPLIT } how;
 	uint32_t fast, slow, join; /* blocks in f, of RUN_SPLIT */
 };
-struct vmask { /* what is known of a mask: lanes by register, and their bits */
-	unsigned regs, sew;
+struct vmask { /* what is known of a mask: lanes by register, and their bits; n: vl, or 0 */
+	unsigned n, sew;
 	ir_val lane[8], bits[8];
 };
 struct lift_vec {
@@ -68,6 +68,8 @@ struct lift_vec {
 	ir_val reg[V_COUNT];
 	unsigned known; /* of these, since it was forgotten */
 	struct vmask mask[V_COUNT];
+	ir_val low; /* a mask of so many bytes; or NO */
+	unsigned low_bytes;
 };
 struct lift {
 	struct ir_fn *f;

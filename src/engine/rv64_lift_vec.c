@@ -354,12 +354,14 @@ static void forget(struct lift *l)
 {
 	memset(l->v.reg, 0, sizeof(l->v.reg));
 	memset(l->v.mask, 0, sizeof(l->v.mask));
+	l->v.low = NO;
 	l->v.known = 0;
 }
 
 void lift_v_block(struct lift *l, int b)
 {
 	(void)b;
+	forget(l);
 	l->v.vl = l->v.full = NO;
 	l->v.fast = false;
 }
@@ -374,7 +376,7 @@ ir_val lift_v_full(struct lift *l, const struct vrun *r)
 
 void lift_v_start(struct lift *l, const struct vrun *r, bool fast)
 {
-	forget(l);
+	if (r->how != RUN_FULL) forget(l);
 	l->v.fast = fast;
 	l->v.conf = conf_of(r->type);
 	if (r->n) conf_set(&l->v.conf, r->n);
@@ -386,6 +388,7 @@ void lift_v_start(struct lift *l, const struct vrun *r, bool fast)
 void lift_v_end(struct lift *l, const struct vrun *r)
 {
 	l->v.fast = false;
+	if (r->how == RUN_SPLIT) forget(l);
 	for (int off = r->first; off < r->last; off += region_insn(l->r, off)->len)
 		if (lift_effects(l, off)->shape == VS(load_first) && lift_effects(l, off)->vector)
 			l->v.vl = l->v.full = NO;
@@ -474,7 +477,7 @@ static ir_val get(struct lift *l, unsigned r)
 static void put(struct lift *l, unsigned r, ir_val v)
 {
 	ir_store(l->f, V_REG, NO, reg_at(l, r), 0, v);
-	l->v.mask[r].regs = 0;
+	l->v.mask[r].n = 0;
 	remember(l, r, v);
 }
 /* Of a group of the result: what lies beyond vl stays. */
@@ -484,7 +487,12 @@ static ir_val fixed(struct lift *l, const uint8_t *bytes)
 {
 	return ir_load(l->f, IR_V128, IR_U8, NO, konst(l, (uintptr_t)bytes), 0);
 }
-static ir_val body(struct lift *l, unsigned tail) { return fixed(l, low_bytes + V_REG - tail); }
+static ir_val body(struct lift *l, unsigned tail)
+{
+	if (!l->v.low.n || l->v.low_bytes != tail) l->v.low = fixed(l, low_bytes + V_REG - tail);
+	l->v.low_bytes = tail;
+	return l->v.low;
+}
 static bool is_tail(const struct lift *l, unsigned k)
 {
 	return l->v.conf.tail && k == l->v.conf.regs - 1;
@@ -500,7 +508,7 @@ static void put_part(struct lift *l, unsigned r, unsigned at, unsigned bytes, ir
 {
 	ir_store(l->f, bytes, NO, reg_at(l, r), (int32_t)at, v);
 	l->v.reg[r] = NO;
-	l->v.mask[r].regs = 0;
+	l->v.mask[r].n = 0;
 }
 static ir_val lanes(struct lift *l, enum ir_op op, ir_val a, ir_val b)
 {
@@ -555,7 +563,7 @@ static ir_val mask_word(struct lift *l, unsigned r, unsigned part)
 	unsigned n = word_bits(l, part), L = per_reg(l);
 	const struct vmask *m = &l->v.mask[r];
 	ir_val v = NO;
-	if (m->regs == l->v.conf.regs && m->sew == l->v.conf.sew) {
+	if (m->n == l->v.conf.n && m->sew == l->v.conf.sew) {
 		for (unsigned k = 0; k * L < n; k++) {
 			ir_val x = e2(l, IR_shl, m->bits[k + 64 * part / L], konst(l, k * L));
 			v = v.n ? e2(l, IR_or, v, x) : x;
@@ -579,10 +587,10 @@ static void mask_word_put(struct lift *l, unsigned r, unsigned part, ir_val v)
 /* Results of comparisons: to their bits. */
 static void mask_put(struct lift *l, unsigned r, const ir_val *lane)
 {
-	struct vmask m = {.regs = l->v.conf.regs, .sew = l->v.conf.sew};
+	struct vmask m = {.n = l->v.conf.n, .sew = l->v.conf.sew};
 	unsigned L = per_reg(l);
 	bool words = L < 8 || l->v.conf.tail;
-	for (unsigned k = 0; k < m.regs; k++) {
+	for (unsigned k = 0; k < l->v.conf.regs; k++) {
 		m.lane[k] = lane[k];
 		m.bits[k] = lanes(l, IR_vbits, lane[k], NO);
 		if (!words) put_part(l, r, k * L / 8, L / 8, m.bits[k]);
@@ -597,7 +605,7 @@ static ir_val mask_lane(struct lift *l, unsigned k)
 {
 	const struct vmask *m = &l->v.mask[0];
 	unsigned L = per_reg(l), sew = l->v.conf.sew;
-	if (m->regs == l->v.conf.regs && m->sew == sew) return m->lane[k];
+	if (m->n == l->v.conf.n && m->sew == sew) return m->lane[k];
 	unsigned at = k * L / 8;
 	ir_val v = ir_load(l->f, IR_I64, IR_U8, NO, reg_at(l, 0), (int32_t)at);
 	if (L < 8) v = e2(l, IR_shr, v, konst(l, k * L & 7));
