@@ -294,6 +294,30 @@ TEST(loops_of_one_block_are_unrolled_beside_themselves)
 	rig_free(r);
 }
 
+TEST(turns_of_several_blocks_follow_each_other)
+{
+	static struct region g;
+	struct rig *r = rig_new(false);
+	r->at = AT_CODE;
+	rig_op(r, OP_addi, 5, 5, 0, 1);	 /* 0 */
+	rig_op(r, OP_lbu, 6, 5, 0, 0);	 /* 4 */
+	rig_op(r, OP_beq, 0, 6, 7, 12);	 /* 8: to 20 */
+	rig_op(r, OP_bne, 0, 6, 0, -12); /* 12 */
+	rig_op(r, OP_jalr, 0, 1, 0, 0);	 /* 16 */
+	rig_op(r, OP_addi, 8, 8, 0, 1);	 /* 20 */
+	rig_op(r, OP_jal, 0, 0, 0, -24); /* 24: to 0 */
+	CHECK(find(r, &g, AT_CODE, true, REGION_INSNS) && is_right(&g, 1));
+	int n = g.n, copies = 0, headers = 0;
+	region_unroll(&g);
+	CHECK(is_right(&g, 1));
+	for (int b = 0; b < g.n; b++) {
+		copies += g.block[b].window;
+		headers += g.block[b].header;
+	}
+	CHECK(n == 4 && copies >= 6 && copies % 3 == 0 && g.n == n + copies + 1 && headers == 2);
+	rig_free(r);
+}
+
 TEST(regions_keep_their_limits)
 {
 	static struct region g;
