@@ -275,7 +275,7 @@ static inline void random_vector(struct random *g)
 		i.rs2 &= (uint8_t)~low;
 		if (strstr(rv64_info(op)->syntax, "(s)")) {
 			i.rs1 = (uint8_t)x;
-			if (pick(g, 2)) i.rs2 = (uint8_t)stride;
+			if (op == OP_vsse16_v || pick(g, 2)) i.rs2 = (uint8_t)stride;
 		}
 		if (!strncmp(rv64_info(op)->name, "vset", 4)) op = OP_vadd_vv;
 		rig_word(g->r, rv64_encode(op, &i));
