@@ -54,6 +54,7 @@ static inline struct rig *rig_new(bool sbi)
 				 .mmio = r->bus,
 				 .clock = &r->clock,
 				 .sbi = sbi,
+				 .hot = 20,
 				 .max_satp = 10};
 	r->c = rv64_cpu_new(&env, 0);
 	must(r->c);

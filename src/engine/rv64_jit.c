@@ -8,6 +8,7 @@
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_lift.h"
 #include "engine/rv64_unitlog.h"
+#include "engine/rv64_window.h"
 #include "engine/unitlog.h"
 #include "jit/jit.h"
 #include <stdlib.h>
@@ -20,6 +21,7 @@ struct unit {
 	uint16_t off;
 	bool window;	    /* made of user code, for harts that have windows */
 	uint8_t narrow;	    /* how often its look-ups have been made to share less */
+	bool busy;	    /* an interrupt found it at work: its loops are unrolled */
 	uint16_t straddles; /* times that a shared look-up ran over its page's end */
 };
 enum { UNITS = 1 << 16, STRADDLES = 32, NARROWEST = 4 };
@@ -142,7 +144,7 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 	const struct code_page *page[REGION_PAGES] = {page_at(c, c->pc - PAGE_SIZE), t->page,
 						      page_at(c, c->pc + PAGE_SIZE)};
 	if (!region_find(&j->region, page, t->off, REGION_INSNS, !j->check)) return NULL;
-	if (t->window) region_unroll(&j->region);
+	if (t->window && t->busy) region_unroll(&j->region);
 	j->how.tag = j->nunits;
 	j->how.window = t->window;
 	j->how.span = SPAN >> 2 * t->narrow;
@@ -215,24 +217,41 @@ static bool translate(struct rv64_cpu *c, const struct slot *ip, bool *flushed)
 	c->base = c->pc & PAGE_MASK;
 	struct unit t = {.page = p, .off = (uint16_t)(2 * i)};
 	t.window = c->windows && c->priv == PRIV_U;
+	t.busy = c->jit->how.count || rv64_windows_early(c); /* tests want it at once */
 	return unit_make(c, t, flushed);
 }
 
-/* Where it lies it keeps running over a page's end: better no sharing at all. */
-static void straddled(struct rv64_cpu *c, uint32_t tag)
+/* The unit gave up somewhere in its page, and is to be made anew, as t now says. */
+static void make_anew(struct rv64_cpu *c, const struct unit *t)
 {
-	struct rv64_jit *j = c->jit;
-	bool flushed;
-	j->straddled = false;
-	if (j->check || tag >= j->nunits) return;
-	struct unit *t = &j->unit[tag];
+	uint16_t i = t->off / 2;
+	const void *was = t->page->entry[i];
+	bool flushed = false;
+	gva_t pc = c->pc;
+	if (t->page->slot[i].fn != rv64_op_unit) return;
+	c->pc = (c->base & PAGE_MASK) | t->off;
+	struct code_page *page = t->page;
+	if (unit_make(c, *t, &flushed) && !flushed) jit_replace(c->jit->cache, was, page->entry[i]);
+	c->pc = pc;
+}
+
+/* Where it lies it keeps running over a page's end: better no sharing at all. */
+static void straddled(struct rv64_cpu *c, struct unit *t)
+{
+	c->jit->straddled = false;
 	if (t->narrow == NARROWEST || ++t->straddles < STRADDLES) return;
 	t->narrow++;
 	t->straddles = 0;
-	gva_t pc = c->pc;
-	c->pc = (c->base & PAGE_MASK) | t->off;
-	if (t->page->slot[t->off / 2].fn == rv64_op_unit) (void)unit_make(c, *t, &flushed);
-	c->pc = pc;
+	make_anew(c, t);
+}
+
+/* Something waits, most often a tick of the guest's clock: the more it runs the sooner it is found
+ * at it. */
+static void interrupted(struct rv64_cpu *c, struct unit *t)
+{
+	if (!t->window || t->busy) return;
+	t->busy = true;
+	make_anew(c, t);
 }
 
 void rv64_jit_hot(struct rv64_cpu *c, const struct slot *ip)
@@ -292,12 +311,19 @@ _Static_assert(COUNT_DEOPT_VECTOR - COUNT_DEOPT == WHY_VECTOR - WHY_POLL &&
 	       "a counter for each reason");
 _Static_assert(COUNT_STOP - COUNT_LINK == JIT_STOP - JIT_LINK, "and for each ordinary end");
 
+static struct unit *unit_by_tag(struct rv64_jit *j, uint32_t tag)
+{
+	return j->how.count || tag >= j->nunits ? NULL : &j->unit[tag];
+}
+
 /* The unit gave up in the middle. */
 static void deopt(struct rv64_cpu *c, uint32_t whole)
 {
 	unsigned why = whole & ((1u << WHY_BITS) - 1);
 	rv64_count(c, COUNT_DEOPT + why - WHY_POLL);
-	if (c->jit->straddled) straddled(c, whole >> WHY_BITS);
+	struct unit *t = unit_by_tag(c->jit, whole >> WHY_BITS);
+	if (t && c->jit->straddled) straddled(c, t);
+	if (t && why == WHY_POLL) interrupted(c, t);
 	if (why == WHY_CALL) {
 		called(c);
 		return;

@@ -537,6 +537,8 @@ void rv64_windows_free(struct rv64_cpu *c)
 	c->win_limit = c->win_base = 0;
 }
 
+bool rv64_windows_early(const struct rv64_cpu *c) { return c->windows && c->windows->early; }
+
 const struct window_stats *rv64_window_stats(const struct rv64_cpu *c)
 {
 	return c->windows ? &c->windows->stats : NULL;

@@ -20,6 +20,7 @@ struct window_stats {
 /* early: for tests, every space has one at once, and keeps it, and pages come by faults alone. */
 void rv64_windows_new(struct rv64_cpu *c, bool early);
 void rv64_windows_free(struct rv64_cpu *c);
+bool rv64_windows_early(const struct rv64_cpu *c);
 const struct window_stats *rv64_window_stats(const struct rv64_cpu *c); /* NULL: none */
 /* For tests: how many mappings this hart may have. */
 void rv64_window_budget(struct rv64_cpu *c, size_t mappings);

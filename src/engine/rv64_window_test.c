@@ -2,6 +2,8 @@
 #include "engine/rig.h"
 #include "engine/rv64_jit.h"
 #include "engine/rv64_window.h"
+#include <pthread.h>
+#include <unistd.h>
 
 enum { TABLES = 0x100000, CODE = 0x200000, DATA = 0x400000 }; /* offsets in RAM */
 #define USER_CODE 0x10000ull
@@ -57,13 +59,13 @@ static void code_make(struct rig *r)
 	rig_stop(r, 0);
 }
 
-static struct space space_new(enum jit_mode mode)
+static struct space space_with(enum jit_mode mode, bool early)
 {
 	struct err e = {0};
 	struct space s = {.r = rig_new(true), .root = RIG_RAM + TABLES};
 	s.next = s.root + PAGE_SIZE;
 	CHECK(!rv64_jit_new(s.r->c, 1 << 20, mode, true, &e));
-	rv64_windows_new(s.r->c, true);
+	rv64_windows_new(s.r->c, early);
 	code_make(s.r);
 	user(&s, USER_CODE, CODE, PTE_R | PTE_X | AD);
 	map(&s, TRAPS, 0, leaf(RIG_RAM + CODE + PAGE_SIZE, PTE_R | PTE_X | AD));
@@ -72,6 +74,8 @@ static struct space space_new(enum jit_mode mode)
 	CHECK(!rv64_cpu_set(s.r->c, REG_RV_CSR + CSR_STVEC, TRAPS));
 	return s;
 }
+
+static struct space space_new(enum jit_mode mode) { return space_with(mode, true); }
 
 /* Run the loop; the cause that ended it. */
 static uint64_t run(struct space *s, gva_t load, gva_t store, uint64_t times)
@@ -134,6 +138,32 @@ TEST(window_pages_come_when_used_and_are_marked_so)
 	/* Now the page that was only read. */
 	CHECK(run(&s, VA, VA + 8, TIMES) == CAUSE_ECALL_U && stats(&s)->faults == faults + 1);
 	CHECK((rig_get64(s.r, load) & AD) == AD && (rig_get64(s.r, read) & AD) == PTE_A);
+	rig_free(s.r);
+}
+
+static void *poke(void *cpu)
+{
+	for (unsigned k = 0; k < 40; k++) {
+		(void)usleep(500);
+		rv64_poke(cpu, POLL_TIMER);
+	}
+	return NULL;
+}
+/* Units that interrupts find at work are made once more, and then left in peace. */
+TEST(loops_that_work_are_unrolled)
+{
+	pthread_t thread;
+	struct space s = space_with(JIT_FAST, false);
+	user(&s, VA, DATA, RW | AD);
+	rig_put64(s.r, RIG_RAM + DATA, 3);
+	CHECK(run(&s, VA, VA + 8, TIMES) == CAUSE_ECALL_U);
+	uint64_t units = s.r->c->counts[COUNT_UNIT];
+	CHECK(!pthread_create(&thread, NULL, poke, s.r->c));
+	for (unsigned k = 0; k < 50; k++)
+		CHECK(run(&s, VA, VA + 8, 2000000) == CAUSE_ECALL_U && s.r->c->x[12] == 6000000);
+	CHECK(!pthread_join(thread, NULL));
+	CHECK(units && s.r->c->counts[COUNT_UNIT] > units);
+	CHECK(s.r->c->counts[COUNT_UNIT] <= 2 * units);
 	rig_free(s.r);
 }
 

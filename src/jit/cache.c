@@ -133,6 +133,15 @@ const struct access *jit_access_find(const struct jit_cache *c, const void *rx)
 	return lo < c->naccesses && off >= c->access[lo].at ? &c->access[lo] : NULL;
 }
 
+void jit_replace(struct jit_cache *c, const void *was, const void *now)
+{
+	for (uint32_t k = 0; k < c->nlinks; k++) {
+		uint32_t at = c->link[k].at;
+		if (jit_host_linked(c->rw + at, c->rx + at) == was)
+			jit_host_relink(c->rw + at, c->rx + at, now);
+	}
+}
+
 void jit_link(struct jit_cache *c, uint32_t link, const void *entry)
 {
 	must(link < c->nlinks);

@@ -67,6 +67,7 @@ struct host_exit {
 };
 struct host_exit jit_host_enter(struct jit_cache *c, void *state, const void *entry);
 const void *jit_host_none(const struct jit_cache *c);
+const void *jit_host_linked(const uint8_t *rw, const uint8_t *rx); /* where that exit goes */
 void jit_host_relink(uint8_t *rw, const uint8_t *rx, const void *to);
 /* Code of f, homes decided, from rw on, not beyond `end`; NULL: no room. Else its end. */
 uint8_t *jit_host_emit(struct jit_cache *c, const struct ir_fn *f, uint8_t *at, uint8_t *end);

@@ -83,6 +83,8 @@ bool jit_lanes(const struct jit_cache *c, bool fused);
 struct jit_exit jit_enter(struct jit_cache *c, void *state, const void *entry);
 /* From now on that exit goes to entry (of the same page) by itself. */
 void jit_link(struct jit_cache *c, uint32_t link, const void *entry);
+/* All exits that go to unit `was` go to unit `now` instead. */
+void jit_replace(struct jit_cache *c, const void *was, const void *now);
 
 /* An access by a window that could not be made. */
 struct jit_fault {

@@ -69,6 +69,11 @@ TEST(jit_link_near)
 	CHECK(jit_find(g.cache, (const char *)jit_entry(b) + jit_size(b) - 1) == b);
 	CHECK(!jit_find(g.cache, (const char *)jit_entry(b) + jit_size(b)));
 	CHECK(!jit_find(g.cache, &g));
+	const struct jit_unit *d = adds(&g, 1000, IR_EXIT_STOP, 0x40);
+	jit_replace(g.cache, jit_entry(b), jit_entry(d));
+	s->poll = 0;
+	x = jit_enter(g.cache, s, jit_entry(a));
+	CHECK(x.how == JIT_STOP && s->pc == s->base + 0x40 && s->x[0] == 1113);
 	rig_close(&g);
 }
 

@@ -194,6 +194,11 @@ struct host_exit jit_host_enter(struct jit_cache *c, void *state, const void *en
 
 const void *jit_host_none(const struct jit_cache *c) { return jit_rx(c, c->host->lookup); }
 
+const void *jit_host_linked(const uint8_t *rw, const uint8_t *rx)
+{
+	return rx + 4 + (int32_t)load_le(rw, 4);
+}
+
 void jit_host_relink(uint8_t *rw, const uint8_t *rx, const void *to)
 {
 	int32_t d = (int32_t)((const uint8_t *)to - (rx + 4));
