@@ -1,5 +1,6 @@
 #ifndef BASE_CHR_H
 #define BASE_CHR_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 /* A console's two byte streams between a device (a UART, a virtio console) and whoever sits at
@@ -14,5 +15,8 @@ struct chr {
 	size_t (*output)(void *host, const uint8_t *p, size_t n); /* how many were taken */
 	void (*hungry)(void *host); /* input() has room again; may be NULL */
 	void *host;
+	_Atomic bool patient; /* the device waits until output() has room: no guest sees that it had
+				 none */
 };
+size_t chr_output(struct chr *c, const uint8_t *p, size_t n);
 #endif

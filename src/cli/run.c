@@ -21,7 +21,7 @@ struct run_opts {
 		*symbols;
 	unsigned cpus;
 	uint64_t memory, code_cache;
-	bool stats, profile;
+	bool stats, profile, deterministic;
 	struct opt_list disks, publish;
 };
 #define AT(member) offsetof(struct run_opts, member)
@@ -33,6 +33,9 @@ static const struct opt run_table[] = {
 	{"cpus", 'c', OPT_NUMBER, AT(cpus), "N", "How many CPUs the guest has (1).", NULL},
 	{"detach", 'd', OPT_LATER, 0, NULL,
 	 "running in the background is not implemented yet; leave -d out", NULL},
+	{"deterministic", 0, OPT_FLAG, AT(deterministic), NULL,
+	 "Have time go by instructions, so that every run does the same: one CPU, no network.",
+	 NULL},
 	{"disk", 0, OPT_LIST, AT(disks), "FILE[,ro]",
 	 "A raw disk image, as the next disk; several may be given.", NULL},
 	{"dump", 0, OPT_TEXT, AT(dump), "FILE[:PC[-PC]]",
@@ -55,7 +58,8 @@ static const struct opt run_table[] = {
 	{"name", 0, OPT_TEXT, AT(name), "NAME",
 	 "Name it; its disk is kept and is there again when the same name runs again.", NULL},
 	{"net", 0, OPT_TEXT, AT(net), "NET",
-	 "user: its own network behind this machine's (default); none.", "user none"},
+	 "user: its own network behind this machine's (default, unless --deterministic); none.",
+	 "user none"},
 	{"network", 0, OPT_TEXT, AT(net), "NET", "The same as --net.", "user none"},
 	{"profile", 0, OPT_FLAG, AT(profile), NULL,
 	 "Write /tmp/perf-PID.map, so that perf(1) names translated code by the guest's symbols.",
@@ -73,7 +77,7 @@ static const struct opt run_table[] = {
 	{"volume", 'v', OPT_LATER, 0, "DIR:DIR", "sharing folders is not implemented yet", NULL},
 	{0},
 };
-static const struct run_opts run_defaults = {.cpus = 1, .arch = "riscv64", .net = "user"};
+static const struct run_opts run_defaults = {.cpus = 1, .arch = "riscv64"};
 
 enum { DEFAULT_MEMORY = 1024, LEAST_MEMORY = 1 /* MiB */ };
 enum { LEAST_CODE = 1, MOST_CODE = 1000 /* MiB: jumps reach no farther */ };
@@ -129,9 +133,10 @@ static int add_disks(struct spec *s, const struct opt_list *l, struct err *e)
 
 static int add_network(struct spec *s, const struct run_opts *o, struct err *e)
 {
-	s->net = !strcmp(o->net, "user");
-	if (!s->net && strcmp(o->net, "none"))
-		return fail(e, -EINVAL, "--net: '%s' is neither user nor none", o->net);
+	const char *net = o->net ? o->net : o->deterministic ? "none" : "user";
+	s->net = !strcmp(net, "user");
+	if (!s->net && strcmp(net, "none"))
+		return fail(e, -EINVAL, "--net: '%s' is neither user nor none", net);
 	if (!s->net && o->publish.n)
 		return fail(e, -EINVAL, "--publish needs a network: --net user");
 	for (unsigned i = 0; i < o->publish.n; i++) {
@@ -175,6 +180,7 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 	s->engine = o->engine;
 	s->control = true;
 	s->profile = o->profile;
+	s->deterministic = o->deterministic;
 	s->dump = o->dump;
 	s->symbols = o->symbols;
 	if (c->nargs)

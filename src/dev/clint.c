@@ -30,7 +30,8 @@ static void timer_check(struct hart *h)
 	bool due = vclock_now(c) >= h->mtimecmp;
 	uint64_t at = vclock_deadline(c, h->mtimecmp);
 	irq_set(h->mti, due);
-	due || at == UINT64_MAX ? timer_disarm(h->timer) : timer_arm(h->timer, at);
+	due || at == UINT64_MAX || vclock_counts(c) ? timer_disarm(h->timer)
+						    : timer_arm(h->timer, at);
 }
 
 static void timer_due(void *ctx)
@@ -136,4 +137,25 @@ int clint_new(struct device **out, unsigned harts, const struct irq *msi, const 
 	}
 	*out = &c->d;
 	return 0;
+}
+
+void clint_tick(struct device *d)
+{
+	struct clint *c = (struct clint *)d;
+	device_lock(d);
+	for (unsigned i = 0; i < c->harts; i++) timer_check(&c->hart[i]);
+	device_unlock(d);
+}
+
+uint64_t clint_next(struct device *d)
+{
+	struct clint *c = (struct clint *)d;
+	uint64_t next = UINT64_MAX;
+	device_lock(d);
+	for (unsigned i = 0; i < c->harts; i++) {
+		uint64_t at = c->hart[i].mtimecmp;
+		if (at > vclock_now(c->clock) && at < next) next = at;
+	}
+	device_unlock(d);
+	return next;
 }

@@ -3,6 +3,7 @@
  * distance to the host's. */
 #include "base/loop.h"
 #include "dev/dev.h"
+#include "hw/clock.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
@@ -22,20 +23,24 @@ struct rtc {
 	struct device d;
 	struct irq irq;
 	struct timer *timer;
-	uint64_t ahead; /* guest's clock minus the host's, modulo 2^64 */
+	const struct vclock *clock; /* NULL: the host's */
+	uint64_t ahead;		    /* guest's clock minus the host's, modulo 2^64 */
 	uint64_t alarm;
 	uint32_t time_high, new_high; /* latched by reading, written for the next setting */
 	bool armed, pending, enabled;
 };
 
-static uint64_t host_ns(void)
+#define EPOCH 1767225600ull /* 2026-01-01 */
+
+static uint64_t host_ns(const struct rtc *r)
 {
 	struct timespec t;
+	if (r->clock) return EPOCH * 1000000000u + vclock_ns(r->clock);
 	(void)clock_gettime(CLOCK_REALTIME, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static uint64_t guest_ns(const struct rtc *r) { return host_ns() + r->ahead; }
+static uint64_t guest_ns(const struct rtc *r) { return host_ns(r) + r->ahead; }
 static void irq_update(struct rtc *r) { irq_set(r->irq, r->pending && r->enabled); }
 
 /* Ring if it is time, else wait again: the host's wall clock may have been moved meanwhile. */
@@ -49,7 +54,7 @@ static void alarm_check(struct rtc *r)
 		irq_update(r);
 		return;
 	}
-	if (__builtin_add_overflow(now_ns(), r->alarm - now, &at)) return;
+	if (r->clock || __builtin_add_overflow(now_ns(), r->alarm - now, &at)) return;
 	timer_arm(r->timer, at);
 }
 
@@ -93,7 +98,7 @@ static void rtc_write(struct device *d, uint64_t off, uint64_t val, unsigned len
 	if (len != 4) return;
 	switch (off) {
 	case TIME_LOW:
-		r->ahead = ((uint64_t)r->new_high << 32 | v) - host_ns();
+		r->ahead = ((uint64_t)r->new_high << 32 | v) - host_ns(r);
 		alarm_check(r);
 		break;
 	case TIME_HIGH: r->new_high = v; break;
@@ -151,3 +156,5 @@ int rtc_new(struct device **out, const char *id, struct irq irq, struct loop *l,
 	*out = &r->d;
 	return 0;
 }
+
+void rtc_count(struct device *d, const struct vclock *clock) { ((struct rtc *)d)->clock = clock; }

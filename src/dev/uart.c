@@ -94,8 +94,7 @@ static void tx_run(struct uart *u)
 	bool had = u->tx.n;
 	while (u->tx.n) {
 		unsigned run = FIFO - u->tx.first < u->tx.n ? FIFO - u->tx.first : u->tx.n;
-		size_t n = run;
-		if (u->chr->output) n = u->chr->output(u->chr->host, u->tx.at + u->tx.first, run);
+		size_t n = chr_output(u->chr, u->tx.at + u->tx.first, run);
 		if (!n) return;
 		u->tx.first = (u->tx.first + (unsigned)n) % FIFO;
 		u->tx.n -= (unsigned)n;

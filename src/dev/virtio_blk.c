@@ -59,6 +59,7 @@ struct vblk {
 	char serial[ID_LEN];
 	pthread_cond_t idle; /* inflight became 0 */
 	unsigned inflight;   /* requests the disk has */
+	bool in_order;	     /* one at a time, and the driver waits */
 	struct slot *free, slot[SLOTS];
 };
 
@@ -166,7 +167,7 @@ static void begin(struct vblk *d, struct slot *s)
 static void drain(struct vblk *d)
 {
 	struct virtq *vq = &d->v.vq[0];
-	for (unsigned n = vq->size; n && d->free; n--) {
+	for (unsigned n = vq->size; n && d->free && !(d->in_order && d->inflight); n--) {
 		struct slot *s = d->free;
 		if (virtq_pop(vq, &s->q) != 1) return;
 		if (!s->q.in_len) {
@@ -184,14 +185,16 @@ static void run(struct vblk *d)
 	do {
 		(void)virtq_want(vq, false);
 		drain(d);
-	} while (virtq_want(vq, true) && d->free);
+	} while (virtq_want(vq, true) && d->free && !(d->in_order && d->inflight));
 	virtq_kick(vq);
 }
 
 static void blk_notify(struct virtio_dev *v, unsigned queue)
 {
 	(void)queue;
-	run((struct vblk *)v);
+	struct vblk *d = (struct vblk *)v;
+	run(d);
+	while (d->in_order && d->inflight) (void)pthread_cond_wait(&d->idle, &v->mutex);
 }
 
 static void complete(struct vblk *d, struct slot *s, int res)
@@ -211,8 +214,9 @@ static void blk_done(struct blk_req *q, int res)
 	struct vblk *d = s->of;
 	virtio_lock(&d->v);
 	complete(d, s, res);
+	d->inflight--;
 	run(d);
-	if (--d->inflight == 0) (void)pthread_cond_broadcast(&d->idle);
+	if (d->inflight == 0) (void)pthread_cond_broadcast(&d->idle);
 	virtio_unlock(&d->v);
 }
 
@@ -307,3 +311,5 @@ int virtio_blk_new(struct virtio_dev **out, struct gmem *mem, struct blk *disk, 
 	*out = &d->v;
 	return 0;
 }
+
+void virtio_blk_in_order(struct virtio_dev *v) { ((struct vblk *)v)->in_order = true; }

@@ -23,10 +23,7 @@ struct vcon {
 	uint32_t at;
 };
 
-static size_t put(struct vcon *c, const uint8_t *p, size_t n)
-{
-	return c->chr->output ? c->chr->output(c->chr->host, p, n) : n;
-}
+static size_t put(struct vcon *c, const uint8_t *p, size_t n) { return chr_output(c->chr, p, n); }
 
 static bool tx_write(struct vcon *c)
 {

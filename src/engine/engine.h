@@ -35,8 +35,15 @@ struct engine_env { /* what an engine is given; everything outlives it */
 	unsigned hot;  /* jumps to a place before it is translated, up to 255; 0: as pays */
 	enum windows { WINDOWS_CHOSEN, WINDOWS_OFF, WINDOWS_EARLY } windows; /* early: for tests */
 	struct unitlog *log; /* told of what is translated; NULL: nobody wants to know */
-	size_t code_room;    /* bytes for a vCPU's translated code; 0: 32 MiB */
-	unsigned max_satp;   /* RISC-V: widest page tables offered: 8 Sv39, 9 Sv48, 10 Sv57 */
+	/* A clock to be driven by the instructions of the only vCPU, which then does the same each
+	 * time it is given the same; NULL: none. tick: called by the vCPU's thread when time has
+	 * come to what it answered last, and more often; answers when it wants to be called next,
+	 * in ticks. pause: every 10 ms, and before it sleeps, others may do something, too. */
+	struct vclock *counted;
+	uint64_t (*tick)(void *ctx, bool pause);
+	void *tick_ctx;
+	size_t code_room;  /* bytes for a vCPU's translated code; 0: 32 MiB */
+	unsigned max_satp; /* RISC-V: widest page tables offered: 8 Sv39, 9 Sv48, 10 Sv57 */
 };
 /* One number per register, for boards, debuggers and snapshots alike. */
 enum {

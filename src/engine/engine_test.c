@@ -222,7 +222,7 @@ TEST(the_interpreter_counts_instructions)
 	struct counters c = {0};
 	counts_of(&engine_interp, &c);
 	CHECK(counted(&c, "instructions") == 3 + 1 + 3000 + 3);
-	CHECK(c.n == 11);
+	CHECK(c.n == 12);
 }
 
 TEST(the_translator_counts_its_units)

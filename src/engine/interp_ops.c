@@ -11,7 +11,7 @@
 /* The instruction at ip did not go on by itself: c->stop says how. */
 __attribute__((noinline)) static HANDLER(op_stop)
 {
-	bool retired = c->stop != STOP_TRAP;
+	bool retired = c->stop != STOP_TRAP && c->stop != STOP_WATCH;
 	if (c->stop != STOP_JUMP) c->pc = rv64_pc(c, ip) + (retired ? c->len : 0);
 	c->n = n + retired;
 	return NULL;
@@ -114,6 +114,12 @@ static handler *const handlers_near[OP__max][2][2] = {/* by length, then back or
 #undef X
 };
 
+static void lr_fill(struct slot *s, unsigned index)
+{
+	const struct code_page *p = code_page_of(s);
+	s->imm = p->at == NO_PAGE ? LR_UNKNOWN : (int)rv64_lr_way(p->raw, 2 * index, PAGE_SIZE);
+}
+
 void rv64_slot_fill(struct slot *s, const struct rv64_insn *i, unsigned index)
 {
 	unsigned wide = i->len == 4;
@@ -124,6 +130,7 @@ void rv64_slot_fill(struct slot *s, const struct rv64_insn *i, unsigned index)
 	s->rs3 = (uint8_t)(i->rs3 & 31);
 	s->rm = (uint8_t)(i->rm & 7);
 	s->fn = handlers[i->op][wide];
+	if (i->op == OP_lr_w || i->op == OP_lr_d) lr_fill(s, index);
 	int64_t to = (int64_t)index + i->imm / 2;
 	if (!handlers_near[i->op][wide][0] || to < 0 || to >= PAGE_SLOTS) return;
 	s->fn = handlers_near[i->op][wide][i->imm > 0];

@@ -3,6 +3,7 @@
 #include "engine/amo.h"
 #include "engine/clmul.h"
 #include "engine/rv64_cpu.h"
+#include "engine/rv64_reserve.h"
 #include "engine/rv64_vector.h"
 /* The verbs of the meaning language (isa/README.md), over values, for the interpreter. They are
  * used inside handlers, where c, ip and n stand for hart, slot and instruction count, and whose
@@ -160,6 +161,7 @@ static inline bool tlb_hit(const struct rv64_cpu *c, const struct tlb_entry *e, 
 #define LOAD(t, va, bits)                                                                          \
 	uint64_t t;                                                                                \
 	if (SLOW) {                                                                                \
+		c->n = n; /* a device may tell the time */                                         \
 		c->stop = (uint8_t)rv64_load(c, va, (bits) / 8);                                   \
 		if (unlikely(c->stop)) goto stop;                                                  \
 		t = c->val;                                                                        \
@@ -170,6 +172,7 @@ static inline bool tlb_hit(const struct rv64_cpu *c, const struct tlb_entry *e, 
 	}
 #define STORE(va, v, bits)                                                                         \
 	if (SLOW) {                                                                                \
+		c->n = n;                                                                          \
 		c->stop = (uint8_t)rv64_store(c, va, v, (bits) / 8);                               \
 		if (unlikely(c->stop)) goto stop;                                                  \
 	} else {                                                                                   \
@@ -191,16 +194,30 @@ static inline bool tlb_hit(const struct rv64_cpu *c, const struct tlb_entry *e, 
 	}
 #define AMO(t, op, va, v, bits)                                                                    \
 	ATOMIC(p_##t, va, bits, wr, true)                                                          \
-	V t = amo_##op##_##bits(p_##t, v);
+	V t = amo_##op##_##bits(p_##t, v);                                                         \
+	if (SLOW) rv64_atomic_end(c, true, (bits) / 8);
 #define LR(t, va, bits)                                                                            \
-	ATOMIC(p_##t, va, bits, rd, false)                                                         \
-	V t = __atomic_load_n((uint##bits##_t *)p_##t, __ATOMIC_SEQ_CST);                          \
+	uint64_t t;                                                                                \
+	unsigned len_##t = (bits) / 8;                                                             \
+	if (!SLOW && unlikely(ip->imm != LR_CLOSE)) goto miss;                                     \
+	if (SLOW && rv64_lr_far(c, ip)) {                                                          \
+		c->stop = (uint8_t)rv64_reserve_load(c, va, (bits) / 8);                           \
+		if (unlikely(c->stop)) goto stop;                                                  \
+		t = c->val;                                                                        \
+		len_##t |= RES_WATCHED;                                                            \
+	} else {                                                                                   \
+		ATOMIC(p_##t, va, bits, rd, false)                                                 \
+		t = __atomic_load_n((uint##bits##_t *)p_##t, __ATOMIC_SEQ_CST);                    \
+	}                                                                                          \
 	c->res_va = (va);                                                                          \
-	c->res_len = (bits) / 8;                                                                   \
+	c->res_len = len_##t;                                                                      \
 	c->res_val = t;
 #define SC(t, va, v, bits)                                                                         \
 	ATOMIC(p_##t, va, bits, wr, true)                                                          \
-	V t = !(c->res_len == (bits) / 8 && c->res_va == (va) && sc_##bits(c, p_##t, v));          \
+	bool may_##t = SLOW ? rv64_reserve_holds(c, va, (bits) / 8)                                \
+			    : c->res_len == (bits) / 8 && c->res_va == (va);                       \
+	V t = !(may_##t && sc_##bits(c, p_##t, v));                                                \
+	if (SLOW) rv64_atomic_end(c, !t, (bits) / 8);                                              \
 	c->res_len = 0;
 
 #define SC_FN(bits, U)                                                                             \
@@ -259,13 +276,14 @@ static inline const struct slot *next_slot(const struct slot *ip, unsigned len)
 		c->hot = true;                                                                     \
 		LEAVE(dest, n_);                                                                   \
 	} while (0)
-#define POLL() unlikely(atomic_load_explicit(&c->poll, memory_order_relaxed) != 0)
+#define POLL(n_)                                                                                   \
+	unlikely(atomic_load_explicit(&c->poll, memory_order_relaxed) != 0 || (n_) >= c->n_limit)
 
 #define FAR(dest_, n_)                                                                             \
 	do {                                                                                       \
 		const gva_t dest = (dest_);                                                        \
 		const struct fetch_entry *f_ = &c->fetch[dest >> PAGE_SHIFT & (FETCH_SIZE - 1)];   \
-		if (unlikely(((dest & PAGE_MASK) | c->fctx) != f_->tag) || POLL())                 \
+		if (unlikely(((dest & PAGE_MASK) | c->fctx) != f_->tag) || POLL(n_))               \
 			LEAVE(dest, n_);                                                           \
 		const struct slot *to = &f_->page->slot[(dest & ~PAGE_MASK) >> 1];                 \
 		if (slot_heat(to)) LEAVE_HOT(dest, n_);                                            \
@@ -278,7 +296,7 @@ enum near { NEAR_NOT, NEAR_FORWARD, NEAR_BACK }; /* a direct target in this page
 	do {                                                                                       \
 		if (NEAR == NEAR_NOT) FAR(dest, n + 1);                                            \
 		const struct slot *to = (const struct slot *)((const char *)ip + ip->imm);         \
-		if (NEAR == NEAR_BACK && POLL()) LEAVE(rv64_pc(c, to), n + 1);                     \
+		if (NEAR == NEAR_BACK && POLL(n + 1)) LEAVE(rv64_pc(c, to), n + 1);                \
 		if (NEAR == NEAR_BACK && slot_heat(to)) LEAVE_HOT(rv64_pc(c, to), n + 1);          \
 		GO(to, n + 1);                                                                     \
 	} while (0)

@@ -223,8 +223,10 @@ static bool attempt(struct check *k, struct rv64_cpu *c, struct jit_cache *cache
 	struct regs before = regs_get(c);
 	k->n = 0;
 	k->words[0] = 0;
-	c->n_limit = c->n + FUEL;
+	uint64_t limit = c->n_limit;
+	if (c->n + FUEL < limit) c->n_limit = c->n + FUEL;
 	*x = jit_enter(cache, c, entry);
+	c->n_limit = limit;
 	if (x->how == JIT_DEOPT) c->n -= x->why >> WHY_BITS;
 	struct regs jit = regs_get(c);
 	undo(k);

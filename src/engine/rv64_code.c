@@ -61,18 +61,12 @@ static void fetch_clear(struct rv64_cpu *c)
 
 void rv64_code_drop(struct rv64_cpu *c)
 {
+	c->code_open_n = 0;
 	memset(c->code_hash, 0, sizeof(c->code_hash));
 	c->code_used = c->code_hand = 0;
 	fetch_clear(c);
 	rv64_jit_drop(c->jit);
 	count_set(&c->counts[COUNT_CODE_USED], 0);
-}
-
-void rv64_code_fence(struct rv64_cpu *c)
-{
-	c->code_gen++;
-	rv64_count(c, COUNT_FENCE_CODE);
-	fetch_clear(c);
 }
 
 /* ---- pages by address ---- */
@@ -97,19 +91,31 @@ static void page_unlink(struct rv64_cpu *c, uint32_t number)
 	p->at = NO_PAGE;
 }
 
-/* The oldest page goes when the cache is full. */
+/* The oldest that has not been entered since it was last passed over. */
+static uint32_t page_oldest(struct rv64_cpu *c)
+{
+	for (;;) {
+		uint32_t i = c->code_hand++ % CODE_PAGES;
+		if (!page_at(c, i)->used) return i + 1;
+		page_at(c, i)->used = false;
+	}
+}
+
+/* When the cache is full one has to go. */
 static struct code_page *page_new(struct rv64_cpu *c, gpa_t at)
 {
 	uint32_t number;
 	if (c->code_used < CODE_PAGES) {
 		number = ++c->code_used;
 	} else {
-		number = c->code_hand++ % CODE_PAGES + 1;
+		number = page_oldest(c);
 		page_unlink(c, number);
 		fetch_clear(c);
 	}
 	struct code_page *p = page_at(c, number - 1);
 	p->at = at;
+	p->spread = false;
+	p->fetched = 0;
 	p->next = *chain_of(c, at);
 	*chain_of(c, at) = number;
 	return p;
@@ -124,17 +130,102 @@ static void page_fill(struct rv64_cpu *c, struct code_page *p, const void *from)
 	p->checked = c->code_gen;
 }
 
+/* ---- seals ----
+ * What was decoded of a page holds until the fence.i behind a write to it. A sealed page has no
+ * write entry and no writable window, so that a write to it must pass gmem_dirty(), by whomever;
+ * and fence.i need only look after pages whose seal that broke, and after those that have none.
+ * With several harts none has: others' write entries are not ours to drop. */
+static void note(uint16_t *list, unsigned *n, unsigned i)
+{
+	if (*n < CODE_LIST) list[*n] = (uint16_t)i;
+	if (*n <= CODE_LIST) ++*n;
+}
+
+void rv64_code_writable(struct rv64_cpu *c, gpa_t page, unsigned i)
+{
+	if (!c->reserve && gmem_was_sealed(c->mem, page)) note(c->code_wr, &c->code_wr_n, i);
+}
+
+/* Of all that has ever been sealed. */
+static void writable_drop(struct rv64_cpu *c)
+{
+	bool all = c->code_wr_n > CODE_LIST;
+	unsigned n = all ? TLB_SIZE : c->code_wr_n;
+	for (unsigned i = 0; i < n; i++) c->wr[all ? i : c->code_wr[i]].tag = NO_TAG;
+	c->code_wr_n = 0;
+}
+
+static void writable_find(struct rv64_cpu *c, const void *host)
+{
+	for (unsigned i = 0; i < TLB_SIZE; i++)
+		if ((c->wr[i].tag & PAGE_MASK) + c->wr[i].host == (uintptr_t)host)
+			c->wr[i].tag = NO_TAG;
+}
+
+/* Before it is compared, or decoded. */
+static void page_seal(struct rv64_cpu *c, struct code_page *p, const void *host)
+{
+	p->sealed = false;
+	if (c->reserve) return;
+	if (!gmem_was_sealed(c->mem, p->at)) writable_find(c, host);
+	writable_drop(c);
+	p->sealed = gmem_seal(c->mem, p->at);
+}
+
 static struct code_page *page_get(struct rv64_cpu *c, gpa_t at, const void *host)
 {
 	struct code_page *p = page_find(c, at);
-	if (!p) {
-		p = page_new(c, at);
-		page_fill(c, p, host);
-	} else if (p->checked != c->code_gen) {
-		if (memcmp(p->raw, host, PAGE_SIZE) != 0) page_fill(c, p, host);
-		p->checked = c->code_gen;
-	}
+	if (p && (p->sealed || p->checked == c->code_gen)) return p;
+	bool fresh = !p;
+	if (fresh) p = page_new(c, at);
+	page_seal(c, p, host);
+	if (fresh || memcmp(p->raw, host, PAGE_SIZE) != 0) page_fill(c, p, host);
+	p->checked = c->code_gen;
 	return p;
+}
+
+/* False: there may be more entries of it than are known. */
+static bool page_unseal(struct rv64_cpu *c, struct code_page *p)
+{
+	struct fetch_entry *f = &c->fetch[p->fetched];
+	bool spread = p->spread;
+	if (f->page == p) f->tag = NO_TAG;
+	p->sealed = p->spread = false;
+	return !spread;
+}
+
+/* False: fetch[] must be cleared. */
+static bool seals_look(struct rv64_cpu *c)
+{
+	gpa_t at[GMEM_NOTES];
+	bool ok = c->code_open_n <= CODE_LIST;
+	int n = gmem_broken(c->mem, &c->code_seen, at);
+	for (int i = 0; i < n; i++) {
+		struct code_page *p = page_find(c, at[i]);
+		if (p) ok &= page_unseal(c, p);
+	}
+	for (unsigned i = 0; n < 0 && i < c->code_used; i++) (void)page_unseal(c, page_at(c, i));
+	for (unsigned i = 0; ok && i < c->code_open_n; i++) c->fetch[c->code_open[i]].tag = NO_TAG;
+	c->code_open_n = 0;
+	return ok && n >= 0;
+}
+
+void rv64_code_fence(struct rv64_cpu *c)
+{
+	c->code_gen++;
+	rv64_count(c, COUNT_FENCE_CODE);
+	if (c->reserve || !seals_look(c)) fetch_clear(c);
+}
+
+static void fetch_set(struct rv64_cpu *c, gva_t va, struct code_page *p)
+{
+	unsigned i = (unsigned)(va >> PAGE_SHIFT) % FETCH_SIZE;
+	const struct fetch_entry *before = &c->fetch[p->fetched];
+	p->spread |= p->fetched != i && before->page == p && before->tag != NO_TAG;
+	c->fetch[i] = (struct fetch_entry){(va & PAGE_MASK) | c->fctx, p};
+	if (!p->sealed && !c->reserve) note(c->code_open, &c->code_open_n, i);
+	p->fetched = (uint16_t)i;
+	p->used = true;
 }
 
 /* ---- fetching ---- */
@@ -153,8 +244,7 @@ struct code_page *rv64_code_fetch(struct rv64_cpu *c, gva_t va)
 	if (pg.span) rv64_tlb_large(c, va, pg.span);
 	c->fetch_local |= !pg.global && c->priv == PRIV_S;
 	struct code_page *p = page_get(c, pg.at, host);
-	c->fetch[(va >> PAGE_SHIFT) % FETCH_SIZE] =
-		(struct fetch_entry){(va & PAGE_MASK) | c->fctx, p};
+	fetch_set(c, va, p);
 	return p;
 }
 

@@ -16,6 +16,7 @@
 	X(COUNT_SLEEP, "wfi_sleeps")                                                               \
 	X(COUNT_FENCE_TLB, "tlb_fences")                                                           \
 	X(COUNT_FENCE_CODE, "code_fences")                                                         \
+	X(COUNT_WATCH, "pages_watched")        /* for a reservation: see rv64_reserve.h */         \
 	X(COUNT_ENTER, "unit_entries")         /* translated code was entered */                   \
 	X(COUNT_LINK, "exits_link")            /* and left: for code that it will be linked to */  \
 	X(COUNT_LOOKUP, "exits_lookup")        /* for code that no directory knew */               \

@@ -5,6 +5,7 @@
 #include "engine/interp.h"
 #include "engine/rv64_check.h"
 #include "engine/rv64_jit.h"
+#include "engine/rv64_reserve.h"
 #include "engine/rv64_vector.h"
 #include "engine/rv64_window.h"
 #include "hw/clock.h"
@@ -35,10 +36,14 @@ static void sbi_setup(struct rv64_cpu *c)
 
 void rv64_cpu_reset(struct rv64_cpu *c)
 {
+	c->slept += c->n;
+	c->pause = 0;
 	ZERO_FROM(c, x, bias);
 	ZERO_FROM(c, f, code);
 	c->fs_dirty = c->fp_on = c->remap = false;
 	c->v.ill = true;
+	c->n_limit = UINT64_MAX;
+	rv64_count_look(c);
 	c->priv = PRIV_M;
 	atomic_store(&c->stimecmp, UINT64_MAX);
 	if (c->sbi) sbi_setup(c);
@@ -76,6 +81,7 @@ struct rv64_cpu *rv64_cpu_new(const struct engine_env *env, unsigned id)
 	c->sbi = env->sbi;
 	c->hot_jumps = env->hot ? (uint8_t)env->hot : HOT;
 	c->id = id;
+	if (env->counted) rv64_count_new(c, env);
 	if (!rv64_cpu_init(c)) return c;
 	free(c);
 	return NULL;
@@ -243,6 +249,14 @@ void rv64_fence(struct rv64_cpu *c, struct rv64_cpu *from, struct fence f)
 	atomic_fetch_sub(&c->fence_waiters, 1);
 }
 
+void rv64_fence_all(struct rv64_cpu *c, struct rv64_cpu *const *hart, unsigned n)
+{
+	struct fence all = {.kind = FENCE_OF_PAGES};
+	set_running(c, false); /* they may be waiting for us */
+	for (unsigned i = 0; i < n; i++) rv64_fence(hart[i], c, all);
+	set_running(c, true);
+}
+
 /* ---- running ---- */
 /* How long WFI may sleep when no loop watches stimecmp for us. */
 static uint64_t sleep_ns(const struct rv64_cpu *c)
@@ -256,18 +270,28 @@ static uint64_t sleep_ns(const struct rv64_cpu *c)
 	return at > now ? at - now : 0;
 }
 
-static void sleep_wfi(struct rv64_cpu *c)
+void rv64_poll_wait(struct rv64_cpu *c, uint32_t seen, uint64_t ns)
+{
+	futex_wait(&c->poll, seen, ns);
+}
+
+static void wait_irq(struct rv64_cpu *c)
 {
 	uint32_t p;
-	rv64_count(c, COUNT_SLEEP);
-	atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
-	atomic_store(&c->asleep, 1);
-	set_running(c, false);
 	while (!((p = atomic_load(&c->poll)) & ~(uint32_t)POLL_FENCE)) {
 		(void)rv64_timer_check(c);
 		if (rv64_pending(c) & c->mie) break;
 		futex_wait(&c->poll, p, sleep_ns(c));
 	}
+}
+
+static void sleep_wfi(struct rv64_cpu *c)
+{
+	rv64_count(c, COUNT_SLEEP);
+	atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
+	atomic_store(&c->asleep, 1);
+	set_running(c, false);
+	c->counted ? rv64_count_sleep(c) : wait_irq(c);
 	atomic_store(&c->asleep, 0);
 	set_running(c, true);
 }
@@ -305,10 +329,15 @@ static void run_once(struct rv64_cpu *c)
 {
 	bool turns = rv64_jit_checker(c->jit);
 	if (turns) check_take(c);
-	(void)rv64_interrupt(c);
-	rv64_step(c);
+	if (c->counted) {
+		rv64_count_run(c);
+	} else {
+		(void)rv64_interrupt(c);
+		rv64_step(c);
+	}
 	if (turns) check_give();
 	if (c->stop == STOP_WFI) sleep_wfi(c);
+	if (unlikely(c->stop == STOP_WATCH)) rv64_reserve_watch(c);
 }
 
 enum vcpu_exit rv64_run(struct rv64_cpu *c)

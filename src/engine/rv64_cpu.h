@@ -11,11 +11,13 @@
 /* A RISC-V hart: registers, the software TLB, the decoded-code cache. All of it belongs to the
  * thread that runs the hart; what others may touch is _Atomic or guarded by `lock`. */
 struct bus;
+struct engine_env;
 struct gmem;
 struct timer;
 struct vclock;
 struct rv64_cpu;
 struct rv64_jit;
+struct rv64_reserve;
 struct rv64_windows;
 
 /* One decoded instruction. Slots stand in a code page, one for each halfword. */
@@ -37,12 +39,16 @@ struct code_page {
 	uint64_t checked; /* code generation in which raw[] was last compared with memory */
 	uint32_t next;	  /* hash chain: index + 1 */
 	uint32_t version; /* counts what was decoded here */
+	bool sealed;	  /* any write to it since will be told of: see gmem_seal() */
+	bool used;	  /* has been looked up since it was last to make room */
+	bool spread;	  /* more of fetch[] than one entry may be of it */
+	uint16_t fetched; /* the one */
 	const struct slot *(*tail_fn)(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 	uint8_t raw[PAGE_SIZE + 2]; /* what was decoded; then the other half of tail_fn's word */
 	uint8_t heat[PAGE_SLOTS];   /* counts down, by jumps here; at 0 it is time to translate */
 	const void *entry[PAGE_SLOTS]; /* translated code, for harts that have any */
 };
-enum { CODE_STRIDE = 64 * 1024, CODE_PAGES = 2048, CODE_HASH = 4096 };
+enum { CODE_STRIDE = 64 * 1024, CODE_PAGES = 2048, CODE_HASH = 4096, CODE_LIST = 64 };
 _Static_assert(sizeof(struct code_page) <= CODE_STRIDE, "a code page fits its stride");
 
 /* TLBs are direct-mapped. A tag is a page address plus the number of the context it belongs to
@@ -80,6 +86,7 @@ enum rv64_stop { /* how an instruction that did not simply go on ended */
 		 STOP_NEXT, /* retired, goes on behind, but look at interrupts and mappings first */
 		 STOP_WFI,  /* as STOP_NEXT, asleep */
 		 STOP_SYSCALL, /* as STOP_NEXT, to be served by the board */
+		 STOP_WATCH,   /* did not retire: rv64_reserve.h */
 		 STOP_BROKEN,  /* we cannot go on */
 };
 enum { FENCE_RANGES = 8 };
@@ -157,9 +164,10 @@ struct rv64_cpu {
 	bool pmp_open; /* the first range allows everything below M-mode, everywhere */
 
 	gva_t res_va; /* LR's reservation: address, value, size (0: none) */
-	void *res_host;
 	uint64_t res_val;
 	unsigned res_len;
+	gpa_t atomic_at;     /* what rv64_atomic_ptr() found: where, and whether it holds */
+	bool atomic_watched; /* reserve's lock */
 
 	struct ctx_key ctx[CTX_KEYS];
 	uint32_t ctx_next, ctx_hand;	 /* next number to give; next key to reuse */
@@ -177,7 +185,14 @@ struct rv64_cpu {
 	uint32_t code_hash[CODE_HASH];
 	uint32_t code_used, code_hand;
 	uint64_t code_gen;
-	unsigned alone; /* the slot in use of the page for single instructions */
+	/* What fence.i has to do: places in fetch[] that pages without seal have been entered at,
+	 * places in wr[] of what has ever been sealed; numbers beyond CODE_LIST: too many. */
+	uint16_t code_open[CODE_LIST], code_wr[CODE_LIST];
+	unsigned code_open_n, code_wr_n;
+	uint64_t code_seen;	      /* of broken seals */
+	struct rv64_reserve *reserve; /* NULL: there is no other hart */
+	gpa_t res_at;		      /* of a far LR, guarded by reserve's lock; NO_PAGE: broken */
+	unsigned alone;		      /* the slot in use of the page for single instructions */
 	unsigned pauses;
 
 	uint64_t never;		      /* 0, no context: a directory that looks here finds nothing */
@@ -186,7 +201,12 @@ struct rv64_cpu {
 	struct gmem *mem;
 	struct bus *mmio;
 	const struct vclock *clock;
-	struct timer *timer; /* NULL: no loop, only WFI looks at stimecmp */
+	struct vclock *counted; /* rv64_count.c: as engine_env has it */
+	uint64_t (*tick)(void *ctx, bool pause);
+	void *tick_ctx;
+	uint64_t slept;		   /* beside n */
+	uint64_t slice_end, pause; /* by n: when to look at timers, when others have a turn */
+	struct timer *timer;	   /* NULL: no loop, only WFI looks at stimecmp */
 	unsigned id, max_satp;
 	bool sbi;
 	uint8_t hot_jumps;		   /* to a place before it is translated */
@@ -230,6 +250,8 @@ void rv64_poke(struct rv64_cpu *c, enum poll_bit why);	      /* any thread */
 void rv64_irq(struct rv64_cpu *c, unsigned line, bool level); /* any thread */
 /* Any thread: what engine_ops.fence() promises. */
 void rv64_fence(struct rv64_cpu *c, struct rv64_cpu *from, struct fence f);
+/* All of them, c among them, forget what they have looked up. c runs no guest code. */
+void rv64_fence_all(struct rv64_cpu *c, struct rv64_cpu *const *hart, unsigned n);
 
 /* rv64_csr.c. Reads and writes with the rights of priv; false: illegal instruction. */
 enum { PRIV_ANY = 4 }; /* a debugger's: even what mstatus has switched off */
@@ -240,6 +262,14 @@ bool rv64_csr_change(struct rv64_cpu *c, unsigned csr, unsigned priv, uint64_t s
 void rv64_mstatus_set(struct rv64_cpu *c, uint64_t val); /* all fields legal */
 uint64_t rv64_mstatus(struct rv64_cpu *c);
 bool rv64_stce(const struct rv64_cpu *c);
+
+/* rv64_count.c: harts whose instructions are counted, and their time with them */
+void rv64_count_new(struct rv64_cpu *c, const struct engine_env *env);
+void rv64_count_run(struct rv64_cpu *c);   /* as rv64_step(), between what is due */
+void rv64_count_sleep(struct rv64_cpu *c); /* WFI */
+static inline void rv64_count_look(struct rv64_cpu *c) { c->slice_end = 0; } /* timers were set */
+/* Others: wait until poll is not what was seen, for so long at most. */
+void rv64_poll_wait(struct rv64_cpu *c, uint32_t seen, uint64_t ns);
 
 /* rv64_trap.c */
 void rv64_trap(struct rv64_cpu *c, uint64_t cause, uint64_t tval); /* from c->pc */
@@ -276,7 +306,8 @@ unsigned rv64_peek(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
  * value. */
 enum rv64_stop rv64_load(struct rv64_cpu *c, gva_t va, unsigned len);
 enum rv64_stop rv64_store(struct rv64_cpu *c, gva_t va, uint64_t val, unsigned len);
-/* Host memory for an atomic of len bytes at va, in c->ptr, or a trap. */
+/* Host memory for an atomic of len bytes at va, in c->ptr, or a trap. For a write
+ * rv64_atomic_end() must follow. */
 enum rv64_stop rv64_atomic_ptr(struct rv64_cpu *c, gva_t va, unsigned len, bool write);
 /* For translated code: what to add to va to reach its page in host memory, all of which may be
  * accessed so; 1: it is not that simple. */
@@ -307,6 +338,8 @@ int rv64_code_init(struct rv64_cpu *c);
 void rv64_code_done(struct rv64_cpu *c);
 void rv64_code_drop(struct rv64_cpu *c);  /* forget all */
 void rv64_code_fence(struct rv64_cpu *c); /* fence.i */
+/* wr[i] is about to be of this page. */
+void rv64_code_writable(struct rv64_cpu *c, gpa_t page, unsigned i);
 /* The slot for c->pc, with c->bias set; NULL: it cannot be fetched, see c->cause, c->tval. */
 const struct slot *rv64_code_enter(struct rv64_cpu *c);
 /* Decode one instruction word alone, as if it stood at c->pc. */

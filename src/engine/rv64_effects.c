@@ -18,70 +18,72 @@
 #define ROUNDS()                                                                                   \
 	arith = true;                                                                              \
 	e->rounds |= (uint8_t)(i->rm == 1 ? 0 : 1u << (i->rm & 7)) /* 1 truncates by itself */
-#define RESULT(t)    V t = 0
+#define RESULT(t) V t = 0
 
-#define PC()	     0
-#define NEXT_PC()    0
-#define IMM()	     0
-#define K(k)	     0
-#define R(m)	     USES_X(m)
-#define FRAW(m)	     (USES_F(m), raw_half(i) ? 0 : (WIDE(m), 0))
-#define F64(m)	     (USES_F(m), WIDE(m), 0)
-#define F32(m)	     (USES_F(m), SINGLE(m), 0)
-#define F16(m)	     (USES_F(m), WIDE(m), 0)
-#define FLI64(m)     0
-#define FLI32(m)     0
-#define FLI16(m)     0
-#define ADD	     PURE
-#define SUB	     PURE
-#define MUL	     PURE
-#define MULH	     PURE
-#define MULHU	     PURE
-#define MULHSU	     PURE
-#define DIV	     PURE
-#define DIVU	     PURE
-#define REM	     PURE
-#define REMU	     PURE
-#define DIVW	     PURE
-#define DIVUW	     PURE
-#define REMW	     PURE
-#define REMUW	     PURE
-#define AND	     PURE
-#define OR	     PURE
-#define XOR	     PURE
-#define NOT	     PURE
-#define NEG	     PURE
-#define SHL	     PURE
-#define SHR	     PURE
-#define SAR	     PURE
-#define ROL	     PURE
-#define ROR	     PURE
-#define ROLW	     PURE
-#define RORW	     PURE
-#define EQ	     PURE
-#define NE	     PURE
-#define LT	     PURE
-#define LE	     PURE
-#define LTU	     PURE
-#define LEU	     PURE
-#define CLZ	     PURE
-#define CTZ	     PURE
-#define CPOP	     PURE
-#define CLZW	     PURE
-#define CTZW	     PURE
-#define CPOPW	     PURE
-#define ORCB	     PURE
-#define REV8	     PURE
-#define CLMUL	     PURE
-#define CLMULH	     PURE
-#define CLMULR	     PURE
-#define SEL	     PURE
-#define SX	     PURE
-#define ZX	     PURE
-#define LOAD(t, ...) RESULT(t)
-#define LR(t, ...)   RESULT(t)
-#define SC(t, ...)   RESULT(t)
-#define AMO(t, ...)  RESULT(t)
+#define PC()	  0
+#define NEXT_PC() 0
+#define IMM()	  0
+#define K(k)	  0
+#define R(m)	  USES_X(m)
+#define FRAW(m)	  (USES_F(m), raw_half(i) ? 0 : (WIDE(m), 0))
+#define F64(m)	  (USES_F(m), WIDE(m), 0)
+#define F32(m)	  (USES_F(m), SINGLE(m), 0)
+#define F16(m)	  (USES_F(m), WIDE(m), 0)
+#define FLI64(m)  0
+#define FLI32(m)  0
+#define FLI16(m)  0
+#define ADD	  PURE
+#define SUB	  PURE
+#define MUL	  PURE
+#define MULH	  PURE
+#define MULHU	  PURE
+#define MULHSU	  PURE
+#define DIV	  PURE
+#define DIVU	  PURE
+#define REM	  PURE
+#define REMU	  PURE
+#define DIVW	  PURE
+#define DIVUW	  PURE
+#define REMW	  PURE
+#define REMUW	  PURE
+#define AND	  PURE
+#define OR	  PURE
+#define XOR	  PURE
+#define NOT	  PURE
+#define NEG	  PURE
+#define SHL	  PURE
+#define SHR	  PURE
+#define SAR	  PURE
+#define ROL	  PURE
+#define ROR	  PURE
+#define ROLW	  PURE
+#define RORW	  PURE
+#define EQ	  PURE
+#define NE	  PURE
+#define LT	  PURE
+#define LE	  PURE
+#define LTU	  PURE
+#define LEU	  PURE
+#define CLZ	  PURE
+#define CTZ	  PURE
+#define CPOP	  PURE
+#define CLZW	  PURE
+#define CTZW	  PURE
+#define CPOPW	  PURE
+#define ORCB	  PURE
+#define REV8	  PURE
+#define CLMUL	  PURE
+#define CLMULH	  PURE
+#define CLMULR	  PURE
+#define SEL	  PURE
+#define SX	  PURE
+#define ZX	  PURE
+#define LOAD(t, ...)                                                                               \
+	RESULT(t);                                                                                 \
+	FLAG(EFFECT_MEM)
+#define LR(t, ...)  RESULT(t)
+#define SC(t, ...)  RESULT(t)
+#define AMO(t, ...) LOAD(t)
 #define FOP1(t, ...)                                                                               \
 	RESULT(t);                                                                                 \
 	ROUNDS()
@@ -98,7 +100,7 @@
 #define SETF64(m, v) SETS_F(m), WIDE(m)
 #define SETF32(m, v) SETS_F(m), SINGLE(m)
 #define SETF16(m, v) SETS_F(m), WIDE(m)
-#define STORE(...)   (void)0
+#define STORE(...)   FLAG(EFFECT_MEM)
 #define BR(...)	     FLAG(EFFECT_BR)
 #define JUMP(...)    FLAG(EFFECT_JUMP)
 #define GOTO(...)    FLAG(EFFECT_GOTO)
@@ -246,6 +248,7 @@ void rv64_effects(const struct rv64_insn *i, struct rv64_effects *e)
 		return;
 	}
 	if (e->vector) {
+		e->flags = EFFECT_MEM; /* nearly all that is not is as likely to be a call */
 		e->use |= vector_use(i, e);
 		e->def |= scalar_result(i);
 		e->wide |= (uint32_t)(e->def >> 32);

@@ -11,7 +11,8 @@ enum rv64_effect {
 	EFFECT_HELPER = 8, /* left to a function */
 	EFFECT_STOP = 16,  /* and then who knows where it goes on */
 	EFFECT_CALL = 32,  /* left to a function, and nearly always goes on behind */
-	EFFECT_ILLEGAL = 64
+	EFFECT_ILLEGAL = 64,
+	EFFECT_MEM = 128 /* a load, a store or an AMO */
 };
 /* Registers as bits: x0 to x31, then f0 to f31. x0 is never among them. */
 struct rv64_effects {

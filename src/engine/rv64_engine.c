@@ -5,6 +5,7 @@
 #include "engine/interp.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_jit.h"
+#include "engine/rv64_reserve.h"
 #include "engine/rv64_window.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@ struct engine {
 	struct engine_env env;
 	enum engine_how { INTERP, JIT, CHECK } how;
 	struct vcpu *vcpus;
+	struct rv64_reserve *reserve; /* NULL: there is one hart */
 };
 
 static int rv64_probe(enum arch guest, struct err *e)
@@ -35,6 +37,8 @@ static int engine_open(struct engine **out, const struct engine_env *env, enum e
 	en->how = how;
 	if (!en->env.max_satp) en->env.max_satp = 8;
 	if (!en->env.code_room) en->env.code_room = 32 * MIB;
+	if (env->cpus != 1) en->reserve = rv64_reserve_new();
+	must(!env->counted || env->cpus == 1);
 	*out = en;
 	return 0;
 }
@@ -66,6 +70,7 @@ static int rv64_engine_vcpu(struct vcpu **out, struct engine *en, unsigned id, s
 	}
 	v->next = en->vcpus;
 	en->vcpus = *out = v;
+	if (en->reserve) rv64_reserve_join(en->reserve, v->cpu);
 	enum jit_mode mode = en->how == CHECK ? JIT_CHECK : JIT_FAST;
 	if (en->how != INTERP &&
 	    rv64_jit_new(v->cpu, en->env.code_room, mode, en->env.cpus == 1, e))
@@ -133,6 +138,7 @@ static void rv64_engine_close(struct engine *en)
 		rv64_cpu_free(v->cpu);
 		free(v);
 	}
+	if (en) rv64_reserve_free(en->reserve);
 	free(en);
 }
 

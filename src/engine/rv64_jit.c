@@ -22,9 +22,11 @@ struct unit {
 	bool window;	    /* made of user code, for harts that have windows */
 	uint8_t narrow;	    /* how often its look-ups have been made to share less */
 	bool busy;	    /* an interrupt found it at work: its loops are unrolled */
+	bool saturate;	    /* what does not fit an integer is not left to the interpreter */
+	uint8_t ranges;	    /* times that it was */
 	uint16_t straddles; /* times that a shared look-up ran over its page's end */
 };
-enum { UNITS = 1 << 16, STRADDLES = 32, NARROWEST = 4 };
+enum { UNITS = 1 << 16, STRADDLES = 32, RANGES = 32, NARROWEST = 4 };
 
 struct rv64_jit {
 	struct jit_cache *cache;
@@ -83,8 +85,10 @@ int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone
 	bool check = mode == JIT_CHECK;
 	struct rv64_jit *j = calloc(1, sizeof(*j));
 	must(j);
-	j->how = (struct lift_how){
-		.span = SPAN, .count = check, .alone = alone, .log = check ? check_log : NULL};
+	j->how = (struct lift_how){.span = SPAN,
+				   .count = check || c->counted,
+				   .alone = alone,
+				   .log = check ? check_log : NULL};
 	j->check = check ? check_new() : NULL;
 	j->cache = jit_cache_new(check ? &machine_alone : &machine, room, e);
 	count_set(&c->counts[COUNT_CODE_ROOM], room);
@@ -147,6 +151,7 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 	if (t->window && t->busy) region_unroll(&j->region);
 	j->how.tag = j->nunits;
 	j->how.window = t->window;
+	j->how.saturate = t->saturate || (j->how.count && j->nunits & 1);
 	j->how.span = SPAN >> 2 * t->narrow;
 	j->how.vtype = c->v.ill ? -1 : c->v.type;
 	ir_reset(j->fn);
@@ -254,6 +259,14 @@ static void interrupted(struct rv64_cpu *c, struct unit *t)
 	make_anew(c, t);
 }
 
+/* What does not fit an integer keeps coming: JavaScript counts on what it becomes. */
+static void out_of_range(struct rv64_cpu *c, struct unit *t)
+{
+	if (t->saturate || ++t->ranges < RANGES) return;
+	t->saturate = true;
+	make_anew(c, t);
+}
+
 void rv64_jit_hot(struct rv64_cpu *c, const struct slot *ip)
 {
 	bool flushed = false;
@@ -283,6 +296,7 @@ static const struct slot *next_unit(struct rv64_cpu *c, struct jit_exit *x)
 static void called(struct rv64_cpu *c)
 {
 	if (c->stop != STOP_TRAP && c->stop != STOP_JUMP) c->pc += c->len;
+	if (c->jit->how.count) c->n += c->stop != STOP_TRAP;
 }
 
 /* Look up the pages around pc. True: that was missing, and now they are there. */
@@ -311,6 +325,7 @@ _Static_assert(COUNT_DEOPT_VECTOR - COUNT_DEOPT == WHY_VECTOR - WHY_POLL &&
 	       "a counter for each reason");
 _Static_assert(COUNT_STOP - COUNT_LINK == JIT_STOP - JIT_LINK, "and for each ordinary end");
 
+/* NULL: there is no tag if instructions are counted, or it is gone. */
 static struct unit *unit_by_tag(struct rv64_jit *j, uint32_t tag)
 {
 	return j->how.count || tag >= j->nunits ? NULL : &j->unit[tag];
@@ -323,6 +338,7 @@ static void deopt(struct rv64_cpu *c, uint32_t whole)
 	rv64_count(c, COUNT_DEOPT + why - WHY_POLL);
 	struct unit *t = unit_by_tag(c->jit, whole >> WHY_BITS);
 	if (t && c->jit->straddled) straddled(c, t);
+	if (t && why == WHY_RANGE) out_of_range(c, t);
 	if (t && why == WHY_POLL) interrupted(c, t);
 	if (why == WHY_CALL) {
 		called(c);
@@ -338,7 +354,8 @@ static struct jit_exit enter(struct rv64_cpu *c, const void *entry)
 	struct rv64_jit *j = c->jit;
 	if (j->check) return check_enter(j->check, c, j->cache, entry);
 	struct jit_exit x = jit_enter(j->cache, c, entry);
-	c->n += 16; /* what guests may read of it need only grow */
+	if (!j->how.count) c->n += 16; /* what guests may read of it need only grow */
+	if (j->how.count && x.how == JIT_DEOPT) c->n -= x.why >> WHY_BITS;
 	return x;
 }
 
@@ -369,6 +386,7 @@ void rv64_jit_run(struct rv64_cpu *c, const struct slot *ip)
 		rv64_count(c, COUNT_LINK + x.how - JIT_LINK);
 		c->stop = STOP_JUMP;
 		if (atomic_load_explicit(&c->poll, memory_order_relaxed)) return;
+		if (c->n >= c->n_limit) return;
 		ip = next_unit(c, &x);
 		if (!ip) return;
 		if (x.how == JIT_LINK && !j->check) jit_link(j->cache, x.link, entry_of(ip));

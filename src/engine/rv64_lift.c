@@ -315,10 +315,18 @@ static bool is_counter(int32_t csr)
 {
 	return csr == CSR_CYCLE || csr == CSR_INSTRET || csr == CSR_MCYCLE || csr == CSR_MINSTRET;
 }
-/* A guest may wait for a counter to go on, in a loop that does not leave the unit. */
-static void tick(struct lift *l)
+static void n_add(struct lift *l, uint64_t n)
 {
-	ir_put(l->f, SLOT_N, e2(l, IR_add, ir_get(l->f, IR_I64, SLOT_N), konst(l, 4)));
+	ir_put(l->f, SLOT_N, e2(l, IR_add, ir_get(l->f, IR_I64, SLOT_N), konst(l, n)));
+}
+/* A guest may wait for a counter to go on, in a loop that does not leave the unit. */
+static void tick(struct lift *l) { n_add(l, 4); }
+/* The block's instructions have been counted, this one, which is the last, among them. */
+static void step_back(struct lift *l)
+{
+	n_add(l, ~0ull);
+	l->unrun = 0;
+	l->map = 0;
 }
 
 const struct slot *lift_slot(const struct lift *l)
@@ -335,13 +343,17 @@ const struct rv64_effects *lift_effects(const struct lift *l, int off)
 static void helper(struct lift *l, const void *fn)
 {
 	struct rv64_effects e;
-	if (is_counter(l->i->imm)) tick(l);
+	if (l->how->count)
+		step_back(l);
+	else if (is_counter(l->i->imm))
+		tick(l);
 	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)lift_slot(l))};
 	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, 2);
 	stop = zx(l, stop, 32);
 	ir_put(l->f, SLOT_STOP, stop);
 	ir_put(l->f, SLOT_LEN, konst(l, l->i->len));
 	lift_guard(l, e2(l, IR_eq, stop, konst(l, 0)), WHY_CALL);
+	if (l->how->count) n_add(l, 1);
 	rv64_effects(l->i, &e);
 	for (uint64_t d = e.def; d; d &= d - 1) l->now[__builtin_ctzll(d)] = NO;
 	l->seen = 0;
@@ -751,7 +763,7 @@ static void block_lift(struct lift *l, int b)
 	at_instruction(l, k->off);
 	if (k->header && l->r->calls) l->lookups_from = l->nlookups;
 	if (k->header) ir_poll(l->f, lift_map(l, WHY_POLL));
-	if (k->header && l->how->count)
+	if ((k->header || !b) && l->how->count)
 		lift_guard(l,
 			   e2(l, IR_ltu, ir_get(l->f, IR_I64, SLOT_N),
 			      ir_get(l->f, IR_I64, SLOT_LIMIT)),

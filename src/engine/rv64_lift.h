@@ -57,6 +57,7 @@ struct lift_how {
 	int span; /* how many bytes of one page a single TLB look-up may answer for */
 	uint32_t tag;
 	bool window;	   /* loads and stores go by the window where the hart has one */
+	bool saturate;	   /* numbers too large for an integer are frequent */
 	bool count;	   /* SLOT_N is exact, and loops end when it reaches SLOT_LIMIT */
 	bool alone;	   /* nobody else runs guest code: a load and a store are atomic enough */
 	bool lanes, fused; /* jit_lanes() */

@@ -68,14 +68,27 @@ static ir_val fp_to_uint(struct lift *l, const struct fp_op *o, ir_val x)
 	return wide ? v : e1(l, IR_sx32, IR_I64, v);
 }
 
-/* ftoi answers with the least number where RISC-V may want another: that is rare. */
+/* What v becomes, the least number, if x did not fit: the host has raised the flags for it. */
+static ir_val fp_saturate(struct lift *l, ir_val x, ir_val v, uint64_t least)
+{
+	bool f64 = ir_result_type(ins(l, x)) == IR_F64;
+	uint64_t sign = f64 ? 1ull << 63 : 1u << 31, inf = f64 ? 0x7ffull << 52 : 0xffu << 23;
+	ir_val size = e2(l, IR_xor, e1(l, IR_tobits, IR_I64, x), konst(l, sign));
+	ir_val negative = e2(l, IR_ltu, size, konst(l, inf + 1)); /* and no NaN */
+	ir_val end = ir_emit(l->f, IR_select, IR_I64, negative, konst(l, least), konst(l, ~least));
+	return ir_emit(l->f, IR_select, IR_I64, e2(l, IR_eq, v, konst(l, least)), end, v);
+}
+
+/* ftoi answers with the least number where RISC-V may want another: that is rare, mostly. */
 static ir_val fp_to_int(struct lift *l, const struct fp_op *o, ir_val x)
 {
 	bool truncate = l->i->rm == RM_RTZ, wide = o->width == 64;
 	if (!truncate) fp_rounds(l);
 	ir_val v = ir_ftoi(l->f, wide ? IR_I64 : IR_I32, x, truncate);
 	if (!wide) v = e1(l, IR_sx32, IR_I64, v);
-	lift_guard(l, e2(l, IR_ne, v, konst(l, wide ? 1ull << 63 : 0xffffffff80000000)), WHY_RANGE);
+	uint64_t least = wide ? 1ull << 63 : 0xffffffff80000000;
+	if (l->how->saturate) return fp_saturate(l, x, v, least);
+	lift_guard(l, e2(l, IR_ne, v, konst(l, least)), WHY_RANGE);
 	return v;
 }
 

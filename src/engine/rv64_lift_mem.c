@@ -1,5 +1,7 @@
 /* Loads, stores and atomics as IR: who looks up a page, and who may share what was found. */
+#include "engine/rv64_cpu.h"
 #include "engine/rv64_lift_impl.h"
+#include "engine/rv64_reserve.h"
 
 struct addr {
 	ir_val base, h;
@@ -236,8 +238,17 @@ ir_val lift_amo(struct lift *l, enum amo op, const void *fn, ir_val va, ir_val v
 	return ir_call(l->f, 0, fn, args, 2);
 }
 
+/* Can SC tell by the value alone? */
+static bool is_close(const struct lift *l)
+{
+	const struct code_page *p = l->r->page[region_page(l->off)];
+	return l->how->alone ||
+	       rv64_lr_way(p->raw, (size_t)l->off % PAGE_SIZE, PAGE_SIZE) == LR_CLOSE;
+}
+
 ir_val lift_lr(struct lift *l, ir_val va, unsigned bits)
 {
+	if (!is_close(l)) lift_guard(l, konst(l, 0), WHY_ATOMIC);
 	ir_val v = load_at(l, atomic_at(l, va, bits, SPACE_READ), bits);
 	ir_put(l->f, SLOT_RES_VA, va);
 	ir_put(l->f, SLOT_RES_VAL, v);

@@ -2,6 +2,7 @@
  * Handlers look into the TLB themselves and come here when it has no answer: a walk, the checks,
  * the access, and an entry for the next time wherever one page has one answer. */
 #include "engine/rv64_cpu.h"
+#include "engine/rv64_reserve.h"
 #include "engine/rv64_window.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
@@ -276,6 +277,7 @@ void rv64_local_drop(struct rv64_cpu *c)
 struct reach {
 	gpa_t at;
 	uint8_t *host; /* NULL: a device, or nothing */
+	bool watched;  /* writes must be told of */
 };
 
 static void tlb_fill(struct rv64_cpu *c, gva_t va, unsigned access, const struct rv64_page *pg,
@@ -284,6 +286,7 @@ static void tlb_fill(struct rv64_cpu *c, gva_t va, unsigned access, const struct
 	unsigned i = (unsigned)(va >> PAGE_SHIFT) % TLB_SIZE;
 	struct tlb_entry *e = access == ACCESS_W ? &c->wr[i] : &c->rd[i];
 	if (!rv64_pmp_whole(c, pg->at)) return;
+	if (access == ACCESS_W) rv64_code_writable(c, pg->at, i);
 	*e = (struct tlb_entry){(va & PAGE_MASK) | c->dctx, (uintptr_t)host - (va & PAGE_MASK)};
 	if (pg->span) rv64_tlb_large(c, va, pg->span);
 	if (c->win_limit) rv64_window_fill(c, va, access);
@@ -306,7 +309,8 @@ static enum rv64_stop reach(struct rv64_cpu *c, gva_t va, unsigned len, unsigned
 	r->host = host ? host + off : NULL;
 	if (!host) rv64_count(c, COUNT_DEVICE);
 	if (!host) return STOP_NOT;
-	tlb_fill(c, va, access, &pg, host);
+	r->watched = access == ACCESS_W && rv64_watched(c, pg.at, PAGE_SIZE);
+	if (!r->watched) tlb_fill(c, va, access, &pg, host);
 	if (access == ACCESS_W) gmem_dirty(c->mem, r->at, len);
 	return STOP_NOT;
 }
@@ -315,7 +319,8 @@ uint64_t rv64_tlb_find(struct rv64_cpu *c, gva_t va, unsigned access)
 {
 	struct reach r = {0};
 	gva_t page = va & PAGE_MASK;
-	if (reach(c, va, 1, access, &r) || !r.host || !rv64_pmp_whole(c, r.at)) return 1;
+	if (reach(c, va, 1, access, &r) || !r.host || r.watched || !rv64_pmp_whole(c, r.at))
+		return 1;
 	return (uintptr_t)r.host - (va & ~PAGE_MASK) - page;
 }
 
@@ -355,9 +360,19 @@ static uint64_t read_at(struct rv64_cpu *c, const struct reach *r, unsigned len)
 	return v;
 }
 
+static void write_watched(struct rv64_cpu *c, const struct reach *r, uint64_t v, unsigned len)
+{
+	rv64_watched_begin(c);
+	host_store(r->host, v, len);
+	rv64_watched_wrote(c, r->at, len);
+	rv64_watched_end(c);
+}
+
 static void write_at(struct rv64_cpu *c, const struct reach *r, uint64_t v, unsigned len)
 {
-	if (r->host)
+	if (unlikely(r->watched))
+		write_watched(c, r, v, len);
+	else if (r->host)
 		host_store(r->host, v, len);
 	else if (!(len & (len - 1)))
 		bus_write(c->mmio, r->at, zero_extend(v, len), len);
@@ -393,7 +408,9 @@ enum rv64_stop rv64_store(struct rv64_cpu *c, gva_t va, uint64_t val, unsigned l
 	if (n < len && reach(c, va + n, len - n, ACCESS_W, &b)) return STOP_TRAP;
 	write_at(c, &a, val, n);
 	if (n < len) write_at(c, &b, val >> (8 * n), len - n);
-	return a.host || !atomic_load(&c->poll) ? STOP_NOT : STOP_NEXT;
+	if (a.host) return STOP_NOT;
+	rv64_count_look(c); /* it may have set a timer */
+	return c->counted || atomic_load(&c->poll) ? STOP_NEXT : STOP_NOT;
 }
 
 enum rv64_stop rv64_atomic_ptr(struct rv64_cpu *c, gva_t va, unsigned len, bool write)
@@ -405,6 +422,9 @@ enum rv64_stop rv64_atomic_ptr(struct rv64_cpu *c, gva_t va, unsigned len, bool 
 	if (reach(c, va, len, access, &r)) return STOP_TRAP;
 	if (!r.host) return rv64_raise(c, access_fault(access), va);
 	c->ptr = r.host;
+	c->atomic_at = r.at;
+	c->atomic_watched = r.watched;
+	if (r.watched) rv64_watched_begin(c);
 	return STOP_NOT;
 }
 
@@ -419,7 +439,9 @@ enum rv64_stop rv64_zero_block(struct rv64_cpu *c, gva_t va)
 		c->tval = va;
 		return STOP_TRAP;
 	}
-	if (r.host) memset(r.host, 0, BLOCK);
+	for (unsigned i = 0; r.watched && i < BLOCK; i += 8)
+		write_watched(c, &(struct reach){r.at + i, r.host + i, true}, 0, 8);
+	if (r.host && !r.watched) memset(r.host, 0, BLOCK);
 	for (unsigned i = 0; !r.host && i < BLOCK; i += 8) bus_write(c->mmio, r.at + i, 0, 8);
 	return STOP_NOT;
 }

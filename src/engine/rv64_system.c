@@ -47,6 +47,7 @@ CSR_OP(csrrci, CSR_CLEAR, ip->rs1, ip->rs1 != 0)
 enum rv64_stop rv64_do_ecall(struct rv64_cpu *c, const struct slot *ip)
 {
 	(void)ip;
+	c->res_len = 0;
 	if (c->sbi && c->priv == PRIV_S) return STOP_SYSCALL;
 	return rv64_raise(c, CAUSE_ECALL_U + c->priv, 0);
 }

@@ -96,7 +96,11 @@ bool rv64_timer_check(struct rv64_cpu *c)
 void rv64_timer_arm(struct rv64_cpu *c)
 {
 	bool raised = rv64_timer_check(c);
-	if (!c->timer) return;
+	if (c->counted) {
+		rv64_count_look(c);
+		c->remap = true; /* and leave what runs for it */
+	}
+	if (!c->timer || c->counted) return;
 	uint64_t at = vclock_deadline(c->clock, atomic_load(&c->stimecmp));
 	if (raised || !rv64_stce(c) || at == UINT64_MAX)
 		timer_disarm(c->timer);

@@ -9,6 +9,7 @@
 #include "engine/rv64_window.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_jit.h"
+#include "engine/rv64_reserve.h"
 #include "hw/gmem.h"
 #include "jit/jit.h"
 #include <pthread.h>
@@ -195,7 +196,7 @@ static bool look(struct rv64_cpu *c, uint64_t page, bool stored, struct rv64_pag
 		return false;
 	*write = pg->dirty && (stored || !gmem_tracking(c->mem)) &&
 		 rv64_pmp_ok(c, pg->at, PAGE_SIZE, ACCESS_R | ACCESS_W, PRIV_U) &&
-		 gmem_ptr(c->mem, pg->at, PAGE_SIZE, true);
+		 gmem_ptr(c->mem, pg->at, PAGE_SIZE, true) && !rv64_watched(c, pg->at, PAGE_SIZE);
 	return true;
 }
 
@@ -236,6 +237,7 @@ static bool run_map(struct rv64_cpu *c, struct rv64_window *w, const struct run 
 	if (!afford(c, w, r)) return false;
 	for (uint64_t p = r->page; p < r->page + r->n; p++)
 		chunk_use(w, (uint32_t)(p >> CHUNK_BITS));
+	if (r->write) gmem_open(c->mem, r->at, len);
 	if (!gmem_map(c->mem, r->at, len, host_of(w, r->page), r->write, r->n <= AROUND)) {
 		unmap(w, r->page, r->n);
 		for (uint64_t p = r->page; p < r->page + r->n; p++) clear(w->maps->there, p);
@@ -261,6 +263,7 @@ static bool chunk_map(struct rv64_cpu *c, struct rv64_window *w, uint64_t page,
 	struct run r = {page - off, 1u << CHUNK_BITS, pg->at - (off << PAGE_SHIFT), write};
 	size_t len = r.n << PAGE_SHIFT;
 	if (pg->span < len - 1 || gmem_tracking(c->mem) || !gmem_ptr(c->mem, r.at, len, write) ||
+	    (write && rv64_watched(c, r.at, len)) ||
 	    !rv64_pmp_ok(c, r.at, (unsigned)len, write ? ACCESS_R | ACCESS_W : ACCESS_R, PRIV_U))
 		return false;
 	return run_map(c, w, &r);

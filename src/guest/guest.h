@@ -22,6 +22,7 @@ struct spec {
 	const char *kernel, *initrd, *append, *firmware, *engine; /* NULL: none, or the default */
 	uint64_t code_cache;	    /* bytes of translated code a CPU; 0: the engine's choice */
 	bool profile;		    /* for perf(1) */
+	bool deterministic;	    /* time goes by instructions */
 	const char *dump, *symbols; /* as in engine/unitlog.h; NULL: none */
 	struct spec_disk {
 		const char *path, *format;

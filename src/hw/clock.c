@@ -20,10 +20,23 @@ void vclock_init(struct vclock *c, uint64_t hz)
 	*c = (struct vclock){.hz = hz, .zero_ns = host_ns()};
 }
 
-uint64_t vclock_now(const struct vclock *c)
+void vclock_count(struct vclock *c, const uint64_t *ran, const uint64_t *slept)
 {
-	return (uint64_t)((u128)(host_ns() - c->zero_ns) * c->hz / NS);
+	c->ran = ran;
+	c->slept = slept;
+	vclock_zero(c);
 }
+
+static uint64_t any_ns(const struct vclock *c)
+{
+	return vclock_counts(c) ? *c->ran + *c->slept : host_ns();
+}
+
+void vclock_zero(struct vclock *c) { c->zero_ns = any_ns(c); }
+
+uint64_t vclock_ns(const struct vclock *c) { return any_ns(c) - c->zero_ns; }
+
+uint64_t vclock_now(const struct vclock *c) { return (uint64_t)((u128)vclock_ns(c) * c->hz / NS); }
 
 uint64_t vclock_deadline(const struct vclock *c, uint64_t ticks)
 {

@@ -3,6 +3,7 @@
 #include "hw/gmem.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,17 +18,23 @@ struct region {
 	unsigned char *host;
 	int fd;
 	_Atomic uint64_t *dirty;
+	_Atomic uint8_t *code; /* a byte a page */
 };
+enum { CODE_SEALED = 1, CODE_WAS = 2, CODE_OPEN = 4 };
 struct gmem {
 	struct region r[REGIONS]; /* the largest first: nearly every look-up ends there */
 	unsigned n;
-	_Atomic bool tracking;
+	_Atomic bool tracking, sealing;
+	pthread_mutex_t lock; /* guards `broken` */
+	gpa_t broken[GMEM_NOTES];
+	_Atomic uint64_t nbroken; /* ever */
 };
 
 struct gmem *gmem_new(void)
 {
 	struct gmem *m = calloc(1, sizeof(*m));
 	must(m);
+	(void)pthread_mutex_init(&m->lock, NULL);
 	return m;
 }
 
@@ -38,11 +45,13 @@ static void region_free(struct region *r)
 	if (r->host) (void)munmap(r->host, r->len);
 	if (r->fd >= 0) (void)close(r->fd);
 	free((void *)r->dirty);
+	free((void *)r->code);
 }
 
 void gmem_free(struct gmem *m)
 {
 	for (unsigned i = 0; m && i < m->n; i++) region_free(&m->r[i]);
+	if (m) (void)pthread_mutex_destroy(&m->lock);
 	free(m);
 }
 
@@ -63,7 +72,10 @@ static int region_map(struct region *r, struct err *e)
 			    (unsigned long long)(r->len / MIB), strerror(rc));
 	r->host = p;
 	r->dirty = calloc(bitmap_words(r), sizeof(*r->dirty));
-	return r->dirty ? 0 : fail(e, -ENOMEM, "guest memory: no room for the dirty bitmap");
+	r->code = calloc(r->len / PAGE, 1);
+	return r->dirty && r->code
+		       ? 0
+		       : fail(e, -ENOMEM, "guest memory: no room for what is known of its pages");
 }
 
 static void region_insert(struct gmem *m, const struct region *r)
@@ -152,8 +164,73 @@ bool gmem_tracking(const struct gmem *m)
 	return atomic_load_explicit(&m->tracking, memory_order_relaxed);
 }
 
+/* ---- sealed pages ---- */
+static _Atomic uint8_t *code_of(const struct gmem *m, gpa_t page)
+{
+	const struct region *r = region_of(m, page, 1);
+	return r ? &r->code[(page - r->base) / PAGE] : NULL;
+}
+
+bool gmem_seal(struct gmem *m, gpa_t page)
+{
+	_Atomic uint8_t *b = code_of(m, page);
+	if (!b) return false;
+	atomic_store(&m->sealing, true);
+	if (atomic_fetch_or(b, CODE_WAS) & CODE_OPEN) return false;
+	(void)atomic_fetch_or(b, CODE_SEALED); /* before what the page holds is read */
+	return true;
+}
+
+bool gmem_was_sealed(const struct gmem *m, gpa_t page)
+{
+	const _Atomic uint8_t *b = code_of(m, page);
+	return b && atomic_load_explicit(b, memory_order_relaxed) & CODE_WAS;
+}
+
+void gmem_open(struct gmem *m, gpa_t at, size_t len)
+{
+	for (uint64_t off = 0; off < len; off += PAGE) {
+		_Atomic uint8_t *b = code_of(m, at + off);
+		if (b && !(atomic_load_explicit(b, memory_order_relaxed) & CODE_OPEN))
+			(void)atomic_fetch_or(b, CODE_OPEN);
+	}
+}
+
+int gmem_broken(struct gmem *m, uint64_t *seen, gpa_t out[GMEM_NOTES])
+{
+	int n = 0;
+	if (atomic_load(&m->nbroken) == *seen) return 0;
+	(void)pthread_mutex_lock(&m->lock);
+	uint64_t now = atomic_load(&m->nbroken);
+	if (now - *seen > GMEM_NOTES) n = -1;
+	for (uint64_t i = *seen; n >= 0 && i < now; i++) out[n++] = m->broken[i % GMEM_NOTES];
+	*seen = now;
+	(void)pthread_mutex_unlock(&m->lock);
+	return n;
+}
+
+static void seal_break(struct gmem *m, const struct region *r, uint64_t page)
+{
+	atomic_thread_fence(memory_order_seq_cst); /* the data before the seal */
+	if (!(atomic_load_explicit(&r->code[page], memory_order_relaxed) & CODE_SEALED)) return;
+	if (!(atomic_fetch_and(&r->code[page], (uint8_t)~CODE_SEALED) & CODE_SEALED)) return;
+	(void)pthread_mutex_lock(&m->lock);
+	m->broken[atomic_load(&m->nbroken) % GMEM_NOTES] = r->base + page * PAGE;
+	atomic_fetch_add(&m->nbroken, 1);
+	(void)pthread_mutex_unlock(&m->lock);
+}
+
+static void seals_break(struct gmem *m, gpa_t at, size_t len)
+{
+	const struct region *r = region_of(m, at, len);
+	if (!r || !len) return;
+	uint64_t last = (at - r->base + len - 1) / PAGE;
+	for (uint64_t p = (at - r->base) / PAGE; p <= last; p++) seal_break(m, r, p);
+}
+
 void gmem_dirty(struct gmem *m, gpa_t at, size_t len)
 {
+	if (atomic_load_explicit(&m->sealing, memory_order_relaxed)) seals_break(m, at, len);
 	if (likely(!gmem_tracking(m)) || !len) return;
 	const struct region *r = region_of(m, at, len);
 	if (!r) return;

@@ -157,7 +157,8 @@ static struct answer hsm_suspend(struct hart *h, const uint64_t *a)
 		return no((type & ~non_retentive) < PLATFORM ? INVALID_PARAM : NOT_SUPPORTED);
 	if (type == non_retentive && !can_start_at(h, a[1])) return no(INVALID_ADDRESS);
 	hart_state_set(h, HART_SUSPENDED);
-	while (!interrupted(h) && hart_doze(h)) {
+	bool counted = h->vm->guest->spec->deterministic; /* no time would pass */
+	while (!counted && !interrupted(h) && hart_doze(h)) {
 	}
 	hart_state_set(h, HART_STARTED);
 	if (type == non_retentive) hart_restart(h, a[1], a[2]);
@@ -187,7 +188,7 @@ static struct answer console_write(struct hart *h, const uint64_t *a)
 	if (!a[0]) return ok(0);
 	const uint8_t *p = a[2] ? NULL : gmem_ptr(h->vm->mem, a[1], a[0], false);
 	if (!p) return no(INVALID_PARAM);
-	return ok(c->output(c->host, p, a[0] < WRITE_MAX ? a[0] : WRITE_MAX));
+	return ok(chr_output(c, p, a[0] < WRITE_MAX ? a[0] : WRITE_MAX));
 }
 static struct answer console_read(struct hart *h, const uint64_t *a)
 {
@@ -198,7 +199,7 @@ static struct answer console_byte(struct hart *h, const uint64_t *a)
 {
 	struct chr *c = h->vm->guest->console;
 	const uint8_t byte = (uint8_t)a[0];
-	return c->output(c->host, &byte, 1) ? ok(0) : no(FAILED);
+	return chr_output(c, &byte, 1) ? ok(0) : no(FAILED);
 }
 
 #define EXTENSION(id, ...)                                                                         \

@@ -8,6 +8,7 @@
 #include "hw/gmem.h"
 #include "hw/pci.h"
 #include "net/port.h"
+#include "vm/keys.h"
 #include "vm/vm.h"
 #include <errno.h>
 #include <stdio.h>
@@ -41,6 +42,11 @@ int virt_check(const struct spec *s, struct err *e)
 		return fail(e, -EINVAL, "arch: this board is riscv64 and no other");
 	if (s->cpus < 1 || s->cpus > VM_CPUS)
 		return fail(e, -EINVAL, "cpus: %u: there can be 1 to %d", s->cpus, VM_CPUS);
+	if (s->deterministic && s->cpus > 1)
+		return fail(e, -EINVAL, "deterministic: with one CPU only, not %u", s->cpus);
+	if (s->deterministic && s->net)
+		return fail(e, -EINVAL,
+			    "deterministic: not with a network, which answers when it will");
 	if (!s->kernel && !s->firmware)
 		return fail(e, -EINVAL, "nothing to boot: give it a kernel or a firmware");
 	if (s->initrd && !s->kernel) return fail(e, -EINVAL, "initrd: it needs a kernel");
@@ -113,9 +119,11 @@ static int wire_small(struct vm *vm, struct virt *b, struct err *e)
 	int r = finisher_new(&b->finisher, finisher_power, vm, e);
 	if (r == 0) r = bus_map(vm->mmio, VIRT_FINISHER, VIRT_PAGE_LEN, b->finisher, e);
 	if (r == 0) r = rtc_new(&b->rtc, "rtc0", plic_line(b->plic, VIRT_IRQ_RTC), g->loop, e);
+	if (r == 0 && g->spec->deterministic) rtc_count(b->rtc, &vm->clock);
 	if (r == 0) r = bus_map(vm->mmio, VIRT_RTC, VIRT_PAGE_LEN, b->rtc, e);
 	if (r == 0)
 		r = uart_new(&b->uart, "uart0", plic_line(b->plic, VIRT_IRQ_UART), g->console, e);
+	if (r == 0 && g->spec->deterministic) vm->keys = keys_new(g->console, g->loop, vm_wake, vm);
 	return r < 0 ? r : bus_map(vm->mmio, VIRT_UART, VIRT_UART_LEN, b->uart, e);
 }
 
@@ -140,6 +148,7 @@ static int plug_disk(struct vm *vm, unsigned i, struct err *e)
 			 d->readonly ? BLK_RDONLY : 0, e);
 	if (r < 0) return r;
 	r = virtio_blk_new(&v, vm->mem, disk, serial, e);
+	if (r == 0 && vm->guest->spec->deterministic) virtio_blk_in_order(v);
 	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);
 }
 
@@ -171,6 +180,7 @@ static int plug_rng(struct vm *vm, struct err *e)
 {
 	struct virtio_dev *v;
 	int r = virtio_rng_new(&v, vm->mem, e);
+	if (r == 0 && vm->guest->spec->deterministic) virtio_rng_repeat(v);
 	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);
 }
 
@@ -185,6 +195,17 @@ int virt_wire(struct vm *vm, struct err *e)
 	if (r == 0 && s->net) r = plug_net(vm, b, e);
 	if (r == 0) r = plug_rng(vm, e);
 	return r;
+}
+
+static bool is_halting(void *ctx) { return vm_halting(ctx); }
+
+uint64_t virt_tick(void *ctx, bool pause)
+{
+	struct vm *vm = ctx;
+	struct device *clint = vm->board->clint;
+	if (pause) keys_pass(vm->keys, is_halting);
+	if (clint) clint_tick(clint);
+	return clint ? clint_next(clint) : UINT64_MAX;
 }
 
 void virt_reset(struct vm *vm)
@@ -257,7 +278,9 @@ static int put_tree(struct vm *vm, const struct boot *t, struct err *e)
 				 .initrd_end = t->initrd.end};
 	void *blob;
 	size_t len;
-	if (getrandom(tree.seed, sizeof(tree.seed), 0) != sizeof(tree.seed))
+	if (s->deterministic)
+		memset(tree.seed, 1, sizeof(tree.seed));
+	else if (getrandom(tree.seed, sizeof(tree.seed), 0) != sizeof(tree.seed))
 		return fail(e, -EIO, "no random numbers to seed the guest with");
 	int r = virt_tree(&blob, &len, &tree, e);
 	if (r < 0) return r;

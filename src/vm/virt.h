@@ -59,6 +59,8 @@ int virt_wire(struct vm *vm, struct err *e); /* its devices, wired to vm's harts
 /* While halted: load what boots and set up the harts, as after power-on. */
 int virt_boot(struct vm *vm, struct err *e);
 void virt_reset(struct vm *vm); /* every device to its cold state; harts are halted */
+/* On the hart's thread, if its time is counted: raise what is due; when the next is, in ticks. */
+uint64_t virt_tick(void *vm, bool pause);
 void virt_free(struct virt *b); /* no hart runs; NULL and half-built are fine */
 
 /* The device tree (virt_dt.c). *blob is malloc'ed. */

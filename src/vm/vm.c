@@ -8,8 +8,10 @@
 #include "guest/guest.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
+#include "vm/keys.h"
 #include "vm/virt.h"
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -95,6 +97,8 @@ static void hart_begin(struct hart *h)
 
 static enum vm_want wanted(struct vm *vm) { return __atomic_load_n(&vm->want, __ATOMIC_ACQUIRE); }
 
+bool vm_halting(struct vm *vm) { return wanted(vm) != VM_RUN; }
+
 /* The only place where a hart is outside the engine for long. false: its thread is to end. */
 static bool hart_wait(struct hart *h)
 {
@@ -132,11 +136,14 @@ bool hart_doze(struct hart *h)
 static void want_locked(struct vm *vm, enum vm_want want)
 {
 	if (vm->want != VM_QUIT) __atomic_store_n(&vm->want, want, __ATOMIC_RELEASE);
+	atomic_store(&vm->guest->console->patient,
+		     vm->want == VM_RUN && vm->guest->spec->deterministic);
 	(void)pthread_cond_broadcast(&vm->changed);
 }
 
-static void kick_all(struct vm *vm)
+void vm_wake(void *ctx)
 {
+	struct vm *vm = ctx;
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		if (vm->hart[i].cpu) vm->ops->kick(vm->hart[i].cpu);
 }
@@ -153,7 +160,7 @@ static void vm_want(struct vm *vm, enum vm_want want)
 	lock(vm);
 	want_locked(vm, want);
 	unlock(vm);
-	if (want != VM_RUN) kick_all(vm);
+	if (want != VM_RUN) vm_wake(vm);
 }
 
 static void vm_halt(struct vm *vm)
@@ -170,7 +177,7 @@ static void vm_again(struct vm *vm)
 {
 	struct err why = {0};
 	virt_reset(vm);
-	vclock_init(&vm->clock, VIRT_HZ);
+	vclock_zero(&vm->clock);
 	if (virt_boot(vm, &why) < 0) {
 		guest_break(vm->guest, &why);
 		return;
@@ -202,7 +209,7 @@ void vm_power(struct vm *vm, enum vm_power what, int code)
 	}
 	unlock(vm);
 	if (!first) return;
-	kick_all(vm);
+	vm_wake(vm);
 	loop_post(vm->guest->loop, power_now, vm);
 }
 
@@ -287,6 +294,11 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 				 .hot = hot_wanted(),
 				 .windows = windows_wanted(),
 				 .max_satp = vm->board->page_table};
+	if (s->deterministic) {
+		env.counted = &vm->clock;
+		env.tick = virt_tick;
+		env.tick_ctx = vm;
+	}
 	vm->ops = ops;
 	vm->ncpus = 0;
 	int r = ops->probe(s->arch, e);
@@ -350,7 +362,7 @@ static int vm_build(struct guest *g, struct err *e)
 static int vm_start(struct guest *g, struct err *e)
 {
 	struct vm *vm = g->own;
-	vclock_init(&vm->clock, VIRT_HZ);
+	vclock_zero(&vm->clock);
 	for (unsigned i = 0; i < vm->ncpus; i++) {
 		struct hart *h = &vm->hart[i];
 		int r = pthread_create(&h->thread, NULL, hart_main, h);
@@ -376,6 +388,7 @@ static void vm_free(struct guest *g)
 	vm_want(vm, VM_QUIT);
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		if (vm->hart[i].threaded) (void)pthread_join(vm->hart[i].thread, NULL);
+	keys_free(vm->keys);
 	virt_free(vm->board);
 	if (vm->engine) vm->ops->close(vm->engine);
 	unitlog_close(vm->log);

@@ -12,6 +12,7 @@
  * Locking: vm.lock guards want, power and every hart's state, start_* and idle; it is a leaf.
  * want is also read without it. A hart's vCPU belongs to its thread while that is not idle. */
 struct guest;
+struct keys;
 struct kind;
 struct unitlog;
 struct virt;
@@ -46,7 +47,8 @@ struct vm {
 	struct bus *mmio;
 	struct vclock clock;
 	struct virt *board;
-	bool sbi; /* Lodge is the SBI: no firmware runs */
+	struct keys *keys; /* of a machine whose time is counted, or NULL */
+	bool sbi;	   /* Lodge is the SBI: no firmware runs */
 	unsigned ncpus;
 	struct hart hart[VM_CPUS];
 	pthread_mutex_t lock;
@@ -59,6 +61,8 @@ struct vm {
 /* Any thread, also from inside a device: the machine goes off, or starts anew, soon. The first
  * request wins. No hart executes more than a few instructions after it. */
 void vm_power(struct vm *vm, enum vm_power what, int code);
+bool vm_halting(struct vm *vm); /* any thread: it is to stop, for good or for now */
+void vm_wake(void *vm);		/* any thread: have its harts look up */
 /* A hart begins at pc in its state after reset, with a0 its number and a1 = arg. */
 bool hart_start(struct hart *h, uint64_t pc, uint64_t arg);   /* any thread; false: not stopped */
 void hart_restart(struct hart *h, uint64_t pc, uint64_t arg); /* its own thread, or while halted */

@@ -55,6 +55,8 @@ refuses "did you mean 'image build'?" image bulid
 refuses 'image: which of' image
 refuses "did you mean '--memory'?" run --memroy 1G
 refuses '--memory needs a value' run --memory
+refuses 'with one CPU only' run --deterministic -c 2 --kernel x
+refuses 'not with a network' run --deterministic --net user --kernel x
 refuses 'is not a size' run -m lots
 refuses 'did you mean 512M?' run -m 512 --kernel x
 refuses '--cpus: 0 is not within' run -c 0

@@ -304,6 +304,33 @@ def profile():
         check("profile: the kernel's names", len([n for n in names if not re.match("(guest|user)_0x", n)]) > 50)
 
 
+DISK = lines(500000)[:3 << 20]
+SCRIPT = b"""seq 1 2000 | sha256sum
+head -c 16 /dev/urandom | od -x; cat /proc/sys/kernel/random/uuid
+date; sleep 1; cat /proc/uptime
+dd if=/dev/vda bs=64k 2> /dev/null | sha256sum
+dd if=/dev/zero of=/dev/vda bs=4k count=500 conv=fsync 2> /dev/null; cat /proc/interrupts
+exit
+"""
+
+
+def deterministic():
+    """The same input, the same output, at the same times, by the same number of instructions."""
+    runs = []
+    for engine in ("jit", "jit", "interp"):
+        image, script = path("repeated", DISK), path("script", SCRIPT)
+        with open(script) as f:
+            r = subprocess.run([LODGE, "run", *BASE, "--append", "console=ttyS0", "--deterministic", "--stats",
+                                "--engine", engine, "--disk", image], stdin=f, capture_output=True, timeout=LIMIT)
+        count = re.search(rb"instructions +(\d+)", r.stderr)
+        runs.append((r.returncode, r.stdout, count and count.group(1)))
+    check("deterministic: it ran", runs[0][0] == 0 and b"reboot: Power down" in runs[0][1] and runs[0][2])
+    check("deterministic: it computed", sha(lines(2000)).encode() in runs[0][1])
+    check("deterministic: it read its disk", sha(DISK).encode() in runs[0][1])
+    check("deterministic: twice the same", runs[0] == runs[1])
+    check("deterministic: the same when interpreted", runs[0] == runs[2])
+
+
 def left():
     """What is on disk and who listens, to see that a failure leaves nothing behind."""
     return sorted(os.path.join(d, f) for d, ds, fs in os.walk(work + "/home") for f in ds + fs)
@@ -378,7 +405,7 @@ def recipes():
     check("recipe: failures leave nothing", sorted(os.listdir(path("made"))) == ["linux", "linux.lock"])
 
 
-parts = [recipes, one_cpu, two_cpus, run_and_power_off, vectors, network, disk, stopped, stats, code_cache, profile, opensbi_old, opensbi_new, u_boot, wrong_files]
+parts = [recipes, one_cpu, two_cpus, run_and_power_off, vectors, network, disk, stopped, stats, code_cache, profile, deterministic, opensbi_old, opensbi_new, u_boot, wrong_files]
 for p in parts:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)

@@ -93,6 +93,12 @@ for t in traps deleg paging pmp irq mem counters smp; do
 	fi
 	qemu_runs $t 0 -bios "$out/$t.elf"
 done
+compile lrsc 0x80000000 -DROUNDS=20 # harts that wait for each other take turns there
+lodge_runs lrsc check 0 --engine check --firmware "$out/lrsc.elf"
+compile lrsc 0x80000000
+lodge_runs lrsc jit 0 --engine jit --firmware "$out/lrsc.elf"
+lodge_runs lrsc interp 0 --engine interp --firmware "$out/lrsc.elf"
+qemu_runs lrsc 0 -bios "$out/lrsc.elf"
 compile hot 0x80000000 -DPAGES=200
 lodge_runs hot check 0 --engine check --firmware "$out/hot.elf"
 compile hot 0x80000000
@@ -103,6 +109,18 @@ cpus=4
 compile hotsmp 0x80000000
 engines_run hotsmp 0 --firmware "$out/hotsmp.elf"
 qemu_runs hotsmp 0 -bios "$out/hotsmp.elf"
+cpus=2
+cpus=1
+for t in traps paging irq mem counters hot; do # every engine prints and counts the same
+	[ $t != hot ] || compile $t 0x80000000 -DPAGES=200
+	for engine in jit interp check; do
+		lodge_runs $t steady.$engine 0 --engine $engine --deterministic --stats \
+			--firmware "$out/$t.elf"
+		grep '^    instructions' "$out/$t.steady.$engine.err" >> "$out/$t.steady.$engine"
+		cmp -s "$out/$t.steady.jit" "$out/$t.steady.$engine" && good ||
+			bad "$t: deterministic by $engine is not as by jit"
+	done
+done
 cpus=2
 compile hotsbi 0x80200000 -DSMODE
 engines_run hotsbi 0 --kernel "$out/hotsbi.elf"

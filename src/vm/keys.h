@@ -1,0 +1,16 @@
+#ifndef VM_KEYS_H
+#define VM_KEYS_H
+#include "base/chr.h"
+#include <stdbool.h>
+/* What is typed at a machine whose time is counted: it comes at counted times, and whatever can be
+ * read without waiting comes at the first of them. */
+struct keys;
+struct loop;
+/* Stands between the console's two halves, which are wired. come: called on the loop's thread
+ * when something came. */
+struct keys *keys_new(struct chr *c, struct loop *l, void (*come)(void *ctx), void *ctx);
+void keys_free(struct keys *k); /* NULL is fine; the loop does not run any more */
+/* On the hart's thread: have the loop read what there is, or until given_up() says so, and give the
+ * device what it takes. */
+void keys_pass(struct keys *k, bool (*given_up)(void *ctx));
+#endif
