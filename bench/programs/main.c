@@ -26,6 +26,7 @@ static const struct {
 } groups[] = {{"integer", integer_programs},
 	      {"float", float_programs},
 	      {"memory", memory_programs},
+	      {"vector", vector_programs},
 	      {"system", system_programs}};
 enum { GROUPS = sizeof(groups) / sizeof(groups[0]) };
 

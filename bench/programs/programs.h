@@ -14,7 +14,7 @@ struct program {
 
 /* Each ends in an entry without a name. */
 extern const struct program integer_programs[], float_programs[], memory_programs[],
-	system_programs[];
+	system_programs[], vector_programs[];
 
 /* The same numbers for every program, every time. */
 extern uint32_t seed;

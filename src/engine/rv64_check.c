@@ -25,6 +25,7 @@ struct regs { /* what a unit may change */
 	unsigned res_len;
 	uint8_t flags;
 	bool fs_dirty;
+	struct rv64_v v;
 };
 struct check {
 	struct was log[LOG];
@@ -120,7 +121,8 @@ static struct regs regs_get(struct rv64_cpu *c)
 			 .res_val = c->res_val,
 			 .res_len = c->res_len,
 			 .flags = fp_flags_get(&c->fp),
-			 .fs_dirty = c->fs_dirty};
+			 .fs_dirty = c->fs_dirty,
+			 .v = c->v};
 	memcpy(r.x, c->x, sizeof(r.x));
 	memcpy(r.f, c->f, sizeof(r.f));
 	r.x[32] = 0;
@@ -137,6 +139,7 @@ static void regs_set(struct rv64_cpu *c, const struct regs *r)
 	c->res_val = r->res_val;
 	c->res_len = r->res_len;
 	c->fs_dirty = r->fs_dirty;
+	c->v = r->v;
 	fp_flags_set(&c->fp, r->flags);
 }
 
@@ -172,6 +175,21 @@ static bool differ(struct check *k, const char *what, uint64_t jit, uint64_t int
 	return jit != interp;
 }
 
+static bool vectors_differ(struct check *k, const struct rv64_v *a, const struct rv64_v *b)
+{
+	bool bad = differ(k, "vl", a->vl, b->vl) | differ(k, "vtype", a->type, b->type) |
+		   differ(k, "vstart", a->start, b->start);
+	if (b->dirty) bad |= differ(k, "VS dirty", a->dirty, b->dirty);
+	for (unsigned i = 0; i < sizeof(a->reg); i += 8) {
+		uint64_t x = load_le(a->reg + i, 8), y = load_le(b->reg + i, 8);
+		char name[16];
+		if (x == y) continue;
+		(void)snprintf(name, sizeof(name), "v%u+%u", i / 16, i % 16);
+		bad |= differ(k, name, x, y);
+	}
+	return bad;
+}
+
 static bool regs_differ(struct check *k, const struct regs *a, const struct regs *b)
 {
 	bool bad = differ(k, "pc", a->pc, b->pc);
@@ -181,6 +199,7 @@ static bool regs_differ(struct check *k, const struct regs *a, const struct regs
 	bad |= differ(k, "fflags", a->flags, b->flags);
 	/* A unit may say so too early (3.1.6.6 allows that), but not forget it. */
 	if (b->fs_dirty) bad |= differ(k, "FS dirty", a->fs_dirty, b->fs_dirty);
+	bad |= vectors_differ(k, &a->v, &b->v);
 	bad |= differ(k, "reservation", a->res_len, b->res_len);
 	if (a->res_len) bad |= differ(k, "its address", a->res_va, b->res_va);
 	if (a->res_len) bad |= differ(k, "its value", a->res_val, b->res_val);

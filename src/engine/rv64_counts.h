@@ -30,6 +30,7 @@
 	X(COUNT_DEOPT_ATOMIC, "exits_atomic")                                                      \
 	X(COUNT_DEOPT_CALL, "exits_call")                                                          \
 	X(COUNT_DEOPT_PAGE, "exits_page")      /* a neighbouring page is not what it was */      \
+	X(COUNT_DEOPT_VECTOR, "exits_vector")  /* vectors are off, or vstart is not 0 */           \
 	X(COUNT_UNIT, "units")                 /* translated, since power-on */                    \
 	X(COUNT_UNIT_INSNS, "unit_instructions") /* guest instructions in them */                  \
 	X(COUNT_UNIT_BYTES, "unit_bytes")      /* host code of them */                             \

@@ -128,12 +128,15 @@ struct rv64_cpu {
 	struct rv64_fp fp;
 	struct rv64_v { /* vector state; rv64_vector.h */
 		_Alignas(16) uint8_t reg[32 * 16];
+		/* Eight bytes that translated code reads and writes as one, rv64_lift_vec.c. */
 		uint8_t sew; /* log2 of the element's bytes */
 		int8_t lmul; /* log2 of LMUL, -3..3 */
 		bool ill;    /* vtype is: the rest of it reads 0 */
 		uint8_t type, vl, vlmax, start;
+		bool on; /* mstatus.VS, as fp_on and fs_dirty are its FS */
+
+		bool dirty;
 		uint8_t rm, sat; /* vxrm, vxsat */
-		bool on, dirty;	 /* mstatus.VS, as fp_on and fs_dirty are its FS */
 	} v;
 
 	uint64_t pc;	  /* while no code runs */

@@ -1,6 +1,7 @@
 /* The meanings read once more: not for what they compute but for what they touch. */
 #include "engine/rv64_effects.h"
 #include "base/types.h"
+#include "engine/rv64_vector.h"
 #include "isa/rv64/csr.h"
 #include <stdbool.h>
 
@@ -106,8 +107,8 @@
 #define FP()	     e->fp = true
 #define FENCE()	     (void)0
 #define HELPER(name) FLAG(EFFECT_HELPER)
-#define VECTOR(...)  vector = true
-#define VMEM(...)    vector = true
+#define VECTOR(s, k) e->vector = true, e->shape = RV64_VS_##s, e->kernel = RV64_VK_##k
+#define VMEM(s, b)   e->vector = true, e->shape = RV64_VS_##s, e->bits = (b)
 #define STOP()	     FLAG(EFFECT_STOP)
 
 /* Looks at the lower half of a register only, though the table says raw. */
@@ -141,6 +142,64 @@ bool rv64_fp_csr(const struct rv64_insn *i)
 }
 _Static_assert(OP_csrrci - OP_csrrw == 5, "in a row");
 
+bool rv64_v_csr(const struct rv64_insn *i)
+{
+	return i->op == OP_csrrs && !i->rs1 && (i->imm == CSR_VL || i->imm == CSR_VLENB);
+}
+
+static bool is_vset(const struct rv64_insn *i)
+{
+	if (i->op != OP_vsetvli && i->op != OP_vsetivli) return false;
+	int lmul = (i->imm & 7) - (i->imm << 1 & 8), sew = i->imm >> 3 & 7;
+	return i->imm >= 0 && !(i->imm >> 8) && sew <= 3 && lmul != -4 && sew <= lmul + 3;
+}
+
+/* Scalars that a vector instruction reads. */
+static uint64_t vector_use(const struct rv64_insn *i, const struct rv64_effects *e)
+{
+	switch (e->shape) {
+	case RV64_VS_vx:
+	case RV64_VS_uvx:
+	case RV64_VS_mvx:
+	case RV64_VS_wvx:
+	case RV64_VS_wwvx:
+	case RV64_VS_nvx:
+	case RV64_VS_cvx:
+	case RV64_VS_cmvx:
+	case RV64_VS_cuvx:
+	case RV64_VS_mv_s_x:
+	case RV64_VS_slideup_vx:
+	case RV64_VS_slidedown_vx:
+	case RV64_VS_slide1up_vx:
+	case RV64_VS_slide1down_vx:
+	case RV64_VS_gather_vx: return XREG(rs1);
+	case RV64_VS_fvf:
+	case RV64_VS_fuvf:
+	case RV64_VS_fmvf:
+	case RV64_VS_fwvf:
+	case RV64_VS_fwwvf:
+	case RV64_VS_fcvf:
+	case RV64_VS_mv_s_f:
+	case RV64_VS_slide1up_vf:
+	case RV64_VS_slide1down_vf: return FREG(rs1) << 32;
+	case RV64_VS_load_stride:
+	case RV64_VS_store_stride: return XREG(rs1) | XREG(rs2);
+	default: return e->bits ? XREG(rs1) : 0;
+	}
+}
+
+/* Those done in line need this of floating point: all that may round does so as frm says. */
+static void vector_fp(struct rv64_effects *e)
+{
+	bool fp = e->shape >= RV64_VS_fvv && e->shape <= RV64_VS_fcvf;
+	if (!fp && e->shape != RV64_VS_mv_f_s && e->shape != RV64_VS_mv_s_f &&
+	    e->shape != RV64_VS_frvv)
+		return;
+	e->fp = true;
+	e->rounds |= 1u << RM_DYN;
+	if (e->kernel >= RV64_VK_fmacc && e->kernel <= RV64_VK_fnmsub) e->fuses |= 1u << RM_DYN;
+}
+
 bool rv64_loads_or_stores(const struct rv64_insn *i)
 {
 	return (i->op >= OP_lb && i->op <= OP_sd) || i->op == OP_fld || i->op == OP_flw ||
@@ -162,7 +221,7 @@ static bool is_zero(const struct rv64_insn *i)
 
 void rv64_effects(const struct rv64_insn *i, struct rv64_effects *e)
 {
-	bool vector = false, arith = i->op == OP_fli_d || i->op == OP_fli_s || is_zero(i);
+	bool arith = i->op == OP_fli_d || i->op == OP_fli_s || is_zero(i);
 	*e = (struct rv64_effects){0};
 	switch ((enum rv64_op)i->op) {
 #define OP(op, ...)                                                                                \
@@ -181,8 +240,22 @@ void rv64_effects(const struct rv64_insn *i, struct rv64_effects *e)
 		if (i->op <= OP_csrrc) e->use |= XREG(rs1);
 		return;
 	}
-	if (!vector && !goes_on(i)) return;
+	e->vset = is_vset(i);
+	if (e->vset || rv64_v_csr(i)) {
+		e->flags = 0;
+		e->def |= XREG(rd);
+		if (i->op == OP_vsetvli) e->use |= XREG(rs1);
+		return;
+	}
+	if (e->vector) {
+		e->flags = EFFECT_MEM; /* nearly all that is not is as likely to be a call */
+		e->use |= vector_use(i, e);
+		e->def |= scalar_result(i);
+		e->wide |= (uint32_t)(e->def >> 32);
+		vector_fp(e);
+		return;
+	}
+	if (!goes_on(i)) return;
 	e->flags = EFFECT_HELPER | EFFECT_CALL;
-	e->def |= vector ? scalar_result(i) : XREG(rd);
-	if (vector) e->wide |= (uint32_t)(e->def >> 32);
+	e->def |= XREG(rd);
 }

@@ -23,10 +23,14 @@ struct rv64_effects {
 	unsigned flags;
 	bool fp;	       /* needs mstatus.FS */
 	uint8_t rounds, fuses; /* bit rm: by the host's unit, if it rounds so */
+	bool vset;	       /* vsetvli or vsetivli, of a vtype that there is */
+	bool vector; /* any other of the vector extension: enum rv64_vshape, rv64_vkernel_number */
+	uint8_t shape, kernel, bits; /* bits: of VMEM() */
 };
 /* A CSR instruction that only looks at rounding mode and flags of floating point, or changes the
  * flags: it need not be left to a function that may do anything. */
 bool rv64_fp_csr(const struct rv64_insn *i);
+bool rv64_v_csr(const struct rv64_insn *i); /* only reads vl or vlenb */
 /* A load or store of an integer or float register: x[rs1] + imm is where. */
 bool rv64_loads_or_stores(const struct rv64_insn *i);
 void rv64_effects(const struct rv64_insn *i, struct rv64_effects *out);

@@ -97,6 +97,8 @@ int rv64_jit_new(struct rv64_cpu *c, size_t room, enum jit_mode mode, bool alone
 		free(j);
 		return e->code;
 	}
+	j->how.lanes = jit_lanes(j->cache, false);
+	j->how.fused = jit_lanes(j->cache, true);
 	j->fn = ir_new(rv64_slots, SLOT__COUNT);
 	j->lift = lift_new();
 	j->unit = calloc(UNITS, sizeof(*j->unit));
@@ -151,6 +153,7 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 	j->how.window = t->window;
 	j->how.saturate = t->saturate || (j->how.count && j->nunits & 1);
 	j->how.span = SPAN >> 2 * t->narrow;
+	j->how.vtype = c->v.ill ? -1 : c->v.type;
 	ir_reset(j->fn);
 	lift_region(j->lift, j->fn, &j->region, &j->how);
 	ir_ifs(j->fn);
@@ -317,7 +320,8 @@ static void forget(struct rv64_cpu *c)
 	p->entry[ip - p->slot] = jit_none(c->jit->cache);
 }
 
-_Static_assert(COUNT_DEOPT_PAGE - COUNT_DEOPT == WHY_PAGE - WHY_POLL && WHY_PAGE + 1 == WHY__COUNT,
+_Static_assert(COUNT_DEOPT_VECTOR - COUNT_DEOPT == WHY_VECTOR - WHY_POLL &&
+		       WHY_VECTOR + 1 == WHY__COUNT,
 	       "a counter for each reason");
 _Static_assert(COUNT_STOP - COUNT_LINK == JIT_STOP - JIT_LINK, "and for each ordinary end");
 

@@ -411,6 +411,106 @@ static void *pester(void *arg)
 	return NULL;
 }
 /* ---- programs of chance ---- */
+/* ---- vectors ---- */
+static void vec(struct rig *r, enum rv64_op op, unsigned vd, unsigned vs1, unsigned vs2)
+{
+	struct rv64_insn i = {.rd = (uint8_t)vd, .rs1 = (uint8_t)vs1, .rs2 = (uint8_t)vs2, .rm = 1};
+	rig_word(r, rv64_encode(op, &i));
+}
+static void vectors_on(struct rig *r)
+{
+	(void)rv64_cpu_set(r->c, REG_RV_CSR + CSR_MSTATUS, MSTATUS_FS | MSTATUS_VS);
+	/* As floats of either size, ordinary; every other one has quotients that are not exact. */
+	for (unsigned k = 0; k < 512; k++)
+		rig_put64(r, DATA + 8 * k, 0x4010000040000000 + (k & 1 ? k * 0x10011 : 0));
+	for (unsigned k = 0; k < sizeof(r->c->v.reg); k += 8)
+		store_le(r->c->v.reg + k, 0x4000000040800000 + (k & 8 ? k * 0x1003 : 0), 8);
+}
+
+/* Copies of 1 to 400 bytes, the last turn of each shorter. */
+static void strip_program(struct rig *r)
+{
+	enum { LEFT = 11, FROM = 12, TO = 13, VL = 14 };
+	vectors_on(r);
+	gpa_t top = loop(r, 400);
+	rig_op(r, OP_addi, LEFT, I, 0, 0);
+	rig_li(r, FROM, DATA);
+	rig_li(r, TO, DATA + 2000);
+	gpa_t strip = r->at;
+	rig_op(r, OP_vsetvli, VL, LEFT, 0, 0xc1);
+	vec(r, OP_vle8_v, 8, FROM, 0);
+	rig_op(r, OP_add, FROM, FROM, VL, 0);
+	vec(r, OP_vadd_vx, 8, I, 8);
+	vec(r, OP_vse8_v, 8, TO, 0);
+	rig_op(r, OP_add, TO, TO, VL, 0);
+	rig_op(r, OP_sub, LEFT, LEFT, VL, 0);
+	rig_op(r, OP_bne, 0, LEFT, 0, (int32_t)(strip - r->at));
+	again(r, top);
+	done(r);
+}
+TEST(strips_of_vectors_stay_in_their_unit)
+{
+	same(strip_program);
+	struct rig *r = hart(JIT_FAST, 1 << 20, true);
+	begin(r);
+	strip_program(r);
+	random_run(r);
+	CHECK(r->c->counts[COUNT_ENTER] < 20);
+	rig_free(r);
+}
+
+/* What vsetivli can say, each for long enough to be translated; what lies beyond vl must neither
+ * change nor leave flags. */
+static void short_loop(struct rig *r, unsigned n, unsigned type)
+{
+	static const enum rv64_op ops[] = {
+		OP_vadd_vv,	 OP_vmul_vv,  OP_vmsltu_vv, OP_vmerge_vvm, OP_vredsum_vs,
+		OP_vwaddu_vv,	 OP_vfadd_vv, OP_vfdiv_vv,  OP_vfmacc_vv,  OP_vmflt_vv,
+		OP_vfredosum_vs, OP_vfmul_vv, OP_vmseq_vv,  OP_vsub_vv,	   OP_vredmaxu_vs};
+	rig_li(r, A, DATA);
+	gpa_t top = loop(r, 400);
+	rig_op(r, OP_vsetivli, 0, n, 0, (int32_t)type);
+	vec(r, OP_vle8_v, 8, A, 0);
+	vec(r, OP_vsext_vf2, 24, 5, 8);
+	for (unsigned k = 0; k < COUNT(ops); k++) {
+		bool mask = ops[k] == OP_vmsltu_vv || ops[k] == OP_vmflt_vv;
+		vec(r, ops[k], mask ? 0 : 16, 12, 8);
+	}
+	vec(r, OP_vfirst_m, B, 17, 0);
+	add(r, B);
+	vec(r, OP_vfsqrt_v, 16, 0, 12);
+	vec(r, OP_vnsrl_wi, 20, 3, 8);
+	vec(r, OP_vse16_v, 20, A, 0);
+	vec(r, OP_vse64_v, 16, A, 0);
+	csr(r, OP_csrrs, B, 0, CSR_FFLAGS);
+	rig_op(r, OP_rori, SUM, SUM, 0, 5);
+	add(r, B);
+	csr(r, OP_csrrwi, 0, 0, CSR_FFLAGS);
+	rig_op(r, OP_addi, T, A, 0, 1200);
+	vec(r, OP_vs8r_v, 16, T, 0);
+	rig_op(r, OP_addi, T, T, 0, 600);
+	vec(r, OP_vs1r_v, 0, T, 0);
+	rig_op(r, OP_addi, A, A, 0, 8);
+	again(r, top);
+}
+static void short_program(struct rig *r, unsigned sew, unsigned lmul)
+{
+	vectors_on(r);
+	for (unsigned n = 1; n < 20; n += n < 9 ? 1 : 5) short_loop(r, n, lmul | sew << 3);
+	done(r);
+}
+static void short_words(struct rig *r) { short_program(r, 2, 1); }
+static void short_doubles(struct rig *r) { short_program(r, 3, 0); }
+static void short_bytes(struct rig *r) { short_program(r, 0, 7); }
+static void short_halves(struct rig *r) { short_program(r, 1, 0); }
+TEST(short_vectors)
+{
+	same(short_words);
+	same(short_doubles);
+	same(short_bytes);
+	same(short_halves);
+}
+
 static void random_reset(struct rig *r, uint64_t seed)
 {
 	rv64_cpu_reset(r->c);

@@ -38,6 +38,8 @@ const struct ir_slot rv64_slots[SLOT__COUNT] = {
 	[SLOT_STOP] = {AT(stop), 1, false, "stop"},
 	[SLOT_LEN] = {AT(len), 1, false, "len"},
 	[SLOT_LIMIT] = {AT(n_limit), 8, false, "n_limit"},
+	[SLOT_VCONF] = {AT(v.sew), 8, false, "vconf"},
+	[SLOT_VS_DIRTY] = {AT(v.dirty), 1, false, "vs_dirty"},
 	[SLOT_WIN_LIMIT] = {AT(win_limit), 8, false, "win_limit"},
 	[SLOT_WIN_BASE] = {AT(win_base), 8, false, "win_base"},
 };
@@ -190,7 +192,9 @@ static void fence(struct lift *l)
 static ir_val sx(struct lift *l, ir_val a, unsigned bits)
 {
 	const struct ir_ins *i = ins(l, a);
-	if (i->op == IR_load && i->aux >= IR_S8 && i->type == IR_I64) return a;
+	if (i->op == IR_load && i->type == IR_I64 && i->aux >= IR_S8 &&
+	    8u << (i->aux - IR_S8) <= bits)
+		return a;
 	if (bits == 32 && i->op == IR_shr && i->type == IR_I64) { /* srlw */
 		const struct ir_ins *z = ins(l, (ir_val){i->arg[0]});
 		if (z->op == IR_zx32) a = op32(l, IR_shr, (ir_val){z->arg[0]}, (ir_val){i->arg[1]});
@@ -290,21 +294,22 @@ static ir_val pure2(struct lift *l, const void *fn, ir_val a, ir_val b)
 #define SC(t, a, v, bits) V t = lift_sc(l, a, v, bits)
 #define AMO(t, op, a, v, bits)                                                                     \
 	V t = lift_amo(l, AMO_##op, (const void *)amo_##op##_##bits, a, v, bits)
-#define FP()		      lift_fp_on(l)
-#define FARGS(...)	      ((const ir_val[]){__VA_ARGS__})
-#define FOP1(t, fn, a)	      V t = fp_op(l, (const void *)fn, FARGS(a), 1, true)
-#define FOP2(t, fn, a, b)     V t = fp_op(l, (const void *)fn, FARGS(a, b), 2, true)
-#define FOP3(t, fn, a, b, d)  V t = fp_op(l, (const void *)fn, FARGS(a, b, d), 3, true)
-#define FNR1(t, fn, a)	      V t = fp_op(l, (const void *)fn, FARGS(a), 1, false)
-#define FNR2(t, fn, a, b)     V t = fp_op(l, (const void *)fn, FARGS(a, b), 2, false)
-#define FENCE()		      fence(l)
-#define BR(c, to_)	      l->cond = (c)
-#define JUMP(to_)	      l->to = (to_)
-#define GOTO(to_)	      l->to = (to_)
-#define HELPER(name)	      helper(l, (const void *)rv64_do_##name, 0)
-#define VECTOR(shape, kernel) helper(l, (const void *)rv64_v_##shape, (uintptr_t)&rv64_vk_##kernel)
-#define VMEM(shape, bits)     helper(l, (const void *)rv64_v_##shape, bits)
-#define STOP()		      (void)0
+#define FP()		     lift_fp_on(l)
+#define FARGS(...)	     ((const ir_val[]){__VA_ARGS__})
+#define FOP1(t, fn, a)	     V t = fp_op(l, (const void *)fn, FARGS(a), 1, true)
+#define FOP2(t, fn, a, b)    V t = fp_op(l, (const void *)fn, FARGS(a, b), 2, true)
+#define FOP3(t, fn, a, b, d) V t = fp_op(l, (const void *)fn, FARGS(a, b, d), 3, true)
+#define FNR1(t, fn, a)	     V t = fp_op(l, (const void *)fn, FARGS(a), 1, false)
+#define FNR2(t, fn, a, b)    V t = fp_op(l, (const void *)fn, FARGS(a, b), 2, false)
+#define FENCE()		     fence(l)
+#define BR(c, to_)	     l->cond = (c)
+#define JUMP(to_)	     l->to = (to_)
+#define GOTO(to_)	     l->to = (to_)
+#define HELPER(name)	     helper(l, (const void *)rv64_do_##name)
+#define VECTOR(shape, kernel)                                                                      \
+	lift_vector(l, (const void *)rv64_v_##shape, (uintptr_t)&rv64_vk_##kernel)
+#define VMEM(shape, bits) lift_vector(l, (const void *)rv64_v_##shape, bits)
+#define STOP()		  (void)0
 
 static bool is_counter(int32_t csr)
 {
@@ -324,19 +329,26 @@ static void step_back(struct lift *l)
 	l->map = 0;
 }
 
-/* A function does it, on the state as it stands in memory (block_settle has seen to that). Those of
- * vectors take a third argument. */
-static void helper(struct lift *l, const void *fn, uint64_t what)
+const struct slot *lift_slot(const struct lift *l)
+{
+	const struct code_page *page = l->r->page[region_page(l->off)];
+	return &page->slot[(l->off & (REGION_BYTES - 1)) / 2];
+}
+const struct rv64_effects *lift_effects(const struct lift *l, int off)
+{
+	return &l->r->effects[l->r->at[region_half(off)] - 1];
+}
+
+/* A function does it, on the state as it stands in memory (block_settle has seen to that). */
+static void helper(struct lift *l, const void *fn)
 {
 	struct rv64_effects e;
-	const struct code_page *page = l->r->page[region_page(l->off)];
-	const struct slot *ip = &page->slot[(l->off & (REGION_BYTES - 1)) / 2];
 	if (l->how->count)
 		step_back(l);
 	else if (is_counter(l->i->imm))
 		tick(l);
-	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)ip), konst(l, what)};
-	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, what ? 3 : 2);
+	ir_val args[] = {ir_state(l->f, 0), konst(l, (uintptr_t)lift_slot(l))};
+	ir_val stop = ir_call(l->f, IR_CALL_STATE, fn, args, 2);
 	stop = zx(l, stop, 32);
 	ir_put(l->f, SLOT_STOP, stop);
 	ir_put(l->f, SLOT_LEN, konst(l, l->i->len));
@@ -361,6 +373,14 @@ static void instruction(struct lift *l)
 	const struct rv64_insn *i = l->i;
 	if (rv64_fp_csr(i)) {
 		lift_fp_csr(l);
+		return;
+	}
+	if (rv64_v_csr(i)) {
+		lift_v_csr(l);
+		return;
+	}
+	if (lift_effects(l, l->off)->vset) {
+		lift_vset(l);
 		return;
 	}
 	switch ((enum rv64_op)i->op) {
@@ -449,6 +469,7 @@ static void block_begin(struct lift *l, int b)
 	l->f->at = ir_of(l, b);
 	l->dirty = 0;
 	l->seen = seen_before(l, b);
+	lift_v_block(l, b);
 	for (unsigned s = 0; s < SLOTS; s++) {
 		uint8_t at = l->r->def >> s & 1 ? l->flow.in[b][s] : AT_HOME;
 		l->now[s] = NO;
@@ -475,15 +496,17 @@ static void hoist(struct lift *l, int h)
 {
 	uint64_t use = 0;
 	unsigned rounds = 0, fuses = 0;
-	bool fp = false;
+	bool fp = false, vector = false;
 	for (int i = h; i < l->r->n; i++) {
 		const struct region_block *k = &l->r->block[i];
 		if (!(k->loops >> h & 1)) continue;
 		use |= k->use;
+		vector |= k->vector;
 		fp |= k->fp;
 		rounds |= k->rounds;
 		fuses |= k->fuses;
 	}
+	if (vector && l->how->lanes) lift_v_needs(l);
 	if (fp) lift_fp_on(l), lift_fp_dirty(l);
 	for (; rounds; rounds &= rounds - 1) lift_rounds(l, (unsigned)__builtin_ctz(rounds));
 	for (; fuses; fuses &= fuses - 1) lift_fuses(l, (unsigned)__builtin_ctz(fuses));
@@ -547,6 +570,8 @@ static void put_home(struct lift *l, uint64_t set, bool out)
 		ir_put(l->f, s, again ? ir_again(l->f, l->now[s]) : l->now[s]);
 	}
 }
+
+void lift_put_home(struct lift *l, uint64_t set) { put_home(l, set, false); }
 
 static uint32_t edge_by(struct lift *l, int j)
 {
@@ -670,6 +695,97 @@ static void early_put(struct lift *l, int off)
 	l->dirty &= ~done;
 }
 
+/* ---- runs of vector instructions */
+static void lift_range(struct lift *l, int from, int to)
+{
+	for (int off = from; off < to; off += l->i->len) {
+		at_instruction(l, off);
+		l->i = region_insn(l->r, off);
+		instruction(l);
+		early_put(l, off);
+		if (l->how->count) l->unrun--;
+	}
+}
+
+struct way { /* one of the two through a run: what it leaves */
+	ir_val now[SLOTS];
+	uint64_t dirty;
+	uint32_t seen, at;
+	uint16_t to_come[SLOTS];
+	unsigned unrun;
+};
+static void way_get(const struct lift *l, struct way *w)
+{
+	memcpy(w->now, l->now, sizeof(w->now));
+	memcpy(w->to_come, l->to_come, sizeof(w->to_come));
+	w->dirty = l->dirty;
+	w->seen = l->seen;
+	w->at = l->f->at;
+	w->unrun = l->unrun;
+}
+static void way_set(struct lift *l, const struct way *w)
+{
+	memcpy(l->now, w->now, sizeof(w->now));
+	memcpy(l->to_come, w->to_come, sizeof(w->to_come));
+	l->dirty = w->dirty;
+	l->seen = w->seen;
+	l->unrun = w->unrun;
+	l->f->at = w->at;
+}
+
+/* What both ways have set meets in parameters; what one has only looked at is forgotten. */
+static void ways_meet(struct lift *l, const struct vrun *r, const struct way *a,
+		      const struct way *b)
+{
+	ir_val arg[2][SLOTS];
+	unsigned n = 0;
+	l->f->at = r->join;
+	for (unsigned s = 0; s < SLOTS; s++) {
+		ir_val x = a->now[s], y = b->now[s];
+		l->now[s] = x.n == y.n ? x : NO;
+		if (x.n == y.n || !((a->dirty | b->dirty) >> s & 1)) continue;
+		must(x.n && y.n);
+		arg[0][n] = x;
+		arg[1][n++] = y;
+		l->now[s] = ir_param(l->f, ir_result_type(ins(l, x)));
+	}
+	l->dirty = a->dirty | b->dirty;
+	l->seen = a->seen & b->seen;
+	l->f->at = a->at;
+	ir_jump(l->f, ir_edge_new(l->f, r->join, arg[0]));
+	l->f->at = b->at;
+	ir_jump(l->f, ir_edge_new(l->f, r->join, arg[1]));
+	l->f->at = r->join;
+}
+
+static void run_once(struct lift *l, const struct vrun *r, bool fast)
+{
+	lift_v_start(l, r, fast);
+	lift_range(l, r->first, r->last);
+}
+
+static void run_lift(struct lift *l, const struct vrun *r)
+{
+	struct way before, fast, slow;
+	if (r->how != RUN_SPLIT) {
+		run_once(l, r, r->how == RUN_FULL);
+		lift_v_end(l, r);
+		return;
+	}
+	ir_val full = lift_v_full(l, r);
+	ir_br(l->f, full, ir_edge_new(l->f, r->fast, NULL), ir_edge_new(l->f, r->slow, NULL));
+	way_get(l, &before);
+	l->f->at = r->fast;
+	run_once(l, r, true);
+	way_get(l, &fast);
+	way_set(l, &before);
+	l->f->at = r->slow;
+	run_once(l, r, false);
+	way_get(l, &slow);
+	ways_meet(l, r, &fast, &slow);
+	lift_v_end(l, r);
+}
+
 static void block_lift(struct lift *l, int b)
 {
 	const struct region_block *k = &l->r->block[b];
@@ -684,14 +800,15 @@ static void block_lift(struct lift *l, int b)
 			   WHY_POLL);
 	if (l->how->count) count_block(l, k);
 	early_count(l, k);
-	for (int off = k->off; off < k->next; off += l->i->len) {
-		at_instruction(l, off);
-		l->i = region_insn(l->r, off);
-		if (off == k->last && k->end == END_CALL) break;
-		instruction(l);
-		early_put(l, off);
-		if (l->how->count) l->unrun--;
+	int off = k->off, end = k->end == END_CALL ? k->last : k->next;
+	for (int i = l->v.run_of[b]; i < l->v.run_of[b + 1]; i++) {
+		const struct vrun *r = &l->v.run[i];
+		lift_range(l, off, r->first);
+		run_lift(l, r);
+		off = r->last;
 	}
+	lift_range(l, off, end);
+	if (k->end == END_CALL) l->i = region_insn(l->r, k->last);
 	l->unrun = 0;
 	block_finish(l);
 }
@@ -701,10 +818,20 @@ static uint32_t block_new(struct lift *l, int idom, uint64_t loops)
 {
 	uint32_t b = ir_block_new(l->f);
 	struct ir_block *k = &l->f->block[b];
-	k->idom = idom < 0 ? 0 : ir_of(l, idom);
+	k->idom = idom < 0 ? 0 : l->ir_last[idom];
 	k->loop = loops ? ir_of(l, 63 - __builtin_clzll(loops)) : ~0u;
 	k->depth = (uint16_t)__builtin_popcountll(loops);
 	return b;
+}
+
+static void run_blocks(struct lift *l, int b, struct vrun *r)
+{
+	uint64_t loops = l->r->block[b].loops;
+	r->fast = block_new(l, b, loops);
+	r->slow = block_new(l, b, loops);
+	r->join = block_new(l, b, loops);
+	l->f->block[r->slow].cold = true;
+	l->ir_last[b] = r->join;
 }
 
 /* What an edge alone needs written home is written on the way, in a block of its own, where the
@@ -751,7 +878,9 @@ static void blocks_make(struct lift *l)
 		if (b) ways_back(l, b);
 		ways_out(l, b);
 		l->ir_block[b] = l->f->nblocks; /* it may be its own loop's header */
-		(void)block_new(l, b ? k->idom : -1, k->loops);
+		l->ir_last[b] = block_new(l, b ? k->idom : -1, k->loops);
+		for (int i = l->v.run_of[b]; i < l->v.run_of[b + 1]; i++)
+			if (l->v.run[i].how == RUN_SPLIT) run_blocks(l, b, &l->v.run[i]);
 	}
 	ways_back(l, l->r->n);
 }
@@ -814,6 +943,7 @@ void lift_region(struct lift *l, struct ir_fn *f, const struct region *r,
 	l->nlookups = l->nleaving = l->lookups_from = 0;
 	memset(l->known, 0, sizeof(l->known));
 	flow_find(&l->flow, r);
+	lift_v_plan(l);
 	blocks_make(l);
 	for (int b = 0; b < r->n; b++) params_make(l, b);
 	entry(l);

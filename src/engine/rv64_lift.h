@@ -22,6 +22,8 @@ enum rv64_slot_number {
 	SLOT_STOP,  /* enum rv64_stop */
 	SLOT_LEN,   /* of the instruction that stops */
 	SLOT_LIMIT, /* of SLOT_N, for loops that are counted */
+	SLOT_VCONF, /* v.sew to v.on as one */
+	SLOT_VS_DIRTY,
 	SLOT_WIN_LIMIT,
 	SLOT_WIN_BASE,
 	SLOT__COUNT
@@ -41,6 +43,7 @@ enum rv64_why {
 	WHY_ATOMIC, /* misaligned, or without reservation */
 	WHY_CALL,   /* a function that did the instruction wants to stop: see the hart */
 	WHY_PAGE,   /* the neighbouring page is not what it was, or not looked up */
+	WHY_VECTOR, /* mstatus.VS, or vstart is not 0 */
 	WHY__COUNT,
 	WHY_BITS = 4
 };
@@ -53,10 +56,12 @@ void lift_free(struct lift *l);
 struct lift_how {
 	int span; /* how many bytes of one page a single TLB look-up may answer for */
 	uint32_t tag;
-	bool window;   /* loads and stores go by the window where the hart has one */
-	bool saturate; /* numbers too large for an integer are frequent */
-	bool count;    /* SLOT_N is exact, and loops end when it reaches SLOT_LIMIT */
-	bool alone;    /* nobody else runs guest code: a load and a store are atomic enough */
+	bool window;	   /* loads and stores go by the window where the hart has one */
+	bool saturate;	   /* numbers too large for an integer are frequent */
+	bool count;	   /* SLOT_N is exact, and loops end when it reaches SLOT_LIMIT */
+	bool alone;	   /* nobody else runs guest code: a load and a store are atomic enough */
+	bool lanes, fused; /* jit_lanes() */
+	int vtype;	   /* what it is now and so may be again; -1: ill */
 	/* Before each store: called with the hart, the host address and how many bytes; or NULL. */
 	uint64_t (*log)(struct rv64_cpu *c, void *at, uint64_t bytes);
 };

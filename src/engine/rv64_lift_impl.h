@@ -15,8 +15,13 @@ struct lookup { /* an xlat that later accesses may share */
 	unsigned space; /* and IR_XLAT_WINDOW; or IN_WINDOW */
 	uint32_t block;
 };
-enum { SEEN_FP_ON = 1 << 16, SEEN_DIRTY = 1 << 17 }; /* beside bits of host and, << 8, host_fma */
-struct known {					     /* of a register that the region never sets */
+enum {
+	SEEN_FP_ON = 1 << 16,
+	SEEN_DIRTY = 1 << 17,
+	SEEN_V_ON = 1 << 18,
+	SEEN_V_DIRTY = 1 << 19
+};	       /* beside bits of host and, << 8, host_fma */
+struct known { /* of a register that the region never sets */
 	ir_val val;
 	uint32_t block;
 };
@@ -29,6 +34,43 @@ struct leaving { /* a block that is an exit, to be filled when all others are */
 	uint32_t block, map;
 	enum ir_exit how;
 };
+/* ---- vectors, rv64_lift_vec.c. Registers of vectors are always in memory; within a run the values
+ * last put there or got from there are remembered. */
+enum { RUNS = 64, V_COUNT = 32, V_KNOWN = 12 };
+struct vconf {			/* what vtype says, and vl */
+	int type;		/* -1: not known */
+	unsigned sew, vlmax, n; /* n: vl */
+	unsigned group;		/* a group begins at a multiple of this */
+	unsigned regs;		/* of it hold elements below vl */
+	unsigned tail;		/* bytes of the last that do; 0: all */
+};
+/* Instructions of a block between one vset and the next, from the first vector instruction to
+ * behind the last: lifted once for vl = VLMAX and once, by calls, for everything else, if it is not
+ * known before which it is. */
+struct vrun {
+	int first, last;
+	int type;   /* as far as can be told: it is looked at when the unit runs */
+	unsigned n; /* vl, if that is known to be less than VLMAX; or 0 */
+	enum { RUN_CALLS, RUN_FULL, RUN_SPLIT } how;
+	uint32_t fast, slow, join; /* blocks in f, of RUN_SPLIT */
+};
+struct vmask { /* what is known of a mask: lanes by register, and their bits; n: vl, or 0 */
+	unsigned n, sew;
+	ir_val lane[8], bits[8];
+};
+struct lift_vec {
+	struct vrun run[RUNS];
+	int nruns, run_of[REGION_BLOCKS + 1], type_out[REGION_BLOCKS]; /* run_of: its first run */
+	/* the block, since the last vset in it */
+	ir_val vl, full; /* NO: not known; full: flag, vl is VLMAX */
+	bool fast;	 /* vtype and vl are conf's, vstart is 0 */
+	struct vconf conf;
+	ir_val reg[V_COUNT];
+	unsigned known; /* of these, since it was forgotten */
+	struct vmask mask[V_COUNT];
+	ir_val low; /* a mask of so many bytes; or NO */
+	unsigned low_bytes;
+};
 struct lift {
 	struct ir_fn *f;
 	const struct region *r;
@@ -36,6 +78,7 @@ struct lift {
 	unsigned unrun; /* instructions of the block from `off` on */
 	struct flow flow;
 	struct block_end end[REGION_BLOCKS];
+	uint32_t ir_last[REGION_BLOCKS];    /* where their terminators are */
 	uint32_t ir_block[REGION_BLOCKS];   /* where region blocks are in f; 0 is the entry */
 	uint32_t way_out[REGION_BLOCKS][2]; /* blocks of an edge's own, see blocks_make() */
 	struct leaving leaving[2 * REGION_BLOCKS];
@@ -43,6 +86,7 @@ struct lift {
 	struct lookup lookup[LOOKUPS];
 	int nlookups, lookups_from;	 /* older ones have become void */
 	struct known known[SLOT__COUNT]; /* SLOT_BASE, SLOT_WIN_*: read once */
+	struct lift_vec v;
 
 	/* the block being filled */
 	int block;
@@ -96,6 +140,10 @@ void lift_store(struct lift *l, ir_val va, ir_val v, unsigned bits);
 ir_val lift_amo(struct lift *l, enum amo op, const void *fn, ir_val va, ir_val v, unsigned bits);
 ir_val lift_lr(struct lift *l, ir_val va, unsigned bits);
 ir_val lift_sc(struct lift *l, ir_val va, ir_val v, unsigned bits); /* 0: stored */
+/* Registers, 16 bytes each; of the last it may be 1, 2, 4 or 8, loaded several times over. All are
+ * loaded, or the unit is left before any of this is seen. */
+void lift_load_vector(struct lift *l, ir_val va, ir_val *v, unsigned bytes);
+void lift_store_vector(struct lift *l, ir_val va, const ir_val *v, unsigned bytes);
 
 /* rv64_lift_fp.c */
 ir_val lift_fbits(struct lift *l, unsigned n);	      /* of register n, all 64 */
@@ -123,4 +171,21 @@ struct fp_op {
 /* On n operands; rm: the function takes the rounding mode last. */
 ir_val lift_fp_op(struct lift *l, const struct fp_op *o, const ir_val *bits, unsigned n, bool rm);
 void lift_fp_csr(struct lift *l); /* an instruction that rv64_fp_csr() is true of */
+
+/* rv64_lift.c */
+void lift_put_home(struct lift *l, uint64_t set);   /* those of them that are dirty */
+const struct slot *lift_slot(const struct lift *l); /* the instruction, decoded */
+const struct rv64_effects *lift_effects(const struct lift *l, int off);
+
+/* rv64_lift_vec.c */
+void lift_v_plan(struct lift *l);			  /* find the runs */
+void lift_v_block(struct lift *l, int b);		  /* a block begins */
+ir_val lift_v_full(struct lift *l, const struct vrun *r); /* flag: it may be lifted as fast */
+void lift_v_start(struct lift *l, const struct vrun *r, bool fast);
+void lift_v_end(struct lift *l, const struct vrun *r);
+void lift_v_needs(struct lift *l); /* vectors are on, and dirty */
+void lift_vset(struct lift *l);
+void lift_v_csr(struct lift *l);
+/* fn does it, too, and takes `what` as its third argument. */
+void lift_vector(struct lift *l, const void *fn, uint64_t what);
 #endif

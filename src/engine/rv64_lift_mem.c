@@ -145,6 +145,43 @@ void lift_store(struct lift *l, ir_val va, ir_val v, unsigned bits)
 	may_exit(l);
 }
 
+void lift_load_vector(struct lift *l, ir_val va, ir_val *v, unsigned bytes)
+{
+	static const uint8_t how[] = {IR_U8, IR_U16, IR_U32, IR_U64};
+	struct addr a = reach(l, va, bytes, windowed(l, SPACE_READ));
+	for (; bytes >= 16; bytes -= 16, a.disp += 16) {
+		*v++ = ir_load(l->f, IR_V128, IR_U8, a.h, a.base, a.disp);
+		may_exit(l);
+	}
+	if (!bytes) return;
+	unsigned lane = (unsigned)__builtin_ctz(bytes);
+	*v = ir_load(l->f, IR_I64, (enum ir_mem)how[lane], a.h, a.base, a.disp);
+	may_exit(l);
+	*v = ir_lanes(l->f, IR_vsplat, lane, *v, NO, NO);
+}
+
+static void log_vector(struct lift *l, const struct addr *a, unsigned bytes)
+{
+	for (unsigned at = 0, n; at < bytes; at += n) {
+		n = bytes - at < 8 ? bytes - at : 8;
+		log_store(l, e2(l, IR_add, host_of(l, a), konst(l, at)), 8 * n);
+	}
+}
+
+void lift_store_vector(struct lift *l, ir_val va, const ir_val *v, unsigned bytes)
+{
+	struct addr a = reach(l, va, bytes, windowed(l, SPACE_WRITE));
+	if (l->how->log) log_vector(l, &a, bytes);
+	for (; bytes >= 16; bytes -= 16, a.disp += 16) {
+		ir_store(l->f, 16, a.h, a.base, a.disp, *v++);
+		may_exit(l);
+	}
+	if (!bytes) return;
+	unsigned lane = (unsigned)__builtin_ctz(bytes);
+	ir_store(l->f, bytes, a.h, a.base, a.disp, ir_lanes(l->f, IR_vlow, lane, *v, NO, NO));
+	may_exit(l);
+}
+
 /* Host address for an atomic. Where loads and stores do, they go by the window like any other, lest
  * what was stored by one address is waited for by another. */
 static ir_val atomic_at(struct lift *l, ir_val va, unsigned bits, unsigned space)
@@ -238,8 +275,8 @@ ir_val lift_sc(struct lift *l, ir_val va, ir_val v, unsigned bits)
 	ir_val len = ir_get(l->f, IR_I64, SLOT_RES_LEN), was = ir_get(l->f, IR_I64, SLOT_RES_VAL);
 	ir_val may = e2(l, IR_and, e2(l, IR_eq, len, konst(l, bits / 8)),
 			e2(l, IR_eq, ir_get(l->f, IR_I64, SLOT_RES_VA), va));
-	ir_put(l->f, SLOT_RES_LEN, konst(l, 0));
 	if (!l->how->alone) {
+		ir_put(l->f, SLOT_RES_LEN, konst(l, 0));
 		ir_val args[] = {at, was, v, may};
 		const void *fn = bits == 32 ? (const void *)sc_32 : (const void *)sc_64;
 		return ir_call(l->f, 0, fn, args, 4);
@@ -247,5 +284,6 @@ ir_val lift_sc(struct lift *l, ir_val va, ir_val v, unsigned bits)
 	ir_val old = load_at(l, at, bits);
 	may = e2(l, IR_and, may, e2(l, IR_eq, old, was));
 	store_at(l, at, ir_emit(l->f, IR_select, IR_I64, may, v, old), bits);
+	ir_put(l->f, SLOT_RES_LEN, konst(l, 0)); /* not before the accesses, which may exit */
 	return e2(l, IR_xor, may, konst(l, 1));
 }

@@ -251,21 +251,31 @@ static inline void random_walk(struct random *g)
 /* Vectors of some shape, in registers and in memory. */
 static inline void random_vector(struct random *g)
 {
-	static const enum rv64_op store[] = {OP_vse8_v, OP_vse64_v, OP_vsse16_v, OP_vs2r_v};
+	static const enum rv64_op store[] = {OP_vse8_v,	  OP_vse16_v, OP_vse32_v, OP_vse64_v,
+					     OP_vsse16_v, OP_vs2r_v,  OP_vle8_v,  OP_vle8ff_v};
 	unsigned x = 8 + pick(g, 8), stride = any_x(g);
 	random_base(g, x);
 	rig_op(g->r, OP_addi, stride == x ? 0 : stride, 0, 0, (int32_t)pick(g, 64) - 32);
 	int32_t type = (int32_t)(pick(g, 4) << 3 | pick(g, 8) | pick(g, 4) << 6);
-	rig_op(g->r, OP_vsetivli, 0, pick(g, 32), 0, type);
-	for (unsigned n = 1 + pick(g, 4); n--;) {
+	unsigned how = pick(g, 4), low = pick(g, 3) ? 0 : pick(g, 2) ? 3 : 7;
+	if (how < 2)
+		rig_op(g->r, OP_vsetivli, 0, pick(g, 32), 0, type);
+	else if (how == 2)
+		rig_op(g->r, OP_vsetvli, any_x(g), 0, 0, type & ~4);
+	else if (pick(g, 2))
+		rig_op(g->r, OP_vsetvli, any_x(g), any_x(g), 0, type & ~4);
+	for (unsigned n = 1 + pick(g, 6); n--;) {
 		enum rv64_op op = pick(g, 6) ? plain_op(g, true) : store[pick(g, COUNT(store))];
 		struct rv64_insn i = {.rd = (uint8_t)any_x(g),
 				      .rs1 = (uint8_t)any_x(g),
 				      .rs2 = (uint8_t)any_x(g),
-				      .rm = (uint8_t)pick(g, 2)};
+				      .rm = (uint8_t) !!pick(g, 3)};
+		i.rd &= (uint8_t)~low;
+		i.rs1 &= (uint8_t)~low;
+		i.rs2 &= (uint8_t)~low;
 		if (strstr(rv64_info(op)->syntax, "(s)")) {
 			i.rs1 = (uint8_t)x;
-			if (pick(g, 2)) i.rs2 = (uint8_t)stride;
+			if (op == OP_vsse16_v || pick(g, 2)) i.rs2 = (uint8_t)stride;
 		}
 		if (!strncmp(rv64_info(op)->name, "vset", 4)) op = OP_vadd_vv;
 		rig_word(g->r, rv64_encode(op, &i));
@@ -388,7 +398,7 @@ static inline void random_item(struct random *g, bool leaf)
 {
 	unsigned how = pick(g, 32);
 	labels_step(g, false);
-	if (how < 1)
+	if (how < 3)
 		random_vector(g);
 	else if (how < 13)
 		random_plain(g);
@@ -594,7 +604,9 @@ static inline const char *random_differ(struct rig *a, struct rig *b)
 	static const uint16_t csr[] = {CSR_FCSR,  CSR_MSTATUS,	CSR_MEPC, CSR_MCAUSE,
 				       CSR_MTVAL, CSR_SSCRATCH, CSR_SATP};
 	static char words[200];
-	if (memcmp(&a->c->v, &b->c->v, offsetof(struct rv64_v, on)) != 0) return "vector state";
+	const struct rv64_v *v = &a->c->v, *w = &b->c->v;
+	if (memcmp(v, w, offsetof(struct rv64_v, dirty)) != 0 || v->rm != w->rm || v->sat != w->sat)
+		return "vector state";
 	const char *mem[2] = {gmem_ptr(a->mem, RIG_RAM, RANDOM_TOP, false),
 			      gmem_ptr(b->mem, RIG_RAM, RANDOM_TOP, false)};
 	for (unsigned reg = 0; reg < REG_RV_PC + COUNT(csr); reg++) {

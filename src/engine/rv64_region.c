@@ -83,6 +83,7 @@ static void block_fill(struct region *r, struct region_block *b)
 		const struct rv64_effects *e = &r->effects[*at(r, off) - 1];
 		b->use |= e->use & ~b->def;
 		b->def |= e->def;
+		b->vector |= e->vector || e->vset;
 		b->fp |= e->fp;
 		b->rounds |= e->rounds;
 		b->fuses |= e->fuses;

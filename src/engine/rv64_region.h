@@ -31,6 +31,7 @@ struct region_block {
 	uint64_t loops;	       /* bit h: it lies in the loop that block h heads */
 	uint64_t preds;	       /* blocks that go here */
 	uint64_t use, def;     /* registers read before they are set, and set: rv64_effects.h */
+	bool vector;	       /* some instruction is of vectors */
 	bool fp;	       /* as struct rv64_effects has it, of any instruction */
 	uint8_t rounds, fuses;
 	uint64_t live; /* at its beginning: read by something in the region before being set */

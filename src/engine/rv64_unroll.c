@@ -17,7 +17,7 @@ struct loop {
 static void look_at(const struct region *r, struct loop *l, int b)
 {
 	const struct region_block *k = &r->block[b];
-	if (l->n == LOOP_BLOCKS || k->end == END_CALL || (l->n && k->header)) {
+	if (l->n == LOOP_BLOCKS || k->end == END_CALL || k->vector || (l->n && k->header)) {
 		l->other = true;
 		return;
 	}

@@ -56,6 +56,12 @@ struct rv64_vkernel {
 	X(fncvt_rtz_x_f) X(fredsum) X(fredmin) X(fredmax) X(fwredsum) X(mandn) X(mand) X(mor) \
 	X(mxor) X(morn) X(mnand) X(mnor) X(mxnor) X(before) X(only) X(including)
 /* clang-format on */
+#define X(name) RV64_VS_##name,
+enum rv64_vshape { RV64_V_SHAPES(X) RV64_V_MEMORY(X) RV64_VS__COUNT };
+#undef X
+#define X(name) RV64_VK_##name,
+enum rv64_vkernel_number { RV64_V_KERNELS(X) RV64_VK__COUNT };
+#undef X
 #define X(name)                                                                                    \
 	enum rv64_stop rv64_v_##name(struct rv64_cpu *c, const struct slot *ip,                    \
 				     const struct rv64_vkernel *k);

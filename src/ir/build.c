@@ -217,6 +217,16 @@ ir_val ir_emit(struct ir_fn *f, enum ir_op op, enum ir_type t, ir_val a, ir_val 
 	return emit(f, i);
 }
 
+ir_val ir_lanes(struct ir_fn *f, enum ir_op op, unsigned aux, ir_val a, ir_val b, ir_val c)
+{
+	must(op >= IR_vadd && op <= IR_vfnan);
+	enum ir_type t = op == IR_vlow || op == IR_vbits ? IR_I64 : IR_V128;
+	return emit(f, (struct ir_ins){.op = (uint8_t)op,
+				       .type = (uint8_t)t,
+				       .aux = (uint16_t)aux,
+				       .arg = {a.n, b.n, c.n}});
+}
+
 ir_val ir_again(struct ir_fn *f, ir_val v)
 {
 	struct ir_ins i = f->ins[v.n];

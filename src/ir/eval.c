@@ -125,6 +125,83 @@ static uint64_t float_op(const struct run *r, const struct ir_ins *i)
 	return arith64(i->op, f64_of(a), f64_of(b), f64_of(c));
 }
 
+/* ---- lanes of v128 */
+static uint64_t lane_get(const struct val *v, unsigned n, unsigned bytes)
+{
+	return load_le((const char *)v + (size_t)n * bytes, bytes);
+}
+
+static uint64_t float_lane(enum ir_op op, unsigned bytes, const uint64_t a[3])
+{
+	static const uint8_t plain[] = {
+		[IR_vfadd - IR_vfadd] = IR_fadd,   [IR_vfsub - IR_vfadd] = IR_fsub,
+		[IR_vfmul - IR_vfadd] = IR_fmul,   [IR_vfdiv - IR_vfadd] = IR_fdiv,
+		[IR_vfsqrt - IR_vfadd] = IR_fsqrt, [IR_vfma - IR_vfadd] = IR_fma,
+		[IR_vfeq - IR_vfadd] = IR_feq,	   [IR_vflt - IR_vfadd] = IR_flt,
+		[IR_vfle - IR_vfadd] = IR_fle};
+	uint64_t v = 0;
+	if (op == IR_vitof) return f32_bits((float)(int32_t)(uint32_t)a[0]);
+	if (op == IR_vfnan) {
+		(void)ir_fold(IR_fnan, bytes == 4 ? IR_F32 : IR_F64, 0, a, &v);
+		return v;
+	}
+	enum ir_op as = (enum ir_op)plain[op - IR_vfadd];
+	v = bytes == 4 ? arith32(as, f32_of(a[0]), f32_of(a[1]), f32_of(a[2]))
+		       : arith64(as, f64_of(a[0]), f64_of(a[1]), f64_of(a[2]));
+	return ir_info[as].result == IR_FLAG ? -v : v;
+}
+
+/* An i64 operand stands for itself in every lane. */
+static struct val lanes(const struct run *r, const struct ir_ins *i)
+{
+	struct val v = {0};
+	unsigned bytes = 1u << i->aux;
+	for (unsigned n = 0; n < 16 / bytes; n++) {
+		uint64_t a[3] = {0}, x;
+		for (unsigned k = 0; k < ir_info[i->op].args; k++) {
+			bool one = ir_result_type(&r->f->ins[i->arg[k]]) == IR_I64;
+			a[k] = one ? arg(r, i, k) : lane_get(&r->v[i->arg[k]], n, bytes);
+		}
+		x = ir_info[i->op].flags & IR_FLOAT ? float_lane(i->op, bytes, a)
+						    : ir_fold_lane(i->op, 8 * bytes, a);
+		store_le((char *)&v + (size_t)n * bytes, x, bytes);
+	}
+	return v;
+}
+
+static struct val resized(const struct run *r, const struct ir_ins *i)
+{
+	const struct val *a = &r->v[i->arg[0]];
+	unsigned bytes = 1u << i->aux, bits = 8 * bytes, n = 8 / bytes;
+	struct val v = {0};
+	for (unsigned k = 0; k < n; k++) {
+		uint64_t x = lane_get(a, k, bytes);
+		if (i->op == IR_vsx) x = (uint64_t)((int64_t)(x << (64 - bits)) >> (64 - bits));
+		if (i->op != IR_vpack) {
+			store_le((char *)&v + (size_t)k * 2 * bytes, x, 2 * bytes);
+			continue;
+		}
+		const struct val *b = &r->v[i->arg[1]];
+		store_le((char *)&v + (size_t)k * bytes, lane_get(a, 2 * k, bytes), bytes);
+		store_le((char *)&v + (size_t)(n + k) * bytes, lane_get(b, 2 * k, bytes), bytes);
+	}
+	return v;
+}
+
+static struct val across(const struct run *r, const struct ir_ins *i)
+{
+	const struct val *a = &r->v[i->arg[0]];
+	unsigned bytes = 1u << (i->aux & 3);
+	struct val v = {0};
+	if (i->op == IR_vpack || i->op == IR_vzx || i->op == IR_vsx) return resized(r, i);
+	if (i->op == IR_vdown) memcpy(&v, (const char *)a + i->aux, 16u - i->aux);
+	if (i->op == IR_vlow) v.lo = lane_get(a, 0, bytes);
+	if (i->op == IR_vbits)
+		for (unsigned n = 0; n < 16 / bytes; n++)
+			v.lo |= (lane_get(a, n, bytes) >> (8 * bytes - 1)) << n;
+	return v;
+}
+
 /* ---- guest state */
 static void *slot_at(const struct run *r, uint32_t slot)
 {
@@ -276,7 +353,14 @@ static struct val value(struct run *r, const struct ir_ins *i)
 	case IR_swap:
 	case IR_xadd:
 	case IR_cas: v = atomic(r, i); break;
+	case IR_vzx:
+	case IR_vsx:
+	case IR_vpack:
+	case IR_vlow:
+	case IR_vdown:
+	case IR_vbits: return across(r, i);
 	default:
+		if (ir_info[i->op].flags & IR_LANES) return lanes(r, i);
 		if (ir_info[i->op].flags & IR_FLOAT) return (struct val){float_op(r, i), 0};
 		for (unsigned k = 0; k < 3; k++) a[k] = arg(r, i, k);
 		must(ir_fold(i->op, i->type, i->aux, a, &v));

@@ -27,6 +27,26 @@ static bool fold_float(enum ir_op op, enum ir_type t, uint64_t a, uint64_t *out)
 	}
 }
 
+uint64_t ir_fold_lane(enum ir_op op, unsigned bits, const uint64_t arg[3])
+{
+	const uint64_t a = arg[0], b = arg[1], c = arg[2];
+	const unsigned W = bits;
+	switch (op) {
+#define S(x) sext(x, W)
+#define U(x) zext(x, W)
+#define IR(name, arity, res, flag, val)                                                            \
+	case IR_##name:                                                                            \
+		if ((flag)&IR_LANES) return zext(val, W);                                          \
+		break;
+#include "ir/ops.def"
+#undef IR
+#undef U
+#undef S
+	case IR__count: break;
+	}
+	return 0;
+}
+
 bool ir_fold(enum ir_op op, enum ir_type t, unsigned aux, const uint64_t arg[3], uint64_t *out)
 {
 	const uint64_t a = arg[0], b = arg[1], c = arg[2];
@@ -37,7 +57,7 @@ bool ir_fold(enum ir_op op, enum ir_type t, unsigned aux, const uint64_t arg[3],
 #define U(x) zext(x, W)
 #define IR(name, arity, res, flag, val)                                                            \
 	case IR_##name:                                                                            \
-		if (!((flag)&IR_PURE) || !(arity)) return false;                                   \
+		if (!((flag)&IR_PURE) || (flag)&IR_LANES || !(arity)) return false;                \
 		if (#val[0] == '0') return fold_float(op, t, a, out);                              \
 		*out = ir_cut((res) == IR_FLAG ? IR_I64 : t, val);                                 \
 		return true;

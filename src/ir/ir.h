@@ -27,9 +27,10 @@ enum ir_flag {
 	IR_WRITES = 8,
 	IR_EXITS = 16,
 	IR_ENDS = 32,
-	IR_FLOAT = 64, /* reads the rounding mode and raises flags: merged with its like, kept if
-			  dead */
-	IR_CALLS = 128 /* aux says */
+	IR_FLOAT = 64,	/* reads the rounding mode and raises flags: merged with its like, kept if
+			   dead */
+	IR_CALLS = 128, /* aux says */
+	IR_LANES = 256	/* of v128; aux is the log2 of a lane's bytes */
 };
 enum ir_result { IR_NONE, IR_SAME, IR_GIVEN, IR_FLAG };
 struct ir_info {
@@ -139,6 +140,8 @@ uint32_t ir_block_new(struct ir_fn *f); /* its idom, loop, depth, cold are the c
 ir_val ir_emit(struct ir_fn *f, enum ir_op op, enum ir_type t, ir_val a, ir_val b, ir_val c);
 /* A pure value once more, in block f->at: for where it is wanted though seldom. */
 ir_val ir_again(struct ir_fn *f, ir_val v);
+/* Of v128: aux as the op has it. */
+ir_val ir_lanes(struct ir_fn *f, enum ir_op op, unsigned aux, ir_val a, ir_val b, ir_val c);
 ir_val ir_fraised(struct ir_fn *f);
 void ir_fclear(struct ir_fn *f, ir_val but);
 ir_val ir_ftoi(struct ir_fn *f, enum ir_type t, ir_val a, bool truncate);
@@ -181,6 +184,9 @@ enum ir_type ir_result_type(const struct ir_ins *i); /* what its value is; IR_VO
 
 /* fold.c: the op's value of constants; false: not to be folded. Also the evaluator's arithmetic. */
 bool ir_fold(enum ir_op op, enum ir_type t, unsigned aux, const uint64_t arg[3], uint64_t *out);
+
+/* The same for a lane of `bits` bits of an op of v128 that is IR_LANES and no float. */
+uint64_t ir_fold_lane(enum ir_op op, unsigned bits, const uint64_t arg[3]);
 
 /* ifs.c: branches around an operation or two become selects; what is left unreached, ir_clean
  * drops.

@@ -97,6 +97,7 @@ static inline ir_val ir_random_emit(struct ir_random *r, enum ir_op op, enum ir_
 			   .aux = (uint16_t)aux,
 			   .arg = {a.n, b.n, c.n}};
 	if (r->raw) return (ir_val){ir_append(r->f, &i)};
+	if (op >= IR_vadd && op <= IR_vfnan) return ir_lanes(r->f, op, aux, a, b, c);
 	return op == IR_ftoi ? ir_ftoi(r->f, t, a, aux & 1) : ir_emit(r->f, op, t, a, b, c);
 }
 
@@ -285,6 +286,45 @@ static inline void ir_random_store(struct ir_random *r, ir_val h, ir_val base, i
 	ir_store(r->f, bytes, h, base, disp, ir_random_clean(r, t));
 }
 
+/* What is made of vectors stays in a few operations: they go to memory, or give a number. */
+static inline unsigned ir_random_lanes(struct ir_random *r, enum ir_op op)
+{
+	if (op == IR_vdown) return 1 + ir_random_below(r, 15);
+	if (op == IR_vitof) return 2;
+	if (ir_info[op].flags & IR_FLOAT) return 2 + ir_random_below(r, 2);
+	if (op == IR_vmul || op == IR_vsar) return 1 + ir_random_below(r, 2);
+	if (op >= IR_vzx && op <= IR_vpack) return ir_random_below(r, 3);
+	if (op == IR_vshl || op == IR_vshr) return 1 + ir_random_below(r, 3);
+	return ir_random_below(r, op >= IR_vmins && op <= IR_vmaxu ? 3 : 4);
+}
+
+static inline ir_val ir_random_vector(struct ir_random *r, ir_val v, ir_val w)
+{
+	for (unsigned n = 1 + ir_random_below(r, 4); n--;) {
+		enum ir_op op = IR_vadd + ir_random_byte(r) % (IR_vfnan - IR_vadd);
+		unsigned aux = ir_random_lanes(r, op);
+		ir_val a = v, b = w, c = ir_random_byte(r) & 1 ? v : w;
+		if (op == IR_vfma) op = IR_vfmul; /* not every host has it */
+		if (op == IR_vsplat || (op >= IR_vshl && op <= IR_vsar)) {
+			b = ir_random_clean(r, IR_I64);
+			if (op == IR_vsplat) a = b;
+		}
+		if (ir_info[op].args < 3) c = (ir_val){0};
+		if (ir_info[op].args < 2) b = c;
+		bool across = op == IR_vlow || op == IR_vbits;
+		a = ir_random_emit(r, op, across ? IR_I64 : IR_V128, aux, a, b, c);
+		if (across) {
+			ir_random_add(r, a, IR_I64, false);
+			continue;
+		}
+		if (ir_info[op].flags & IR_FLOAT && op <= IR_vfma)
+			a = ir_random_emit(r, IR_vfnan, IR_V128, aux, a, (ir_val){0}, (ir_val){0});
+		w = v;
+		v = a;
+	}
+	return v;
+}
+
 static inline void ir_random_access(struct ir_random *r, ir_val h, ir_val base, int32_t disp)
 {
 	unsigned kind = ir_random_below(r, 16);
@@ -294,6 +334,8 @@ static inline void ir_random_access(struct ir_random *r, ir_val h, ir_val base, 
 		return;
 	}
 	ir_val v = ir_load(r->f, t, t == IR_I64 ? kind : IR_U8, h, base, disp);
+	if (t == IR_V128 && disp & 2)
+		v = ir_random_vector(r, v, ir_load(r->f, t, IR_U8, h, base, disp ^ 3));
 	if (t == IR_V128)
 		ir_store(r->f, 16, h, base, disp ^ 1, v);
 	else

@@ -98,7 +98,9 @@ static void print_aux(const struct print *p, const struct ir_ins *i)
 	case IR_swap:
 	case IR_xadd:
 	case IR_cas: (void)fprintf(p->out, ".%u", i->aux); break;
-	default: break;
+	default:
+		if (i->op >= IR_vadd && i->op <= IR_vfnan) (void)fprintf(p->out, ".%u", i->aux);
+		break;
 	}
 }
 
@@ -435,7 +437,10 @@ static bool aux(struct parse *p)
 	case IR_swap:
 	case IR_xadd:
 	case IR_cas: ok = need(p, ".") && small(p, 16, &k); break;
-	default: break;
+	default:
+		if (p->i.op >= IR_vadd && p->i.op <= IR_vfnan)
+			ok = need(p, ".") && small(p, 16, &k);
+		break;
 	}
 	p->i.aux = (uint16_t)k;
 	return ok;

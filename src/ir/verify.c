@@ -366,6 +366,26 @@ static int given(struct check *c, const struct ir_ins *i)
 	}
 }
 
+/* Of v128: the widths that there are. */
+static int lanes(struct check *c, const struct ir_ins *i)
+{
+	unsigned from = 0, to = 3;
+	bool across = i->op == IR_vlow || i->op == IR_vbits;
+	if (flags_of(i) & IR_FLOAT) from = 2;
+	if (i->op == IR_vitof) to = 2;
+	if (i->op == IR_vmul || i->op == IR_vsar) from = 1, to = 2;
+	if (i->op == IR_vshl || i->op == IR_vshr || i->op == IR_vdown) from = 1;
+	if (i->op >= IR_vmins && i->op <= IR_vmaxu) to = 2;
+	if (i->op >= IR_vzx && i->op <= IR_vpack) to = 2;
+	if (i->op == IR_vdown) to = 15;
+	need(c, i->aux >= from && i->aux <= to, "no such lanes");
+	need(c, i->type == (across ? IR_I64 : IR_V128), "not its type");
+	if (i->op == IR_vsplat) return operands(c, 1, IR_I64);
+	if (i->op < IR_vshl || i->op > IR_vsar) return operands(c, ir_info[i->op].args, IR_V128);
+	int r = operands(c, 1, IR_V128);
+	return r < 0 ? r : operand(c, i->arg[1], IR_I64);
+}
+
 static int same_or_flag(struct check *c, const struct ir_ins *i)
 {
 	bool fp =
@@ -391,7 +411,9 @@ static int instruction(struct check *c)
 {
 	const struct ir_ins *i = here(c);
 	int r;
-	switch ((enum ir_result)ir_info[i->op].result) {
+	bool vector = i->op >= IR_vadd && i->op <= IR_vfnan;
+	switch (vector ? -1 : (int)ir_info[i->op].result) {
+	case -1: r = lanes(c, i); break;
 	case IR_GIVEN: r = given(c, i); break;
 	case IR_NONE: r = nothing(c, i); break;
 	default: r = same_or_flag(c, i); break;

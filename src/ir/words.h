@@ -9,6 +9,7 @@
 #define ENDS   IR_ENDS
 #define FLOAT  IR_FLOAT
 #define CALLS  IR_CALLS
+#define LANES  IR_LANES
 #define SAME   IR_SAME
 #define GIVEN  IR_GIVEN
 #define FLAG   IR_FLAG

@@ -71,6 +71,7 @@ const void *jit_host_linked(const uint8_t *rw, const uint8_t *rx); /* where that
 void jit_host_relink(uint8_t *rw, const uint8_t *rx, const void *to);
 /* Code of f, homes decided, from rw on, not beyond `end`; NULL: no room. Else its end. */
 uint8_t *jit_host_emit(struct jit_cache *c, const struct ir_fn *f, uint8_t *at, uint8_t *end);
+bool jit_host_lanes(const struct jit_cache *c, bool fused);
 const struct alloc_host *jit_host_regs(const struct jit_cache *c);
 void jit_host_dump(const struct jit_cache *c, const uint8_t *code, size_t len, FILE *out);
 #endif

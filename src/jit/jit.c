@@ -31,6 +31,7 @@ const struct jit_unit *jit_add(struct jit_cache *c, struct ir_fn *f)
 }
 
 const void *jit_entry(const struct jit_unit *u) { return u->entry; }
+bool jit_lanes(const struct jit_cache *c, bool fused) { return jit_host_lanes(c, fused); }
 const void *jit_none(const struct jit_cache *c) { return jit_host_none(c); }
 size_t jit_size(const struct jit_unit *u) { return u->size; }
 

@@ -77,6 +77,8 @@ size_t jit_cache_used(const struct jit_cache *c);
 const struct jit_unit *jit_add(struct jit_cache *c, struct ir_fn *f);
 const void *jit_entry(const struct jit_unit *u); /* what the directory's entries hold */
 const void *jit_none(const struct jit_cache *c); /* the entry where there is no unit */
+/* Whether the host does operations of v128, or, if fused, vfma. Units must not have others. */
+bool jit_lanes(const struct jit_cache *c, bool fused);
 /* Run from entry on. Afterwards pc and all slots are in the state. */
 struct jit_exit jit_enter(struct jit_cache *c, void *state, const void *entry);
 /* From now on that exit goes to entry (of the same page) by itself. */

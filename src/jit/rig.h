@@ -315,6 +315,42 @@ static inline void rig_float_op(struct rig_gen *g)
 	rig_have(g, k, v);
 }
 
+/* A few operations of vectors: from memory to memory, or to a number. */
+static inline unsigned rig_lane(struct rig_gen *g, enum ir_op op)
+{
+	if (op == IR_vdown) return 1 + rig_below(g->r, 15);
+	if (op == IR_vitof) return 2;
+	if (ir_info[op].flags & IR_FLOAT) return 2 + rig_below(g->r, 2);
+	if (op == IR_vmul || op == IR_vsar) return 1 + rig_below(g->r, 2);
+	if (op >= IR_vzx && op <= IR_vpack) return rig_below(g->r, 3);
+	if (op == IR_vshl || op == IR_vshr) return 1 + rig_below(g->r, 3);
+	return rig_below(g->r, op >= IR_vmins && op <= IR_vmaxu ? 3 : 4);
+}
+
+static inline ir_val rig_vector(struct rig_gen *g, ir_val a, ir_val b)
+{
+	ir_val v[12] = {a, b}, none = {0};
+	for (unsigned n = 2, more = rig_below(g->r, 11); more--;) {
+		enum ir_op op = IR_vadd + rig_below(g->r, IR_vfnan - IR_vadd);
+		ir_val x = v[rig_below(g->r, n)], y = v[rig_below(g->r, n)], z = none;
+		if (op == IR_vfma || (!g->floats && op >= IR_vfadd)) continue;
+		unsigned aux = rig_lane(g, op), args = ir_info[op].args;
+		if (args == 3) z = v[rig_below(g->r, n)];
+		if (op >= IR_vshl && op <= IR_vsar) y = rig_pick(g, K64);
+		if (op == IR_vsplat) x = rig_pick(g, K64);
+		x = ir_lanes(g->f, op, aux, x, args > 1 ? y : none, z);
+		if (op == IR_vlow || op == IR_vbits) {
+			rig_have(g, K64, x);
+			continue;
+		}
+		if (op >= IR_vfadd && op <= IR_vfma)
+			x = ir_lanes(g->f, IR_vfnan, aux, x, none, none);
+		v[n++] = x;
+		a = x;
+	}
+	return a;
+}
+
 static inline void rig_mem_op(struct rig_gen *g)
 {
 	unsigned space = rig_below(g->r, 2);
@@ -334,7 +370,11 @@ static inline void rig_mem_op(struct rig_gen *g)
 			 ir_atomic(g->f, (enum ir_op)op, rig_below(g->r, 2) ? 4 : 8, at,
 				   rig_pick(g, K64), op == IR_cas ? rig_pick(g, K64) : none));
 	} else if (how == 1) {
-		ir_store(g->f, 16, h, base, lo, ir_load(g->f, IR_V128, IR_U8, h, base, lo));
+		ir_val v = ir_load(g->f, IR_V128, IR_U8, h, base, lo);
+		if (by != space) ir_may_exit(g->f, map);
+		ir_val w =
+			ir_lanes(g->f, IR_vsplat, rig_below(g->r, 4), rig_pick(g, K64), none, none);
+		ir_store(g->f, 16, h, base, lo, rig_vector(g, v, w));
 	} else if (how == 2 && g->floats) {
 		unsigned k = KD + rig_below(g->r, 2);
 		rig_have(g, k, ir_load(g->f, rig_type[k], IR_U8, h, base, lo + 1));

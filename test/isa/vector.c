@@ -217,16 +217,19 @@ static void aim(struct vector_case *c, const struct rv64_insn *i, uint64_t base)
 		store_le(c->v[i->rs2] + at, rnd(bits == 8 ? 256 : 380), bits / 8);
 	for (size_t k = 0; k < sizeof(c->mem); k++) c->mem[k] = (uint8_t)fp_rnd(&o.rnd);
 }
-/* qemu 7.2 looks whether vstart is 0 when it translates, and at nothing when it moves whole
- * registers; so a slot has vstart in all its cases or in none, and not for those. */
-static void fill(struct vector_case *c, const struct rv64_insn *i, uint64_t base, bool resumed)
+/* Most cases of a slot have one vtype, and of these most all elements: that is what translated code
+ * does in line. qemu 7.2 looks whether vstart is 0 when it translates, and at nothing when it moves
+ * whole registers; so a slot has vstart in all its cases or in none, and not for those. */
+static void fill(struct vector_case *c, const struct rv64_insn *i, uint64_t base, bool resumed,
+		 uint64_t vtype)
 {
+	bool usual = rnd(4);
 	const struct rv64_info *info = rv64_info(i->op);
 	bool fp = strstr(info->name, "vf") || strstr(info->name, "vmf");
 	fp = fp && !strstr(info->name, ".f.x") && !(rnd(16) == 0);
 	uint64_t r = fp_rnd(&o.rnd);
 	memset(c, 0, sizeof(*c));
-	c->vtype = (uint64_t)any_vtype();
+	c->vtype = usual ? vtype : (uint64_t)any_vtype();
 	if (fp && !(c->vtype >> 3 & 7)) c->vtype |= (rnd(3) + 1) << 3;
 	unsigned bits = 8u << (c->vtype >> 3 & 3);
 	unsigned wide = strstr(info->name, ".w") && bits < 64 && rnd(2) ? 2 * bits : bits;
@@ -237,7 +240,7 @@ static void fill(struct vector_case *c, const struct rv64_insn *i, uint64_t base
 		c->f[k] = fp_register(bits, fp);
 	}
 	c->fcsr = (r % 64 ? r % 5 : r >> 8 & 7) << 5 | (r >> 16 & 7 ? 0 : r >> 20 & 31);
-	c->vl = rnd(3) ? 128 : rnd(3) ? rnd(17) : rnd(140);
+	c->vl = rnd(usual ? 8 : 3) ? 128 : rnd(3) ? rnd(17) : rnd(140);
 	if (resumed && strcmp(info->name + 4, "r.v")) c->vstart = 1 + rnd(rnd(2) ? 6 : 127);
 	c->vcsr = rnd(8);
 	if (is_memory(info)) aim(c, i, base);
@@ -336,11 +339,12 @@ static void send(enum rv64_op op)
 	struct vector_slot *b = &o.before[i];
 	struct rv64_insn insn;
 	bool resumed = !rnd(8);
+	uint64_t vtype = (uint64_t)any_vtype();
 	b->word = any_word(op);
 	rv64_decode(&insn, (uint32_t)b->word);
 	for (unsigned k = 0; k < VECTOR_CASES; k++)
 		fill(&b->c[k], &insn, ORACLE_MEMORY + offsetof(struct vector_memory, slot[i].c[k]),
-		     resumed);
+		     resumed, vtype);
 	memcpy(&o.theirs->slot[i], b, sizeof(*b));
 	stand_in(&o.theirs->slot[i]);
 	if (write(o.to, &i, 1) != 1) die("the oracle went away");

@@ -42,7 +42,7 @@ struct emit { /* grows; kept from unit to unit */
 	uint32_t block_room, order_room, jump_room, stub_room, njumps, nstubs;
 };
 struct jit_host {
-	bool avx, fma, bmi1, bmi2, lzcnt, popcnt;
+	bool avx, avx2, fma, sse42, bmi1, bmi2, lzcnt, popcnt;
 	struct alloc_host regs;
 	/* In rw: thunks, see enter.c. */
 	uint8_t *enter, *link, *stop, *lookup, *deopt, *xlat[4];
@@ -136,6 +136,10 @@ emitter emit_alu, emit_mul, emit_mulhi, emit_div, emit_shift, emit_unary, emit_b
 /* fp.c */
 emitter emit_fp2, emit_fsqrt, emit_fma, emit_fsign, emit_fnan, emit_fcvt, emit_fraised, emit_fclear,
 	emit_itof, emit_ftoi, emit_tobits, emit_tofp;
+/* vec.c */
+emitter emit_lanes, emit_vpick, emit_vshift, emit_vsplat, emit_vlow, emit_vdown, emit_vbits,
+	emit_vextend, emit_vpack, emit_vfp2, emit_vfsqrt, emit_vfma, emit_vfcmp, emit_vitof,
+	emit_vfnan;
 /* mem.c */
 emitter emit_get, emit_put, emit_xlat, emit_load, emit_store, emit_swap, emit_xadd, emit_cas,
 	emit_fence, emit_call;

@@ -14,6 +14,8 @@ static void probe(struct jit_host *h)
 {
 	__builtin_cpu_init();
 	h->avx = __builtin_cpu_supports("avx");
+	h->avx2 = h->avx && __builtin_cpu_supports("avx2");
+	h->sse42 = __builtin_cpu_supports("sse4.2");
 	h->fma = h->avx && __builtin_cpu_supports("fma");
 	h->bmi1 = __builtin_cpu_supports("bmi");
 	h->bmi2 = h->avx && __builtin_cpu_supports("bmi2");
@@ -30,7 +32,7 @@ static void probe(struct jit_host *h)
 void jit_host_plain(struct jit_cache *c)
 {
 	struct jit_host *h = c->host;
-	h->avx = h->fma = h->bmi1 = h->bmi2 = h->lzcnt = h->popcnt = false;
+	h->avx = h->avx2 = h->fma = h->bmi1 = h->bmi2 = h->lzcnt = h->popcnt = false;
 	h->regs.fma_calls = h->regs.coarse = true;
 }
 
@@ -152,8 +154,8 @@ static const struct consts consts = {
 	.abs64 = {~0ull >> 1, ~0ull >> 1},
 	.neg32 = {1ull << 31 | 1ull << 63, 1ull << 31 | 1ull << 63},
 	.abs32 = {0x7fffffff7fffffff, 0x7fffffff7fffffff},
-	.nan64 = {0x7ff8ull << 48, 0},
-	.nan32 = {0x7fc00000, 0},
+	.nan64 = {0x7ff8ull << 48, 0x7ff8ull << 48},
+	.nan32 = {0x7fc000007fc00000, 0x7fc000007fc00000},
 	.box = {~0ull << 32, 0},
 #define FLAGS(m)   ((m)&1) << 4 | ((m)&4) << 1 | ((m)&8) >> 1 | ((m)&16) >> 3 | ((m)&32) >> 5
 #define FLAGS4(m)  FLAGS(m), FLAGS((m) + 1), FLAGS((m) + 2), FLAGS((m) + 3)
@@ -221,6 +223,11 @@ void jit_give_up(const struct jit_cache *c, void *context, uint32_t map)
 	greg_t *r = ((ucontext_t *)context)->uc_mcontext.gregs;
 	r[REG_RAX] = map;
 	r[REG_RIP] = (greg_t)(uintptr_t)jit_rx(c, c->host->deopt);
+}
+
+bool jit_host_lanes(const struct jit_cache *c, bool fused)
+{
+	return c->host->sse42 && (!fused || c->host->fma);
 }
 
 const struct alloc_host *jit_host_regs(const struct jit_cache *c) { return &c->host->regs; }
