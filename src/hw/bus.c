@@ -9,7 +9,7 @@
 
 enum { MAPPINGS = 256 };
 struct mapping { /* atomics: read while a writer shifts them, then thrown away */
-	_Atomic uint64_t base, last;
+	_Atomic uint64_t base, last, off;
 	struct device *_Atomic dev;
 };
 struct bus {
@@ -82,7 +82,7 @@ static struct found map_find(struct bus *b, uint64_t at, unsigned len)
 			struct mapping *m = &b->map[i - 1];
 			uint64_t base = GET(m->base), last = GET(m->last);
 			if (at <= last && len - 1 <= last - at)
-				f = (struct found){GET(m->dev), at - base};
+				f = (struct found){GET(m->dev), at - base + GET(m->off)};
 		}
 		atomic_thread_fence(memory_order_acquire);
 	} while (seq & 1 || GET(b->seq) != seq);
@@ -93,6 +93,7 @@ static void map_copy(struct mapping *to, struct mapping *from)
 {
 	SET(to->base, GET(from->base));
 	SET(to->last, GET(from->last));
+	SET(to->off, GET(from->off));
 	SET(to->dev, GET(from->dev));
 }
 
@@ -107,36 +108,48 @@ static void write_end(struct bus *b)
 	atomic_store_explicit(&b->seq, GET(b->seq) + 1, memory_order_release);
 }
 
-static void map_insert(struct bus *b, unsigned i, uint64_t base, uint64_t last, struct device *d)
+struct part {
+	uint64_t base, last, off;
+	struct device *dev;
+};
+
+static void map_insert(struct bus *b, unsigned i, const struct part *p)
 {
 	write_begin(b);
 	for (unsigned j = GET(b->n); j > i; j--) map_copy(&b->map[j], &b->map[j - 1]);
-	SET(b->map[i].base, base);
-	SET(b->map[i].last, last);
-	SET(b->map[i].dev, d);
+	SET(b->map[i].base, p->base);
+	SET(b->map[i].last, p->last);
+	SET(b->map[i].off, p->off);
+	SET(b->map[i].dev, p->dev);
 	SET(b->n, GET(b->n) + 1);
 	write_end(b);
 }
 
-static int map_add(struct bus *b, uint64_t base, uint64_t last, struct device *d, struct err *e)
+static int map_add(struct bus *b, const struct part *p, struct err *e)
 {
-	unsigned i = map_upto(b, base), n = GET(b->n);
-	if ((i && GET(b->map[i - 1].last) >= base) || (i < n && GET(b->map[i].base) <= last))
+	unsigned i = map_upto(b, p->base), n = GET(b->n);
+	if ((i && GET(b->map[i - 1].last) >= p->base) || (i < n && GET(b->map[i].base) <= p->last))
 		return fail(e, -EEXIST, "%s bus: %#llx..%#llx is taken", b->name,
-			    (unsigned long long)base, (unsigned long long)last);
+			    (unsigned long long)p->base, (unsigned long long)p->last);
 	if (n == MAPPINGS)
 		return fail(e, -ENOSPC, "%s bus: more than %d mappings", b->name, MAPPINGS);
-	map_insert(b, i, base, last, d);
+	map_insert(b, i, p);
 	return 0;
 }
 
 int bus_map(struct bus *b, uint64_t base, uint64_t len, struct device *d, struct err *e)
 {
+	return bus_map_part(b, base, len, d, 0, e);
+}
+
+int bus_map_part(struct bus *b, uint64_t base, uint64_t len, struct device *d, uint64_t off,
+		 struct err *e)
+{
 	if (!len || base + (len - 1) < base)
 		return fail(e, -EINVAL, "%s bus: %#llx+%#llx is no range", b->name,
 			    (unsigned long long)base, (unsigned long long)len);
 	(void)pthread_mutex_lock(&b->writer);
-	int rc = map_add(b, base, base + (len - 1), d, e);
+	int rc = map_add(b, &(struct part){base, base + (len - 1), off, d}, e);
 	(void)pthread_mutex_unlock(&b->writer);
 	return rc;
 }
@@ -153,6 +166,16 @@ void bus_unmap(struct bus *b, uint64_t base)
 	}
 	(void)pthread_mutex_unlock(&b->writer);
 }
+
+static void split_set(void *ctl, unsigned line, int level)
+{
+	const struct irq_split *s = ctl;
+	(void)line;
+	irq_set(s->to[0], level);
+	irq_set(s->to[1], level);
+}
+
+struct irq irq_split(struct irq_split *s) { return (struct irq){split_set, s, 0}; }
 
 static uint64_t ones(unsigned len) { return len >= 8 ? ~0ull : (1ull << len * 8) - 1; }
 

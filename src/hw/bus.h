@@ -48,6 +48,11 @@ static inline void irq_set(struct irq q, int level)
 {
 	if (q.set) q.set(q.ctl, q.line, level);
 }
+/* One wire into two controllers, as ISA interrupts reach PIC and I/O APIC. Outlives the wire. */
+struct irq_split {
+	struct irq to[2];
+};
+struct irq irq_split(struct irq_split *s);
 
 /* One bus per address space: MMIO, x86 port I/O. Mappings may change while vCPUs run (a PCI
  * BAR moves); lookups are safe against that. The bus does not own its devices. */
@@ -55,6 +60,9 @@ struct bus;
 struct bus *bus_new(const char *name);
 void bus_free(struct bus *b);
 int bus_map(struct bus *b, uint64_t base, uint64_t len, struct device *d, struct err *e);
+/* A device whose registers are scattered: what begins at offset off of it answers here. */
+int bus_map_part(struct bus *b, uint64_t base, uint64_t len, struct device *d, uint64_t off,
+		 struct err *e);
 void bus_unmap(struct bus *b, uint64_t base);
 /* len 1, 2, 4 or 8. All ones where nothing is; an access that runs over the end of a mapping
  * is nowhere. Any thread. */

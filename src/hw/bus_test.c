@@ -119,3 +119,36 @@ TEST(bus_lookup_while_another_mapping_moves)
 	(void)pthread_join(t, NULL);
 	bus_free(m.bus);
 }
+
+TEST(bus_parts_of_a_device_keep_their_offsets)
+{
+	struct bus *b = bus_new("t");
+	struct probe p = {.val = 7}, q = {.val = 9};
+	device_init(&p.dev, &probe_ops, "p");
+	device_init(&q.dev, &probe_ops, "q");
+	CHECK(bus_map_part(b, 0xa0, 2, &p.dev, 2, 0) == 0);
+	CHECK(bus_map(b, 0x64, 1, &q.dev, 0) == 0);
+	CHECK(bus_map_part(b, 0x20, 2, &p.dev, 0, 0) == 0);
+	CHECK(bus_map_part(b, 0xa1, 1, &q.dev, 5, 0) == -EEXIST);
+	CHECK(bus_read(b, 0xa1, 1) == 7 && p.off == 3);
+	CHECK(bus_read(b, 0x21, 1) == 7 && p.off == 1);
+	CHECK(bus_read(b, 0x21, 2) == 0xffff && p.off == 1);
+	CHECK(bus_read(b, 0x64, 1) == 9 && q.off == 0);
+	bus_unmap(b, 0x20); /* the others move, and take their offsets along */
+	CHECK(bus_read(b, 0x20, 1) == 0xff && bus_read(b, 0xa0, 1) == 7 && p.off == 2);
+	bus_free(b);
+}
+static int split_level[2];
+static void split_to(void *ctl, unsigned line, int level)
+{
+	(void)ctl;
+	split_level[line] = level;
+}
+TEST(irq_split_reaches_both)
+{
+	struct irq_split s = {{{split_to, NULL, 0}, {split_to, NULL, 1}}};
+	irq_set(irq_split(&s), 1);
+	CHECK(split_level[0] == 1 && split_level[1] == 1);
+	irq_set(irq_split(&s), 0);
+	CHECK(split_level[0] == 0 && split_level[1] == 0);
+}
