@@ -71,12 +71,11 @@ static void eoi(struct ioapic *a, unsigned vector)
 	}
 }
 
-void ioapic_eoi(void *ioapic, unsigned vector)
+void ioapic_eoi(struct device *d, unsigned vector)
 {
-	struct ioapic *a = ioapic;
-	device_lock(&a->d);
-	eoi(a, vector);
-	device_unlock(&a->d);
+	device_lock(d);
+	eoi((struct ioapic *)d, vector);
+	device_unlock(d);
 }
 
 static uint32_t window_read(const struct ioapic *a)

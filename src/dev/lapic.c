@@ -69,6 +69,7 @@ struct lapic {
 
 struct lapics {
 	struct lapic_env env;
+	struct device *pic, *ioapic;
 	unsigned n;
 	struct lapic cpu[];
 };
@@ -173,7 +174,7 @@ int lapic_ack(struct lapics *s, unsigned cpu)
 	}
 	unlock(a);
 	if (!ext) return v;
-	return s->env.ext_ack ? (int)s->env.ext_ack(s->env.pic) : -1;
+	return s->pic ? (int)pic_ack(s->pic) : -1;
 }
 
 /* The vector to tell the I/O APIC of once the lock is gone; -1: none. A level on LINT0 comes again
@@ -561,8 +562,7 @@ static void reg_write(struct lapic *a, unsigned r, uint32_t v, struct effect *ou
 
 static void carry_out(struct lapic *a, struct effect *f)
 {
-	const struct lapic_env *env = &a->of->env;
-	if (f->eoi >= 0 && env->eoi && env->ioapic) env->eoi(env->ioapic, (unsigned)f->eoi);
+	if (f->eoi >= 0 && a->of->ioapic) ioapic_eoi(a->of->ioapic, (unsigned)f->eoi);
 	ipi_send(a, &f->ipi);
 }
 
@@ -787,7 +787,11 @@ int lapics_new(struct lapics **out, unsigned cpus, const struct lapic_env *env, 
 	return 0;
 }
 
-void lapics_ioapic(struct lapics *s, void *ioapic) { s->env.ioapic = ioapic; }
+void lapics_wire(struct lapics *s, struct device *pic, struct device *ioapic)
+{
+	s->pic = pic;
+	s->ioapic = ioapic;
+}
 
 void lapics_free(struct lapics *s)
 {

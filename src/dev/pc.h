@@ -43,8 +43,8 @@ struct ioapic_to {
 enum { IOAPIC_PINS = 24 };
 int ioapic_new(struct device **out, const struct ioapic_to *to, struct err *e);
 struct irq ioapic_line(struct device *d, unsigned pin);
-/* A CPU is done with this vector, which came as a level. Any thread. ctx: the struct device. */
-void ioapic_eoi(void *ioapic, unsigned vector);
+/* A CPU is done with this vector, which came as a level. Any thread. */
+void ioapic_eoi(struct device *d, unsigned vector);
 
 /* Local APICs of all CPUs, and the wires between them. A CPU's APIC ID is its number. */
 struct lapics;
@@ -56,19 +56,16 @@ struct lapic_env {
 	 * has been reset already. Any thread; no lock of ours held but that of the sender. */
 	void (*signal)(void *ctx, unsigned cpu, enum lapic_signal what, unsigned vector);
 	void *ctx;
-	unsigned (*ext_ack)(struct device *pic); /* pic_ack */
-	struct device *pic;
-	void (*eoi)(void *ioapic, unsigned vector); /* ioapic_eoi */
 	/* When (ns of the clock) the time stamp counter of cpu comes to tsc; NULL: no
 	 * TSC-deadline mode. */
 	uint64_t (*tsc_ns)(void *ctx, unsigned cpu, uint64_t tsc);
-	void *ioapic; /* may come later: lapics_ioapic() */
 	const struct vclock *clock;
 	struct loop *loop;
 };
 enum { LAPIC_HZ = 1000000000 }; /* what the divider divides; CPUID says so to the guest */
 int lapics_new(struct lapics **out, unsigned cpus, const struct lapic_env *env, struct err *e);
-void lapics_ioapic(struct lapics *s, void *ioapic); /* before any CPU runs */
+/* Before any CPU runs: whom ExtINT is acknowledged to, whom EOIs are told. Either may be NULL. */
+void lapics_wire(struct lapics *s, struct device *pic, struct device *ioapic);
 void lapics_free(struct lapics *s);
 void lapics_reset(struct lapics *s);
 /* PIC's INTR is everyone's LINT0 (pin 0), NMI LINT1 (pin 1). */
