@@ -4,6 +4,8 @@
 #include "base/types.h"
 #include "dev/pc.h"
 #include "hw/clock.h"
+#include <pthread.h>
+#include <sched.h>
 
 enum { N = 3, LAPIC = 0xfee00000, IOAPIC = 0xfec00000 };
 static uint64_t ran, slept;
@@ -11,7 +13,7 @@ static struct vclock vclock;
 static struct lapics *s;
 static struct device *io, *pic;
 static struct bus *mmio;
-static int intr[N];
+static _Atomic int intr[N];
 static struct loop *ring;
 static struct {
 	unsigned n, cpu, vector;
@@ -47,7 +49,7 @@ static void start_on(struct loop *l)
 				.tsc_ns = tsc_ns,
 				.clock = &vclock,
 				.loop = l};
-	memset(intr, 0, sizeof(intr));
+	for (unsigned i = 0; i < N; i++) intr[i] = 0;
 	memset(&sig, 0, sizeof(sig));
 	ring = l;
 	CHECK(lapics_new(&s, N, &env, NULL) == 0);
@@ -256,7 +258,11 @@ TEST(lapic_timer_counts_and_interrupts)
 	put(0, 0x380, 0xffffffff);
 	ran = 160;
 	CHECK(get(0, 0x390) == 0xffffffff - 10 && lapics_next(s) == UINT64_MAX);
-	put(0, 0x3e0, 0xb); /* 1 */
+	put(0, 0x3e0, 0xb); /* 1: what is left goes faster */
+	CHECK(get(0, 0x390) == 0xffffffff - 10);
+	ran = 161;
+	CHECK(get(0, 0x390) == 0xffffffff - 11);
+	ran = 160;
 	put(0, 0x320, 0xec);
 	put(0, 0x380, 100000);
 	CHECK(lapics_next(s) == 100160);
@@ -517,5 +523,54 @@ TEST(attack_lapic_cannot_flood)
 		lapics_tick(s);
 	}
 	CHECK(calls <= 2001);
+	stop();
+}
+
+/* A device raises a level, CPU 0 serves it and tells CPU 1, which tells the device; each on a
+ * thread, with messages in between. Were a wake-up lost they would wait for ever. */
+enum { ROUNDS = 400, TO_SERVE = 0x51, TO_TELL = 0x62, NOISE = 0xa1 };
+static _Atomic unsigned served, told, noise;
+static void *cpu_run(void *which)
+{
+	unsigned cpu = which ? 1 : 0;
+	while (told < ROUNDS) {
+		int v = intr[cpu] ? lapic_ack(s, cpu) : -1;
+		if (v == TO_SERVE) {
+			pin(16, 0);
+			served++;
+		}
+		if (v == TO_TELL) told++;
+		if (v == NOISE) noise++;
+		if (v >= 0) eoi(cpu);
+		if (v == TO_SERVE) icr(cpu, 1u << 24, TO_TELL);
+		if (v < 0) sched_yield();
+	}
+	return NULL;
+}
+static void *noise_run(void *ctx)
+{
+	for (unsigned i = 0; told < ROUNDS; i++) {
+		lapics_msi(s, i & 1 ? 0xfee01000 : 0xfee00000, NOISE);
+		sched_yield();
+	}
+	return ctx;
+}
+
+TEST(lapics_lose_nothing_between_threads)
+{
+	pthread_t t[3];
+	start();
+	on();
+	served = told = noise = 0;
+	entry(16, 0, 0x8000 | TO_SERVE);
+	CHECK(pthread_create(&t[0], NULL, cpu_run, NULL) == 0);
+	CHECK(pthread_create(&t[1], NULL, cpu_run, s) == 0);
+	CHECK(pthread_create(&t[2], NULL, noise_run, NULL) == 0);
+	for (unsigned i = 1; i <= ROUNDS; i++) {
+		pin(16, 1);
+		while (told < i) sched_yield();
+	}
+	for (unsigned i = 0; i < 3; i++) CHECK(pthread_join(t[i], NULL) == 0);
+	CHECK(served == ROUNDS && told == ROUNDS && noise > 0);
 	stop();
 }

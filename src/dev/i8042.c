@@ -49,12 +49,11 @@ static const uint8_t xlate[256] = {
 
 static uint8_t translate(uint8_t v) { return v > 0x84 ? v : xlate[v]; }
 
-/* Each byte is an edge of its own for the interrupt controller. */
+/* The wire is low here: each byte is an edge of its own for the interrupt controller. */
 static void out_put(struct i8042 *k, uint8_t v)
 {
 	k->out = v;
 	k->full = true;
-	irq_set(k->to.irq, 0);
 	if (k->command_byte & CB_IRQ) irq_set(k->to.irq, 1);
 }
 

@@ -66,6 +66,8 @@ TEST(pic_mask_holds)
 	out(0x21, 0xfb);
 	CHECK(in(0x21) == 0xfb && in(0xa1) == 0xff);
 	CHECK(bus_read(bus, 0x20, 2) == 0xfb00); /* two ports, the lower first */
+	out(0xa0, 0x11);
+	CHECK(in(0xa1) == 0 && in(0x21) == 0xfb); /* ICW1 clears it */
 	stop();
 }
 

@@ -153,6 +153,18 @@ TEST(pit_new_count_waits_for_the_period)
 	CHECK(in(0x40) == 0x36 && rises == 2);
 	run_to(3000);
 	CHECK(rises == 3);
+	out(0x61, 1);
+	out(0x43, 0xb4); /* counter 2, mode 2: low for the last tick of each period */
+	out(0x42, 100);
+	out(0x42, 0);
+	at_tick(3098);
+	CHECK(in(0x61) & 0x20);
+	at_tick(3099);
+	CHECK(!(in(0x61) & 0x20));
+	out(0x42, 50);
+	out(0x42, 0);
+	at_tick(3137); /* nobody looked when it changed */
+	CHECK(in(0x61) & 0x20 && count16(0x42) == 13);
 	stop();
 }
 
