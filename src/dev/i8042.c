@@ -11,7 +11,8 @@
 enum { DATA, COMMAND, PORT_A };
 enum { ST_OUT = 1, ST_SYS = 4, ST_COMMAND = 8, ST_UNLOCKED = 0x10 };
 enum { CB_IRQ = 1, CB_SYS = 4, CB_OFF = 0x10, CB_AUX_OFF = 0x20, CB_XLATE = 0x40, CB_ALL = 0x7f };
-enum { OUT_RUN = 1, OUT_A20 = 2, A_RESET = 1, A_A20 = 2 };
+enum { OUT_RUN = 1, OUT_A20 = 2, OUT_FULL = 0x10, OUT_IDLE = 0xcc /* lines at rest are high */ };
+enum { A_RESET = 1, A_A20 = 2 };
 enum { SELF_TEST_OK = 0x55, AUX_CLOCK_LOW = 1 };
 enum { KB_ACK = 0xfa, KB_PASSED = 0xaa, KB_RESEND = 0xfe, KB_ECHO = 0xee, KB_BREAK = 0xf0 };
 enum { QUEUE = 16, NONE = -1 };
@@ -210,13 +211,14 @@ static void command(struct i8042 *k, uint8_t v)
 	case 0xaa:
 		k->answer = SELF_TEST_OK;
 		k->sys = true;
-		k->command_byte |= CB_SYS;
 		break;
 	case 0xab: k->answer = 0; break;
 	case 0xad: k->command_byte |= CB_OFF; break;
 	case 0xae: k->command_byte &= (uint8_t)~CB_OFF; break;
 	case 0xc0: k->answer = 0x80; break; /* input port: not locked */
-	case 0xd0: k->answer = OUT_RUN | (k->a20 ? OUT_A20 : 0) | (k->full ? 0x10 : 0); break;
+	case 0xd0:
+		k->answer = OUT_IDLE | OUT_RUN | (k->a20 ? OUT_A20 : 0) | (k->full ? OUT_FULL : 0);
+		break;
 	case 0xd1:
 	case 0xd2:
 	case 0xd3:

@@ -142,9 +142,9 @@ TEST(i8042_a20_and_reset)
 {
 	i8042_start();
 	out(0x64, 0xdd);
-	CHECK(a20 == 0 && !(in(0x92) & 2) && command(0xd0) == 1);
+	CHECK(a20 == 0 && !(in(0x92) & 2) && command(0xd0) == 0xcd);
 	out(0x92, 2);
-	CHECK(a20 == 1 && command(0xd0) == 3);
+	CHECK(a20 == 1 && command(0xd0) == 0xcf);
 	out(0x64, 0xd1);
 	out(0x60, 0xdd);
 	CHECK(a20 == 0 && resets == 0);
