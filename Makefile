@@ -47,9 +47,10 @@ $(BUILD)/lodge: $(call obj,src/main.c $(lib))
 $(BUILD)/unit: $(call obj,$(tests) $(lib))
 $(BUILD)/oracle: $(call obj,$(oracle) $(lib))
 $(BUILD)/vector: $(call obj,$(vector) $(lib))
+$(BUILD)/chips: $(call obj,test/dev/chips.c $(lib))
 $(BUILD)/interp_bench: $(call obj,bench/interp/interp_bench.c $(lib))
 $(BUILD)/jit_bench: $(call obj,bench/jit/jit_bench.c $(lib))
-$(BUILD)/lodge $(BUILD)/unit $(BUILD)/oracle $(BUILD)/vector $(BUILD)/interp_bench $(BUILD)/jit_bench:
+$(BUILD)/lodge $(BUILD)/unit $(BUILD)/oracle $(BUILD)/vector $(BUILD)/chips $(BUILD)/interp_bench $(BUILD)/jit_bench:
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 $(BUILD)/%.o: %.c
@@ -81,7 +82,7 @@ endif
 # Tables become C. The generators are host programs of ours, like every other tool.
 isa := $(patsubst src/isa/%.isa,$(BUILD)/gen/isa/%,$(wildcard src/isa/*/*.isa))
 gen := $(foreach i,$(isa),$(i).enum.inc $(i).decode.inc $(i).info.inc $(i).sem.inc)
-$(call obj,$(src) $(oracle) $(vector) src/main.c bench/interp/interp_bench.c bench/jit/jit_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
+$(call obj,$(src) $(oracle) $(vector) test/dev/chips.c src/main.c bench/interp/interp_bench.c bench/jit/jit_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
 $(BUILD)/tools/%: tools/%.c
 	@mkdir -p $(@D); echo "  HOSTCC $<"
 	$(Q)cc -O1 -o $@ $<
@@ -102,7 +103,7 @@ bless: $(BUILD)/unit
 check: $(gen)
 	$(Q)tools/layers
 	$(Q)clang-format --dry-run -Werror $(src) src/main.c $(hdr) $(fuzz) \
-		$(wildcard test/isa/oracle*.[ch] test/isa/vector*.[ch] bench/*/*.[ch] bench/*.c)
+		$(wildcard test/dev/*.c test/isa/oracle*.[ch] test/isa/vector*.[ch] bench/*/*.[ch] bench/*.c)
 	$(Q)for h in $(hdr); do echo "#include \"../$$h\"" | \
 		$(CC) $(filter-out -MMD -MP,$(CFLAGS)) -fsyntax-only -x c - || exit; done
 
@@ -154,4 +155,4 @@ clean:
 .PHONY: all-green unit bless test test-long check fuzz run bench bench-quick docs install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
--include $(patsubst %.o,%.d,$(call obj,$(src) $(oracle) $(vector) src/main.c $(wildcard bench/interp/interp_bench.c bench/jit/*.c)) $(call gobj,$(lib) $(fuzz)))
+-include $(patsubst %.o,%.d,$(call obj,$(src) $(oracle) $(vector) test/dev/chips.c src/main.c $(wildcard bench/interp/interp_bench.c bench/jit/*.c)) $(call gobj,$(lib) $(fuzz)))
