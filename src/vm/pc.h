@@ -17,6 +17,7 @@ struct buf;
 #define PC_BIOS		 0xe0000ull /* in direct boot: ACPI's tables */
 #define PC_SMBIOS	 0xf0000ull /* in direct boot: the entry point, then the tables */
 #define PC_MIB		 0x100000ull
+#define PC_PAGE		 0x1000ull
 #define PC_ECAM		 0xb0000000ull
 #define PC_ECAM_LEN	 0x100000ull   /* one bus */
 #define PC_ECAM_RESERVED 0x10000000ull /* firmware opens it for 256 buses */
@@ -104,4 +105,19 @@ struct pc_acpi {
 };
 void pc_acpi(struct acpi *to, const struct pc_acpi *c); /* zeroed; freed by acpi_done() */
 void pc_dsdt(struct buf *aml, const struct pc_acpi *c); /* its body, appended */
+
+/* Firmware: everything fw_cfg has for it (pc_firmware.c). Kernel and initrd are lent. */
+struct device;
+struct smbios;
+struct pc_firmware {
+	const struct pc_acpi *acpi;
+	const struct smbios *smbios;
+	bool nographic;	       /* it is to use the serial port */
+	const uint8_t *kernel; /* NULL: none; then no initrd either */
+	size_t kernel_len;
+	const uint8_t *initrd;
+	size_t initrd_len; /* 0: none */
+	const char *append;
+};
+void pc_firmware(struct device *fw_cfg, const struct pc_firmware *f);
 #endif
