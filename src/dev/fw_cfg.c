@@ -143,7 +143,7 @@ static uint64_t fw_cfg_read(struct device *d, uint64_t off, unsigned len)
 	static const uint8_t sign[] = "QEMU CFG"; /* DMA is there */
 	uint64_t v = 0;
 	if (off == DATA && len == 1) return next_byte((struct fw_cfg *)d);
-	if (off >= DMA_HIGH && off + len <= PORTS) memcpy(&v, sign + off - DMA_HIGH, len);
+	if (off >= DMA_HIGH && off + len <= PORTS) memcpy(&v, &sign[off - DMA_HIGH], len);
 	return v;
 }
 

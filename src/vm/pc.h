@@ -22,8 +22,8 @@ struct buf;
 #define PC_ECAM_LEN	 0x100000ull   /* one bus */
 #define PC_ECAM_RESERVED 0x10000000ull /* firmware opens it for 256 buses */
 #define PC_MMIO32	 0xc0000000ull /* 32-bit PCI memory, up to */
-#define PC_MMIO32_END	 0xfe000000ull
-#define PC_VIRTIO	 0xfeb00000ull /* virtio-mmio transports, where there are any */
+#define PC_MMIO32_END	 0xfec00000ull /* where SeaBIOS ends it */
+#define PC_VIRTIO	 0xfef00000ull /* virtio-mmio transports, where there are any */
 #define PC_VIRTIO_LEN	 0x1000ull     /* each */
 #define PC_IOAPIC	 0xfec00000ull
 #define PC_HPET		 0xfed00000ull

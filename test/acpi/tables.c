@@ -37,12 +37,24 @@ static void put(const char *dir, const char *name, const void *p, size_t n)
 	must(file_replace(path, p, n, 0644, &e) == 0);
 }
 
+/* As firmware gets them, to be put together by it */
+static void put_firmware(const char *dir, const struct acpi *a)
+{
+	struct buf loader = {0};
+	acpi_loader(a, &loader);
+	put(dir, "fw.tables", a->tables.at, a->tables.len);
+	put(dir, "fw.rsdp", a->rsdp.at, a->rsdp.len);
+	put(dir, "fw.loader", loader.at, loader.len);
+	buf_done(&loader);
+}
+
 /* Each table by its own length, from the one after the other. */
 static void put_acpi(const char *dir, const struct pc_acpi *c)
 {
 	struct acpi a = {0};
 	char name[16];
 	pc_acpi(&a, c);
+	put_firmware(dir, &a);
 	acpi_resolve(&a, PC_BIOS + 64);
 	for (size_t at = 0; at < a.tables.len;) {
 		const char *p = a.tables.at + at;
