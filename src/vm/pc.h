@@ -47,7 +47,7 @@ enum {
 	PC_PORT_PM = 0x600, /* the power management block, as firmware places an ICH9's */
 	PC_PORT_PM1_EVENT = PC_PORT_PM,
 	PC_PORT_PM1_CONTROL = PC_PORT_PM + 4,
-	PC_PORT_PM_TIMER = PC_PORT_PM + 8,
+	PC_PORT_PM_TIMER = PC_PORT_PM + 8,	   /* of 24 bits */
 	PC_PORT_SLEEP_CONTROL = PC_PORT_PM + 0x10, /* three of the hardware-reduced form */
 	PC_PORT_SLEEP_STATUS = PC_PORT_PM + 0x11,
 	PC_PORT_EVENTS = PC_PORT_PM + 0x12, /* read: bit 0 power button; reading clears it */

@@ -18,7 +18,6 @@ enum fadt_flag { /* table 5.10 */
 		 NO_POWER_BUTTON = 1 << 4, /* none of the fixed kind */
 		 NO_SLEEP_BUTTON = 1 << 5,
 		 NO_FIXED_RTC = 1 << 6, /* its alarm wakes nobody */
-		 TIMER_32 = 1 << 8,
 		 RESET_REGISTER = 1 << 10,
 		 REDUCED = 1 << 20,
 };
@@ -46,7 +45,7 @@ static void fadt_features(struct acpi *a, const struct pc_acpi *c) /* 95..131 */
 {
 	enum { NEVER = 0xfff, CENTURY = 0x32 };
 	unsigned boot = (c->reduced ? 0 : LEGACY) | (c->i8042 ? I8042 : 0) | (c->rtc ? 0 : NO_RTC);
-	unsigned power = c->reduced ? REDUCED | NO_POWER_BUTTON : TIMER_32;
+	unsigned power = c->reduced ? REDUCED | NO_POWER_BUTTON : 0;
 	put8(a, 0);
 	put16(a, NEVER); /* C2, C3: none */
 	put16(a, NEVER);
