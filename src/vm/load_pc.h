@@ -27,8 +27,8 @@ int load_pc_bytes(struct pc_kernel *out, const struct load_ram *ram, const uint8
 
 struct pc_segment {
 	uint16_t selector;
-	uint16_t flags; /* a descriptor's bits 40-47 and 52-55: type, S, DPL, P; AVL, L, D, G */
-	uint32_t limit; /* in bytes */
+	uint16_t access; /* Intel SDM 3, 25.4.1: type 0-3, S 4, DPL 5-6, P 7, L 13, D/B 14, G 15 */
+	uint32_t limit;	 /* in bytes */
 	uint64_t base;
 };
 /* What the first CPU begins with; what is not here is as after reset, interrupts are off. */

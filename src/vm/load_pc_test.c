@@ -281,8 +281,8 @@ static bool described(struct bench *b, const struct pc_start *s, struct pc_segme
 	uint64_t limit = (d & 0xffff) | (d >> 48 & 15) << 16;
 	if (d >> 55 & 1) limit = limit << 12 | 0xfff;
 	CHECK(g.selector + 7u <= s->gdt_limit);
-	return limit == g.limit && (d >> 40 & 0xff) == (g.flags & 0xffu) &&
-	       (d >> 52 & 15) == (g.flags >> 8 & 15u) && (d >> 16 & 0xffffff) == g.base;
+	return limit == g.limit && (d >> 40 & 0xff) == (g.access & 0xffu) &&
+	       (d >> 52 & 15) == (g.access >> 12) && (d >> 16 & 0xffffff) == g.base;
 }
 
 TEST(pc_boot_by_the_64_bit_protocol)
@@ -305,7 +305,7 @@ TEST(pc_boot_by_the_64_bit_protocol)
 	for (unsigned i = 0; i < COUNT(at); i++) CHECK(walk(&b, s.cr3, at[i]) == at[i]);
 	CHECK(walk(&b, s.cr3, 1ull << 32) == UINT64_MAX);
 	CHECK(walk(&b, s.cr3, 1ull << 39) == UINT64_MAX);
-	CHECK(s.cs.selector == 0x10 && s.data.selector == 0x18 && s.cs.flags == 0xa9b);
+	CHECK(s.cs.selector == 0x10 && s.data.selector == 0x18 && s.cs.access == 0xa09b);
 	CHECK(described(&b, &s, s.cs) && described(&b, &s, s.data) && described(&b, &s, s.tr));
 	CHECK(peek(&b, s.gdt, 8) == 0);
 	/* boot_params */
@@ -334,7 +334,7 @@ TEST(pc_boot_by_pvh)
 			       .initrd_end = 0x2000123,
 			       .rsdp = PC_BIOS};
 	CHECK(loads(&b, &f, sizeof(f), NULL) && pc_boot(&s, &b.k, &boot, &b.e) == 0);
-	CHECK(s.rip == AT + 8 && s.cr0 == 0x11 && !s.cr4 && !s.efer && s.cs.flags == 0xc9b);
+	CHECK(s.rip == AT + 8 && s.cr0 == 0x11 && !s.cr4 && !s.efer && s.cs.access == 0xc09b);
 	CHECK(described(&b, &s, s.cs) && s.cs.limit == UINT32_MAX);
 	CHECK(peek(&b, s.rbx, 4) == 0x336ec578 && peek(&b, s.rbx + 4, 4) == 1);
 	CHECK(peek(&b, s.rbx + 12, 4) == 1 && peek(&b, s.rbx + 32, 8) == PC_BIOS);

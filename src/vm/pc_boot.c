@@ -17,13 +17,13 @@ enum {
 
 /* Segments. GDT entries as boot.rst wants them: __BOOT_CS 0x10, __BOOT_DS 0x18. */
 enum { SEL_CODE = 0x10, SEL_DATA = 0x18, SEL_TSS = 0x20, GDT_ENTRIES = 6 };
-enum { CODE64 = 0xa9b, CODE32 = 0xc9b, DATA = 0xc93, TSS_BUSY = 0x08b, TSS_LIMIT = 0x67 };
+enum { CODE64 = 0xa09b, CODE32 = 0xc09b, DATA = 0xc093, TSS_BUSY = 0x8b, TSS_LIMIT = 0x67 };
 
 static uint64_t descriptor(struct pc_segment g) /* Intel SDM volume 3, §3.4.5 */
 {
-	uint64_t limit = g.flags & 0x800 ? g.limit >> 12 : g.limit;
-	return (limit & 0xffff) | (limit >> 16 & 15) << 48 | (uint64_t)(g.flags & 0xff) << 40 |
-	       (uint64_t)(g.flags >> 8 & 15) << 52 | (g.base & 0xffffff) << 16 |
+	uint64_t limit = g.access & 0x8000 ? g.limit >> 12 : g.limit;
+	return (limit & 0xffff) | (limit >> 16 & 15) << 48 | (uint64_t)(g.access & 0xff) << 40 |
+	       (uint64_t)(g.access >> 12) << 52 | (g.base & 0xffffff) << 16 |
 	       (g.base >> 24 & 0xff) << 56;
 }
 
