@@ -363,6 +363,85 @@ TEST(a_full_cache_is_emptied_and_code_goes_on)
 	rig_free(r);
 }
 
+/* A loop over a page's end, and what had been translated before that loop first ran and is linked to
+ * it. */
+static gpa_t over_program(struct rig *r)
+{
+	gpa_t page = MAIN, driver = page + 4 * PAGE_SIZE, head = page + PAGE_SIZE - 8;
+	r->at = page + 256;
+	rig_op(r, OP_addi, SUM, SUM, 0, 1);
+	rig_op(r, OP_bltu, 0, I, B, (int32_t)(head - 4 - r->at));
+	rig_op(r, OP_jalr, 0, 1, 0, 0);
+	r->at = head - 4;
+	rig_op(r, OP_addi, T, 0, 0, 8);
+	for (unsigned k = 0; k < 4; k++) rig_op(r, OP_addi, SUM, SUM, 0, 1);
+	rig_op(r, OP_addi, T, T, 0, -1);
+	rig_op(r, OP_bne, 0, T, 0, (int32_t)(head - r->at));
+	rig_op(r, OP_jalr, 0, 1, 0, 0);
+	r->at = driver;
+	rig_li(r, A, page + 256);
+	rig_op(r, OP_jalr, 1, A, 0, 0);
+	rig_op(r, OP_addi, I, I, 0, -1);
+	rig_op(r, OP_bne, 0, I, 0, -8);
+	rig_stop(r, SUM);
+	return driver;
+}
+static void over_run(struct rig *r, gpa_t driver, uint64_t times, bool over)
+{
+	r->c->x[I] = times;
+	r->c->x[B] = over ? ~0ull : 0;
+	r->c->x[SUM] = 0;
+	rig_run(r, driver);
+	CHECK(r->told == times * (over ? 33 : 1));
+}
+TEST(what_is_linked_to_a_loop_over_pages_finds_it_made_anew)
+{
+	struct rig *r = hart(JIT_FAST, 1 << 20, false);
+	begin(r);
+	gpa_t driver = over_program(r);
+	over_run(r, driver, 1000, false);
+	over_run(r, driver, 1000, true);
+	rig_put64(r, MAIN + PAGE_SIZE + 2048, 1); /* beside the loop */
+	rv64_code_fence(r->c);
+	over_run(r, driver, 1000, true);
+	uint64_t units = r->c->counts[COUNT_UNIT], exits = r->c->counts[COUNT_DEOPT_PAGE];
+	over_run(r, driver, 10000, true);
+	CHECK(r->c->counts[COUNT_UNIT] == units);
+	CHECK(r->c->counts[COUNT_DEOPT_PAGE] == exits);
+	rig_free(r);
+}
+
+/* Registers change places in one ring: more than a unit's way out can do. */
+static gpa_t ring_program(struct rig *r, unsigned n)
+{
+	gpa_t ring = r->at = MAIN + 256;
+	rig_op(r, OP_fmv_d_x, 0, 1, 0, 0);
+	for (unsigned k = 1; k < n; k++) rig_op(r, OP_addi, k, k + 1, 0, 0);
+	rig_op(r, OP_fmv_x_d, n, 0, 0, 0);
+	rig_op(r, OP_jalr, 0, 30, 0, 0);
+	return ring;
+}
+TEST(what_is_too_large_becomes_smaller_units)
+{
+	struct rig *r = hart(JIT_FAST, 1 << 20, false);
+	begin(r);
+	enum { N = 24 };
+	gpa_t ring = ring_program(r, N);
+	r->at = MAIN + 4 * PAGE_SIZE;
+	gpa_t top = r->at;
+	rig_op(r, OP_jalr, 30, 29, 0, 0);
+	rig_op(r, OP_addi, I, I, 0, -1);
+	rig_op(r, OP_bne, 0, I, 0, -8);
+	rig_stop(r, 1);
+	r->c->x[29] = ring;
+	for (unsigned k = 1; k <= N; k++) r->c->x[k] = k;
+	r->c->x[I] = 24 * 1000;
+	rig_run(r, top);
+	CHECK(r->told == 1);
+	CHECK(!r->c->counts[COUNT_FLUSH] && r->c->counts[COUNT_ENTER] < 1000);
+	rig_free(r);
+}
+
 /* ---- what comes from outside ---- */
 static void *interrupt(void *hart)
 {
