@@ -163,8 +163,7 @@ static bool interpret(struct rv64_cpu *c, uint64_t count)
 	const struct slot *ip = NULL;
 	atomic_fetch_or(&c->poll, POLL_ONCE); /* so that no jump goes on */
 	c->stop = STOP_JUMP;
-	for (; count && c->stop != STOP_TRAP && (ip = rv64_code_single(c)); count--)
-		rv64_go(c, ip);
+	for (; count && c->stop != STOP_TRAP && (ip = rv64_code_single(c)); count--) rv64_go(c, ip);
 	atomic_fetch_and(&c->poll, ~(uint32_t)POLL_ONCE);
 	return !count && c->stop != STOP_TRAP;
 }

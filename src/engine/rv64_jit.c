@@ -168,8 +168,8 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t, 
 	return jit_add(j->cache, j->fn);
 }
 
-/* What is too large for the compiler becomes a smaller unit. It has floating point of its own, which
- * must not show in the guest's flags. */
+/* What is too large for the compiler becomes a smaller unit. It has floating point of its own,
+ * which must not show in the guest's flags. */
 static const struct jit_unit *compile_for(struct rv64_cpu *c, const struct unit *t)
 {
 	const struct rv64_jit *j = c->jit;

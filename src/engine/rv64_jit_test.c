@@ -363,8 +363,8 @@ TEST(a_full_cache_is_emptied_and_code_goes_on)
 	rig_free(r);
 }
 
-/* A loop over a page's end, and what had been translated before that loop first ran and is linked to
- * it. */
+/* A loop over a page's end, and what had been translated before that loop first ran and is linked
+ * to it. */
 static gpa_t over_program(struct rig *r)
 {
 	gpa_t page = MAIN, driver = page + 4 * PAGE_SIZE, head = page + PAGE_SIZE - 8;
@@ -631,8 +631,7 @@ static void stores_program(struct rig *r)
 	rig_li(r, A, DATA);
 	rig_op(r, OP_vsetvli, T, 0, 0, 3);
 	gpa_t top = loop(r, 100);
-	for (unsigned k = 0; k < 380; k++)
-		rig_word(r, 0xe2800027 | A << 15 | 8 << 7); /* vs8r.v */
+	for (unsigned k = 0; k < 380; k++) rig_word(r, 0xe2800027 | A << 15 | 8 << 7); /* vs8r.v */
 	again(r, top);
 	done(r);
 }

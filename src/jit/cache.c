@@ -103,8 +103,7 @@ uint32_t jit_link_new(struct jit_cache *c, const uint8_t *at, const uint8_t *stu
 {
 	if (!jit_grow((void **)&c->link, &c->link_room, c->nlinks + 1, sizeof(*c->link)))
 		return ~0u;
-	c->link[c->nlinks] =
-		(struct link){(uint32_t)(at - c->rw), (uint32_t)(stub - c->rw), pc};
+	c->link[c->nlinks] = (struct link){(uint32_t)(at - c->rw), (uint32_t)(stub - c->rw), pc};
 	return c->nlinks++;
 }
 

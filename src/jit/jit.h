@@ -73,8 +73,8 @@ void jit_cache_free(struct jit_cache *c); /* NULL is fine */
 /* Forget all code and links: every address given out is void. */
 void jit_cache_flush(struct jit_cache *c);
 size_t jit_cache_used(const struct jit_cache *c);
-/* Compile f. NULL: no room, jit_no_room() says then (flush and try again; if the cache is empty, the unit
- * is too large), or it is too large for the compiler. */
+/* Compile f. NULL: there is no room, as jit_no_room() says then (flush and try again; if the cache
+ * is empty, the unit is too large), or the unit is too large for the compiler. */
 const struct jit_unit *jit_add(struct jit_cache *c, struct ir_fn *f);
 bool jit_no_room(const struct jit_cache *c);
 const void *jit_entry(const struct jit_unit *u); /* what the directory's entries hold */
