@@ -229,6 +229,7 @@ static void *hart_main(void *ctx)
 		switch (h->vm->ops->run(h->cpu)) {
 		case VCPU_SYSCALL: sbi_call(h); break;
 		case VCPU_BROKEN: hart_broken(h); break;
+		case VCPU_RESET: vm_power(h->vm, VM_POWER_RESET, 0); break;
 		case VCPU_KICKED:
 		case VCPU_DEBUG: break;
 		}
