@@ -164,6 +164,9 @@ static int kvm_open(struct engine **out, const struct engine_env *env, struct er
 {
 	if (env->arch != ARCH_X86_64)
 		return fail(e, -ENOTSUP, "kvm: it runs guests of this machine's own CPU, x86-64");
+	if (env->counted)
+		return fail(e, -ENOTSUP,
+			    "kvm: time cannot go by instructions, which nobody counts");
 	struct engine *en = calloc(1, sizeof(*en));
 	must(en);
 	en->env = *env;

@@ -20,10 +20,10 @@ enum kvm_state {
 };
 struct kvm_report {
 	enum kvm_state state;
-	char what[240]; /* "present, but not usable for kernels (it fails at movaps)" */
-	char hint[120]; /* what to do about it; may be empty */
-	double mips;	/* millions of instructions a second in ring 0; 0: not measured */
-	uint64_t ns;	/* how long finding out took */
+	char what[240];	     /* "present, but not usable for kernels (it fails at movaps)" */
+	char hint[120];	     /* what to do about it; may be empty */
+	double mips;	     /* millions of instructions a second in ring 0; 0: not measured */
+	uint64_t ns, cpu_ns; /* how long finding out took, and this thread's part of it */
 };
 const struct kvm_report *kvm_probe(void);
 

@@ -29,8 +29,8 @@ static const struct hidden {
 	/* AMX-FP16, LAM, FRED, LKGS, HRESET; CETSSS */
 	{7, 1, BIT(17) | BIT(18) | BIT(21) | BIT(22) | BIT(26), 0, 0, BIT(8) | BIT(18)},
 	{0xa, ANY, ~0u, ~0u, ~0u, ~0u}, /* performance counters */
-	/* XCR0: MPX, PKRU, AMX */
-	{0xd, 0, BIT(3) | BIT(4) | BIT(9) | BIT(17) | BIT(18), 0, 0, ~0u},
+	/* XCR0: all but x87, SSE, AVX, AVX-512 */
+	{0xd, 0, ~0xe7u, 0, 0, ~0u},
 	{0xd, 1, BIT(4), 0, ~0u, ~0u},	 /* XFD; supervisor states (PT, CET) */
 	{0x12, ANY, ~0u, ~0u, ~0u, ~0u}, /* SGX */
 	{0x14, ANY, ~0u, ~0u, ~0u, ~0u}, /* PT */
@@ -174,7 +174,8 @@ static void amd_topology(struct list *l, const struct kvm_cpu_want *w)
 /* Time */
 
 /* TSC = crystal * ebx / eax. The crystal is what KVM's LAPIC timers count, 1 GHz. Linux multiplies
- * kHz in 32 bits, so ebx stays below 2^32 / 10^6; the best such fraction is good to 10^-7. */
+ * kHz in 32 bits, so ebx stays below 2^32 / 10^6; the best such fraction is off by 50
+ * millionths at worst, and kvmclock gives the exact figure. */
 static void frequency(struct kvm_cpuid_entry2 *e, uint32_t tsc_khz)
 {
 	enum { MOST = 4294, CRYSTAL_KHZ = APIC_HZ / 1000 };

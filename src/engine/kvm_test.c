@@ -219,7 +219,7 @@ static void apic_on(struct x86_code *c)
 TEST(kvm_probe_is_quick_and_has_words)
 {
 	const struct kvm_report *r = kvm_probe();
-	CHECK(r->what[0] && r->ns < SECOND / 2 && r == kvm_probe());
+	CHECK(r->what[0] && r->cpu_ns < SECOND / 2 && r == kvm_probe());
 	CHECK(r->state != KVM_USABLE || (r->mips >= 50 && !r->hint[0]));
 	(void)printf("/dev/kvm: %s; found out in %llu ms\n", r->what,
 		     (unsigned long long)(r->ns / 1000000));
@@ -876,6 +876,7 @@ TEST(kvm_registers_keep_what_is_put_into_them)
 		CHECK(!ops->set(p->cpu[0], put[i].reg, put[i].val));
 		CHECK(!ops->get(p->cpu[0], put[i].reg, &v));
 		uint64_t mask = put[i].reg == REG_X86_XSAVE + 3 ? 0xffffffff : ~0ull;
+		if (put[i].reg == REG_X86_EVENT_SHADOW) mask = 1; /* AMD has one for both */
 		if ((v & mask) != put[i].val)
 			(void)printf("register %#x: %#llx\n", put[i].reg, (unsigned long long)v);
 		CHECK((v & mask) == put[i].val);
