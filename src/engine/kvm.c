@@ -188,12 +188,10 @@ static int kvm_open(struct engine **out, const struct engine_env *env, struct er
 static int cpuid_set(struct vcpu *c, struct err *e)
 {
 	struct engine *en = c->en;
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 at[KVM_ENTRIES];
-	} *list = calloc(1, sizeof(*list));
+	auto_mem struct kvm_cpuid2 *list =
+		calloc(1, sizeof(*list) + KVM_ENTRIES * sizeof(list->entries[0]));
 	must(list);
-	list->head.nent = KVM_ENTRIES;
+	list->nent = KVM_ENTRIES;
 	int khz = ioctl(c->fd, KVM_GET_TSC_KHZ, 0);
 	struct kvm_cpu_want want = {.id = c->id,
 				    .cpus = en->env.cpus ? en->env.cpus : 1,
@@ -202,12 +200,10 @@ static int cpuid_set(struct vcpu *c, struct err *e)
 				    .deadline = cap(en, KVM_CAP_TSC_DEADLINE_TIMER)};
 	int r = ioctl(en->dev, KVM_GET_SUPPORTED_CPUID, list);
 	if (!r) {
-		list->head.nent = kvm_cpuid_policy(list->at, list->head.nent, KVM_ENTRIES, &want);
+		list->nent = kvm_cpuid_policy(list->entries, list->nent, KVM_ENTRIES, &want);
 		r = ioctl(c->fd, KVM_SET_CPUID2, list);
 	}
-	int rc = r ? fail(e, -errno, "cpu %u: CPUID: %s", c->id, strerror(errno)) : 0;
-	free(list);
-	return rc;
+	return r ? fail(e, -errno, "cpu %u: CPUID: %s", c->id, strerror(errno)) : 0;
 }
 
 static void vcpu_free(struct vcpu *c)

@@ -23,6 +23,7 @@ struct engine {
 	struct kvm_irq_routing *routes; /* room for KVM_GSIS + 48 */
 	struct kvm_msr_filter_range caught[KVM_CATCHES];
 	unsigned ncaught;
+	struct kvm_irqchip chips[KVM_NR_IRQCHIPS]; /* IRQCHIP_FULL: at power-on */
 };
 
 /* Why a vCPU is to come out of KVM_RUN: bits of `poke`. */
@@ -87,4 +88,5 @@ unsigned kvm_cpuid_policy(struct kvm_cpuid_entry2 *e, unsigned n, unsigned max,
 
 /* kvm_irq.c */
 int kvm_irqchip(struct engine *en, struct err *e);
+void kvm_chips_reset(struct engine *en);
 #endif

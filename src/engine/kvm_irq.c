@@ -34,6 +34,17 @@ static void routes_first(struct engine *en)
 	}
 }
 
+/* IOAPIC and PICs of KVM's, as they are at power-on. */
+static int chips_take(struct engine *en, struct err *e)
+{
+	int rc = 0;
+	for (unsigned i = 0; !rc && en->env.irqchip == IRQCHIP_FULL && i < KVM_NR_IRQCHIPS; i++) {
+		en->chips[i].chip_id = i;
+		rc = vm_call(en, KVM_GET_IRQCHIP, &en->chips[i], e, "state of controllers");
+	}
+	return rc;
+}
+
 int kvm_irqchip(struct engine *en, struct err *e)
 {
 	struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {PINS}};
@@ -48,9 +59,17 @@ int kvm_irqchip(struct engine *en, struct err *e)
 		rc = vm_call(en, KVM_ENABLE_CAP, &split, e, "LAPICs alone");
 	else
 		rc = vm_call(en, KVM_CREATE_IRQCHIP, NULL, e, "interrupt controllers");
+	if (!rc) rc = chips_take(en, e);
+	if (rc) return rc;
 	routes_first(en);
-	if (!rc) (void)ioctl(en->fd, KVM_ENABLE_CAP, &x2apic);
-	return rc;
+	(void)ioctl(en->fd, KVM_ENABLE_CAP, &x2apic);
+	return 0;
+}
+
+void kvm_chips_reset(struct engine *en)
+{
+	for (unsigned i = 0; en->env.irqchip == IRQCHIP_FULL && i < KVM_NR_IRQCHIPS; i++)
+		(void)ioctl(en->fd, KVM_SET_IRQCHIP, &en->chips[i]);
 }
 
 int kvm_irqfd(struct engine *en, int fd, unsigned gsi, bool on, struct err *e)

@@ -64,9 +64,9 @@ static struct kvm_segment *segment(struct kvm_sregs *s, unsigned n)
 
 static uint64_t access_of(const struct kvm_segment *g)
 {
-	return (uint64_t)(g->type & 15) | (g->s & 1) << 4 | (g->dpl & 3) << 5 |
-	       (g->present & 1) << 7 | (g->avl & 1) << 12 | (g->l & 1) << 13 | (g->db & 1) << 14 |
-	       (g->g & 1) << 15 | (uint64_t)(g->unusable & 1) << 16;
+	return (g->type & 15u) | (g->s & 1u) << 4 | (g->dpl & 3u) << 5 | (g->present & 1u) << 7 |
+	       (g->avl & 1u) << 12 | (g->l & 1u) << 13 | (g->db & 1u) << 14 | (g->g & 1u) << 15 |
+	       (g->unusable & 1u) << 16;
 }
 
 static void access_set(struct kvm_segment *g, uint64_t v)
@@ -298,17 +298,15 @@ static int xsave(struct vcpu *c, unsigned n, uint64_t *val, bool set)
 	return call(c, KVM_SET_XSAVE, x);
 }
 
-struct one_msr {
-	struct kvm_msrs head;
-	struct kvm_msr_entry at;
-};
 static int msr(struct vcpu *c, unsigned index, uint64_t *val, bool set)
 {
-	struct one_msr m;
+	union {
+		struct kvm_msrs head;
+		uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+	} m;
 	memset(&m, 0, sizeof(m));
 	m.head.nmsrs = 1;
-	m.at.index = index;
-	m.at.data = set ? *val : 0;
+	m.head.entries[0] = (struct kvm_msr_entry){.index = index, .data = set ? *val : 0};
 	int rc = kvm_regs_flush(c); /* some MSRs are segment bases */
 	if (rc) return rc;
 	rc = ioctl(c->fd, set ? KVM_SET_MSRS : KVM_GET_MSRS, &m);
@@ -317,7 +315,7 @@ static int msr(struct vcpu *c, unsigned index, uint64_t *val, bool set)
 	if (set)
 		kvm_regs_forget(c);
 	else
-		*val = m.at.data;
+		*val = m.head.entries[0].data;
 	return 0;
 }
 
@@ -391,8 +389,10 @@ void kvm_reset(struct vcpu *c)
 	kvm_regs_forget(c);
 	c->halted = c->unsettled = false;
 	c->error[0] = 0;
+	atomic_fetch_and(&c->poke, ~(unsigned)POKE_NMI);
 	p->events.flags |= KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
 	if (apic) p->events.flags |= KVM_VCPUEVENT_VALID_SIPI_VECTOR;
+	if (c->id == 0) kvm_chips_reset(c->en);
 	(void)call(c, KVM_SET_XSAVE, &p->xsave);
 	(void)call(c, KVM_SET_XCRS, &p->xcrs);
 	(void)call(c, KVM_SET_SREGS, &p->sregs);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define SECOND 1000000000ull
@@ -452,6 +453,10 @@ TEST(kvm_lines_of_the_full_set_of_controllers)
 	kvm_line(p->en, 4, 1);
 	RUN(p);
 	CHECK(reg(p, R8) == 1);
+	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_PIC_MASTER};
+	CHECK(!ioctl(p->en->fd, KVM_GET_IRQCHIP, &chip) && chip.chip.pic.imr == 0xef);
+	ops->reset(p->cpu[0]);
+	CHECK(!ioctl(p->en->fd, KVM_GET_IRQCHIP, &chip) && chip.chip.pic.imr == 0);
 	pc_free(p);
 }
 
