@@ -213,6 +213,7 @@ static void vcpu_free(struct vcpu *c)
 	(void)pthread_cond_destroy(&c->woken);
 	(void)pthread_mutex_destroy(&c->lock);
 	free(c->first);
+	free(c->xsave);
 	free(c);
 }
 

@@ -78,7 +78,8 @@ static bool dropped(const struct kvm_cpuid_entry2 *e)
 	if (xsave_part) return e->index >= 32 || lost & BIT(e->index);
 	/* Topology and KVM's leaves come anew. */
 	return e->function == 0xb || e->function == 0x1f || e->function == 0x15 ||
-	       e->function == 0x16 || (e->function >> 8 == KVM_BASE >> 8);
+	       e->function == 0x16 || e->function == 0x80000026 ||
+	       (e->function >> 8 == KVM_BASE >> 8);
 }
 
 static void drop(struct list *l)
@@ -240,5 +241,7 @@ unsigned kvm_cpuid_policy(struct kvm_cpuid_entry2 *at, unsigned n, unsigned max,
 	struct kvm_cpuid_entry2 *e = find(&l, 0, 0);
 	if (e && w->tsc_khz && e->eax < 0x16) e->eax = 0x16;
 	if (e && e->eax > 0x1e) e->eax = 0x1e;
+	e = find(&l, 0x80000000, 0);
+	if (e && e->eax > 0x80000021) e->eax = 0x80000021;
 	return l.n;
 }

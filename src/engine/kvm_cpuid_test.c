@@ -82,7 +82,7 @@ TEST(cpuid_tells_where_the_cpu_is_and_who_runs_it)
 	CHECK(!strcmp(name, "KVMKVMKVM") && e->eax == 0x40000010);
 	CHECK(bit(leaf(&c, 0x40000001, 0)->eax, 3) && bit(leaf(&c, 0x40000001, 0)->eax, 24));
 	CHECK(!bit(leaf(&c, 0x40000001, 0)->eax, 4)); /* page faults that come later */
-	CHECK(leaf(&c, 0, 0)->eax == 0x1e);
+	CHECK(leaf(&c, 0, 0)->eax == 0x1e && leaf(&c, 0x80000000, 0)->eax == 0x80000021);
 }
 
 TEST(cpuid_without_a_lapic_offers_nothing_that_needs_one)

@@ -28,7 +28,14 @@ struct engine {
 
 /* Why a vCPU is to come out of KVM_RUN: bits of `poke`. */
 enum { POKE_KICK = 1, POKE_INTR = 2, POKE_NMI = 4 };
-enum { HAVE_REGS = 1, HAVE_SREGS = 2, DIRTY_REGS = 4, DIRTY_SREGS = 8 };
+enum {
+	HAVE_REGS = 1,
+	HAVE_SREGS = 2,
+	DIRTY_REGS = 4,
+	DIRTY_SREGS = 8,
+	HAVE_XSAVE = 16,
+	DIRTY_XSAVE = 32
+};
 
 struct vcpu {
 	struct engine *en;
@@ -50,6 +57,7 @@ struct vcpu {
 	uint32_t debug; /* KVM_GUESTDBG_* */
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
+	struct kvm_xsave *xsave;    /* engine.xsave_size bytes */
 	struct kvm_power_on *first; /* what reset goes back to */
 	char error[KVM_ERROR];
 };

@@ -1,7 +1,6 @@
-/* Registers of a vCPU by number. The one idea: general and segment registers are copied once and
- * written back when the vCPU runs, since KVM takes only sets of them that a CPU could have; the
+/* Registers of a vCPU by number. The one idea: all but the odd ones are copied once and written
+ * back when the vCPU runs, since KVM takes only sets of them that a CPU could have; the
  * rest is asked of KVM each time. */
-#include "base/own.h"
 #include "engine/kvm_impl.h"
 #include "engine/x86_regs.h"
 #include <errno.h>
@@ -17,12 +16,19 @@ static int call(struct vcpu *c, unsigned long what, void *arg)
 
 /* The cache */
 
+static int xsave_get(struct vcpu *c, struct kvm_xsave *x)
+{
+	bool large = c->en->xsave_size > sizeof(struct kvm_xsave);
+	return call(c, large ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, x);
+}
+
 int kvm_regs_fetch(struct vcpu *c, unsigned have)
 {
 	int rc = 0;
 	have &= ~c->cache;
 	if (have & HAVE_REGS) rc = call(c, KVM_GET_REGS, &c->regs);
 	if (!rc && have & HAVE_SREGS) rc = call(c, KVM_GET_SREGS, &c->sregs);
+	if (!rc && have & HAVE_XSAVE) rc = xsave_get(c, c->xsave);
 	if (!rc) c->cache |= have;
 	return rc;
 }
@@ -32,7 +38,8 @@ int kvm_regs_flush(struct vcpu *c)
 	int rc = 0;
 	if (c->cache & DIRTY_SREGS) rc = call(c, KVM_SET_SREGS, &c->sregs);
 	if (!rc && c->cache & DIRTY_REGS) rc = call(c, KVM_SET_REGS, &c->regs);
-	if (!rc) c->cache &= ~(unsigned)(DIRTY_REGS | DIRTY_SREGS);
+	if (!rc && c->cache & DIRTY_XSAVE) rc = call(c, KVM_SET_XSAVE, c->xsave);
+	if (!rc) c->cache &= ~(unsigned)(DIRTY_REGS | DIRTY_SREGS | DIRTY_XSAVE);
 	return rc;
 }
 
@@ -186,7 +193,8 @@ static int activity(struct vcpu *c, uint64_t *val, bool set)
 	if (set && ours) return c->halted = *val == X86_HALTED, 0;
 	if (ours) return *val = c->halted ? X86_HALTED : X86_RUNNING, 0;
 	s.mp_state = set ? of[*val] : 0;
-	int rc = call(c, set ? KVM_SET_MP_STATE : KVM_GET_MP_STATE, &s);
+	int rc = kvm_regs_flush(c);
+	if (!rc) rc = call(c, set ? KVM_SET_MP_STATE : KVM_GET_MP_STATE, &s);
 	for (unsigned i = 0; !rc && !set && i < COUNT(of); i++)
 		if (of[i] == s.mp_state) *val = i;
 	if (set) kvm_regs_forget(c);
@@ -280,22 +288,18 @@ static int lapic(struct vcpu *c, unsigned n, uint64_t *val, bool set)
 	return call(c, KVM_SET_LAPIC, &s);
 }
 
-static int xsave_get(struct vcpu *c, struct kvm_xsave *x)
-{
-	bool large = c->en->xsave_size > sizeof(struct kvm_xsave);
-	return call(c, large ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, x);
-}
-
 static int xsave(struct vcpu *c, unsigned n, uint64_t *val, bool set)
 {
 	if ((n + 1) * 8ul > c->en->xsave_size) return NONE;
-	auto_mem struct kvm_xsave *x = calloc(1, c->en->xsave_size);
-	if (!x) return -ENOMEM;
-	int rc = xsave_get(c, x);
+	int rc = kvm_regs_fetch(c, HAVE_XSAVE);
 	if (rc) return rc;
-	if (!set) return *val = load_le((uint8_t *)x + (size_t)n * 8, 8), 0;
-	store_le((uint8_t *)x + (size_t)n * 8, *val, 8);
-	return call(c, KVM_SET_XSAVE, x);
+	uint8_t *at = (uint8_t *)c->xsave + (size_t)n * 8;
+	if (set)
+		store_le(at, *val, 8);
+	else
+		*val = load_le(at, 8);
+	if (set) c->cache |= DIRTY_XSAVE;
+	return 0;
 }
 
 static int msr(struct vcpu *c, unsigned index, uint64_t *val, bool set)
@@ -366,8 +370,9 @@ struct kvm_power_on {
 int kvm_power_on_take(struct vcpu *c, struct err *e)
 {
 	struct kvm_power_on *p = c->first = calloc(1, sizeof(*p) + c->en->xsave_size);
+	c->xsave = calloc(1, c->en->xsave_size);
 	bool apic = c->en->env.irqchip != IRQCHIP_NONE;
-	must(p);
+	must(p && c->xsave);
 	int rc = call(c, KVM_GET_REGS, &p->regs);
 	if (!rc) rc = call(c, KVM_GET_SREGS, &p->sregs);
 	if (!rc) rc = call(c, KVM_GET_VCPU_EVENTS, &p->events);

@@ -29,8 +29,8 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 }
 static void install(void)
 {
-	struct sigaction a = {.sa_sigaction = on_signal,
-			      .sa_flags = SA_SIGINFO}; /* no SA_RESTART */
+	/* KVM_RUN is never restarted; what a device does on a vCPU's thread is. */
+	struct sigaction a = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
 	(void)sigaction(kvm_signal(), &a, NULL);
 }
 void kvm_signals(void)
@@ -191,6 +191,20 @@ static void serve_eoi(struct vcpu *c)
 	if (h->eoi) h->eoi(h->ctx, c->run->eoi.vector);
 }
 
+/* A timer's signal does not wake a condition, so then it is looked at often. */
+static void sleep_locked(struct vcpu *c)
+{
+	struct timespec until;
+	if (!timed) {
+		(void)pthread_cond_wait(&c->woken, &c->lock);
+		return;
+	}
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += 5000000;
+	if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+	(void)pthread_cond_timedwait(&c->woken, &c->lock, &until);
+}
+
 /* Only where the LAPICs are not KVM's; else KVM sleeps by itself. A kick ends the waiting, not the
  * halt. */
 static void halt(struct vcpu *c)
@@ -198,8 +212,7 @@ static void halt(struct vcpu *c)
 	enum { WAKES = POKE_KICK | POKE_NMI };
 	unsigned intr = c->run->if_flag ? POKE_INTR : 0, p;
 	(void)pthread_mutex_lock(&c->lock);
-	while (!((p = atomic_load(&c->poke)) & (WAKES | intr)))
-		(void)pthread_cond_wait(&c->woken, &c->lock);
+	while (!((p = atomic_load(&c->poke)) & (WAKES | intr))) sleep_locked(c);
 	(void)pthread_mutex_unlock(&c->lock);
 	if (p & (POKE_NMI | intr)) c->halted = false;
 }
