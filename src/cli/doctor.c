@@ -89,13 +89,11 @@ static void probe_memfd(struct finding *f)
 
 static void probe_kvm(struct finding *f)
 {
-	auto_fd int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (fd >= 0)
-		say(f, NOTE, "present, not used yet: guests are translated", "");
-	else if (errno == ENOENT)
-		say(f, NOTE, "absent, and not needed: guests are translated", "");
-	else
-		say(f, NOTE, "present but not permitted, and not used yet", "");
+	struct host_note n = {.what = "no kind of guest here could use it"};
+	for (const struct kind *const *k = cli_kinds; k && *k; k++)
+		if ((*k)->hardware) (*k)->hardware(&n);
+	say(f, n.good ? GOOD : NOTE, n.what, "");
+	if (n.hint[0]) (void)snprintf(f->what + strlen(f->what), 200, ": %s", n.hint);
 }
 
 static void probe_uring(struct finding *f)

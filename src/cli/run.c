@@ -42,8 +42,8 @@ static const struct opt run_table[] = {
 	 "Write there what is translated (at these addresses): guest code, IR, host code.", NULL},
 	{"engine", 0, OPT_TEXT, AT(engine), "ENGINE",
 	 "What executes its instructions: auto (default), jit (translated), interp (interpreted), "
-	 "check (both, compared).",
-	 "auto jit interp check"},
+	 "check (both, compared), kvm (this machine's processor; x86-64 only).",
+	 "auto jit interp check kvm"},
 	{"firmware", 0, OPT_TEXT, AT(firmware), "FILE",
 	 "Start this in machine mode, such as OpenSBI or U-Boot, instead of Lodge's own SBI.",
 	 NULL},

@@ -21,7 +21,22 @@ enum vcpu_exit {
 	VCPU_SYSCALL, /* a call to the layer below: RISC-V ecall from S-mode with env.sbi. pc is
 			 already past it; arguments and results are in the registers */
 	VCPU_DEBUG,   /* ebreak with env.debug, single step done */
+	VCPU_RESET,   /* the CPU gave up and asks for a reset: x86's triple fault */
 	VCPU_BROKEN,  /* this engine cannot go on; words in vcpu_error() */
+};
+/* x86: which interrupt controllers are the engine's. The rest are devices of the board. */
+enum irqchip {
+	IRQCHIP_NONE,  /* none: the board has the LAPICs, too, and drives IRQ_X86_INTR */
+	IRQCHIP_SPLIT, /* LAPICs; the board's IOAPIC sends messages, its PICs drive IRQ_X86_INTR */
+	IRQCHIP_FULL,  /* LAPICs, IOAPIC and PICs: the board has lines only */
+};
+/* x86: what a vCPU asks of the board, on the vCPU's thread. Any of them may be NULL. */
+struct x86_hooks {
+	/* An MSR that the engine does not know. false: #GP(0). */
+	bool (*msr)(void *ctx, unsigned cpu, uint32_t index, bool write, uint64_t *val);
+	void (*eoi)(void *ctx, unsigned vector); /* level-triggered, of the board's IOAPIC */
+	int (*extint)(void *ctx, unsigned cpu);	 /* acknowledge INTR: the vector; -1: none left */
+	void *ctx;
 };
 struct engine_env { /* what an engine is given; everything outlives it */
 	enum arch arch;
@@ -44,8 +59,10 @@ struct engine_env { /* what an engine is given; everything outlives it */
 	void *tick_ctx;
 	size_t code_room;  /* bytes for a vCPU's translated code; 0: 32 MiB */
 	unsigned max_satp; /* RISC-V: widest page tables offered: 8 Sv39, 9 Sv48, 10 Sv57 */
+	enum irqchip irqchip;
+	struct x86_hooks x86;
 };
-/* One number per register, for boards, debuggers and snapshots alike. */
+/* One number per register, for boards, debuggers and snapshots alike. x86's: x86_regs.h. */
 enum {
 	REG_RV_X = 0,  /* +0..31 */
 	REG_RV_F = 32, /* +0..31, 64 bits, NaN-boxed */
@@ -66,7 +83,7 @@ enum {
 enum vcpu_fence { FENCE_TLB, FENCE_TLB_ASID, FENCE_CODE };
 
 struct engine_ops {
-	const char *name;			      /* "interp", later "jit", "kvm" */
+	const char *name;			      /* "interp", "jit", "kvm" */
 	int (*probe)(enum arch guest, struct err *e); /* 0: this host runs that guest with it */
 	int (*open)(struct engine **out, const struct engine_env *env, struct err *e);
 	int (*vcpu)(struct vcpu **out, struct engine *en, unsigned id, struct err *e);
@@ -84,6 +101,9 @@ struct engine_ops {
 	uint64_t (*instret)(struct vcpu *c); /* guest instructions retired; any thread, roughly */
 	/* Any thread, roughly: add what this vCPU has counted. */
 	void (*stats)(struct vcpu *c, struct counters *to);
+	/* Have the hardware's log of writes follow gmem_tracking(), and what vCPUs have written
+	 * since the last call appear in gmem's bitmap. NULL: it is always up to date. */
+	int (*dirty)(struct engine *en, struct err *e);
 	const char *(*error)(struct vcpu *c);
 	void (*close)(struct engine *en); /* and its vCPUs; NULL is fine */
 };

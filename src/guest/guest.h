@@ -36,6 +36,11 @@ struct spec {
 };
 #define GUEST_NAMELESS "unnamed-" /* and a number: what guests without a name are called */
 
+struct host_note {	/* of what a kind could use of this host, for lodge doctor */
+	bool good;	/* it can use it */
+	char what[256]; /* how that is */
+	char hint[160]; /* what happens instead, or can be done; may be empty */
+};
 struct guest;
 struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this kind cannot */
 	const char *name;
@@ -51,6 +56,8 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 		    struct err *e);
 	/* On the loop's thread, once started: fill in engine and counters. */
 	void (*stats)(struct guest *g, struct guest_stats *to);
+	/* Any thread: whether the host's processor runs its guests, found out by trying. */
+	void (*hardware)(struct host_note *to);
 	void (*free)(struct guest *g); /* accepts a half-built guest; stops it first */
 };
 extern const struct kind *const kinds[]; /* NULL-ended; main.c */

@@ -126,6 +126,14 @@ void *gmem_ptr(struct gmem *m, gpa_t at, size_t len, bool write)
 	return r->host + (at - r->base);
 }
 
+bool gmem_region(const struct gmem *m, unsigned n, struct gmem_region *to)
+{
+	if (n >= m->n) return false;
+	const struct region *r = &m->r[n];
+	*to = (struct gmem_region){r->base, r->len, r->flags, r->host};
+	return true;
+}
+
 bool gmem_map(struct gmem *m, gpa_t at, size_t len, void *host, bool write, bool fill)
 {
 	const struct region *r = region_of(m, at, len);

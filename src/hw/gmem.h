@@ -21,6 +21,14 @@ void gmem_free(struct gmem *m);
  * gmem_free(). A write through it must be followed by gmem_dirty(). */
 void *gmem_ptr(struct gmem *m, gpa_t at, size_t len, bool write);
 void *gmem_host(struct gmem *m, gpa_t at, size_t len); /* as above, ROM writable: for loaders */
+/* The regions, n from 0, the largest first; false: there are no more. */
+struct gmem_region {
+	gpa_t base;
+	uint64_t len;
+	unsigned flags;
+	void *host;
+};
+bool gmem_region(const struct gmem *m, unsigned n, struct gmem_region *to);
 /* Have pages appear at `host`, too, in place of what is mapped there: not if they are not all of
  * one region, or to be written and ROM. fill: all at once, as they will be used soon. */
 bool gmem_map(struct gmem *m, gpa_t at, size_t len, void *host, bool write, bool fill);

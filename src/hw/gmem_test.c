@@ -78,3 +78,13 @@ TEST(gmem_dirty_take_leaves_its_neighbours)
 	gmem_free(m);
 }
 TEST(gmem_free_takes_null) { gmem_free(NULL); }
+TEST(gmem_regions_are_told_the_largest_first)
+{
+	struct gmem *m = two_regions();
+	struct gmem_region r;
+	CHECK(gmem_region(m, 0, &r) && r.base == 0x80000000 && r.len == MIB && !r.flags);
+	CHECK(r.host == gmem_host(m, 0x80000000, 1));
+	CHECK(gmem_region(m, 1, &r) && r.base == 0x1000 && r.flags == GMEM_ROM);
+	CHECK(!gmem_region(m, 2, &r));
+	gmem_free(m);
+}

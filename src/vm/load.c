@@ -75,7 +75,7 @@ const char *load_foreign(struct span s, enum arch arch)
 	if (!rv && has(s, 48, "RISCV\0\0\0", 8)) return "riscv64";
 	if (has(s, 56, "ARM\x64", 4)) return "arm64"; /* Linux arm64 booting.rst */
 	const char *pe = pe_machine(s);
-	return pe && !rv && !strcmp(pe, "x86-64") ? NULL : pe;
+	return pe && !strcmp(pe, rv ? "riscv64" : "x86-64") ? NULL : pe;
 }
 
 static const char *packing(struct span s)

@@ -39,7 +39,8 @@ static int check_memory(uint64_t n, struct err *e)
 int virt_check(const struct spec *s, struct err *e)
 {
 	if (s->arch != ARCH_RV64)
-		return fail(e, -EINVAL, "arch: this board is riscv64 and no other");
+		return fail(e, -EINVAL,
+			    "arch: there is a board for riscv64 guests only, not yet for others");
 	if (s->cpus < 1 || s->cpus > VM_CPUS)
 		return fail(e, -EINVAL, "cpus: %u: there can be 1 to %d", s->cpus, VM_CPUS);
 	if (s->deterministic && s->cpus > 1)

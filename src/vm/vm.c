@@ -4,6 +4,7 @@
 #include "vm/vm.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "engine/kvm.h"
 #include "engine/unitlog.h"
 #include "guest/guest.h"
 #include "hw/bus.h"
@@ -12,11 +13,13 @@
 #include "vm/virt.h"
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #define KERNEL_MAX (128 * MIB)
-static const struct engine_ops *const engines[] = {&engine_jit, &engine_interp, &engine_check};
+static const struct engine_ops *const engines[] = {&engine_jit, &engine_interp, &engine_check,
+						   &engine_kvm};
 
 /* Harts */
 
@@ -229,6 +232,7 @@ static void *hart_main(void *ctx)
 		switch (h->vm->ops->run(h->cpu)) {
 		case VCPU_SYSCALL: sbi_call(h); break;
 		case VCPU_BROKEN: hart_broken(h); break;
+		case VCPU_RESET: vm_power(h->vm, VM_POWER_RESET, 0); break;
 		case VCPU_KICKED:
 		case VCPU_DEBUG: break;
 		}
@@ -312,15 +316,27 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 	return r;
 }
 
-/* Where a host has no memory to execute code from, or not that much, what is slow still works. */
+/* NULL: not asked for by name. */
+static int engine_named(const struct spec *s, const struct engine_ops **out, struct err *e)
+{
+	*out = NULL;
+	if (!s->engine || !strcmp(s->engine, "auto")) return 0;
+	*out = engine_find(s->engine);
+	if (*out) return (*out)->probe(s->arch, e);
+	return fail(e, -EINVAL, "--engine: '%s': there are auto, jit, interp, check, kvm",
+		    s->engine);
+}
+
+/* The host's processor where it can; where a host has no memory to execute code from, or not that
+ * much, what is slow still works. */
 static int vm_engine(struct vm *vm, struct err *e)
 {
-	const char *name = vm->guest->spec->engine;
-	if (name && strcmp(name, "auto") != 0) {
-		const struct engine_ops *ops = engine_find(name);
-		if (ops) return vm_engine_open(vm, ops, e);
-		return fail(e, -EINVAL, "--engine: '%s': there are auto, jit, interp, check", name);
-	}
+	const struct spec *s = vm->guest->spec;
+	const struct engine_ops *ops;
+	int r = engine_named(s, &ops, e);
+	if (r < 0) return r;
+	if (!ops && !s->deterministic && !engine_kvm.probe(s->arch, e)) ops = &engine_kvm;
+	if (ops) return vm_engine_open(vm, ops, e);
 	if (!vm_engine_open(vm, &engine_jit, e)) return 0;
 	log_warn("%s; instructions are interpreted, which is slower", e->msg);
 	engine_jit.close(vm->engine);
@@ -347,7 +363,9 @@ static struct vm *vm_new(struct guest *g)
 
 static int vm_build(struct guest *g, struct err *e)
 {
-	int r = virt_check(g->spec, e);
+	const struct engine_ops *ops;
+	int r = engine_named(g->spec, &ops, e);
+	if (r == 0) r = virt_check(g->spec, e);
 	if (r < 0) return r;
 	struct vm *vm = g->own = vm_new(g);
 	r = vm_log(vm, g->spec, e);
@@ -407,6 +425,14 @@ static void vm_stats(struct guest *g, struct guest_stats *to)
 	for (unsigned i = 0; i < vm->ncpus; i++) vm->ops->stats(vm->hart[i].cpu, &to->counters);
 }
 
+static void vm_hardware(struct host_note *to)
+{
+	const struct kvm_report *r = kvm_probe();
+	to->good = r->state == KVM_USABLE;
+	(void)snprintf(to->what, sizeof(to->what), "%s", r->what);
+	(void)snprintf(to->hint, sizeof(to->hint), "%s", r->hint);
+}
+
 static int vm_accepts(const struct spec *s) { return s->kernel || s->firmware ? 100 : 0; }
 
 const struct kind kind_vm = {
@@ -416,5 +442,6 @@ const struct kind kind_vm = {
 	.start = vm_start,
 	.stop = vm_stop,
 	.stats = vm_stats,
+	.hardware = vm_hardware,
 	.free = vm_free,
 };

@@ -1,0 +1,100 @@
+#ifndef ENGINE_KVM_IMPL_H
+#define ENGINE_KVM_IMPL_H
+#include "engine/kvm.h"
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+/* Between the kvm_*.c files. */
+enum {
+	KVM_SLOTS = 16,
+	KVM_ENTRIES = 256, /* of CPUID */
+	KVM_ERROR = 300,   /* bytes of words */
+	KVM_CATCHES = 16,
+};
+
+struct engine {
+	struct engine_env env;
+	int dev, fd; /* /dev/kvm, the VM */
+	struct vcpu *vcpus;
+	size_t run_size, xsave_size; /* bytes */
+	bool logging;		     /* writes are logged: the slots were set so */
+	unsigned slots;
+	pthread_mutex_t lock; /* guards routes, catches, and the slots while logging changes */
+	struct kvm_irq_routing *routes; /* room for KVM_GSIS + 48 */
+	struct kvm_msr_filter_range caught[KVM_CATCHES];
+	unsigned ncaught;
+	struct kvm_irqchip chips[KVM_NR_IRQCHIPS]; /* IRQCHIP_FULL: at power-on */
+};
+
+/* Why a vCPU is to come out of KVM_RUN: bits of `poke`. */
+enum { POKE_KICK = 1, POKE_INTR = 2, POKE_NMI = 4 };
+enum {
+	HAVE_REGS = 1,
+	HAVE_SREGS = 2,
+	DIRTY_REGS = 4,
+	DIRTY_SREGS = 8,
+	HAVE_XSAVE = 16,
+	DIRTY_XSAVE = 32
+};
+
+struct vcpu {
+	struct engine *en;
+	struct vcpu *next;
+	unsigned id;
+	int fd;
+	struct kvm_run *run;
+	/* Any thread. */
+	_Atomic unsigned poke; /* POKE_KICK and POKE_NMI are taken, POKE_INTR is a level */
+	_Atomic uint64_t exits[5];
+	pthread_mutex_t lock; /* guards in_run and thread: whom to signal */
+	pthread_cond_t woken; /* a halted vCPU of IRQCHIP_NONE */
+	bool in_run;
+	pid_t thread;
+	/* The vCPU's thread's. */
+	bool unsettled; /* an access was answered; its instruction ends at the next KVM_RUN */
+	bool halted;	/* of IRQCHIP_NONE: it has executed hlt, and nothing has come since */
+	unsigned cache; /* HAVE_*, DIRTY_* */
+	uint32_t debug; /* KVM_GUESTDBG_* */
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	struct kvm_xsave *xsave;    /* engine.xsave_size bytes */
+	struct kvm_power_on *first; /* what reset goes back to */
+	char error[KVM_ERROR];
+};
+enum kvm_count { COUNT_EXITS, COUNT_PIO, COUNT_MMIO, COUNT_MSR, COUNT_HALTS };
+static inline void kvm_count(struct vcpu *c, enum kvm_count what)
+{
+	atomic_fetch_add_explicit(&c->exits[what], 1, memory_order_relaxed);
+}
+
+/* kvm_run.c */
+void kvm_signals(void); /* the signal that brings a vCPU out; once is enough */
+enum vcpu_exit kvm_run(struct vcpu *c);
+enum vcpu_exit kvm_run_for(struct vcpu *c, uint64_t ns); /* then it is kicked, by a signal */
+void kvm_kick(struct vcpu *c);
+void kvm_irq(struct vcpu *c, unsigned line, int level);
+
+/* kvm_regs.c */
+int kvm_get(struct vcpu *c, unsigned reg, uint64_t *val);
+int kvm_set(struct vcpu *c, unsigned reg, uint64_t val);
+int kvm_regs_fetch(struct vcpu *c, unsigned have);
+int kvm_regs_flush(struct vcpu *c); /* -errno: no CPU has such registers */
+void kvm_regs_forget(struct vcpu *c);
+int kvm_power_on_take(struct vcpu *c, struct err *e);
+void kvm_reset(struct vcpu *c);
+
+/* kvm_cpuid.c: what the guest is told its CPU is. */
+struct kvm_cpu_want {
+	unsigned id, cpus;
+	uint32_t tsc_khz;
+	bool lapic;    /* the engine's: what needs it may be offered */
+	bool deadline; /* LAPIC timer by TSC */
+};
+/* In place; the number of entries now, at most max. */
+unsigned kvm_cpuid_policy(struct kvm_cpuid_entry2 *e, unsigned n, unsigned max,
+			  const struct kvm_cpu_want *w);
+
+/* kvm_irq.c */
+int kvm_irqchip(struct engine *en, struct err *e);
+void kvm_chips_reset(struct engine *en);
+#endif
