@@ -107,7 +107,7 @@ TEST(load_image_cut_short_of_its_sections)
 	uint8_t file[1024] = {0};
 	struct image m = image();
 	uint32_t length = 512, start = 512, sections = 1;
-	m.pe = 0x40; /* the body */
+	m.pe = 0x40;			     /* the body */
 	memcpy(m.body, "PE\0\0\x64\x50", 6); /* as Linux is built */
 	memcpy(m.body + 6, &sections, 2);
 	memcpy(file, &m, sizeof(m));
