@@ -177,8 +177,9 @@ static bool differ(struct check *k, const char *what, uint64_t jit, uint64_t int
 
 static bool vectors_differ(struct check *k, const struct rv64_v *a, const struct rv64_v *b)
 {
-	bool bad = differ(k, "vl", a->vl, b->vl) | differ(k, "vtype", a->type, b->type) |
-		   differ(k, "vstart", a->start, b->start);
+	bool bad = differ(k, "vl", a->vl, b->vl);
+	bad |= differ(k, "vtype", a->type, b->type);
+	bad |= differ(k, "vstart", a->start, b->start);
 	if (b->dirty) bad |= differ(k, "VS dirty", a->dirty, b->dirty);
 	for (unsigned i = 0; i < sizeof(a->reg); i += 8) {
 		uint64_t x = load_le(a->reg + i, 8), y = load_le(b->reg + i, 8);
