@@ -413,7 +413,7 @@ static void print_sem(const struct op *o)
 	line_no = o->line;
 	temps = nlocals = 0;
 	printf("OP(%s, {", o->name);
-	if (!*at) printf(" HELPER(%s);", o->name);
+	if (!*at) printf(" FOREIGN(%s);", o->name);
 	else if (*at != '-')
 		for (;;) {
 			read_word(word);

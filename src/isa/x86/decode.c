@@ -38,7 +38,7 @@ static const uint8_t sizes[T__max][6] = {
 };
 /* All that is known of the instruction while it is read. */
 struct reader {
-	const uint8_t *p;
+	const uint8_t *p, *code;
 	unsigned osz;	    /* 0 16 bits, 1 32, 2 64 */
 	unsigned vvvv, pfx; /* pfx: 0 none, 1 66, 2 f3, 3 f2, as a choice among lines */
 	bool is66, imm_read;
@@ -50,6 +50,12 @@ static int64_t take(struct reader *r, unsigned n)
 	r->p += n;
 	unsigned up = 64 - 8 * n;
 	return (int64_t)(v << up) >> up;
+}
+static inline int64_t take_disp(struct x86_insn *in, struct reader *r, unsigned n)
+{
+	in->disp_at = (uint8_t)(r->p - r->code);
+	in->disp_len = (uint8_t)n;
+	return take(r, n);
 }
 static int64_t take_imm(struct reader *r, unsigned size)
 {
@@ -135,12 +141,12 @@ static void read_mem16(struct x86_insn *in, struct reader *r)
 	in->base = base[rm];
 	in->index = index[rm];
 	if (mod == 1)
-		in->disp = take(r, 1);
+		in->disp = take_disp(in, r, 1);
 	else if (mod == 2)
-		in->disp = take(r, 2);
+		in->disp = take_disp(in, r, 2);
 	else if (rm == 6) {
 		in->base = X86_NOREG;
-		in->disp = take(r, 2);
+		in->disp = take_disp(in, r, 2);
 	}
 	if (in->base == BP) in->seg = X86_SS;
 }
@@ -155,15 +161,15 @@ static inline void read_mem(struct x86_insn *in, struct reader *r, bool is64, bo
 	}
 	if (mod == 0 && rm == 5) {
 		if (is64 && (in->modrm & 7) == 5) in->base = X86_RIP;
-		in->disp = take(r, 4);
+		in->disp = take_disp(in, r, 4);
 		return;
 	}
 	in->base = (uint8_t)(rm | b);
 	if (in->base == 4 || in->base == 5) in->seg = X86_SS;
 	if (mod == 1)
-		in->disp = take(r, 1);
+		in->disp = take_disp(in, r, 1);
 	else if (mod == 2)
-		in->disp = take(r, 4);
+		in->disp = take_disp(in, r, 4);
 }
 
 /* ---- operands ---- */
@@ -351,9 +357,11 @@ static inline bool read_body(struct x86_insn *in, struct reader *r, bool is64)
 			return false;
 	}
 	unsigned n = 0;
+	in->imm_at = (uint8_t)(r->p - r->code);
 	for (; n < 4 && f->o[n].method; n++)
 		if (!set_operand(in, r, &in->o[n], f->o[n].method, f->o[n].type)) return false;
 	in->operands = (uint8_t)n;
+	in->imm_len = (uint8_t)(r->p - r->code - in->imm_at);
 	if (in->op == X86_OP_movts && in->o[0].reg == X86_CS) return false;
 	if (in->lock && (!(f->flags & F_LOCK) || in->o[0].kind != X86_MEM)) return false;
 	return !in->vex || is_vex_good(in, r, f);
@@ -362,7 +370,7 @@ static enum x86_decoded decode_at(struct x86_insn *in, const uint8_t *code, size
 				  enum x86_mode mode)
 {
 	static const uint8_t asize[3] = {2, 4, 8};
-	struct reader r = {.p = code};
+	struct reader r = {.p = code, .code = code};
 	bool is64 = mode == X86_64;
 	*in = (struct x86_insn){.mode = (uint8_t)mode,
 				.asize = asize[mode],

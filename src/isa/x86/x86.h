@@ -52,6 +52,7 @@ struct x86_insn {
 	uint8_t base,
 		index; /* register, X86_RIP, X86_NOREG; index of a gather is a vector register */
 	uint8_t scale; /* 1, 2, 4, 8 */
+	uint8_t disp_at, disp_len, imm_at, imm_len; /* where in the bytes; len 0 for none */
 	uint16_t imm2;
 	struct x86_operand o[4]; /* in the order of Intel's syntax */
 	int64_t disp, imm;	 /* sign-extended; imm of shifts, in, out, int... zero-extended */
