@@ -21,11 +21,15 @@ enum { GUARD = 0x20000, BUF = 0x1000, CODE = 0x1000, CTX = 0x1000 };
 /* What goes into the processor and comes out of it; the stubs below know the offsets. */
 struct ctx {
 	uint64_t in[16], in_flags, out[16], out_flags, host_sp, taken, signal;
+	struct {
+		uint32_t at;
+		uint16_t cs;
+	} far; /* into compatibility mode */
 };
 static struct {
 	uint8_t *area, *buf, *code; /* area: guard, buf, guard, code, ctx */
 	struct ctx *ctx;
-	uint64_t insn, leave, taken; /* addresses in code */
+	uint64_t insn, leave, taken[3]; /* addresses in code; of targets, by mode */
 	uint8_t before[BUF], expect[BUF];
 	bool wild, foreign[X86_OP__max]; /* found to be X86_OTHER: not tried again */
 } lab;
@@ -74,30 +78,67 @@ static uint8_t *put_mov(uint8_t *p, bool load, unsigned reg, const void *at)
 	p = put(p, 1, (reg & 7) << 3 | 5);
 	return put(p, 4, (uint64_t)((const uint8_t *)at - (p + 4)));
 }
-enum { ENTRY = 0, LEAVE = 0x400, TAKEN = 0x300, INSN = 0x280 };
+enum {
+	ENTRY = 0,
+	INSN = 0x280,
+	TAKEN = 0x300,
+	TAKEN32 = 0x340,
+	LEAVE = 0x400,
+	ENTRY32 = 0x600,
+	LEAVE32 = 0x380
+};
+enum { USER32_CS = 0x23, USER_DS = 0x2b, USER_CS = 0x33 }; /* Linux, asm/segment.h */
 static const uint8_t kept[] = {3, 5, 12, 13, 14, 15};
 
-/* code: entry, the instruction at INSN, a branch's target at TAKEN, the way out at LEAVE. */
-static void write_stubs(void)
+static uint8_t *put_jmp(uint8_t *p, unsigned to)
+{
+	p = put(p, 1, 0xe9);
+	return put(p, 4, (uint64_t)(lab.code + to - (p + 4)));
+}
+static void write_entry(bool is32)
 {
 	struct ctx *x = lab.ctx;
-	uint8_t *p = lab.code + ENTRY;
+	uint8_t *p = lab.code + (is32 ? ENTRY32 : ENTRY);
 	for (unsigned i = 0; i < COUNT(kept); i++) {
 		if (kept[i] >= 8) p = put(p, 1, 0x41);
 		p = put(p, 1, 0x50 | (kept[i] & 7));
 	}
 	p = put_mov(p, false, 4, &x->host_sp);
+	p = put(p, 5, 0xb8 | USER_DS << 8);  /* mov eax, USER_DS */
+	if (is32) p = put(p, 4, 0xc08ed88e); /* mov ds, eax; mov es, eax */
 	p = put_mov(p, true, 0, &x->in_flags);
 	p = put(p, 2, 0x9d50); /* push rax; popfq */
 	for (unsigned i = 0; i < 16; i++) p = put_mov(p, true, i, &x->in[i]);
-	p = put(p, 1, 0xe9);
-	(void)put(p, 4, (uint64_t)(lab.code + INSN - (p + 4)));
-	/* taken: the flag of it, without touching EFLAGS: mov qword [rip + d], 1 */
-	p = put(lab.code + TAKEN, 3, 0x05c748);
+	if (!is32) {
+		(void)put_jmp(p, INSN);
+		return;
+	}
+	p = put(p, 2, 0x2dff); /* jmp far [rip + d] */
+	(void)put(p, 4, (uint64_t)((uint8_t *)&x->far - (p + 4)));
+}
+/* Where branches go: says so in ctx without touching EFLAGS, and leaves. */
+static void write_taken(void)
+{
+	struct ctx *x = lab.ctx;
+	uint8_t *p = put(lab.code + TAKEN, 3, 0x05c748); /* mov qword [rip + d], 1 */
 	p = put(p, 4, (uint64_t)((uint8_t *)&x->taken - (p + 8)));
 	p = put(p, 4, 1);
-	p = put(p, 1, 0xe9);
-	(void)put(p, 4, (uint64_t)(lab.code + LEAVE - (p + 4)));
+	(void)put_jmp(p, LEAVE);
+	p = put(lab.code + TAKEN32, 2, 0x05c7); /* mov dword [d], 1 */
+	p = put(p, 4, (uint64_t)&x->taken);
+	p = put(p, 4, 1);
+	(void)put_jmp(p, LEAVE32);
+}
+/* code: entries, the instruction at INSN, branches' targets, the way out. */
+static void write_stubs(void)
+{
+	struct ctx *x = lab.ctx;
+	write_entry(false);
+	write_entry(true);
+	write_taken();
+	uint8_t *p = put(lab.code + LEAVE32, 1, 0xea); /* jmp far USER_CS:LEAVE */
+	p = put(p, 4, lab.leave);
+	(void)put(p, 2, USER_CS);
 	p = lab.code + LEAVE;
 	for (unsigned i = 0; i < 16; i++) p = put_mov(p, false, i, &x->out[i]);
 	p = put_mov(p, true, 4, &x->host_sp);
@@ -134,6 +175,7 @@ static void on_signal(int sig, siginfo_t *info, void *uc)
 	for (int i = 0; i < 16; i++) lab.ctx->in[i] = (uint64_t)g[order[i]];
 	lab.ctx->in_flags = (uint64_t)g[REG_EFL];
 	g[REG_RIP] = (greg_t)lab.leave;
+	g[REG_CSGSFS] = (g[REG_CSGSFS] & ~(greg_t)0xffff) | USER_CS;
 	g[REG_EFL] &= ~(greg_t)(X86_TF | X86_AC | X86_NT);
 }
 static const int caught[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
@@ -155,7 +197,8 @@ static void open_host(void)
 	CHECK(!mprotect(lab.buf, BUF, PROT_READ | PROT_WRITE));
 	CHECK(!mprotect(lab.code, CODE + CTX, PROT_READ | PROT_WRITE | PROT_EXEC));
 	lab.insn = (uint64_t)lab.code + INSN;
-	lab.taken = (uint64_t)lab.code + TAKEN;
+	lab.taken[X86_32] = (uint64_t)lab.code + TAKEN32;
+	lab.taken[X86_64] = (uint64_t)lab.code + TAKEN;
 	lab.leave = (uint64_t)lab.code + LEAVE;
 	write_stubs();
 	sigaltstack(&ss, &old_stack);
@@ -214,6 +257,8 @@ static const struct x86_mem mem = {do_load, do_store, do_cas};
 /* ---- a case ---- */
 
 struct run {
+	enum x86_mode mode;
+	uint64_t taken;
 	uint8_t bytes[16];
 	struct x86_insn in;
 	struct x86_cpu before, after;
@@ -278,44 +323,50 @@ static void make_registers(struct run *k)
 static void settle(struct run *k)
 {
 	struct x86_insn *in = &k->in;
-	uint64_t to = lab.taken - (lab.insn + in->len);
+	uint64_t to = k->taken - (lab.insn + in->len);
 	if (in->operands && in->o[0].kind == X86_REL)
 		memcpy(k->bytes + in->imm_at, &to, in->imm_len);
 	uint64_t at = k->before.r[4];
 	if (at < (uint64_t)lab.buf || at + 16 > (uint64_t)lab.buf + BUF) return;
-	if (in->op == X86_OP_ret) memcpy((void *)at, &lab.taken, 8);
+	if (in->op == X86_OP_ret) memcpy((void *)at, &k->taken, 8);
 	if (in->op == X86_OP_popf) {
 		uint64_t f = next() & ~(uint64_t)(X86_TF | X86_AC | X86_NT);
 		memcpy((void *)at, &f, 8);
 	}
 	if (in->op != X86_OP_jmpi && in->op != X86_OP_calli) return;
-	if (in->o[0].kind == X86_REG) k->before.r[in->o[0].reg] = lab.taken;
-	for (unsigned i = 0; i + 8 <= BUF; i += 8) memcpy(lab.buf + i, &lab.taken, 8);
+	if (in->o[0].kind == X86_REG) k->before.r[in->o[0].reg] = k->taken;
+	uint64_t fill = k->mode == X86_32 ? k->taken << 32 | k->taken : k->taken;
+	for (unsigned i = 0; i + 8 <= BUF; i += 8) memcpy(lab.buf + i, &fill, 8);
 }
 static bool is_ours(const struct run *k)
 {
 	/* fs is the C library's; syscall and such are FOREIGN and never get here */
+	if (k->mode == X86_32 && (k->in.seg_over == X86_GS || k->in.seg_over == X86_CS))
+		return false;
 	return k->in.seg_over != X86_FS && !(k->in.op == X86_OP_bswap && k->in.osize == 2);
 }
 static bool make_case(struct run *k, unsigned form)
 {
-	if (lab.foreign[x86_form_op(form)] || !x86_form_bytes(form, X86_64, k->bytes, next))
+	k->mode = next() % 3 ? X86_64 : X86_32;
+	k->taken = lab.taken[k->mode];
+	if (lab.foreign[x86_form_op(form)] || !x86_form_bytes(form, k->mode, k->bytes, next))
 		return false;
-	if (x86_decode(&k->in, k->bytes, 16, X86_64) != X86_OK || !is_ours(k)) return false;
+	if (x86_decode(&k->in, k->bytes, 16, k->mode) != X86_OK || !is_ours(k)) return false;
 	for (unsigned i = 0; i < 64; i++) {
 		uint64_t v = corner();
 		memcpy(lab.buf + next() % (BUF / 8) * 8, &v, 8);
 	}
 	memset(&k->before, 0, sizeof k->before);
-	k->before.base[X86_GS] = (uint64_t)lab.buf + 64;
+	if (k->mode == X86_64) k->before.base[X86_GS] = (uint64_t)lab.buf + 64;
 	make_registers(k);
 	aim(k);
 	settle(k);
-	if (x86_decode(&k->in, k->bytes, 16, X86_64) != X86_OK) return false;
+	if (x86_decode(&k->in, k->bytes, 16, k->mode) != X86_OK) return false;
+	for (int i = 0; i < 16 && k->mode == X86_32; i++) k->before.r[i] = (uint32_t)k->before.r[i];
 	k->before.rip = lab.insn;
 	k->before.flags = 0x202 | (next() & (X86_ARITH | (next() % 4 ? 0 : X86_DF)));
 	k->before.popf_mask = X86_ARITH | X86_DF | X86_TF | X86_NT | X86_AC | X86_ID;
-	k->before.ssize = 8;
+	k->before.ssize = k->mode == X86_64 ? 8 : 4;
 	k->before.mem = &mem;
 	return true;
 }
@@ -327,9 +378,10 @@ static void run_host(const struct run *k)
 	x->in_flags = k->before.flags;
 	uint8_t *p = lab.code + INSN;
 	memcpy(p, k->bytes, k->in.len);
-	p = put(p + k->in.len, 1, 0xe9);
-	(void)put(p, 4, lab.leave - (uint64_t)(p + 4));
-	((void (*)(void))(void *)lab.code)();
+	(void)put_jmp(p + k->in.len, k->mode == X86_32 ? LEAVE32 : LEAVE);
+	x->far.at = (uint32_t)lab.insn;
+	x->far.cs = USER32_CS;
+	((void (*)(void))(void *)(lab.code + (k->mode == X86_32 ? ENTRY32 : ENTRY)))();
 }
 static int signal_of(int trap)
 {
@@ -382,13 +434,13 @@ static const char *check_case(struct run *k)
 	while (k->trap == X86_REPEAT);
 	memcpy(lab.expect, lab.buf, BUF);
 	memcpy(lab.buf, lab.before, BUF);
-	if (!k->trap && k->after.rip != lab.taken && k->after.rip != lab.insn + k->in.len)
+	if (!k->trap && k->after.rip != k->taken && k->after.rip != lab.insn + k->in.len)
 		lab.wild = true;
 	if (k->trap == X86_OTHER) lab.foreign[k->in.op] = true;
 	if (k->trap == X86_OTHER || lab.wild || is_vague(k)) return 0;
 	run_host(k);
 	if ((int)x->signal != signal_of(k->trap)) return "exception";
-	if (!k->trap && x->taken != (k->after.rip == lab.taken)) return "branch";
+	if (!k->trap && x->taken != (k->after.rip == k->taken)) return "branch";
 	const uint64_t *out = x->signal ? x->in : x->out;
 	for (int i = 0; i < 16; i++)
 		if (out[i] != k->after.r[i]) return "register";
