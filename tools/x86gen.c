@@ -43,10 +43,13 @@ static const char *const types[] = {
 struct op {
 	char name[20], sem[400], w[12], u[12], r[12];
 	bool lock, rep, used;
+	bool told;		/* operands' uses are written down, not what the meaning shows */
+	unsigned o[2], regs[2]; /* bits of operands and of hidden registers, read and written */
 	int line;
 };
 struct form {
 	int line, map, opcode, count, op;
+	int sse; /* of a VEX form: the op of the line that it comes from */
 	bool modrm, d64, f64, anymod, vsib, vsibh;
 	int cc; /* opcode names a condition */
 	unsigned mask[DIMS];
@@ -112,6 +115,57 @@ static void read_verb(char *s)
 		v->kind = kind[0];
 	}
 }
+/* "ax+dx": bits of registers. */
+static unsigned read_regs(const char *s)
+{
+	static const char *const names[] = {"ax", "cx", "dx", "bx", "sp", "bp", "si", "di", "r8", "r9", "r10", "r11"};
+	unsigned bits = 0;
+	while (*s) {
+		size_t len = strcspn(s, "+");
+		int i = find_word(names, COUNT(names), s, len);
+		if (i < 0) die("register? %s", s);
+		bits |= 1u << i;
+		s += len + (s[len] == '+');
+	}
+	return bits;
+}
+/* "xr": operand 0 is read and written, operand 1 is read. */
+static void read_uses(struct op *o, const char *s)
+{
+	o->told = true;
+	for (int i = 0; s[i]; i++) {
+		if (!strchr("rwx-", s[i]) || i == 4) die("uses? %s", s);
+		if (s[i] == 'r' || s[i] == 'x') o->o[0] |= 1u << i;
+		if (s[i] == 'w' || s[i] == 'x') o->o[1] |= 1u << i;
+	}
+}
+/* What a meaning shows. SET_IF may leave the old value, which is a use of it. */
+static void find_uses(struct op *o)
+{
+	const char *p = o->sem;
+	int n;
+	if (strstr(p, "PUSH(")) o->regs[0] |= 1u << 4, o->regs[1] |= 1u << 4;
+	if (o->told || strstr(p, "HELPER(")) return;
+	if (!*p) { /* foreign: the usual */
+		o->o[0] = 14;
+		o->o[1] = 1;
+		return;
+	}
+	for (const char *s = p; *s; s++) {
+		bool start = s == p || !(isalnum(s[-1]) || s[-1] == '_');
+		if (start && sscanf(s, "O(%d)", &n) == 1) o->o[0] |= 1u << n;
+		if (start && sscanf(s, "SET(%d,", &n) == 1) o->o[1] |= 1u << n;
+		if (start && !strncmp(s, "SET_IF(", 7)) o->o[0] |= 1, o->o[1] |= 1;
+		if (start && !strncmp(s, "TARGET", 6)) o->o[0] |= 1;
+	}
+}
+static void copy_uses(struct op *to, const struct op *from)
+{
+	if (to->told || *to->w) return;
+	COPY(to->w, from->w);
+	memcpy(to->o, from->o, sizeof to->o);
+	memcpy(to->regs, from->regs, sizeof to->regs);
+}
 static void read_op(char *s)
 {
 	char *sem = strstr(s, " :");
@@ -126,6 +180,9 @@ static void read_op(char *s)
 	while ((word = strtok(0, " "))) {
 		if (!strcmp(word, "lock")) o->lock = true;
 		else if (!strcmp(word, "rep")) o->rep = true;
+		else if (!strncmp(word, "ri=", 3)) o->regs[0] = read_regs(word + 3);
+		else if (!strncmp(word, "wi=", 3)) o->regs[1] = read_regs(word + 3);
+		else if (!strncmp(word, "o=", 2)) read_uses(o, word + 2);
 		else if (word[1] == '=' && strchr("wur", word[0])) {
 			if (strspn(word + 2, "oszapcdi") != strlen(word + 2)) die("flags? %s", word);
 			if (word[0] == 'w') COPY(o->w, word + 2);
@@ -214,8 +271,8 @@ static void add_vex(struct form *f, const char *name, char how)
 	v->map += 3;
 	snprintf(vname, sizeof vname, "v%.22s", name);
 	v->op = find_op(vname);
+	v->sse = f->op;
 	if (how == '0') v->mask[L] = 1;
-	if (!strcmp(name, "pextrd") || !strcmp(name, "pinsrd") || !strcmp(name, "movd")) return;
 }
 static void drop_h(struct form *f)
 {
@@ -276,6 +333,9 @@ static void read_table(void)
 	}
 	fclose(in);
 	for (int i = 1; i < nforms; i++) ops[forms[i].op].used = true;
+	for (int i = 1; i < nops; i++) find_uses(&ops[i]);
+	for (int i = 1; i < nforms; i++) /* VEX forms of SSE lines do what those do */
+		if (forms[i].sse) copy_uses(&ops[forms[i].op], &ops[forms[i].sse]);
 	for (int i = 1; i < nops; i++)
 		if (!ops[i].used) line_no = ops[i].line, die("nothing is called %s", ops[i].name);
 }
@@ -436,13 +496,9 @@ static void print_sem(const struct op *o)
 
 static unsigned flag_bits(const char *s)
 {
-	static const char letter[] = "c1p3a5sztido";
+	static const char letters[] = "c p a zs ido"; /* by bit of EFLAGS; i is bit 9 */
 	unsigned bits = 0;
-	for (; *s; s++) {
-		int bit = *s == 'c' ? 0 : *s == 'p' ? 2 : *s == 'a' ? 4 : *s == 'z' ? 6 : *s == 's' ? 7 : *s == 'i' ? 9 : *s == 'd' ? 10 : 11;
-		bits |= 1u << bit;
-	}
-	(void)letter;
+	for (; *s; s++) bits |= 1u << (strchr(letters, *s) - letters);
 	return bits;
 }
 static void print_enum(void)
@@ -478,8 +534,8 @@ static void print_info(void)
 	for (int i = 1; i < nforms; i++) print_form(&forms[i]);
 	printf("};\nstatic const struct x86_op_info ops[] = {\n");
 	for (int i = 0; i < nops; i++)
-		printf("\t{\"%s\", %d, %d, 0x%x, 0x%x, 0x%x},\n", ops[i].name, ops[i].lock, ops[i].rep,
-		       flag_bits(ops[i].w), flag_bits(ops[i].u), flag_bits(ops[i].r));
+		printf("\t{\"%s\", %d, %d, 0x%x, 0x%x, 0x%x, 0x%x, 0x%x, 0x%x, 0x%x},\n", ops[i].name, ops[i].lock, ops[i].rep,
+		       flag_bits(ops[i].w), flag_bits(ops[i].u), flag_bits(ops[i].r), ops[i].o[0], ops[i].o[1], ops[i].regs[0], ops[i].regs[1]);
 	printf("};\nstatic const uint16_t tree[] = {");
 	for (int i = 0; i < ntree; i++) printf("%s%u,", i % 16 ? " " : "\n\t", tree[i]);
 	printf("\n};\nstatic const struct x86_root roots[7][256] = {\n");

@@ -74,6 +74,11 @@ struct x86_op_info {
 	bool lock, rep;	 /* lock: may be locked when operand 0 is memory */
 	uint16_t writes; /* to defined values (shifts by 0: not at all) */
 	uint16_t undefines, reads;
+	/* Bit n: operand n, as far as it is memory or a general register; registers of addresses
+	 * are read besides. Bit r: general register r, which is no operand. Sometimes: RCX only
+	 * with REP; RDX not by bytes. To write 1 or 2 bytes of a register is also to read it. */
+	uint8_t reads_o, writes_o;
+	uint16_t reads_r, writes_r;
 };
 const struct x86_op_info *x86_op_info(enum x86_op op);
 
