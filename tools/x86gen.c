@@ -244,6 +244,18 @@ static bool read_condition(struct form *f, const char *word)
 		}
 	return found;
 }
+/* Operands that are one register have a size all the same. */
+static int type_of_register(const char *m)
+{
+	static const char *const known[][2] = {
+		{"AL", "b"}, {"CL", "b"}, {"AX", "w"}, {"DX", "w"}, {"EAX", "d"}, {"RAX", "q"}, {"rAX", "v"},
+		{"zAX", "z"}, {"ES", "w"}, {"CS", "w"}, {"SS", "w"}, {"DS", "w"}, {"FS", "w"}, {"GS", "w"},
+		{"ST0", "t"}, {"STi", "t"}, {"XMM0", "dq"}, {"1", "b"},
+	};
+	for (int i = 0; i < COUNT(known); i++)
+		if (!strcmp(m, known[i][0])) return find_word(types, COUNT(types), known[i][1], strlen(known[i][1]));
+	return 0;
+}
 static void read_operands(struct form *f, const char *s)
 {
 	if (*s == '-') return;
@@ -256,6 +268,7 @@ static void read_operands(struct form *f, const char *s)
 			if (len > 1) t = find_word(types, COUNT(types), s + 1, len - 1);
 		}
 		if (m <= 0 || t < 0) die("operand? %s", s);
+		if (!t) t = type_of_register(methods[m]);
 		f->method[f->operands] = m;
 		f->type[f->operands++] = t;
 		s += len;

@@ -42,6 +42,7 @@ struct reader {
 	unsigned osz;	    /* 0 16 bits, 1 32, 2 64 */
 	unsigned vvvv, pfx; /* pfx: 0 none, 1 66, 2 f3, 3 f2, as a choice among lines */
 	bool is66, imm_read;
+	uint8_t number[4]; /* of registers, by enum source */
 };
 
 static int64_t take(struct reader *r, unsigned n)
@@ -180,15 +181,6 @@ static inline void set(struct x86_operand *o, unsigned kind, unsigned reg, unsig
 	o->reg = (uint8_t)reg;
 	o->size = (uint8_t)size;
 }
-/* A general register; numbers 4 to 7 of a byte are AH to BH unless there is a REX prefix. */
-static inline void set_gpr(const struct x86_insn *in, struct x86_operand *o, unsigned reg,
-			   unsigned size)
-{
-	if (size == 1 && reg >= 4 && !in->rex)
-		set(o, X86_HIGH, reg - 4, 1);
-	else
-		set(o, X86_REG, reg, size);
-}
 static void set_imm(struct x86_insn *in, struct reader *r, struct x86_operand *o, unsigned type,
 		    unsigned size)
 {
@@ -221,21 +213,61 @@ static void set_moffs(struct x86_insn *in, struct reader *r, struct x86_operand 
 }
 static inline bool is_reg_form(const struct x86_insn *in) { return in->modrm >= 0xc0; }
 
-/* One operand as the table says; false where there is no such register. */
-static inline bool set_operand(struct x86_insn *in, struct reader *r, struct x86_operand *o,
-			       unsigned m, unsigned t)
+/* Where an operand's register number comes from, and what it is a register of. Those that read more
+ * bytes, or that not every number is good for, are special. */
+enum source { FROM_REG, FROM_RM, FROM_VVVV, FROM_OPCODE };
+static const struct method {
+	uint8_t special, source, mask, reg, kind;
+	bool mem; /* or memory, if ModRM says so */
+} methods[M__max] = {
+	[M_E] = {0, FROM_RM, 15, 0, X86_REG, true},
+	[M_G] = {0, FROM_REG, 15, 0, X86_REG, false},
+	[M_M] = {0, FROM_RM, 0, 0, X86_MEM, true},
+	[M_R] = {0, FROM_RM, 15, 0, X86_REG, false},
+	[M_I] = {1, 0, 0, 0, 0, false},
+	[M_J] = {1, 0, 0, 0, 0, false},
+	[M_O] = {1, 0, 0, 0, 0, false},
+	[M_S] = {1, 0, 0, 0, 0, false},
+	[M_C] = {1, 0, 0, 0, 0, false},
+	[M_D] = {1, 0, 0, 0, 0, false},
+	[M_A] = {1, 0, 0, 0, 0, false},
+	[M_L] = {1, 0, 0, 0, 0, false},
+	[M_1] = {1, 0, 0, 0, 0, false},
+	[M_X] = {0, 0, 0, 0, X86_SI, false},
+	[M_Y] = {0, 0, 0, 0, X86_DI, false},
+	[M_V] = {0, FROM_REG, 15, 0, X86_XMM, false},
+	[M_W] = {0, FROM_RM, 15, 0, X86_XMM, true},
+	[M_U] = {0, FROM_RM, 15, 0, X86_XMM, false},
+	[M_H] = {0, FROM_VVVV, 15, 0, X86_XMM, false},
+	[M_P] = {0, FROM_REG, 7, 0, X86_MMX, false},
+	[M_Q] = {0, FROM_RM, 7, 0, X86_MMX, true},
+	[M_N] = {0, FROM_RM, 7, 0, X86_MMX, false},
+	[M_B] = {0, FROM_VVVV, 15, 0, X86_REG, false},
+	[M_Z] = {0, FROM_OPCODE, 15, 0, X86_REG, false},
+	[M_ES] = {0, 0, 0, X86_ES, X86_SEG, false},
+	[M_CS] = {0, 0, 0, X86_CS, X86_SEG, false},
+	[M_SS] = {0, 0, 0, X86_SS, X86_SEG, false},
+	[M_DS] = {0, 0, 0, X86_DS, X86_SEG, false},
+	[M_FS] = {0, 0, 0, X86_FS, X86_SEG, false},
+	[M_GS] = {0, 0, 0, X86_GS, X86_SEG, false},
+	[M_AL] = {0, 0, 0, 0, X86_REG, false},
+	[M_CL] = {0, 0, 0, 1, X86_REG, false},
+	[M_AX] = {0, 0, 0, 0, X86_REG, false},
+	[M_EAX] = {0, 0, 0, 0, X86_REG, false},
+	[M_RAX] = {0, 0, 0, 0, X86_REG, false},
+	[M_DX] = {0, 0, 0, 2, X86_REG, false},
+	[M_rAX] = {0, 0, 0, 0, X86_REG, false},
+	[M_zAX] = {0, 0, 0, 0, X86_REG, false},
+	[M_ST0] = {0, 0, 0, 0, X86_ST, false},
+	[M_STi] = {0, FROM_RM, 7, 0, X86_ST, false},
+	[M_XMM0] = {0, 0, 0, 0, X86_XMM, false},
+};
+/* False where there is no such register. */
+static bool set_special(struct x86_insn *in, struct reader *r, struct x86_operand *o, unsigned m,
+			unsigned t, unsigned size)
 {
-	unsigned size = sizes[t][r->osz + (in->vl ? 3 : 0)];
-	unsigned reg = (in->modrm >> 3 & 7u) | (in->rex & 4u) << 1;
-	unsigned rm = (in->modrm & 7u) | (in->rex & 1u) << 3;
+	unsigned reg = r->number[FROM_REG];
 	switch (m) {
-	case M_E:
-		if (!is_reg_form(in)) return set(o, X86_MEM, 0, size), true;
-		set_gpr(in, o, rm, t == T_rb || t == T_rw ? 4 : t == T_rv ? in->osize : size);
-		return true;
-	case M_G: set_gpr(in, o, reg, size); return true;
-	case M_M: set(o, X86_MEM, 0, size); return true;
-	case M_R: set_gpr(in, o, rm, size); return true;
 	case M_I: set_imm(in, r, o, t, size); return true;
 	case M_J:
 		in->imm = t == T_b ? take(r, 1) : r->osz ? take(r, 4) : take(r, 2);
@@ -246,51 +278,37 @@ static inline bool set_operand(struct x86_insn *in, struct reader *r, struct x86
 	case M_C: set(o, X86_CR, reg, size); return 0x11du >> reg & 1;
 	case M_D: set(o, X86_DR, reg, size); return reg < 8;
 	case M_A: set_far(in, r, o); return true;
-	case M_X: set(o, X86_SI, 0, size); return true;
-	case M_Y: set(o, X86_DI, 0, size); return true;
-	case M_V: set(o, X86_XMM, reg, size < 16 ? 16 : size); return true;
-	case M_W:
-		if (!is_reg_form(in)) return set(o, X86_MEM, 0, size), true;
-		set(o, X86_XMM, rm, size < 16 ? 16 : size);
-		return true;
-	case M_U: set(o, X86_XMM, rm, size); return true;
-	case M_H:
-		set(o, X86_XMM, in->mode == X86_64 ? r->vvvv : r->vvvv & 7, size < 16 ? 16 : size);
-		return true;
-	case M_P: set(o, X86_MMX, reg & 7, 8); return true;
-	case M_Q:
-		if (!is_reg_form(in)) return set(o, X86_MEM, 0, size), true;
-		set(o, X86_MMX, rm & 7, 8);
-		return true;
-	case M_N: set(o, X86_MMX, rm & 7, 8); return true;
-	case M_B: set(o, X86_REG, in->mode == X86_64 ? r->vvvv : r->vvvv & 7, size); return true;
 	case M_L:
-		rm = (uint8_t)take(r, 1) >> 4;
-		set(o, X86_XMM, in->mode == X86_64 ? rm : rm & 7, size);
+		reg = (uint8_t)take(r, 1) >> 4;
+		set(o, X86_XMM, in->mode == X86_64 ? reg : reg & 7, size);
 		return true;
-	case M_Z: set_gpr(in, o, (r->p[-1] & 7u) | (in->rex & 1u) << 3, size); return true;
-	case M_ES:
-	case M_CS:
-	case M_SS:
-	case M_DS:
-	case M_FS:
-	case M_GS: set(o, X86_SEG, m - M_ES, 2); return true;
-	case M_AL: set(o, X86_REG, 0, 1); return true;
-	case M_CL: set(o, X86_REG, 1, 1); return true;
-	case M_AX: set(o, X86_REG, 0, 2); return true;
-	case M_EAX: set(o, X86_REG, 0, 4); return true;
-	case M_RAX: set(o, X86_REG, 0, 8); return true;
-	case M_DX: set(o, X86_REG, 2, 2); return true;
-	case M_rAX: set(o, X86_REG, 0, in->osize); return true;
-	case M_zAX: set(o, X86_REG, 0, in->osize == 2 ? 2 : 4); return true;
-	case M_1:
+	default: /* M_1 */
 		in->imm = 1;
 		set(o, X86_IMM, 0, 1);
 		return true;
-	case M_ST0: set(o, X86_ST, 0, 10); return true;
-	case M_STi: set(o, X86_ST, rm & 7, 10); return true;
-	default: set(o, X86_XMM, 0, 16); return true; /* M_XMM0 */
 	}
+}
+/* Byte registers 4 to 7 are AH to BH unless there is a REX prefix. */
+static inline bool set_operand(struct x86_insn *in, struct reader *r, struct x86_operand *o,
+			       unsigned m, unsigned t)
+{
+	const struct method *h = &methods[m];
+	unsigned size = sizes[t][r->osz + (in->vl ? 3 : 0)], kind = h->kind;
+	if (h->special) return set_special(in, r, o, m, t, size);
+	unsigned reg = (r->number[h->source] & h->mask) | h->reg;
+	if (h->mem && in->has_mem) {
+		set(o, X86_MEM, 0, size);
+		return true;
+	}
+	if (kind == X86_XMM && size < 16) size = 16;
+	if (kind == X86_MMX) size = 8;
+	if (t >= T_rw) size = t == T_rv ? in->osize : 4;
+	if (kind == X86_REG && size == 1 && reg >= 4 && !in->rex) {
+		kind = X86_HIGH;
+		reg -= 4;
+	}
+	set(o, kind, reg, size);
+	return true;
 }
 static bool uses_vvvv(const struct x86_form *f)
 {
@@ -356,6 +374,10 @@ static inline bool read_body(struct x86_insn *in, struct reader *r, bool is64)
 		if ((f->flags & (F_VSIB | F_VSIBH)) && (in->asize == 2 || (in->modrm & 7) != 4))
 			return false;
 	}
+	r->number[FROM_REG] = (uint8_t)((in->modrm >> 3 & 7) | (in->rex & 4) << 1);
+	r->number[FROM_RM] = (uint8_t)((in->modrm & 7) | (in->rex & 1) << 3);
+	r->number[FROM_VVVV] = (uint8_t)(is64 ? r->vvvv : r->vvvv & 7);
+	r->number[FROM_OPCODE] = (uint8_t)((opcode & 7) | (in->rex & 1u) << 3);
 	unsigned n = 0;
 	in->imm_at = (uint8_t)(r->p - r->code);
 	for (; n < 4 && f->o[n].method; n++)
