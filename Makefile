@@ -106,7 +106,7 @@ bless: $(BUILD)/unit
 check: $(gen)
 	$(Q)tools/layers
 	$(Q)clang-format --dry-run -Werror $(src) src/main.c $(hdr) $(fuzz) \
-		$(wildcard test/isa/oracle*.[ch] test/isa/vector*.[ch] bench/*/*.[ch] bench/*.c)
+		$(wildcard test/isa/oracle*.[ch] test/isa/vector*.[ch] test/acpi/*.c bench/*/*.[ch] bench/*.c)
 	$(Q)for h in $(hdr); do echo "#include \"../$$h\"" | \
 		$(CC) $(filter-out -MMD -MP,$(CFLAGS)) -fsyntax-only -x c - || exit; done
 

@@ -10,6 +10,7 @@
  * transport. */
 struct chr;
 struct blk;
+struct gmem;
 struct port;
 struct loop;
 struct vclock;
@@ -35,6 +36,39 @@ int clint_new(struct device **out, unsigned harts, const struct irq *msi, const 
 void clint_tick(struct device *d);     /* time has been counted: look */
 uint64_t clint_next(struct device *d); /* the time of the next timer interrupt, in ticks */
 int sswi_new(struct device **out, unsigned harts, const struct irq *ssi, struct err *e);
+/* fw_cfg on 12 ports: items that firmware reads, all of which are added before any CPU runs; at
+ * most
+ * 60. The constructor makes signature, version and directory. Copied, but lent bytes outlive it. */
+enum fw_cfg_key {
+	FW_CFG_SIGNATURE = 0x00,
+	FW_CFG_ID = 0x01,
+	FW_CFG_UUID = 0x02,
+	FW_CFG_MEMORY = 0x03, /* 8 bytes: all of it */
+	FW_CFG_NOGRAPHIC = 0x04,
+	FW_CFG_CPUS = 0x05, /* 2 bytes */
+	FW_CFG_KERNEL_ADDRESS = 0x07,
+	FW_CFG_KERNEL_SIZE = 0x08,
+	FW_CFG_INITRD_ADDRESS = 0x0a,
+	FW_CFG_INITRD_SIZE = 0x0b,
+	FW_CFG_BOOT_MENU = 0x0e,
+	FW_CFG_CPUS_MAX = 0x0f,
+	FW_CFG_KERNEL_DATA = 0x11,
+	FW_CFG_INITRD_DATA = 0x12,
+	FW_CFG_CMDLINE_ADDRESS = 0x13,
+	FW_CFG_CMDLINE_SIZE = 0x14,
+	FW_CFG_CMDLINE_DATA = 0x15,
+	FW_CFG_SETUP_ADDRESS = 0x16,
+	FW_CFG_SETUP_SIZE = 0x17,
+	FW_CFG_SETUP_DATA = 0x18,
+	FW_CFG_FILE_DIR = 0x19,
+	FW_CFG_FILE_FIRST = 0x20,
+	FW_CFG_IRQ0_OVERRIDE = 0x8002, /* x86, 4 bytes: the PIT is on IOAPIC input 2 */
+};
+int fw_cfg_new(struct device **out, struct gmem *mem, struct err *e);
+void fw_cfg_item(struct device *d, unsigned key, const void *p, size_t n);
+void fw_cfg_lend(struct device *d, unsigned key, const void *p, size_t n);
+void fw_cfg_number(struct device *d, unsigned key, uint64_t v, unsigned len);
+void fw_cfg_file(struct device *d, const char *name, const void *p, size_t n);
 
 /* virtio: hand the result to a transport at once; it owns it from then. The mem, blk, port, chr
  * outlive it (back ends that call it back are stopped before it is freed), but a blk reference

@@ -1,9 +1,9 @@
 /* Kernels and firmware, from files that may be anything. The idea: a file becomes a span of bytes,
  * a span is recognised by its magic, and what cannot be loaded is named for what it is ("made for
  * x86-64"), since that is what the person who typed the wrong path needs to know. */
-#include "vm/load.h"
 #include "base/own.h"
 #include "hw/gmem.h"
+#include "vm/load_impl.h"
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,22 +11,8 @@
 #include <sys/stat.h>
 #include <zlib.h>
 
-struct span {
-	const uint8_t *p;
-	size_t n;
-};
-enum { KERNEL_ALIGN = 0x200000, PAGE = 4096, GZ_FIRST = 1 << 20 };
+enum { KERNEL_ALIGN = LOAD_KERNEL_ALIGN, PAGE = 4096, GZ_FIRST = 1 << 20 };
 #define FILE_MAX GIB /* no kernel or firmware is larger, packed or not */
-
-static bool has(struct span s, size_t off, const void *magic, size_t n)
-{
-	return s.n >= n && off <= s.n - n && !memcmp(s.p + off, magic, n);
-}
-
-static uint64_t field(struct span s, size_t off, unsigned len)
-{
-	return s.n >= len && off <= s.n - len ? load_le(s.p + off, len) : 0;
-}
 
 /* What it is instead */
 
@@ -35,10 +21,10 @@ static const char *elf_machine(uint64_t m)
 	static const struct {
 		uint16_t id;
 		const char *name;
-	} names[] = {{EM_X86_64, "x86-64"},  {EM_386, "32-bit x86"},   {EM_AARCH64, "arm64"},
-		     {EM_ARM, "32-bit arm"}, {EM_PPC64, "ppc64"},      {EM_PPC, "ppc"},
-		     {EM_S390, "s390x"},     {EM_MIPS, "mips"},	       {EM_SPARCV9, "sparc64"},
-		     {EM_IA_64, "ia64"},     {EM_LOONGARCH, "loong64"}};
+	} names[] = {{EM_X86_64, "x86-64"},  {EM_386, "32-bit x86"},	{EM_AARCH64, "arm64"},
+		     {EM_ARM, "32-bit arm"}, {EM_PPC64, "ppc64"},	{EM_PPC, "ppc"},
+		     {EM_S390, "s390x"},     {EM_MIPS, "mips"},		{EM_SPARCV9, "sparc64"},
+		     {EM_IA_64, "ia64"},     {EM_LOONGARCH, "loong64"}, {EM_RISCV, "riscv64"}};
 	for (size_t i = 0; i < COUNT(names); i++)
 		if (names[i].id == m) return names[i].name;
 	return "another CPU";
@@ -49,11 +35,8 @@ static const char *pe_machine(struct span s) /* PE format, "COFF File Header" */
 	static const struct {
 		uint16_t id;
 		const char *name;
-	} names[] = {{0x8664, "x86-64"},
-		     {0x14c, "32-bit x86"},
-		     {0xaa64, "arm64"},
-		     {0x1c2, "32-bit arm"},
-		     {0x6264, "loong64"}};
+	} names[] = {{0x8664, "x86-64"},    {0x14c, "32-bit x86"}, {0xaa64, "arm64"},
+		     {0x1c2, "32-bit arm"}, {0x6264, "loong64"},   {0x5064, "riscv64"}};
 	uint64_t pe = field(s, 0x3c, 4);
 	if (!has(s, 0, "MZ", 2) || !has(s, pe, "PE\0\0", 4)) return NULL;
 	for (size_t i = 0; i < COUNT(names); i++)
@@ -77,18 +60,22 @@ static bool pe_cut_short(struct span s)
 	return false;
 }
 
-static const char *foreign(struct span s)
+const char *load_foreign(struct span s, enum arch arch)
 {
+	bool rv = arch == ARCH_RV64;
 	if (has(s, 0, ELFMAG, SELFMAG) && s.n >= 20 && s.p[EI_DATA] == ELFDATA2MSB) {
 		uint64_t m = field(s, 18, 2);
 		return elf_machine(m >> 8 | (m & 0xff) << 8);
 	}
-	if (has(s, 0, ELFMAG, SELFMAG) && field(s, 18, 2) != EM_RISCV)
+	if (has(s, 0, ELFMAG, SELFMAG) && field(s, 18, 2) != (rv ? EM_RISCV : EM_X86_64))
 		return elf_machine(field(s, 18, 2));
-	if (has(s, 0, ELFMAG, SELFMAG) && field(s, EI_CLASS, 1) == ELFCLASS32) return "riscv32";
-	if (has(s, 0x202, "HdrS", 4)) return "x86";   /* Linux x86 boot protocol */
+	if (has(s, 0, ELFMAG, SELFMAG) && field(s, EI_CLASS, 1) == ELFCLASS32)
+		return rv ? "riscv32" : "x32";
+	if (rv && has(s, 0x202, "HdrS", 4)) return "x86"; /* Linux x86 boot protocol */
+	if (!rv && has(s, 48, "RISCV\0\0\0", 8)) return "riscv64";
 	if (has(s, 56, "ARM\x64", 4)) return "arm64"; /* Linux arm64 booting.rst */
-	return pe_machine(s);
+	const char *pe = pe_machine(s);
+	return pe && !rv && !strcmp(pe, "x86-64") ? NULL : pe;
 }
 
 static const char *packing(struct span s)
@@ -109,36 +96,43 @@ static const char *packing(struct span s)
 	return NULL;
 }
 
-static int unknown(struct span s, struct err *e)
+int load_unknown(struct span s, enum arch arch, const char *kinds, struct err *e)
 {
-	const char *name = foreign(s);
-	if (name) return fail(e, -ENOEXEC, "made for %s, this guest is riscv64", name);
+	const char *name = load_foreign(s, arch);
+	if (name)
+		return fail(e, -ENOEXEC, "made for %s, this guest is %s", name,
+			    arch == ARCH_RV64 ? "riscv64" : "x86-64");
 	name = packing(s);
 	if (name) return fail(e, -ENOEXEC, "packed with %s; unpack it first", name);
 	if (has(s, 0, "\x1f\x8b", 2)) return fail(e, -ENOEXEC, "packed twice");
 	if (!s.n) return fail(e, -ENOEXEC, "the file is empty");
-	return fail(e, -ENOEXEC, "neither a RISC-V Image nor an ELF file");
+	return fail(e, -ENOEXEC, "%s", kinds);
+}
+
+static int unknown(struct span s, struct err *e)
+{
+	return load_unknown(s, ARCH_RV64, "neither a RISC-V Image nor an ELF file", e);
 }
 
 /* Into memory */
 
-static int too_big(const struct load_ram *ram, uint64_t need, struct err *e)
+int load_too_big(const struct load_ram *ram, uint64_t need, struct err *e)
 {
 	return fail(e, -ENOSPC, "needs %llu MiB, the guest has %llu MiB of memory",
 		    (unsigned long long)(need / MIB + (need % MIB != 0)),
 		    (unsigned long long)(ram->len / MIB));
 }
 
-static int put(const struct load_ram *ram, gpa_t at, struct span s, uint64_t room, struct err *e)
+int load_put(const struct load_ram *ram, gpa_t at, struct span s, uint64_t room, struct err *e)
 {
 	uint64_t end = ram->base + ram->len;
 	if (at < ram->base || at >= end)
 		return fail(e, -EINVAL, "wants to be loaded at 0x%llx, where there is no memory",
 			    (unsigned long long)at);
-	if (room > end - at) return too_big(ram, room + (at - ram->base), e);
+	if (room > end - at) return load_too_big(ram, room + (at - ram->base), e);
 	if (!room) return 0;
 	uint8_t *to = gmem_host(ram->mem, at, room);
-	if (!to) return too_big(ram, room, e);
+	if (!to) return load_too_big(ram, room, e);
 	if (s.n) memcpy(to, s.p, s.n);
 	memset(to + s.n, 0, room - s.n);
 	gmem_dirty(ram->mem, at, room);
@@ -160,22 +154,14 @@ static int load_image(struct load_place *out, const struct load_ram *ram, gpa_t 
 	if (text) at = ram->base + text;
 	if (size > UINT64_MAX / 2) return fail(e, -ENOEXEC, "its Image header has an absurd size");
 	if (size < s.n) size = s.n;
-	int r = put(ram, at, s, s.n, e);
+	int r = load_put(ram, at, s, s.n, e);
 	if (r < 0) return r;
-	if (size > ram->base + ram->len - at) return too_big(ram, size + (at - ram->base), e);
+	if (size > ram->base + ram->len - at) return load_too_big(ram, size + (at - ram->base), e);
 	*out = (struct load_place){at, at, at + size};
 	return 0;
 }
 
-struct elf {
-	struct span s;
-	uint64_t phoff, phnum, phsize;
-};
-struct segment {
-	uint64_t type, off, vaddr, paddr, filesz, memsz;
-};
-
-static struct segment elf_segment(const struct elf *f, uint64_t i)
+struct segment elf_segment(const struct elf *f, uint64_t i)
 {
 	size_t at = (size_t)(f->phoff + i * f->phsize);
 #define PH(m) field(f->s, at + offsetof(Elf64_Phdr, m), sizeof(((Elf64_Phdr *)0)->m))
@@ -184,7 +170,7 @@ static struct segment elf_segment(const struct elf *f, uint64_t i)
 #undef PH
 }
 
-static int elf_open(struct elf *f, struct span s, struct err *e)
+int elf_open(struct elf *f, struct span s, struct err *e)
 {
 	if (s.n < sizeof(Elf64_Ehdr)) return fail(e, -ENOEXEC, "cut short in the ELF header");
 	*f = (struct elf){s, field(s, offsetof(Elf64_Ehdr, e_phoff), 8),
@@ -199,7 +185,7 @@ static int elf_open(struct elf *f, struct span s, struct err *e)
 	return 0;
 }
 
-static int segment_check(const struct elf *f, const struct segment *g, struct err *e)
+int segment_check(const struct elf *f, const struct segment *g, struct err *e)
 {
 	if (g->off > f->s.n || g->filesz > f->s.n - g->off)
 		return fail(e, -ENOEXEC, "cut short: an ELF segment runs over the end of the file");
@@ -222,16 +208,16 @@ static int elf_bias(const struct elf *f, const struct load_ram *ram, gpa_t at, u
 		int r = segment_check(f, &g, e);
 		if (r < 0) return r;
 		if (g.paddr < low) low = g.paddr;
-		if (g.memsz > ram->len - all) return too_big(ram, g.memsz, e);
+		if (g.memsz > ram->len - all) return load_too_big(ram, g.memsz, e);
 		all += g.memsz;
 	}
 	if (low == UINT64_MAX) return fail(e, -ENOEXEC, "an ELF file with nothing to load");
-	*bias = low < ram->base ? at - low / KERNEL_ALIGN * KERNEL_ALIGN : 0;
+	*bias = low < ram->base && at != UINT64_MAX ? at - low / KERNEL_ALIGN * KERNEL_ALIGN : 0;
 	return 0;
 }
 
-static int load_elf(struct load_place *out, const struct load_ram *ram, gpa_t at, struct span s,
-		    struct err *e)
+int load_elf(struct load_place *out, const struct load_ram *ram, gpa_t at, struct span s,
+	     struct err *e)
 {
 	struct elf f = {0};
 	uint64_t bias = 0, entry = field(s, offsetof(Elf64_Ehdr, e_entry), 8);
@@ -242,7 +228,7 @@ static int load_elf(struct load_place *out, const struct load_ram *ram, gpa_t at
 		struct segment g = elf_segment(&f, i);
 		if (g.type != PT_LOAD || !g.memsz) continue;
 		g.paddr += bias;
-		r = put(ram, g.paddr, (struct span){s.p + g.off, g.filesz}, g.memsz, e);
+		r = load_put(ram, g.paddr, (struct span){s.p + g.off, g.filesz}, g.memsz, e);
 		if (entry - g.vaddr < g.memsz) out->entry = entry - g.vaddr + g.paddr;
 		if (g.paddr < out->start) out->start = g.paddr;
 		if (g.paddr + g.memsz > out->end) out->end = g.paddr + g.memsz;
@@ -267,13 +253,13 @@ static int open_zboot(struct span *s, struct err *e)
 static int load_span(struct load_place *out, const struct load_ram *ram, gpa_t at, bool flat,
 		     struct span s, struct err *e)
 {
-	if (foreign(s)) return unknown(s, e);
+	if (load_foreign(s, ARCH_RV64)) return unknown(s, e);
 	if (has(s, 0, ELFMAG, SELFMAG)) return load_elf(out, ram, at, s, e);
 	if (!flat && (has(s, 48, "RISCV\0\0\0", 8) || has(s, 56, "RSC\x05", 4)))
 		return load_image(out, ram, at, s, e);
 	if (!flat || !s.n || packing(s)) return unknown(s, e);
 	*out = (struct load_place){at, at, at + s.n};
-	return put(ram, at, s, s.n, e);
+	return load_put(ram, at, s, s.n, e);
 }
 
 /* gzip, bounded: what it unpacks to is anyone's guess */
@@ -324,18 +310,26 @@ static int inflate_all(z_stream *z, struct pool *o, struct span in, struct err *
 	}
 }
 
-static int load_gzip(struct load_place *out, const struct load_ram *ram, gpa_t at, bool flat,
-		     struct span s, struct err *e)
+int load_gunzip(uint8_t **out, size_t *len, size_t max, struct span s, struct err *e)
 {
-	struct pool o = {.max = ram->len < FILE_MAX ? ram->len : FILE_MAX};
+	struct pool o = {.max = max < FILE_MAX ? max : FILE_MAX};
 	z_stream z = {0};
 	if (inflateInit2(&z, 16 + MAX_WBITS) != Z_OK)
 		return fail(e, -ENOMEM, "unpacking: out of memory");
 	int r = inflate_all(&z, &o, s, e);
 	(void)inflateEnd(&z);
-	if (r == 0) r = load_span(out, ram, at, flat, (struct span){o.p, o.used}, e);
-	free(o.p);
+	if (r < 0) free(o.p);
+	if (r == 0) *out = o.p, *len = o.used;
 	return r;
+}
+
+static int load_gzip(struct load_place *out, const struct load_ram *ram, gpa_t at, bool flat,
+		     struct span s, struct err *e)
+{
+	auto_mem uint8_t *p = NULL;
+	size_t n = 0;
+	int r = load_gunzip(&p, &n, ram->len, s, e);
+	return r < 0 ? r : load_span(out, ram, at, flat, (struct span){p, n}, e);
 }
 
 int load_bytes(struct load_place *out, const struct load_ram *ram, gpa_t at, bool flat,
@@ -381,16 +375,26 @@ static int read_all(const struct load_file *f, uint8_t *to, struct err *e)
 	return 0;
 }
 
-static int load_file(struct load_place *out, const struct load_ram *ram, gpa_t at, bool flat,
-		     const struct load_file *f, struct err *e)
+int load_read(uint8_t **out, const struct load_file *f, struct err *e)
 {
 	if (f->size > FILE_MAX)
 		return fail(e, -EFBIG, "%s %s: larger than %llu MiB", f->what, f->path,
 			    (unsigned long long)(FILE_MAX / MIB));
 	auto_mem uint8_t *p = malloc(f->size + 1);
 	if (!p) return fail(e, -ENOMEM, "%s %s: out of memory", f->what, f->path);
-	int r = read_all(f, p, e);
-	if (r == 0) r = load_bytes(out, ram, at, flat, p, f->size, e);
+	if (read_all(f, p, e) < 0) return fail_in(e, "%s %s", f->what, f->path);
+	*out = p;
+	p = NULL;
+	return 0;
+}
+
+static int load_file(struct load_place *out, const struct load_ram *ram, gpa_t at, bool flat,
+		     const struct load_file *f, struct err *e)
+{
+	auto_mem uint8_t *p = NULL;
+	int r = load_read(&p, f, e);
+	if (r < 0) return r;
+	r = load_bytes(out, ram, at, flat, p, f->size, e);
 	return r < 0 ? fail_in(e, "%s %s", f->what, f->path) : 0;
 }
 
