@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { LOG = 16384, FUEL = 3000, TRIES = 4 };
+enum { LOG = 1 << 16, FUEL = 3000, TRIES = 4 };
 struct was {
 	void *at;
 	uint64_t old, now;
@@ -81,12 +81,19 @@ static void *byte_of(struct rv64_cpu *c, gva_t va)
 	return h == 1 ? NULL : (void *)(uintptr_t)(h + va);
 }
 
+/* Up to 8 bytes. A unit ends in its loops' headers; until it comes there it may store a lot. */
 static void log_one(struct rv64_cpu *c, void *at, unsigned bytes)
 {
 	struct check *k = rv64_jit_checker(c->jit);
-	if (k->n >= LOG - 1024) c->n_limit = 0;
+	if (k->n >= LOG / 2) c->n_limit = 0;
 	must(k->n < LOG);
 	k->log[k->n++] = (struct was){at, load_le(at, bytes), 0, bytes};
+}
+
+static void log_some(struct rv64_cpu *c, char *at, unsigned bytes)
+{
+	for (; bytes > 8; at += 8, bytes -= 8) log_one(c, at, 8);
+	log_one(c, at, bytes);
 }
 
 /* By a window: where the page itself is, which stays when the window loses it. */
@@ -95,7 +102,7 @@ static void log_window(struct rv64_cpu *c, gva_t va, unsigned bytes)
 	char *first = byte_of(c, va), *last = first ? byte_of(c, va + bytes - 1) : NULL;
 	if (!last) return;
 	if (last == first + bytes - 1) {
-		log_one(c, first, bytes);
+		log_some(c, first, bytes);
 		return;
 	}
 	unsigned n = PAGE_SIZE - (unsigned)(va & ~PAGE_MASK);
@@ -109,7 +116,7 @@ uint64_t check_log(struct rv64_cpu *c, void *at, uint64_t bytes)
 	if (rv64_window_has(c, at, &va))
 		log_window(c, va, (unsigned)bytes);
 	else
-		log_one(c, at, (unsigned)bytes);
+		log_some(c, at, (unsigned)bytes);
 	return 0;
 }
 
@@ -156,8 +163,7 @@ static bool interpret(struct rv64_cpu *c, uint64_t count)
 	const struct slot *ip = NULL;
 	atomic_fetch_or(&c->poll, POLL_ONCE); /* so that no jump goes on */
 	c->stop = STOP_JUMP;
-	for (; count && c->stop != STOP_TRAP && (ip = rv64_code_enter(c)); count--)
-		rv64_go(c, rv64_code_alone(c, rv64_code_raw(ip)));
+	for (; count && c->stop != STOP_TRAP && (ip = rv64_code_single(c)); count--) rv64_go(c, ip);
 	atomic_fetch_and(&c->poll, ~(uint32_t)POLL_ONCE);
 	return !count && c->stop != STOP_TRAP;
 }

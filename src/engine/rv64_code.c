@@ -361,3 +361,11 @@ void rv64_code_decode(const struct slot *ip)
 	rv64_decode(&insn, word);
 	rv64_slot_fill(&p->slot[i], &insn, i);
 }
+
+const struct slot *rv64_code_single(struct rv64_cpu *c)
+{
+	const struct slot *ip = rv64_code_enter(c);
+	if (ip && ip->fn == rv64_op_decode) rv64_code_decode(ip);
+	if (ip && ip->fn == rv64_op_tail) ip = rv64_code_tail(c, ip);
+	return ip ? rv64_code_alone(c, rv64_code_raw(ip)) : NULL;
+}

@@ -41,9 +41,9 @@ static void one_by_one(struct rv64_cpu *c)
 {
 	atomic_fetch_or(&c->poll, POLL_ONCE); /* so that no jump goes on */
 	do {
-		const struct slot *ip = rv64_code_enter(c);
+		const struct slot *ip = rv64_code_single(c);
 		c->stop = STOP_TRAP;
-		if (ip) rv64_go(c, rv64_code_alone(c, rv64_code_raw(ip)));
+		if (ip) rv64_go(c, ip);
 	} while (c->stop == STOP_JUMP && c->n < c->slice_end &&
 		 atomic_load_explicit(&c->poll, memory_order_relaxed) == POLL_ONCE);
 	atomic_fetch_and(&c->poll, ~(uint32_t)POLL_ONCE);

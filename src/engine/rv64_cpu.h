@@ -354,6 +354,9 @@ void rv64_code_decode(const struct slot *ip);
 /* The last slot of a page holds an instruction that runs into the next page: make sure that it
  * is decoded with what is there now. NULL as above. */
 const struct slot *rv64_code_tail(struct rv64_cpu *c, const struct slot *ip);
+/* The slot for the instruction at c->pc, to be executed alone, whatever pages it lies in. NULL: a
+ * trap, see c->cause, c->tval. */
+const struct slot *rv64_code_single(struct rv64_cpu *c);
 
 /* interp_ops.c: the handlers */
 struct rv64_insn;

@@ -142,12 +142,12 @@ static const struct code_page *page_at(const struct rv64_cpu *c, gva_t va)
 	return e->tag == ((va & PAGE_MASK) | c->fctx) ? e->page : NULL;
 }
 
-static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
+static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t, int limit)
 {
 	struct rv64_jit *j = c->jit;
 	const struct code_page *page[REGION_PAGES] = {page_at(c, c->pc - PAGE_SIZE), t->page,
 						      page_at(c, c->pc + PAGE_SIZE)};
-	if (!region_find(&j->region, page, t->off, REGION_INSNS, !j->check)) return NULL;
+	if (!region_find(&j->region, page, t->off, limit, !j->check)) return NULL;
 	if (t->window && t->busy) region_unroll(&j->region);
 	j->how.tag = j->nunits;
 	j->how.window = t->window;
@@ -168,11 +168,17 @@ static const struct jit_unit *compile(struct rv64_cpu *c, const struct unit *t)
 	return jit_add(j->cache, j->fn);
 }
 
-/* The compiler has floating point of its own, which must not show in the guest's flags. */
+/* What is too large for the compiler becomes a smaller unit. It has floating point of its own,
+ * which must not show in the guest's flags. */
 static const struct jit_unit *compile_for(struct rv64_cpu *c, const struct unit *t)
 {
+	const struct rv64_jit *j = c->jit;
+	const struct jit_unit *u = NULL;
 	fp_leave(&c->fp);
-	const struct jit_unit *u = compile(c, t);
+	for (int limit = REGION_INSNS; limit && !u; limit /= 4) {
+		u = compile(c, t, limit);
+		if (!j->region.n || (jit_no_room(j->cache) && jit_cache_used(j->cache))) break;
+	}
 	fp_enter(&c->fp);
 	return u;
 }
@@ -200,8 +206,9 @@ static bool unit_make(struct rv64_cpu *c, struct unit t, bool *flushed)
 {
 	struct rv64_jit *j = c->jit;
 	const struct jit_unit *u = NULL;
-	if (j->nunits + 1 < UNITS) u = compile_for(c, &t);
-	if (!u && j->region.n && jit_cache_used(j->cache)) {
+	bool full = j->nunits + 1 >= UNITS;
+	if (!full) u = compile_for(c, &t);
+	if (full || (!u && j->region.n && jit_no_room(j->cache) && jit_cache_used(j->cache))) {
 		forget_all(c);
 		*flushed = true;
 		u = compile_for(c, &t);
@@ -316,6 +323,7 @@ static void forget(struct rv64_cpu *c)
 	const struct slot *ip = rv64_code_enter(c);
 	if (!ip || ip->fn != rv64_op_unit) return;
 	struct code_page *p = code_page_of(ip);
+	jit_replace(c->jit->cache, p->entry[ip - p->slot], NULL);
 	p->slot[ip - p->slot].fn = rv64_op_decode;
 	p->entry[ip - p->slot] = jit_none(c->jit->cache);
 }

@@ -160,24 +160,17 @@ void lift_load_vector(struct lift *l, ir_val va, ir_val *v, unsigned bytes)
 	*v = ir_lanes(l->f, IR_vsplat, lane, *v, NO, NO);
 }
 
-static void log_vector(struct lift *l, const struct addr *a, unsigned bytes)
-{
-	for (unsigned at = 0, n; at < bytes; at += n) {
-		n = bytes - at < 8 ? bytes - at : 8;
-		log_store(l, e2(l, IR_add, host_of(l, a), konst(l, at)), 8 * n);
-	}
-}
-
 void lift_store_vector(struct lift *l, ir_val va, const ir_val *v, unsigned bytes)
 {
 	struct addr a = reach(l, va, bytes, windowed(l, SPACE_WRITE));
-	if (l->how->log) log_vector(l, &a, bytes);
 	for (; bytes >= 16; bytes -= 16, a.disp += 16) {
+		if (l->how->log) log_store(l, host_of(l, &a), 128);
 		ir_store(l->f, 16, a.h, a.base, a.disp, *v++);
 		may_exit(l);
 	}
 	if (!bytes) return;
 	unsigned lane = (unsigned)__builtin_ctz(bytes);
+	if (l->how->log) log_store(l, host_of(l, &a), 8 * bytes);
 	ir_store(l->f, bytes, a.h, a.base, a.disp, ir_lanes(l->f, IR_vlow, lane, *v, NO, NO));
 	may_exit(l);
 }

@@ -360,7 +360,9 @@ static bool loops_over(const struct region *r, int page)
 	for (int h = 0; h < r->n; h++) {
 		unsigned in = 0;
 		for (int i = h; r->block[h].header && i < r->n; i++)
-			if (r->block[i].loops >> h & 1) in |= 1u << region_page(r->block[i].last);
+			if (r->block[i].loops >> h & 1)
+				in |= 1u << region_page(r->block[i].off) |
+				      1u << region_page(r->block[i].last);
 		if (in & 2 && in >> page & 1) return true;
 	}
 	return false;

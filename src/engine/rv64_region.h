@@ -58,9 +58,8 @@ struct region {
  * it would be empty. */
 bool region_find(struct region *r, const struct code_page *const page[REGION_PAGES], unsigned off,
 		 int limit, bool calls);
-/* Loops of one block that access memory are there twice from now on: several turns of it in a row
- * for when the hart has a window, and as they were. Where a block has copies, block_at names one.
- */
+/* Innermost loops that access memory are there twice from now on: several turns in a row for when
+ * the hart has a window, and as they were. Where a block has copies, block_at names one. */
 void region_unroll(struct region *r);
 /* After blocks or edges were changed (entry still first): order, dominators, loops, liveness. */
 void region_settle(struct region *r);

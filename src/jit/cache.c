@@ -84,6 +84,7 @@ void jit_cache_flush(struct jit_cache *c)
 	c->nkonst = 0;
 }
 
+bool jit_no_room(const struct jit_cache *c) { return c->full; }
 size_t jit_cache_used(const struct jit_cache *c) { return c->used - c->floor; }
 
 const void *jit_konst(struct jit_cache *c, uint64_t k)
@@ -98,11 +99,11 @@ const void *jit_konst(struct jit_cache *c, uint64_t k)
 	return &c->konst[at];
 }
 
-uint32_t jit_link_new(struct jit_cache *c, const uint8_t *at, int32_t pc)
+uint32_t jit_link_new(struct jit_cache *c, const uint8_t *at, const uint8_t *stub, int32_t pc)
 {
 	if (!jit_grow((void **)&c->link, &c->link_room, c->nlinks + 1, sizeof(*c->link)))
 		return ~0u;
-	c->link[c->nlinks] = (struct link){(uint32_t)(at - c->rw), pc};
+	c->link[c->nlinks] = (struct link){(uint32_t)(at - c->rw), (uint32_t)(stub - c->rw), pc};
 	return c->nlinks++;
 }
 
@@ -138,7 +139,8 @@ void jit_replace(struct jit_cache *c, const void *was, const void *now)
 	for (uint32_t k = 0; k < c->nlinks; k++) {
 		uint32_t at = c->link[k].at;
 		if (jit_host_linked(c->rw + at, c->rx + at) == was)
-			jit_host_relink(c->rw + at, c->rx + at, now);
+			jit_host_relink(c->rw + at, c->rx + at,
+					now ? now : c->rx + c->link[k].stub);
 	}
 }
 

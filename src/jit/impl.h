@@ -15,7 +15,8 @@ struct jit_unit { /* stands in front of its code */
 	uint32_t at, size; /* of the code, from the cache's beginning */
 };
 struct link {
-	uint32_t at; /* the jump's displacement, from the cache's beginning */
+	uint32_t at;   /* the jump's displacement, from the cache's beginning */
+	uint32_t stub; /* where it goes while there is no link */
 	int32_t pc;
 };
 struct access { /* an access by a window, and where its map is */
@@ -27,6 +28,7 @@ struct jit_cache {
 	struct jit_machine m;
 	uint8_t *rw, *rx;	  /* two mappings of the same memory */
 	size_t size, used, floor; /* floor: what lies below is never flushed */
+	bool full;		  /* that is why the last unit was refused */
 	uint64_t *konst;	  /* rw: constants that code reads from memory, hashed; 0: free */
 	uint32_t nkonst;
 	struct jit_unit **unit; /* by address */
@@ -49,7 +51,8 @@ static inline const void *jit_rx(const struct jit_cache *c, const void *rw)
 {
 	return c->rx + ((const uint8_t *)rw - c->rw);
 }
-uint32_t jit_link_new(struct jit_cache *c, const uint8_t *at, int32_t pc); /* ~0: no memory */
+/* ~0: no memory */
+uint32_t jit_link_new(struct jit_cache *c, const uint8_t *at, const uint8_t *stub, int32_t pc);
 /* Where k stands in memory (rw); NULL: no room. */
 const void *jit_konst(struct jit_cache *c, uint64_t k);
 

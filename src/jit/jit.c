@@ -15,8 +15,9 @@ static const struct jit_unit *undo(struct jit_cache *c, uint32_t nlinks, uint32_
 const struct jit_unit *jit_add(struct jit_cache *c, struct ir_fn *f)
 {
 	uint32_t nlinks = c->nlinks, naccesses = c->naccesses, nmap = c->nmap;
+	c->full = c->size - c->used < 4096;
 	if (!jit_grow((void **)&c->unit, &c->unit_room, c->nunits + 1, sizeof(struct jit_unit *)) ||
-	    c->size - c->used < 4096 || !alloc_run(&c->alloc, f, jit_host_regs(c)))
+	    c->full || !alloc_run(&c->alloc, f, jit_host_regs(c)))
 		return NULL;
 	struct jit_unit *u = (struct jit_unit *)(void *)(c->rw + c->used);
 	uint8_t *at = c->rw + ((c->used + sizeof(*u) + 31) & ~(size_t)31);

@@ -73,8 +73,10 @@ void jit_cache_free(struct jit_cache *c); /* NULL is fine */
 /* Forget all code and links: every address given out is void. */
 void jit_cache_flush(struct jit_cache *c);
 size_t jit_cache_used(const struct jit_cache *c);
-/* Compile f. NULL: no room (flush and try again; if the cache is empty, the unit is too large). */
+/* Compile f. NULL: there is no room, as jit_no_room() says then (flush and try again; if the cache
+ * is empty, the unit is too large), or the unit is too large for the compiler. */
 const struct jit_unit *jit_add(struct jit_cache *c, struct ir_fn *f);
+bool jit_no_room(const struct jit_cache *c);
 const void *jit_entry(const struct jit_unit *u); /* what the directory's entries hold */
 const void *jit_none(const struct jit_cache *c); /* the entry where there is no unit */
 /* Whether the host does operations of v128, or, if fused, vfma. Units must not have others. */
@@ -83,7 +85,7 @@ bool jit_lanes(const struct jit_cache *c, bool fused);
 struct jit_exit jit_enter(struct jit_cache *c, void *state, const void *entry);
 /* From now on that exit goes to entry (of the same page) by itself. */
 void jit_link(struct jit_cache *c, uint32_t link, const void *entry);
-/* All exits that go to unit `was` go to unit `now` instead. */
+/* All exits that go to unit `was` go to unit `now` instead; NULL: are not linked any more. */
 void jit_replace(struct jit_cache *c, const void *was, const void *now);
 
 /* An access by a window that could not be made. */

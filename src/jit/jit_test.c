@@ -74,6 +74,9 @@ TEST(jit_link_near)
 	s->poll = 0;
 	x = jit_enter(g.cache, s, jit_entry(a));
 	CHECK(x.how == JIT_STOP && s->pc == s->base + 0x40 && s->x[0] == 1113);
+	jit_replace(g.cache, jit_entry(d), NULL);
+	x = jit_enter(g.cache, s, jit_entry(a));
+	CHECK(x.how == JIT_LINK && s->pc == s->base + 0x20 && s->x[0] == 1114);
 	rig_close(&g);
 }
 

@@ -49,7 +49,8 @@ static void order_blocks(struct emit *e)
 
 static bool has_room(struct emit *e)
 {
-	e->failed |= e->end - e->a.p < SLACK;
+	e->c->full |= e->end - e->a.p < SLACK;
+	e->failed |= e->c->full;
 	return !e->failed;
 }
 

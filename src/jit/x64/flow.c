@@ -277,7 +277,7 @@ static void store_slots(struct emit *e, uint32_t map)
 
 static void link_stub(struct emit *e, struct stub *s)
 {
-	uint32_t link = jit_link_new(e->c, s->from[0], e->f->map[e->f->ins[s->i].map].pc);
+	uint32_t link = jit_link_new(e->c, s->from[0], e->a.p, e->f->map[e->f->ins[s->i].map].pc);
 	e->failed |= link == ~0u;
 	mov_imm(&e->a, S0, link);
 	jump_to(&e->a, e->h->link);
