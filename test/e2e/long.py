@@ -95,13 +95,15 @@ def kib(pid, what="VmRSS"):
 
 
 def soak():
-    """After a warm-up that touches all of the guest's memory the process grows by what the engine
+    """After a warm-up that touches nearly all of the guest's memory (what is too much is killed, and perhaps
+    its shell) the process grows by what the engine
     keeps of code, which has a bound."""
     g = boots("soak", *BOOT, "--initrd", image + "/initrd", "--memory", "192M", "--cpus", "2")
     if not g:
         return
     g.type("cat > /tmp/storm <<'END'\n%s\nEND" % STORM)
-    g.run("mkdir -p /m; mount -t tmpfs -o size=400m none /m; dd if=/dev/zero of=/m/all bs=1M; rm /m/all")
+    free = "$(sed -n 's/MemFree: *//p' /proc/meminfo | cut -d' ' -f1)"
+    g.run("mkdir -p /m; mount -t tmpfs -o size=$((%s * 9 / 10))k none /m; dd if=/dev/zero of=/m/all bs=1M; rm /m/all" % free)
     good, rounds, sizes, began = True, 0, [], time.monotonic()
     while time.monotonic() - began < SOAK:
         said = g.run("sh /tmp/storm")[1]
