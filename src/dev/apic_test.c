@@ -2,14 +2,12 @@
 #include "base/loop.h"
 #include "base/test.h"
 #include "base/types.h"
+#include "dev/counted_test.h"
 #include "dev/pc.h"
-#include "hw/clock.h"
 #include <pthread.h>
 #include <sched.h>
 
 enum { N = 3, LAPIC = 0xfee00000, IOAPIC = 0xfec00000 };
-static uint64_t ran, slept;
-static struct vclock vclock;
 static struct lapics *s;
 static struct device *io, *pic;
 static struct bus *mmio;
@@ -64,9 +62,7 @@ static void start_on(struct loop *l)
 }
 static void start(void)
 {
-	ran = slept = 0;
-	vclock_init(&vclock, 1000000000);
-	vclock_count(&vclock, &ran, &slept);
+	clock_start();
 	start_on(NULL);
 }
 static void stop(void)

@@ -1,14 +1,12 @@
 /* Against the C library's calendar, with a clock that we count: it begins at 2026-01-01. */
 #include "base/loop.h"
 #include "base/test.h"
+#include "dev/counted_test.h"
 #include "dev/pc.h"
-#include "hw/clock.h"
 #include <string.h>
 #include <time.h>
 
 #define SECOND 1000000000ull
-static uint64_t ran, slept;
-static struct vclock vclock;
 static struct device *d;
 static struct bus *bus;
 static int level;
@@ -39,9 +37,7 @@ static void start_on(struct loop *l)
 }
 static void start(void)
 {
-	ran = slept = 0;
-	vclock_init(&vclock, 1000000000);
-	vclock_count(&vclock, &ran, &slept);
+	clock_start();
 	start_on(NULL);
 }
 static void stop(void)

@@ -1,12 +1,10 @@
 #include "base/loop.h"
 #include "base/test.h"
 #include "base/types.h"
+#include "dev/counted_test.h"
 #include "dev/pc.h"
-#include "hw/clock.h"
 
 /* Time is ours: one tick of the timer is 1e9 / 1193182 ns. */
-static uint64_t ran, slept;
-static struct vclock vclock;
 static struct device *d;
 static struct bus *bus;
 static int level;
@@ -35,9 +33,7 @@ static void start_on(struct loop *l)
 }
 static void start(void)
 {
-	ran = slept = 0;
-	vclock_init(&vclock, 1000000000);
-	vclock_count(&vclock, &ran, &slept);
+	clock_start();
 	start_on(NULL);
 }
 static void stop(void)

@@ -3,13 +3,11 @@
 #include "base/chr.h"
 #include "base/test.h"
 #include "base/types.h"
+#include "dev/counted_test.h"
 #include "dev/pc.h"
-#include "hw/clock.h"
 #include "hw/pci_rig_test.h"
 #include <stdlib.h>
 
-static uint64_t ran, slept;
-static struct vclock vclock;
 static struct device *d;
 static struct bus *bus;
 static int level, rises, resets, offs, a20 = -1;
@@ -29,9 +27,7 @@ static void begin(void)
 {
 	level = rises = resets = offs = 0;
 	a20 = -1;
-	ran = slept = 0;
-	vclock_init(&vclock, 1000000000);
-	vclock_count(&vclock, &ran, &slept);
+	clock_start();
 	bus = bus_new("io");
 }
 static void stop(void)

@@ -2,22 +2,14 @@
  * long, with the same operands. `excused` lists what we mean to do otherwise, and why. */
 #include "base/test.h"
 #include "base/types.h"
+#include "isa/x86/random_test.h"
 #include "isa/x86/x86.h"
 #include <Zydis/Zydis.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 static ZydisDecoder decoder[3];
-static uint64_t seed;
 
-static uint64_t next(void)
-{
-	seed += 0x9e3779b97f4a7c15;
-	uint64_t z = seed;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
-}
 static void open_zydis(void)
 {
 	static const ZydisMachineMode mode[3] = {ZYDIS_MACHINE_MODE_LEGACY_16,

@@ -4,6 +4,7 @@
  * first: only what it believes to stay in our buffer (or to fault) may run for real. */
 #include "base/test.h"
 #include "base/types.h"
+#include "isa/x86/random_test.h"
 #include "isa/x86/step.h"
 #include <asm/prctl.h>
 #include <cpuid.h>
@@ -33,16 +34,7 @@ static struct {
 	uint8_t before[BUF], expect[BUF];
 	bool wild, foreign[X86_OP__max]; /* found to be X86_OTHER: not tried again */
 } lab;
-static uint64_t seed;
 
-static uint64_t next(void)
-{
-	seed += 0x9e3779b97f4a7c15;
-	uint64_t z = seed;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
-}
 static uint64_t corner(void)
 {
 	static const uint64_t some[] = {

@@ -3,19 +3,11 @@
  */
 #include "base/test.h"
 #include "base/types.h"
+#include "isa/x86/random_test.h"
 #include "isa/x86/step.h"
 #include <Zydis/Zydis.h>
 #include <stdio.h>
 
-static uint64_t seed;
-static uint64_t next(void)
-{
-	seed += 0x9e3779b97f4a7c15;
-	uint64_t z = seed;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return z ^ z >> 31;
-}
 enum { READS = ZYDIS_OPERAND_ACTION_MASK_READ, WRITES = ZYDIS_OPERAND_ACTION_MASK_WRITE };
 
 static bool is_gpr(ZydisRegister r)
