@@ -84,7 +84,7 @@ isa := $(patsubst src/isa/%.isa,$(BUILD)/gen/isa/%,src/isa/rv64/rv64.isa)
 x86 := $(foreach k,enum info sem,$(BUILD)/gen/isa/x86/x86.$(k).inc)
 gen := $(foreach i,$(isa),$(i).enum.inc $(i).decode.inc $(i).info.inc $(i).sem.inc) $(x86)
 $(call obj,$(src) $(oracle) $(vector) test/dev/chips.c src/main.c bench/interp/interp_bench.c bench/jit/jit_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
-$(BUILD)/tools/%: tools/%.c
+$(BUILD)/tools/%: tools/%.c $(wildcard tools/*.h)
 	@mkdir -p $(@D); echo "  HOSTCC $<"
 	$(Q)cc -O1 -o $@ $<
 define isa_rule

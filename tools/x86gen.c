@@ -7,13 +7,10 @@
  * a point and neither asks for more than the other.
  *
  * Reading order: the table in memory, reading, the tree, meanings, printing. */
+#include "gen.h"
 #include <ctype.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* ---- the table in memory ---- */
 
@@ -62,28 +59,10 @@ static struct op ops[1200];
 static struct form forms[2400];
 static uint16_t tree[20000], root[7][256];
 static bool has_modrm[7][256];
-static int nverbs, nops, nforms, ntree, line_no;
-static const char *path;
+static int nverbs, nops, nforms, ntree;
 
-static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt, ...)
-{
-	va_list ap;
-	va_start(ap, fmt);
-	fprintf(stderr, "%s:%d: ", path, line_no);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
-	va_end(ap);
-	exit(1);
-}
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
-#define TAKE(array, n) (n < COUNT(array) ? &(array)[n++] : (die("too many " #array), (array)))
-#define COPY(to, from) copy(to, sizeof(to), from)
 
-static void copy(char *to, size_t room, const char *from)
-{
-	if (strlen(from) >= room) die("\"%s\" is too long", from);
-	strcpy(to, from);
-}
 static int find_word(const char *const *list, int n, const char *word, size_t len)
 {
 	for (int i = 0; i < n; i++)
