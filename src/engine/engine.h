@@ -36,6 +36,12 @@ struct x86_hooks {
 	bool (*msr)(void *ctx, unsigned cpu, uint32_t index, bool write, uint64_t *val);
 	void (*eoi)(void *ctx, unsigned vector); /* level-triggered, of the board's IOAPIC */
 	int (*extint)(void *ctx, unsigned cpu);	 /* acknowledge INTR: the vector; -1: none left */
+	/* The rest where the local APICs are the board's. Their MSRs (0x1b, 0x6e0, 0x800..0x8ff)
+	 * come through msr. TPR's upper half as CR8: the value now, after val was written if
+	 * `write`. */
+	unsigned (*cr8)(void *ctx, unsigned cpu, bool write, unsigned val);
+	/* The page of 4 KiB that this CPU sees at the address in MSR 0x1b. */
+	struct device *(*apic)(void *ctx, unsigned cpu);
 	void *ctx;
 };
 struct engine_env { /* what an engine is given; everything outlives it */
@@ -104,6 +110,9 @@ struct engine_ops {
 	/* Have the hardware's log of writes follow gmem_tracking(), and what vCPUs have written
 	 * since the last call appear in gmem's bitmap. NULL: it is always up to date. */
 	int (*dirty)(struct engine *en, struct err *e);
+	/* x86, for a local APIC of the board's: when, in ns of env.clock, this vCPU's time stamp
+	 * counter comes to tsc. Any thread. NULL: not known. */
+	uint64_t (*tsc_ns)(struct vcpu *c, uint64_t tsc);
 	const char *(*error)(struct vcpu *c);
 	void (*close)(struct engine *en); /* and its vCPUs; NULL is fine */
 };

@@ -53,5 +53,8 @@ enum x86_activity { X86_RUNNING, X86_WAITS_FOR_INIT, X86_INIT_RECEIVED, X86_HALT
 enum {
 	IRQ_X86_INTR = 0, /* level, from the PICs; the vector is fetched by x86_hooks.extint */
 	IRQ_X86_NMI = 1,  /* edge */
+	/* Where the local APICs are the board's: */
+	IRQ_X86_INIT = 2, /* edge: reset, then wait for SIPI */
+	IRQ_X86_SIPI = 3, /* level: the vector */
 };
 #endif

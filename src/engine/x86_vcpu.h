@@ -1,0 +1,274 @@
+#ifndef ENGINE_X86_VCPU_H
+#define ENGINE_X86_VCPU_H
+#include "base/types.h"
+#include "engine/engine.h"
+#include "engine/x86_regs.h"
+#include "isa/x86/step.h"
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+/* An x86-64 CPU in software: its state, and the functions that make up its interpreter. The
+ * translator (x86_jit.h) runs beside it on the same state, and has one instruction done here
+ * whenever it comes to what it does not translate. All of it belongs to the thread that runs the
+ * vCPU; what others may touch is _Atomic. "SDM" is Intel's Software Developer's Manual.
+ *
+ * An instruction is done by x86_step() and below it by functions that answer 0 (done: rip has moved
+ * on) or a trap (X86_TRAP + vector; nothing has changed): the error code is then in v->code, and
+ * for #PF the address in v->fault (CR2 changes only when the trap is delivered), for #DB what DR6
+ * gets in v->fault. */
+struct device;
+struct gmem;
+struct bus;
+struct timer;
+struct x86_jit;
+struct x86_machine;
+
+enum { X86_PAGE_SHIFT = 12, X86_PAGE = 1 << X86_PAGE_SHIFT };
+
+/* A segment as its hidden part has it: SDM 3, 3.4.3. access as in x86_regs.h (SEG_ACCESS). */
+struct x86_segreg {
+	uint64_t base;
+	uint32_t limit; /* in bytes */
+	uint32_t access;
+	uint16_t sel;
+};
+enum { X86_SEG_LDTR = 6, X86_SEG_TR = 7, X86_SEGS = 8 };
+enum {
+	SEG_A = 1 << 0, /* of a code or data segment: accessed */
+	SEG_RW = 1 << 1,
+	SEG_EC = 1 << 2, /* expand down, conforming */
+	SEG_CODE = 1 << 3,
+	SEG_S = 1 << 4,
+	SEG_DPL = 3 << 5,
+	SEG_P = 1 << 7,
+	SEG_L = 1 << 13,
+	SEG_DB = 1 << 14,
+	SEG_G = 1 << 15,
+	SEG_UNUSABLE = 1 << 16,
+};
+enum x86_cr0 {
+	CR0_PE = 1 << 0,
+	CR0_MP = 1 << 1,
+	CR0_EM = 1 << 2,
+	CR0_TS = 1 << 3,
+	CR0_ET = 1 << 4,
+	CR0_NE = 1 << 5,
+	CR0_WP = 1 << 16,
+	CR0_AM = 1 << 18,
+	CR0_NW = 1 << 29,
+	CR0_CD = 1 << 30,
+};
+#define CR0_PG (1u << 31)
+enum x86_cr4 {
+	CR4_VME = 1 << 0,
+	CR4_PVI = 1 << 1,
+	CR4_TSD = 1 << 2,
+	CR4_DE = 1 << 3,
+	CR4_PSE = 1 << 4,
+	CR4_PAE = 1 << 5,
+	CR4_MCE = 1 << 6,
+	CR4_PGE = 1 << 7,
+	CR4_PCE = 1 << 8,
+	CR4_OSFXSR = 1 << 9,
+	CR4_OSXMMEXCPT = 1 << 10,
+	CR4_UMIP = 1 << 11,
+	CR4_FSGSBASE = 1 << 16,
+	CR4_PCIDE = 1 << 17,
+	CR4_OSXSAVE = 1 << 18,
+	CR4_SMEP = 1 << 20,
+	CR4_SMAP = 1 << 21,
+};
+enum x86_efer {
+	EFER_SCE = 1 << 0,
+	EFER_LME = 1 << 8,
+	EFER_LMA = 1 << 10,
+	EFER_NXE = 1 << 11,
+};
+enum { X86_XCR0 = 7 }; /* what XCR0 may hold: x87, SSE, AVX */
+
+/* The software TLB, direct-mapped, one for each kind of access: user (CPL 3), kernel, and kernel
+ * while it may touch user pages (AC set, or SMAP off). An entry allows without further checks what
+ * it is there for: rights, A and D are settled. It is RAM: devices, ROM for writes, and for writes
+ * pages that hold translated code, are never entered. */
+struct x86_tlb_entry {
+	uint64_t rd, wr; /* linear address of the page, or X86_NO_TAG(index) */
+	uint64_t add;	 /* host address - linear address */
+	uint64_t gpa;	 /* of the page; bit 0: global, bit 1: part of a large page */
+};
+enum { X86_TLB_SIZE = 1024 };
+enum x86_view { X86_VIEW_USER, X86_VIEW_KERNEL, X86_VIEW_BOTH, X86_VIEWS };
+/* No address in any page that looks at entry i equals it up to its lowest 12 bits. */
+#define X86_NO_TAG(i) ((uint64_t)((i) ^ 1) << X86_PAGE_SHIFT)
+static inline unsigned x86_tlb_index(uint64_t la)
+{
+	return la >> X86_PAGE_SHIFT & (X86_TLB_SIZE - 1);
+}
+enum x86_poll {			   /* why to leave straight-line execution */
+		X86_POLL_INTR = 1, /* INTR is up */
+		X86_POLL_NMI = 2,
+		X86_POLL_KICK = 4,
+		X86_POLL_FENCE = 8, /* another vCPU or thread wants something forgotten */
+		X86_POLL_INIT = 16,
+		X86_POLL_SIPI = 32,
+};
+enum x86_access { X86_R = 0, X86_W = 2, X86_X = 16 }; /* bits of a #PF's error code */
+
+/* XSAVE's standard layout (SDM 1, 13.4): x87 and SSE, header, AVX. */
+struct x86_xarea {
+	_Alignas(64) uint8_t bytes[576 + 256];
+};
+
+struct x86_vcpu {
+	struct x86_cpu cpu; /* r, rip, flags, base; flags hold all of RFLAGS at any time */
+	/* For translated code; see x86_jit.h */
+	_Atomic uint32_t poll; /* enum x86_poll */
+	uint32_t spare;
+	uint64_t scratch[8];
+	struct x86_tlb_entry tlb[X86_VIEWS][X86_TLB_SIZE];
+
+	/* Registers. XMM, YMM, x87, MXCSR are in x while no translated code runs. */
+	struct x86_segreg seg[X86_SEGS]; /* order of enum x86_segment, then LDTR, TR */
+	struct {
+		uint64_t base;
+		uint16_t limit;
+	} gdt, idt;
+	uint64_t cr0, cr2, cr3, cr4, efer, xcr0, xss;
+	uint64_t dr[8];
+	uint8_t cpl;	  /* 0 or 3, and 1 or 2 */
+	uint8_t mode;	  /* enum x86_mode of CS as it is */
+	uint8_t view;	  /* enum x86_view that data accesses have now: x86_mode_update() */
+	bool long_mode;	  /* EFER.LMA */
+	bool nmi_masked;  /* until iret */
+	uint8_t shadow;	  /* bit 0: by mov ss, 1: by sti: no interrupts before the next one */
+	uint8_t activity; /* enum x86_activity */
+	uint8_t sipi;	  /* its vector */
+	uint64_t star, lstar, cstar, sfmask, kernel_gs, tsc_aux;
+	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+	struct x86_xarea x;
+	struct x86_msrs *msrs; /* the rest, x86_msr.c's */
+	uint64_t tsc_off;      /* guest's TSC = host's + this; TSC_ADJUST is part of it */
+	uint64_t pdpte[4];     /* PAE paging's registers, SDM 3, 4.4.1 */
+
+	/* Of the trap that is being returned */
+	uint64_t fault;
+	uint32_t code;
+
+	/* Fetches: where rip's page is. */
+	uint64_t fetch_tag, fetch_gpa; /* linear page; NO_FETCH: none */
+	const uint8_t *fetch_host;
+
+	const char *broken; /* why the engine cannot go on; NULL */
+	char words[160];
+	bool reset_asked; /* triple fault */
+	_Atomic uint64_t retired;
+	uint64_t n; /* instructions so far, by its own thread */
+	_Atomic uint64_t stats[16];
+	_Atomic uint32_t intr; /* INTR's level */
+	_Atomic uint32_t sipi_asked;
+	struct x86_machine *machine;
+	struct x86_jit *jit; /* NULL: only interpreted */
+	unsigned id;
+};
+
+/* What the vCPUs of a machine have in common. */
+struct x86_machine {
+	struct engine_env env;
+	uint64_t tsc_khz;
+	/* Pages of RAM that some vCPU has translated code of: a bit a vCPU, by page number, NULL
+	 * while there is no translator. Writers look after their write: x86_wrote(). */
+	_Atomic uint8_t *code;
+	uint64_t code_pages;
+	unsigned n;
+	struct x86_vcpu *vcpu[64];
+};
+
+/* ---- x86_vcpu.c: life, the run loop */
+struct x86_vcpu *x86_vcpu_new(struct x86_machine *m, unsigned id);
+void x86_vcpu_free(struct x86_vcpu *v);
+void x86_vcpu_reset(struct x86_vcpu *v, bool init); /* init: INIT keeps what RESET does not */
+enum vcpu_exit x86_vcpu_run(struct x86_vcpu *v);
+void x86_poke(struct x86_vcpu *v, enum x86_poll why); /* any thread */
+/* Take what has come: interrupts, NMI, INIT, SIPI, fences. False: leave x86_vcpu_run(). */
+bool x86_events(struct x86_vcpu *v);
+/* Fetch, decode and execute one instruction, and deliver the trap if it ends with one. Events are
+ * not looked at. A REP does a bounded part of itself. */
+void x86_step(struct x86_vcpu *v);
+/* Execute one that has been decoded, at rip: 0 or a trap. */
+int x86_do(struct x86_vcpu *v, const struct x86_insn *in);
+int x86_vcpu_get(struct x86_vcpu *v, unsigned reg, uint64_t *val);
+int x86_vcpu_set(struct x86_vcpu *v, unsigned reg, uint64_t val);
+
+/* ---- x86_mmu.c */
+struct x86_page_found {
+	gpa_t at; /* of the page of 4 KiB */
+	bool user, global, large, writable, dirty;
+};
+/* Walk for an access (enum x86_access); sets A and D. user: with CPL 3's rights; else `both` says
+ * whether user pages may be touched. 0, or the trap with code and fault set. */
+int x86_translate(struct x86_vcpu *v, uint64_t la, unsigned access, enum x86_view as,
+		  struct x86_page_found *out);
+/* As if A and D need not be set; changes nothing: for debuggers. */
+bool x86_peek(struct x86_vcpu *v, uint64_t la, gpa_t *out);
+/* Data at linear addresses, n bytes up to 64, which may cross a page or be a device's. */
+int x86_load(struct x86_vcpu *v, uint64_t la, void *to, unsigned n, enum x86_view as);
+int x86_store(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n, enum x86_view as);
+/* For both: would the access be allowed? Nothing is read; D is set for writes. */
+int x86_probe(struct x86_vcpu *v, uint64_t la, unsigned n, unsigned access, enum x86_view as);
+extern const struct x86_mem x86_mem_ops; /* with v->view; v is what holds the struct x86_cpu */
+/* A host address of the page at la for reading or writing it, entered in the TLB; NULL: not that
+ * simple (a device, a fault, ROM, translated code): have the instruction interpreted. */
+void *x86_tlb_find(struct x86_vcpu *v, uint64_t la, bool write, enum x86_view as);
+/* The page where rip's instruction begins: 0 with fetch_* set, or a trap. */
+int x86_fetch(struct x86_vcpu *v, uint64_t la);
+void x86_tlb_flush(struct x86_vcpu *v, bool globals);
+void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la);
+void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page); /* it has become a page of code */
+/* CR0, CR3, CR4, EFER, CPL, CS, AC have changed: view, mode, popf_mask, ssize, base. */
+void x86_mode_update(struct x86_vcpu *v);
+/* [at, at+n) of guest memory was written, by this vCPU: dirty log, translated code. */
+void x86_wrote(struct x86_vcpu *v, gpa_t at, unsigned n);
+static inline bool x86_canonical(uint64_t la) { return (uint64_t)((int64_t)la >> 47) + 1 < 2; }
+
+/* ---- x86_seg.c, x86_trap.c, x86_far.c */
+/* Load a segment register as mov, pop, lss do, in whatever mode; not CS. */
+int x86_seg_load(struct x86_vcpu *v, unsigned seg, uint16_t sel);
+/* Deliver exception, interrupt or NMI. From cpu.rip: for what is not a fault it has moved on
+ * already. Double and triple faults are seen to; a triple fault sets reset_asked. */
+enum x86_source { X86_FROM_CPU, X86_FROM_INTN, X86_FROM_OUTSIDE };
+void x86_deliver(struct x86_vcpu *v, unsigned vector, enum x86_source from);
+/* Linear address of seg:offset for an access of n bytes: limit, rights and canonical form
+ * checked; 0 or #GP, #SS. */
+int x86_linear(struct x86_vcpu *v, unsigned seg, uint64_t off, unsigned n, bool write,
+	       uint64_t *la);
+/* The memory operand of in, of n bytes. */
+int x86_operand_la(struct x86_vcpu *v, const struct x86_insn *in, unsigned n, bool write,
+		   uint64_t *la);
+uint64_t x86_operand_ea(struct x86_vcpu *v, const struct x86_insn *in); /* offset in segment */
+/* The instructions: int3 int into icebp, iret, far jmp/call/ret, syscall sysret sysenter sysexit,
+ * mov/pop/lds.. to segments, mov/push from them, lgdt lidt sgdt sidt lldt ltr sldt str, lar lsl
+ * verr verw, swapgs, rd/wrfsbase... X86_OTHER: not one of them. */
+int x86_do_far(struct x86_vcpu *v, const struct x86_insn *in);
+
+/* ---- x86_system.c, x86_msr.c, x86_cpuid.c: mov cr/dr, clts, lmsw, smsw, in/out/ins/outs, hlt,
+ * cli sti, cpuid, rdmsr wrmsr, rdtsc(p), rdpid, invlpg invpcid, wbinvd, clac stac, monitor mwait,
+ * vmcall, rdpmc, xgetbv xsetbv... X86_OTHER: not one of them. */
+int x86_do_system(struct x86_vcpu *v, const struct x86_insn *in);
+int x86_msr_read(struct x86_vcpu *v, uint32_t index, uint64_t *val); /* 0 or #GP */
+int x86_msr_write(struct x86_vcpu *v, uint32_t index, uint64_t val);
+void x86_cpuid(struct x86_vcpu *v, uint32_t leaf, uint32_t index, uint32_t out[4]);
+uint64_t x86_tsc(const struct x86_vcpu *v);
+
+/* ---- x86_vector.c: x87, MMX, SSE, AVX, AES, SHA, FMA, F16C..., executed by the host's own CPU on
+ * v->x; fxsave, fxrstor, the xsave family, ldmxcsr, stmxcsr, emms. #NM, #UD by CR0, CR4, XCR0; #MF,
+ * #XM; memory through x86_linear, x86_load, x86_store. X86_OTHER: not one of them. */
+int x86_do_vector(struct x86_vcpu *v, const struct x86_insn *in);
+void x86_vector_reset(struct x86_vcpu *v, bool init);
+
+static inline struct x86_vcpu *x86_vcpu_of(struct x86_cpu *c) { return (struct x86_vcpu *)c; }
+static inline int x86_raise(struct x86_vcpu *v, unsigned trap, uint32_t code)
+{
+	v->code = code;
+	return (int)trap;
+}
+#endif
