@@ -119,12 +119,27 @@ struct x86_xarea {
 	_Alignas(64) uint8_t bytes[576 + 256];
 };
 
+/* What translated code keeps beside the registers; x86_jit.h. */
+enum { X86_IBTC = 4096, X86_ADDS = 12 };
+struct x86_fast {
+	uint64_t flags; /* OF SF ZF AF PF CF, wherever they are not in the host's */
+	uint64_t page;	/* linear address of the page that the running block is of */
+	const void *go; /* where a thunk goes on */
+	uint64_t save[4];
+	uint64_t add[X86_ADDS]; /* what groups of accesses found */
+	uint64_t host_sp;	/* the stack to go back to */
+	struct x86_ibtc {	/* where indirect branches go */
+		uint64_t key;	/* linear address */
+		const void *host;
+	} ibtc[X86_VIEWS][X86_IBTC];
+};
+
 struct x86_vcpu {
 	struct x86_cpu cpu; /* r, rip, flags, base; flags hold all of RFLAGS at any time */
 	/* For translated code; see x86_jit.h */
 	_Atomic uint32_t poll; /* enum x86_poll */
 	uint32_t spare;
-	uint64_t scratch[8];
+	struct x86_fast fast;
 	struct x86_tlb_entry tlb[X86_VIEWS][X86_TLB_SIZE];
 
 	/* Registers. XMM, YMM, x87, MXCSR are in x while no translated code runs. */

@@ -215,7 +215,7 @@ static inline bool is_reg_form(const struct x86_insn *in) { return in->modrm >= 
 
 /* Where an operand's register number comes from, and what it is a register of. Those that read more
  * bytes, or that not every number is good for, are special. */
-enum source { FROM_REG, FROM_RM, FROM_VVVV, FROM_OPCODE };
+enum source { FROM_REG, FROM_RM, FROM_VVVV, FROM_OPCODE }; /* as enum x86_at, less 1 */
 static const struct method {
 	uint8_t special, source, mask, reg, kind;
 	bool mem; /* or memory, if ModRM says so */
@@ -296,6 +296,7 @@ static inline bool set_operand(struct x86_insn *in, struct reader *r, struct x86
 	unsigned size = sizes[t][r->osz + (in->vl ? 3 : 0)], kind = h->kind;
 	if (h->special) return set_special(in, r, o, m, t, size);
 	unsigned reg = (r->number[h->source] & h->mask) | h->reg;
+	o->at = h->mask || h->mem ? (uint8_t)(h->source + X86_AT_REG) : X86_AT_NOWHERE;
 	if (h->mem && in->has_mem) {
 		set(o, X86_MEM, 0, size);
 		return true;

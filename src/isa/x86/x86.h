@@ -30,9 +30,12 @@ enum x86_kind {
 };
 enum { X86_RIP = 16, X86_NOREG = 255 };
 
+/* Where in its bytes an instruction names a register (or memory), for those who encode it anew. */
+enum x86_at { X86_AT_NOWHERE, X86_AT_REG, X86_AT_RM, X86_AT_VVVV, X86_AT_OPCODE };
 struct x86_operand {
 	uint8_t kind, reg;
 	uint8_t size; /* bytes; 0 where the operation itself says (lea, fxsave...) */
+	uint8_t at;   /* enum x86_at */
 };
 struct x86_insn {
 	uint16_t op;	      /* enum x86_op */
