@@ -38,8 +38,8 @@ FUNCTION(x86_x87_leave, "movl $1, %eax\nxorl %edx, %edx\n"
 			"xsave64 (%rdi)\nfninit\n"
 			"movq $7, 512(%rdi)\n");
 FUNCTION(x86_x87_enter, "movl $1, %eax\nxorl %edx, %edx\n"
-			"movq $7, 512(%rdi)\nmovq $0, 520(%rdi)\n"
-			"xrstor64 (%rdi)\n");
+			"movq $1, 512(%rdi)\nmovq $0, 520(%rdi)\n"
+			"xrstor64 (%rdi)\nmovq $7, 512(%rdi)\n");
 
 __attribute__((constructor)) static void find_avx(void)
 {
