@@ -90,11 +90,11 @@ static int find_memory(struct x86_vcpu *v, const struct x86_insn *in, struct x86
 	int e = x86_operand_la(v, in, at->n, at->write, &at->la);
 	if (e) return e;
 	if (at->la & (alignment(in, at->n) - 1)) return x86_raise(v, X86_TRAP_GP, 0);
-	return at->write ? 0 : x86_load(v, at->la, c->mem, at->n, (enum x86_view)v->view);
+	return at->write ? 0 : x86_vector_load(v, at->la, c->mem, at->n);
 }
 static int put_memory(struct x86_vcpu *v, const struct x86_native *c, const struct place *at)
 {
-	return at->write ? x86_store(v, at->la, c->mem, at->n, (enum x86_view)v->view) : 0;
+	return at->write ? x86_vector_store(v, at->la, c->mem, at->n) : 0;
 }
 
 /* ---- general registers, EFLAGS ---- */

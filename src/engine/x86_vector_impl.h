@@ -3,13 +3,28 @@
 #include "base/types.h"
 #include "engine/x86_vector.h"
 /* Shared by x86_vector*.c only. */
-/* Until the branches that define them meet this one */
-#pragma weak x86_load
-#pragma weak x86_store
-#pragma weak x86_probe
-#pragma weak x86_linear
-#pragma weak x86_operand_la
-#pragma weak x86_operand_ea
+/* Guest memory, at linear addresses: x86_mmu.c's, or what tests put here. */
+struct x86_vector_memory {
+	int (*load)(struct x86_vcpu *v, uint64_t la, void *to, unsigned n, enum x86_view as);
+	int (*store)(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n,
+		     enum x86_view as);
+	int (*probe)(struct x86_vcpu *v, uint64_t la, unsigned n, unsigned access,
+		     enum x86_view as);
+};
+extern struct x86_vector_memory x86_vector_memory;
+static inline int x86_vector_load(struct x86_vcpu *v, uint64_t la, void *to, unsigned n)
+{
+	return x86_vector_memory.load(v, la, to, n, (enum x86_view)v->view);
+}
+static inline int x86_vector_store(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n)
+{
+	return x86_vector_memory.store(v, la, from, n, (enum x86_view)v->view);
+}
+/* May it be written? */
+static inline int x86_vector_probe(struct x86_vcpu *v, uint64_t la, unsigned n)
+{
+	return x86_vector_memory.probe(v, la, n, X86_W, (enum x86_view)v->view);
+}
 
 enum { X86_TRAP_NM = X86_TRAP + 7, X86_TRAP_MF = X86_TRAP + 16, X86_TRAP_XM = X86_TRAP + 19 };
 /* struct x86_xarea: SDM 1, table 13-1 and 13.4. */

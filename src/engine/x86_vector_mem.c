@@ -4,6 +4,8 @@
 #include "isa/x86/table.h"
 #include "isa/x86/x86.info.inc"
 
+struct x86_vector_memory x86_vector_memory = {x86_load, x86_store, x86_probe};
+
 /* In pieces of what x86_load takes. What is wrong with the second of them is found before the first
  * is written. */
 int x86_load_long(struct x86_vcpu *v, uint64_t la, void *to, unsigned n)
@@ -11,7 +13,7 @@ int x86_load_long(struct x86_vcpu *v, uint64_t la, void *to, unsigned n)
 	uint8_t *p = to;
 	for (unsigned i = 0; i < n; i += 64) {
 		unsigned k = n - i < 64 ? n - i : 64;
-		int e = x86_load(v, la + i, p + i, k, (enum x86_view)v->view);
+		int e = x86_vector_load(v, la + i, p + i, k);
 		if (e) return e;
 	}
 	return 0;
@@ -19,13 +21,12 @@ int x86_load_long(struct x86_vcpu *v, uint64_t la, void *to, unsigned n)
 int x86_store_long(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n)
 {
 	const uint8_t *p = from;
-	enum x86_view as = (enum x86_view)v->view;
 	for (unsigned i = 0; n > 64 && i < n; i += 64) {
-		int e = x86_probe(v, la + i, n - i < 64 ? n - i : 64, X86_W, as);
+		int e = x86_vector_probe(v, la + i, n - i < 64 ? n - i : 64);
 		if (e) return e;
 	}
 	for (unsigned i = 0; i < n; i += 64) {
-		int e = x86_store(v, la + i, p + i, n - i < 64 ? n - i : 64, as);
+		int e = x86_vector_store(v, la + i, p + i, n - i < 64 ? n - i : 64);
 		if (e) return e;
 	}
 	return 0;
@@ -74,7 +75,7 @@ static int load_element(struct x86_vcpu *v, const struct x86_insn *in, uint64_t 
 	uint64_t la, base = in->base < 16 ? v->cpu.r[in->base] : 0;
 	uint64_t off = short_address(in, base + index * in->scale + (uint64_t)in->disp);
 	int e = x86_linear(v, in->seg, off, size, false, &la);
-	return e ? e : x86_load(v, la, to, size, (enum x86_view)v->view);
+	return e ? e : x86_vector_load(v, la, to, size);
 }
 /* A fault keeps what came before it: those elements, and their mask bits cleared. */
 static int do_gather(struct x86_vcpu *v, const struct x86_insn *in)
@@ -105,7 +106,7 @@ static int do_mask_load(struct x86_vcpu *v, const struct x86_insn *in, uint64_t 
 	struct reg mask = get(v, in->o[1].reg), to = {0};
 	for (unsigned i = 0; i < in->o[2].size / size; i++) {
 		if (!chosen(&mask, i, size)) continue;
-		int e = x86_load(v, la + i * size, to.b + i * size, size, (enum x86_view)v->view);
+		int e = x86_vector_load(v, la + i * size, to.b + i * size, size);
 		if (e) return e;
 	}
 	set(v, in->o[0].reg, &to);
@@ -115,13 +116,12 @@ static int do_mask_load(struct x86_vcpu *v, const struct x86_insn *in, uint64_t 
 static int do_mask_store(struct x86_vcpu *v, uint64_t la, const struct reg *from,
 			 const struct reg *mask, unsigned size, unsigned n)
 {
-	enum x86_view as = (enum x86_view)v->view;
 	int e = 0;
 	for (unsigned i = 0; i < n && !e; i++)
-		if (chosen(mask, i, size)) e = x86_probe(v, la + i * size, size, X86_W, as);
+		if (chosen(mask, i, size)) e = x86_vector_probe(v, la + i * size, size);
 	for (unsigned i = 0; i < n && !e; i++)
 		if (chosen(mask, i, size))
-			e = x86_store(v, la + i * size, from->b + i * size, size, as);
+			e = x86_vector_store(v, la + i * size, from->b + i * size, size);
 	return e;
 }
 /* No fault of segment or form of the address counts where no element is chosen; we say so for the

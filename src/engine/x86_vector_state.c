@@ -25,8 +25,8 @@ static int do_mxcsr(struct x86_vcpu *v, const struct x86_insn *in, bool load)
 	int e = in->vex ? x86_may_avx(v) : x86_may_sse(v);
 	if (!e) e = find(v, in, 4, 1, !load, &la);
 	if (e) return e;
-	if (!load) return x86_store(v, la, v->x.bytes + X_MXCSR, 4, (enum x86_view)v->view);
-	e = x86_load(v, la, word, 4, (enum x86_view)v->view);
+	if (!load) return x86_vector_store(v, la, v->x.bytes + X_MXCSR, 4);
+	e = x86_vector_load(v, la, word, 4);
 	if (e) return e;
 	if (load_le(word, 4) & ~(uint64_t)MXCSR_BITS) return gp(v);
 	memcpy(v->x.bytes + X_MXCSR, word, 4);
@@ -142,8 +142,7 @@ static int store_parts(struct x86_vcpu *v, const struct x86_insn *in, const stru
 static int probe(struct x86_vcpu *v, uint64_t la, unsigned n)
 {
 	int e = 0;
-	for (unsigned i = 0; i < n && !e; i += 64)
-		e = x86_probe(v, la + i, 64, X86_W, (enum x86_view)v->view);
+	for (unsigned i = 0; i < n && !e; i += 64) e = x86_vector_probe(v, la + i, 64);
 	return e;
 }
 /* xsave and xsaveopt */
@@ -154,12 +153,12 @@ static int do_xsave(struct x86_vcpu *v, const struct x86_insn *in, bool opt)
 	int e = may_xsave(v);
 	if (!e) e = find(v, in, extent(mask), 64, true, &la);
 	if (!e) e = probe(v, la, extent(mask));
-	if (!e) e = x86_load(v, la + X_HEADER, bv, 8, (enum x86_view)v->view);
+	if (!e) e = x86_vector_load(v, la + X_HEADER, bv, 8);
 	if (e) return e;
 	struct save s = {la, opt ? mask & use : mask, mask & (C_SSE | C_AVX)};
 	e = store_parts(v, in, &s);
 	store_le(bv, (load_le(bv, 8) & ~mask) | (mask & use), 8);
-	return e ? e : x86_store(v, la + X_HEADER, bv, 8, (enum x86_view)v->view);
+	return e ? e : x86_vector_store(v, la + X_HEADER, bv, 8);
 }
 /* Compacted, AVX stands where it does otherwise. MXCSR is part of SSE here. */
 static int do_xsavec(struct x86_vcpu *v, const struct x86_insn *in)
@@ -175,7 +174,7 @@ static int do_xsavec(struct x86_vcpu *v, const struct x86_insn *in)
 	e = store_parts(v, in, &s);
 	store_le(header, mask & use, 8);
 	store_le(header + 8, mask | 1ull << 63, 8);
-	return e ? e : x86_store(v, la + X_HEADER, header, 16, (enum x86_view)v->view);
+	return e ? e : x86_vector_store(v, la + X_HEADER, header, 16);
 }
 /* SDM 1, 13.8.1 and 13.8.2: the header, or #GP. */
 static bool is_header_good(const struct x86_vcpu *v, const uint8_t *h)

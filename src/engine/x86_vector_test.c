@@ -1,6 +1,6 @@
 /* Vector and x87 instructions against the CPU that this runs on: each case is one instruction on
- * registers and memory gathered at the corners, done by x86_do_vector and then, as it stands and with
- * the whole state loaded by XRSTOR, by the host. All state is compared, and which exception.
+ * registers and memory gathered at the corners, done by x86_do_vector and then, as it stands and
+ * with the whole state loaded by XRSTOR, by the host. All state is compared, and which exception.
  * x86_do_vector goes first: only what stays in our buffer (or faults) may run for real. */
 #include "base/test.h"
 #include "engine/x86_vector_impl.h"
@@ -53,7 +53,7 @@ static uint8_t *put_mov(uint8_t *p, bool load, unsigned reg, const void *at)
 static const uint8_t kept[] = {3, 5, 12, 13, 14, 15};
 static uint8_t *put_all(uint8_t *p)
 {
-	p = put(p, 5, 0x7b8);	    /* mov eax, 7 */
+	p = put(p, 5, 0x7b8);	  /* mov eax, 7 */
 	return put(p, 2, 0xd231); /* xor edx, edx */
 }
 static void write_entry(void)
@@ -142,7 +142,7 @@ static void close_host(void)
 	munmap(lab.area, GUARD + BUF + GUARD + CODE + CTX);
 }
 
-/* ---- memory, until there is an MMU to link with ---- */
+/* ---- ours: memory ---- */
 
 /* What the process has there: 0 buffer, a trap, or wild. */
 static int look(uint64_t at, unsigned n)
@@ -155,8 +155,7 @@ static int look(uint64_t at, unsigned n)
 	lab.wild = true;
 	return X86_TRAP_PF;
 }
-#define FAKE __attribute__((weak))
-FAKE int x86_load(struct x86_vcpu *v, uint64_t la, void *to, unsigned n, enum x86_view as)
+static int do_load(struct x86_vcpu *v, uint64_t la, void *to, unsigned n, enum x86_view as)
 {
 	int e = look(la, n);
 	CHECK(n <= 64);
@@ -165,7 +164,7 @@ FAKE int x86_load(struct x86_vcpu *v, uint64_t la, void *to, unsigned n, enum x8
 	if (!e) memcpy(to, (void *)la, n);
 	return e;
 }
-FAKE int x86_store(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n, enum x86_view as)
+static int do_store(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n, enum x86_view as)
 {
 	int e = look(la, n);
 	CHECK(n <= 64);
@@ -174,35 +173,13 @@ FAKE int x86_store(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n
 	if (!e) memcpy((void *)la, from, n);
 	return e;
 }
-FAKE int x86_probe(struct x86_vcpu *v, uint64_t la, unsigned n, unsigned access, enum x86_view as)
+static int do_probe(struct x86_vcpu *v, uint64_t la, unsigned n, unsigned access, enum x86_view as)
 {
 	(void)v;
 	(void)as;
 	(void)access;
 	return look(la, n);
 }
-FAKE int x86_linear(struct x86_vcpu *v, unsigned seg, uint64_t off, unsigned n, bool write,
-		    uint64_t *la)
-{
-	(void)write;
-	*la = off + v->cpu.base[seg];
-	bool bad = !x86_canonical(*la) || !x86_canonical(*la + n - 1);
-	return bad ? x86_raise(v, seg == X86_SS ? X86_TRAP_SS : X86_TRAP_GP, 0) : 0;
-}
-FAKE uint64_t x86_operand_ea(struct x86_vcpu *v, const struct x86_insn *in)
-{
-	uint64_t at = (uint64_t)in->disp;
-	if (in->base < 16) at += v->cpu.r[in->base];
-	if (in->base == X86_RIP) at += v->cpu.rip + in->len;
-	if (in->index < 16) at += v->cpu.r[in->index] * in->scale;
-	return in->asize == 8 ? at : in->asize == 4 ? (uint32_t)at : (uint16_t)at;
-}
-FAKE int x86_operand_la(struct x86_vcpu *v, const struct x86_insn *in, unsigned n, bool write,
-			uint64_t *la)
-{
-	return x86_linear(v, in->seg, x86_operand_ea(v, in), n, write, la);
-}
-
 /* ---- a case ---- */
 
 static struct x86_vcpu *new_vcpu(void)
@@ -219,9 +196,10 @@ static struct x86_vcpu *new_vcpu(void)
 	v->cpu.flags = 2;
 	v->cpu.ssize = 8;
 	for (unsigned i = 0; i < 6; i++)
-		v->seg[i] = (struct x86_segreg){.limit = UINT32_MAX,
-						.access = SEG_P | SEG_S | SEG_RW | SEG_A | SEG_G |
-							  (i == X86_CS ? SEG_CODE | SEG_L : SEG_DB)};
+		v->seg[i] =
+			(struct x86_segreg){.limit = UINT32_MAX,
+					    .access = SEG_P | SEG_S | SEG_RW | SEG_A | SEG_G |
+						      (i == X86_CS ? SEG_CODE | SEG_L : SEG_DB)};
 	x86_vector_reset(v, false);
 	return v;
 }
@@ -284,16 +262,17 @@ static struct x86_vcpu *vcpu;
 
 static void make_x87(uint8_t *x)
 {
-	static const uint16_t exponents[] = {0, 0, 1, 0x3fff, 0x7fff, 0x7ffe, 0x3fbe, 0x4040, 0x403e};
-	static const uint64_t fractions[] = {0,		  1ull << 63,	3ull << 62,
-					     UINT64_MAX,  1,		1ull << 62,
-					     INT64_MAX,	  5ull << 61,	(1ull << 63) + 1};
+	static const uint16_t exponents[] = {0,	     0,	     1,	     0x3fff, 0x7fff,
+					     0x7ffe, 0x3fbe, 0x4040, 0x403e};
+	static const uint64_t fractions[] = {0,		 1ull << 63, 3ull << 62, UINT64_MAX,	  1,
+					     1ull << 62, INT64_MAX,  5ull << 61, (1ull << 63) + 1};
 	for (unsigned i = 0; i < 8; i++) {
 		uint64_t r = next();
 		unsigned e = exponents[(r >> 8) % COUNT(exponents)];
 		if (r & 1) e = 0x3fc0 + (r >> 16 & 0x7f);
-		store_le(x + X_ST + 16 * i, r & 2 ? fractions[(r >> 24) % COUNT(fractions)]
-						  : next() | (r & 4) << 61, 8);
+		store_le(x + X_ST + 16 * i,
+			 r & 2 ? fractions[(r >> 24) % COUNT(fractions)] : next() | (r & 4) << 61,
+			 8);
 		store_le(x + X_ST + 16 * i + 8, e | (r >> 32 & 1) << 15, 2);
 	}
 	uint64_t r = next();
@@ -327,8 +306,8 @@ static void aim(struct run *k)
 {
 	struct x86_insn *in = &k->in;
 	uint64_t *r = k->r;
-	unsigned size = in->has_mem && x86_mem_operand(in) >= 0 ? in->o[x86_mem_operand(in)].size
-								 : 16;
+	unsigned size =
+		in->has_mem && x86_mem_operand(in) >= 0 ? in->o[x86_mem_operand(in)].size : 16;
 	if (!size) size = 512;
 	uint64_t off = next() % 8 ? next() % (BUF - 1024) : BUF - (next() % (size + 4u));
 	uint64_t to = (uint64_t)lab.buf + off;
@@ -487,7 +466,10 @@ static void report(const struct run *k, const char *how)
 			if (k->in.o[o].kind == X86_MMX || k->in.o[o].kind == X86_ST)
 				to = hex(to, all[i] + X_ST + 16 * (r & 7), 10);
 			if (k->in.o[o].kind == X86_REG)
-				to += sprintf(to, "%lx", (i == 0 ? k->r : i == 1 ? vcpu->cpu.r : x->out)[r]);
+				to += sprintf(to, "%lx",
+					      (i == 0	? k->r
+					       : i == 1 ? vcpu->cpu.r
+							: x->out)[r]);
 		}
 	}
 	*to = 0;
@@ -514,6 +496,7 @@ TEST(x86_vector_as_the_host)
 	}
 	seed = getenv("RANDOM_SEED") ? (uint64_t)atol(getenv("RANDOM_SEED")) : 7;
 	vcpu = new_vcpu();
+	x86_vector_memory = (struct x86_vector_memory){do_load, do_store, do_probe};
 	open_host();
 	static unsigned bad[X86_OP__max];
 	for (long i = 0; i < cases && failed < 400; i++) {
@@ -525,6 +508,7 @@ TEST(x86_vector_as_the_host)
 	}
 	close_host();
 	free(vcpu);
+	x86_vector_memory = (struct x86_vector_memory){x86_load, x86_store, x86_probe};
 	for (unsigned i = 0; i < X86_OP__max; i++) ops += done[i] > 10;
 	(void)printf("%u ops %u traps\n", ops, traps);
 	CHECK(ops >= 100 && traps > 1000); /* it did try what it says */
