@@ -20,16 +20,16 @@ bool jit_grow(void **p, uint32_t *room, uint32_t n, size_t size)
 
 /* Not a memfd: code of a mapping that has a name is not looked up in /tmp/perf-PID.map. Executable
  * first, writable second: some hosts refuse to make code of what was no code. */
-static int map_twice(struct jit_cache *c, struct err *e)
+int jit_map_twice(size_t size, uint8_t **to_rx, uint8_t **to_rw, struct err *e)
 {
-	void *rx = mmap(NULL, c->size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (rx == MAP_FAILED)
-		return fail(e, -errno, "code cache: cannot map %zu bytes to execute: %m", c->size);
-	c->rx = rx;
-	void *rw = mremap(rx, 0, c->size, MREMAP_MAYMOVE); /* 0: the same memory once more */
+		return fail(e, -errno, "code cache: cannot map %zu bytes to execute: %m", size);
+	*to_rx = rx;
+	void *rw = mremap(rx, 0, size, MREMAP_MAYMOVE); /* 0: the same memory once more */
 	if (rw == MAP_FAILED) return fail(e, -errno, "code cache: cannot map it twice: %m");
-	c->rw = rw;
-	if (mprotect(rw, c->size, PROT_READ | PROT_WRITE) < 0)
+	*to_rw = rw;
+	if (mprotect(rw, size, PROT_READ | PROT_WRITE) < 0)
 		return fail(e, -errno, "code cache: cannot write to it: %m");
 	return 0;
 }
@@ -48,7 +48,7 @@ struct jit_cache *jit_cache_new(const struct jit_machine *m, size_t room, struct
 		jit_cache_free(c);
 		return NULL;
 	}
-	if (map_twice(c, e) < 0) {
+	if (jit_map_twice(c->size, &c->rx, &c->rw, e) < 0) {
 		jit_cache_free(c);
 		return NULL;
 	}

@@ -13,7 +13,7 @@ static void modrm(struct x64_asm *a, unsigned mod, unsigned reg, unsigned rm)
 
 /* ModRM, SIB and displacement. A base of 5 (mod 3 low bits) always has a displacement, a base of 4
  * always has a SIB byte. imm: how many bytes are to follow, which rip-relative ones must know. */
-static void operand(struct x64_asm *a, unsigned reg, const struct rm *m, unsigned imm)
+void x64_operand(struct x64_asm *a, unsigned reg, const struct rm *m, unsigned imm)
 {
 	if (m->reg != NOREG) {
 		modrm(a, 3, reg, m->reg);
@@ -54,7 +54,7 @@ void op_rm(struct x64_asm *a, uint32_t op, unsigned reg, struct rm rm, unsigned 
 	if (map) put8(a, 0x0f);
 	if (map > 1) put8(a, map == 2 ? 0x38 : 0x3a);
 	put8(a, op & 0xff);
-	operand(a, reg, &rm, imm);
+	x64_operand(a, reg, &rm, imm);
 }
 
 void vex_rm(struct x64_asm *a, uint32_t op, unsigned reg, unsigned v, struct rm rm, unsigned imm)
@@ -70,7 +70,7 @@ void vex_rm(struct x64_asm *a, uint32_t op, unsigned reg, unsigned v, struct rm 
 		put8(a, w << 7 | tail);
 	}
 	put8(a, op & 0xff);
-	operand(a, reg, &rm, imm);
+	x64_operand(a, reg, &rm, imm);
 }
 
 void vec(struct x64_asm *a, uint32_t op, unsigned dst, unsigned x, struct rm rm)

@@ -94,6 +94,8 @@ static inline bool fits32(int64_t v) { return v == (int32_t)v; }
 
 /* op reg, rm. imm: bytes of immediate that the caller will put behind it. */
 void op_rm(struct x64_asm *a, uint32_t op, unsigned reg, struct rm rm, unsigned imm);
+/* ModRM, SIB and displacement alone, for who has the other bytes. */
+void x64_operand(struct x64_asm *a, unsigned reg, const struct rm *m, unsigned imm);
 /* VEX: op reg, v, rm */
 void vex_rm(struct x64_asm *a, uint32_t op, unsigned reg, unsigned v, struct rm rm, unsigned imm);
 /* op dst, x, rm: VEX if there is AVX, else a move and the two-operand form. dst may be in rm only

@@ -1,0 +1,1215 @@
+/* From guest code to nearly the same code. A block is a run of instructions that is entered at its
+ * beginning and left at its end or by its conditional branches. Most instructions are copied, with
+ * other register numbers where the guest's register is elsewhere, and with a memory operand that
+ * has been looked up in the TLB; some are rewritten (branches, stack); all others are the
+ * interpreter's.
+ *
+ * The TLB's compare destroys the host's flags. Where the guest's are still needed, they are saved
+ * first (pushf), and put back only if an instruction reads them or leaves part of them: mostly none
+ * does. Accesses by one base register are looked up once for all of them where they are close
+ * together (groups). */
+#include "base/types.h"
+#include "engine/x86_code.h"
+#include "isa/x86/x86.h"
+
+enum class {
+	C_COPY,
+	C_NOTHING,
+	C_LEA,
+	C_BIT, /* bt and the like with a bit offset in a register, in memory */
+	C_JCC,
+	C_JMP,
+	C_JMPI,
+	C_CALL,
+	C_CALLI,
+	C_RET,
+	C_PUSH,
+	C_POP,
+	C_LEAVE,
+	C_STAC,
+	C_CLAC,
+	C_RDTSC,
+	C_STEP,
+	C_END,
+};
+enum { NO_GROUP = 0xff, GROUP_SPAN = 512, GROUPS = X86_ADDS, COLDS = 4 * JIT_BLOCK_INSNS };
+enum where { HOST = 1, SLOT = 2 }; /* the guest's flags; both is possible */
+
+struct access { /* linear address: base + (index << scale) + disp, cut to 32 bits; + seg's base */
+	uint8_t base, index, scale, seg; /* X86_RIP, X86_NOREG; scale as a shift */
+	bool a32, write, bits;		 /* bits: + what operand 1 counts in bits */
+	uint8_t size;			 /* 0: there is none */
+	int32_t disp;
+};
+struct insn {
+	struct x86_insn in;
+	struct access m;
+	uint8_t class, view, group, state_after;
+	uint16_t off, live, before; /* flags needed behind it, before it */
+	int32_t at;		    /* of m from its base's value when the group began */
+	uint8_t *host;
+};
+struct group {
+	int32_t lo, hi; /* bytes from the base's value when it began */
+	uint16_t n;
+	bool write, done;
+};
+struct cold { /* code out of line */
+	enum { COLD_MEM, COLD_LINK, COLD_FAR, COLD_POLL } kind;
+	uint8_t *from, *back; /* rel32 that leads here; where to go on */
+	unsigned insn, view;
+	int64_t target; /* from the page's beginning */
+	uint32_t info;
+	struct access m;
+	unsigned state;
+};
+struct tr {
+	struct x86_jit *j;
+	struct x64_asm a;
+	const uint8_t *code;
+	gpa_t page;
+	unsigned start, variant, n, groups, colds, state, view;
+	unsigned end;	/* offset where it goes on behind the last, up to 4096; JIT_NOT: nowhere */
+	bool end_steps; /* what is there is the interpreter's */
+	bool plain;
+	uint16_t head_live;
+	uint8_t *body;
+	struct insn i[JIT_BLOCK_INSNS + 1];
+	struct group g[GROUPS];
+	struct cold cold[COLDS];
+};
+
+/* ---- what is to be done with an instruction */
+
+static unsigned class_of_rest(unsigned op)
+{
+	switch (op) {
+	case X86_OP_cpuid:
+	case X86_OP_rdmsr:
+	case X86_OP_in:
+	case X86_OP_out:
+	case X86_OP_ins:
+	case X86_OP_outs:
+	case X86_OP_rdtscp:
+	case X86_OP_rdpid:
+	case X86_OP_swapgs:
+	case X86_OP_rdfsbase:
+	case X86_OP_rdgsbase:
+	case X86_OP_wrfsbase:
+	case X86_OP_wrgsbase:
+	case X86_OP_xgetbv:
+	case X86_OP_verw:
+	case X86_OP_clflush:
+	case X86_OP_clflushopt:
+	case X86_OP_clwb:
+	case X86_OP_str:
+	case X86_OP_sldt:
+	case X86_OP_sgdt:
+	case X86_OP_sidt:
+	case X86_OP_smsw:
+	case X86_OP_rdrand:
+	case X86_OP_rdseed:
+	case X86_OP_fxsave:
+	case X86_OP_fxrstor:
+	case X86_OP_xsave:
+	case X86_OP_xsaveopt:
+	case X86_OP_xsavec:
+	case X86_OP_xrstor:
+	case X86_OP_cli: return C_STEP;
+	default: return C_END;
+	}
+}
+static unsigned class_of_integer(const struct x86_insn *in)
+{
+	bool mem = in->has_mem, wide = in->osize == 8;
+	switch (in->op) {
+	case X86_OP_nop:
+	case X86_OP_pause:
+	case X86_OP_endbr:
+	case X86_OP_prefetch: return C_NOTHING;
+	case X86_OP_lea: return in->osize >= 4 ? C_LEA : C_STEP;
+	case X86_OP_jcc: return C_JCC;
+	case X86_OP_jmp: return C_JMP;
+	case X86_OP_jmpi: return wide ? C_JMPI : C_END;
+	case X86_OP_call: return C_CALL;
+	case X86_OP_calli: return wide ? C_CALLI : C_END;
+	case X86_OP_ret: return wide ? C_RET : C_END;
+	case X86_OP_push: return wide ? C_PUSH : C_STEP;
+	case X86_OP_pop: return wide && !mem && in->o[0].reg != RSP ? C_POP : C_STEP;
+	case X86_OP_leave: return wide ? C_LEAVE : C_STEP;
+	case X86_OP_bt:
+	case X86_OP_bts:
+	case X86_OP_btr:
+	case X86_OP_btc:
+		return !mem || in->o[1].kind == X86_IMM ? C_COPY : in->osize < 4 ? C_STEP : C_BIT;
+	case X86_OP_cmps:
+	case X86_OP_scas:
+	case X86_OP_movs:
+	case X86_OP_stos:
+	case X86_OP_lods:
+	case X86_OP_pushf:
+	case X86_OP_cld:
+	case X86_OP_std:
+	case X86_OP_xlat:
+	case X86_OP_enter: return C_STEP;
+	case X86_OP_popf:
+	case X86_OP_loop:
+	case X86_OP_loope:
+	case X86_OP_loopne:
+	case X86_OP_jcxz: return C_END;
+	default: return C_COPY;
+	}
+}
+static bool is_x87(const struct x86_insn *in, const uint8_t *code)
+{
+	for (unsigned k = 0; k < in->len; k++) {
+		bool prefix = code[k] == 0x66 || code[k] == 0x67 || code[k] == 0xf2 ||
+			      code[k] == 0xf3 || (code[k] & 0xe7) == 0x26 ||
+			      (code[k] & 0xfe) == 0x64 || (code[k] & 0xf0) == 0x40;
+		if (!prefix) return (code[k] & 0xf8) == 0xd8 || code[k] == 0x9b;
+	}
+	return false;
+}
+static bool is_vector(const struct x86_insn *in, const uint8_t *code)
+{
+	switch (in->op) {
+	case X86_OP_emms:
+	case X86_OP_vzeroupper:
+	case X86_OP_vzeroall:
+	case X86_OP_ldmxcsr:
+	case X86_OP_vldmxcsr:
+	case X86_OP_stmxcsr:
+	case X86_OP_vstmxcsr: return true;
+	default: break;
+	}
+	for (unsigned k = 0; k < in->operands; k++)
+		if (in->o[k].kind == X86_MMX || in->o[k].kind == X86_XMM || in->o[k].kind == X86_ST)
+			return true;
+	return is_x87(in, code);
+}
+static unsigned class_of_vector(const struct tr *t, const struct x86_insn *in)
+{
+	if (!(t->variant & VARIANT_VEC)) return C_STEP;
+	if (in->op >= X86_OP_vpgatherdd && in->op <= X86_OP_vgatherqpd) return C_STEP;
+	switch (in->op) {
+	case X86_OP_maskmovdqu:
+	case X86_OP_maskmovq:
+	case X86_OP_vmaskmovdqu:
+	case X86_OP_ldmxcsr: /* a wrong value is a #GP, not of the memory */
+	case X86_OP_vldmxcsr:
+	case X86_OP_fnstenv:
+	case X86_OP_fldenv:
+	case X86_OP_fnsave:
+	case X86_OP_frstor: return C_STEP;
+	default: return C_COPY;
+	}
+}
+/* Too many registers that are in memory; AH to DH beside a register that needs REX; an address that
+ * is not in a ModRM byte, or whose size nobody knows. */
+static bool is_hard_to_copy(const struct x86_insn *in)
+{
+	unsigned homeless = 0;
+	bool high = false, moved = in->has_mem;
+	for (unsigned k = 0; k < in->operands; k++) {
+		const struct x86_operand *o = &in->o[k];
+		if (o->kind == X86_MEM && (o->at != X86_AT_RM || !o->size)) return true;
+		high |= o->kind == X86_HIGH;
+		if (o->kind != X86_REG) continue;
+		moved |= o->reg == RSP || o->reg >= 13;
+		homeless += x86_host_of(o->reg) == NOREG;
+	}
+	return (high && moved) || homeless > (in->has_mem ? 1u : 2u);
+}
+static unsigned classify(const struct tr *t, const struct x86_insn *in, const uint8_t *code)
+{
+	unsigned c;
+	if (is_vector(in, code))
+		c = class_of_vector(t, in);
+	else if (in->op == X86_OP_stac || in->op == X86_OP_clac)
+		return t->variant & 3 && t->j->v->cr4 & CR4_SMAP
+			       ? in->op == X86_OP_stac ? C_STAC : C_CLAC
+			       : C_END;
+	else if (in->op == X86_OP_rdtsc)
+		return t->variant & 3 || !(t->j->v->cr4 & CR4_TSD) ? C_RDTSC : C_STEP;
+	else if (in->op > X86_OP_illegal && in->op < X86_OP_rdrand && in->op != X86_OP_ins &&
+		 in->op != X86_OP_outs && in->op != X86_OP_cli && in->op != X86_OP_sti)
+		c = class_of_integer(in);
+	else
+		c = class_of_rest(in->op);
+	if (c == C_COPY && is_hard_to_copy(in)) return C_STEP;
+	return c;
+}
+
+/* ---- analysis */
+
+static int mem_operand(const struct x86_insn *in)
+{
+	for (unsigned k = 0; k < in->operands; k++)
+		if (in->o[k].kind == X86_MEM) return (int)k;
+	return -1;
+}
+/* False: its displacement does not fit. */
+static bool access_of_operand(struct access *m, const struct insn *i, unsigned op)
+{
+	const struct x86_insn *in = &i->in;
+	const struct x86_op_info *info = x86_op_info(in->op);
+	int64_t disp = in->disp;
+	if (in->base == X86_RIP) disp += i->off + in->len;
+	*m = (struct access){.base = in->base,
+			     .index = in->index,
+			     .scale = (uint8_t)__builtin_ctz(in->scale),
+			     .seg = in->seg == X86_FS || in->seg == X86_GS ? in->seg : X86_DS,
+			     .a32 = in->asize == 4,
+			     .write = info->writes_o >> op & 1,
+			     .bits = i->class == C_BIT,
+			     .size = in->o[op].size,
+			     .disp = (int32_t)disp};
+	return disp == (int32_t)disp;
+}
+static void find_access(struct insn *i)
+{
+	static const struct access stack = {
+		.base = RSP, .index = X86_NOREG, .seg = X86_DS, .size = 8};
+	i->m = (struct access){0};
+	int op = mem_operand(&i->in);
+	bool fits = true;
+	switch (i->class) {
+	case C_COPY:
+	case C_BIT:
+	case C_JMPI:
+	case C_CALLI:
+		if (op >= 0) fits = access_of_operand(&i->m, i, (unsigned)op);
+		break;
+	case C_PUSH: /* the other is looked up first and on its own */
+	case C_CALL:
+		i->m = stack;
+		i->m.write = true;
+		i->m.disp = -8;
+		break;
+	case C_POP:
+	case C_RET: i->m = stack; break;
+	case C_LEAVE:
+		i->m = stack;
+		i->m.base = RBP;
+		break;
+	default: break;
+	}
+	if (i->class == C_PUSH && op >= 0) {
+		struct access m;
+		fits = access_of_operand(&m, i, (unsigned)op);
+	}
+	if (!fits) {
+		i->class = C_END;
+		i->m.size = 0;
+	}
+}
+static bool is_shift(unsigned op)
+{
+	switch (op) {
+	case X86_OP_shl:
+	case X86_OP_shr:
+	case X86_OP_sar:
+	case X86_OP_rol:
+	case X86_OP_ror:
+	case X86_OP_rcl:
+	case X86_OP_rcr:
+	case X86_OP_shld:
+	case X86_OP_shrd: return true;
+	default: return false;
+	}
+}
+/* Flags that are needed before in, if `live` are behind it. */
+static unsigned flags_before(const struct x86_insn *in, unsigned class, unsigned live)
+{
+	const struct x86_op_info *f = x86_op_info(in->op);
+	unsigned kills = f->writes | f->undefines;
+	if (class == C_END) return X86_ARITH;
+	if (is_shift(in->op)) {
+		const struct x86_operand *n = &in->o[in->operands - 1];
+		if (n->kind != X86_IMM || !(in->imm & (in->osize == 8 ? 63 : 31))) kills = 0;
+		/* Of a count that is the width or more, of small operands: be careful. */
+		if (in->o[0].size < 4) kills = 0;
+	}
+	if (in->rep && (in->op == X86_OP_cmps || in->op == X86_OP_scas)) kills = 0;
+	return ((live & ~kills) | f->reads) & X86_ARITH;
+}
+/* Are flags needed at offset `off` of the page? A few instructions are looked at. */
+static unsigned flags_needed_at(const struct tr *t, int64_t off)
+{
+	enum { LOOK = 6 };
+	unsigned need = 0, open = X86_ARITH;
+	for (unsigned n = 0; n < LOOK && open; n++) {
+		struct x86_insn in;
+		if (off < 0 || off >= X86_PAGE) return need | open;
+		if (x86_decode(&in, t->code + off, (size_t)(X86_PAGE - off), X86_64) != X86_OK)
+			return need | open;
+		unsigned class = classify(t, &in, t->code + off);
+		if (class >= C_JCC && class != C_PUSH && class != C_POP && class != C_LEAVE &&
+		    class != C_CALL && class != C_JMP)
+			return need | open;
+		need |= open & x86_op_info(in.op)->reads;
+		open &= flags_before(&in, class, open);
+		off += in.len;
+		if (class == C_CALL || class == C_JMP) {
+			off += in.imm;
+			if (class == C_CALL) return need | open;
+		}
+	}
+	return need | open;
+}
+static int64_t branch_target(const struct insn *i) { return i->off + i->in.len + i->in.imm; }
+static unsigned live_at_exit(const struct tr *t, int64_t off)
+{
+	if (off == t->start) return t->head_live;
+	return flags_needed_at(t, off);
+}
+static void find_flags(struct tr *t)
+{
+	t->head_live = X86_ARITH;
+	unsigned live = t->end == JIT_NOT || t->end_steps ? X86_ARITH : live_at_exit(t, t->end);
+	for (unsigned k = t->n; k-- > 0;) {
+		struct insn *i = &t->i[k];
+		switch (i->class) {
+		case C_JMP: live = live_at_exit(t, branch_target(i)); break;
+		case C_JCC: live |= live_at_exit(t, branch_target(i)); break;
+		case C_JMPI:
+		case C_CALL:
+		case C_CALLI:
+		case C_RET: live = X86_ARITH; break;
+		default: break;
+		}
+		i->live = (uint16_t)live;
+		live = flags_before(&i->in, i->class, live);
+		i->before = (uint16_t)live;
+	}
+	t->head_live = (uint16_t)live;
+}
+
+struct bases {		  /* what analysis knows of a base register */
+	uint8_t group[2]; /* open ones: for reads, for writes */
+	int32_t delta;	  /* from its value when delta was set to 0 */
+};
+static void clobber(struct bases *b, unsigned reg)
+{
+	if (reg > 15) return;
+	b[reg].group[0] = b[reg].group[1] = NO_GROUP;
+	b[reg].delta = 0;
+}
+static void clobber_all(struct bases *b)
+{
+	for (unsigned r = 0; r < 16; r++) clobber(b, r);
+}
+static bool join(struct group *g, int32_t at, unsigned size)
+{
+	int32_t lo = at < g->lo ? at : g->lo;
+	int32_t hi = at + (int32_t)size > g->hi ? at + (int32_t)size : g->hi;
+	if (hi - lo > GROUP_SPAN) return false;
+	g->lo = lo;
+	g->hi = hi;
+	g->n++;
+	return true;
+}
+static void group_access(struct tr *t, struct bases *all, struct insn *i)
+{
+	const struct access *m = &i->m;
+	i->group = NO_GROUP;
+	if (!m->size || t->plain || m->base > 15 || m->index != X86_NOREG || m->seg != X86_DS ||
+	    m->a32 || m->bits || m->disp > 1 << 20 || m->disp < -(1 << 20))
+		return;
+	struct bases *b = &all[m->base];
+	i->at = m->disp + b->delta;
+	for (unsigned w = 2; w-- > m->write;) /* what may be written may be read */
+		if (b->group[w] != NO_GROUP && join(&t->g[b->group[w]], i->at, m->size)) {
+			i->group = b->group[w];
+			return;
+		}
+	if (t->groups == GROUPS) return;
+	t->g[t->groups] = (struct group){i->at, i->at + m->size, 1, m->write, false};
+	i->group = b->group[m->write] = (uint8_t)t->groups++;
+}
+static bool adds_constant(const struct x86_insn *in, unsigned *reg, int32_t *by)
+{
+	if (in->o[0].kind != X86_REG || in->o[0].size != 8) return false;
+	*reg = in->o[0].reg;
+	bool imm = in->operands == 2 && in->o[1].kind == X86_IMM;
+	if (in->op == X86_OP_add && imm)
+		*by = (int32_t)in->imm;
+	else if (in->op == X86_OP_sub && imm && in->imm != INT32_MIN)
+		*by = -(int32_t)in->imm;
+	else if (in->op == X86_OP_lea && in->base == *reg && in->index == X86_NOREG &&
+		 in->asize == 8)
+		*by = (int32_t)in->disp;
+	else
+		return false;
+	return true;
+}
+static void follow_registers(struct bases *b, const struct insn *i)
+{
+	const struct x86_insn *in = &i->in;
+	const struct x86_op_info *info = x86_op_info(in->op);
+	enum { FAR_ENOUGH = 1 << 24 };
+	unsigned reg;
+	int32_t by;
+	if (i->class == C_STEP || i->class == C_STAC || i->class == C_CLAC) {
+		clobber_all(b);
+		return;
+	}
+	if (i->class == C_PUSH || i->class == C_CALL || i->class == C_CALLI) {
+		b[RSP].delta -= 8;
+		return;
+	}
+	if (i->class == C_POP) {
+		b[RSP].delta += 8;
+		clobber(b, in->o[0].reg);
+		return;
+	}
+	if (adds_constant(in, &reg, &by) && by < FAR_ENOUGH && by > -FAR_ENOUGH &&
+	    b[reg].delta < FAR_ENOUGH && b[reg].delta > -FAR_ENOUGH) {
+		b[reg].delta += by;
+		return;
+	}
+	for (unsigned k = 0; k < in->operands; k++)
+		if ((in->o[k].kind == X86_REG || in->o[k].kind == X86_HIGH) &&
+		    info->writes_o >> k & 1)
+			clobber(b, in->o[k].reg);
+	for (unsigned r = 0; r < 16; r++)
+		if (info->writes_r >> r & 1) clobber(b, r);
+	if (i->class == C_LEAVE) clobber(b, RSP), clobber(b, RBP);
+}
+static void find_groups(struct tr *t)
+{
+	struct bases b[16];
+	clobber_all(b);
+	for (unsigned k = 0; k < t->n; k++) {
+		struct insn *i = &t->i[k];
+		/* The stack access of an indirect call comes behind its operand's: not grouped. */
+		group_access(t, b, i);
+		follow_registers(b, i);
+	}
+	for (unsigned k = 0; k < t->n; k++)
+		if (t->i[k].group != NO_GROUP && t->g[t->i[k].group].n < 2)
+			t->i[k].group = NO_GROUP;
+}
+static bool ends_block(unsigned class)
+{
+	return class == C_JMP || class == C_JMPI || class == C_CALL || class == C_CALLI ||
+	       class == C_RET || class == C_END;
+}
+static void decode_block(struct tr *t)
+{
+	unsigned off = t->start, view = t->variant & 3;
+	t->end = JIT_NOT;
+	for (t->n = 0; t->n < JIT_BLOCK_INSNS; t->n++) {
+		struct insn *i = &t->i[t->n];
+		if (off == X86_PAGE ||
+		    (t->n && x86_block_find(t->j, t->page, off, (t->variant & ~3u) | view))) {
+			t->end = off;
+			return;
+		}
+		if (x86_decode(&i->in, t->code + off, X86_PAGE - off, X86_64) != X86_OK) {
+			t->end = off;
+			t->end_steps = true;
+			return;
+		}
+		i->off = (uint16_t)off;
+		i->view = (uint8_t)view;
+		i->class = (uint8_t)classify(t, &i->in, t->code + off);
+		i->group = NO_GROUP;
+		find_access(i);
+		if (i->class == C_STAC) view = X86_VIEW_BOTH;
+		if (i->class == C_CLAC) view = X86_VIEW_KERNEL;
+		off += i->in.len;
+		if (ends_block(i->class)) {
+			t->n++;
+			return;
+		}
+	}
+	t->end = off;
+}
+
+/* ---- code: flags */
+
+static void save_flags(struct tr *t)
+{
+	put8(&t->a, 0x9c);				      /* pushf */
+	op_rm(&t->a, OP(0, 0, 0x8f), 0, V_AT(fast.flags), 0); /* pop */
+	t->state |= SLOT;
+}
+static void restore_flags(struct tr *t)
+{
+	struct x64_asm *a = &t->a;
+	mov_store(a, OP_W, V_AT(fast.save[2]), RAX);
+	mov_load(a, 0, RAX, V_AT(fast.flags));
+	put8(a, 0x86), put8(a, 0xe0); /* xchg al, ah */
+	put8(a, 0x24), put8(a, 0x08); /* and al, 8: OF */
+	put8(a, 0x04), put8(a, 0x78); /* add al, 0x78: overflows if it is set */
+	put8(a, 0x9e);		      /* sahf: the others */
+	mov_load(a, OP_W, RAX, V_AT(fast.save[2]));
+	t->state |= HOST;
+}
+/* The host's flags are about to be lost; `live`: of the guest's, those that still count. */
+static void flags_go(struct tr *t, unsigned live)
+{
+	if (live && !(t->state & SLOT)) save_flags(t);
+	t->state = SLOT;
+}
+static void flags_come(struct tr *t, unsigned live)
+{
+	if (live && !(t->state & HOST)) restore_flags(t);
+}
+
+/* ---- code: memory */
+
+static struct cold *cold(struct tr *t, unsigned kind, uint8_t *from)
+{
+	must(t->colds < COLDS);
+	struct cold *c = &t->cold[t->colds++];
+	*c = (struct cold){.kind = kind, .from = from, .state = t->state, .view = t->view};
+	return c;
+}
+static void mov_guest(struct x64_asm *a, unsigned to, unsigned g) /* 64 bits */
+{
+	if (x86_host_of(g) == NOREG)
+		mov_load(a, OP_W, to, x86_reg_slot(g));
+	else
+		mov_rr(a, OP_W, to, x86_host_of(g));
+}
+/* Register g of the guest as a part of an address: where it is, or fetched into `room`. */
+static unsigned part(struct x64_asm *a, unsigned g, unsigned room)
+{
+	unsigned h = x86_host_of(g);
+	if (h != NOREG) return h;
+	mov_load(a, OP_W, room, x86_reg_slot(g));
+	return room;
+}
+static void add_bits(struct x64_asm *a, const struct x86_insn *in)
+{
+	bool wide = in->osize == 8;
+	unsigned g = in->o[1].reg;
+	if (wide)
+		mov_guest(a, S2, g);
+	else if (x86_host_of(g) == NOREG)
+		op_rm(a, OP(0, 0, 0x63) + OP_W, S2, x86_reg_slot(g), 0); /* movsxd */
+	else
+		op_rm(a, OP(0, 0, 0x63) + OP_W, S2, rm_reg(x86_host_of(g)), 0);
+	shift_imm(a, SH_SAR, OP_W, S2, wide ? 6 : 5);
+	lea(a, OP_W, S1, rm_index(S1, S2, wide ? 3 : 2, 0));
+}
+/* S1 = m's linear address. S2 is lost where is_complex(). */
+static void emit_la(struct x64_asm *a, const struct access *m, const struct x86_insn *in)
+{
+	uint32_t w = m->a32 ? 0 : OP_W;
+	unsigned base = S1;
+	int32_t disp = m->disp;
+	if (m->base == X86_RIP) {
+		mov_load(a, OP_W, S1, V_AT(fast.page));
+	} else if (m->base == X86_NOREG) {
+		mov_imm(a, S1, m->a32 ? (uint64_t)(uint32_t)disp : (uint64_t)(int64_t)disp);
+		disp = 0;
+	} else {
+		base = part(a, m->base, S1);
+	}
+	if (m->index != X86_NOREG)
+		lea(a, w, S1, rm_index(base, part(a, m->index, S2), m->scale, disp));
+	else if (base != S1 || disp || (m->a32 && m->base != X86_NOREG))
+		lea(a, w, S1, rm_mem(base, disp));
+	if (m->seg != X86_DS)
+		alu_rm(a, ALU_ADD, OP_W, S1,
+		       rm_mem(RSP, (int32_t)(offsetof(struct x86_vcpu, cpu.base) + 8u * m->seg)));
+	if (m->bits) add_bits(a, in);
+}
+static bool is_complex(const struct access *m)
+{
+	return m->bits || (m->index != X86_NOREG && x86_host_of(m->index) == NOREG);
+}
+static bool is_simple(const struct access *m)
+{
+	return m->index == X86_NOREG && m->base != X86_NOREG && m->seg == X86_DS && !m->a32 &&
+	       !m->bits;
+}
+static int32_t tlb_at(const struct tr *t, size_t field)
+{
+	return (int32_t)(offsetof(struct x86_vcpu, tlb) +
+			 t->view * sizeof(((struct x86_vcpu *)0)->tlb[0]) + field);
+}
+/* Look up len bytes at m: S2 is then what to add. Where that is not to be had, instruction k is
+ * interpreted; leave: and then it does not go on here. */
+static void check(struct tr *t, unsigned k, const struct access *m, unsigned len, bool leave)
+{
+	struct x64_asm *a = &t->a;
+	struct insn *i = &t->i[k];
+	flags_go(t, i->before);
+	emit_la(a, m, &i->in);
+	vex_rm(a, OP(0xf2, 3, 0xf0) + OP_W, S2, 0, rm_reg(S1), 1); /* rorx */
+	put8(a, X86_PAGE_SHIFT - 5);
+	alu_imm(a, ALU_AND, 0, rm_reg(S2), (X86_TLB_SIZE - 1) << 5);
+	struct rm tag = rm_index(RSP, S2, 0,
+				 tlb_at(t, m->write ? offsetof(struct x86_tlb_entry, wr)
+						    : offsetof(struct x86_tlb_entry, rd)));
+	alu_rm(a, ALU_XOR, OP_W, S1, tag);
+	alu_imm(a, ALU_CMP, OP_W, rm_reg(S1), (int32_t)(X86_PAGE - len));
+	struct cold *c = cold(t, COLD_MEM, jcc_later(a, CC_A));
+	if (is_complex(m)) alu_rm(a, ALU_XOR, OP_W, S1, tag);
+	mov_load(a, OP_W, S2, rm_index(RSP, S2, 0, tlb_at(t, offsetof(struct x86_tlb_entry, add))));
+	c->back = a->p;
+	c->insn = k;
+	c->m = *m;
+	c->info = i->off | (m->write ? (uint32_t)INFO_WRITE : 0) | len << INFO_LEN |
+		  t->view << INFO_VIEW | (leave ? (uint32_t)INFO_LEAVE : 0) |
+		  (uint32_t)i->in.len << INFO_BYTES;
+}
+/* Where m is in host memory, S2 being what to add. S1 may be part of that. */
+static struct rm pointer(struct tr *t, const struct access *m, const struct x86_insn *in)
+{
+	struct x64_asm *a = &t->a;
+	if (is_simple(m)) {
+		unsigned base = S1;
+		if (m->base == X86_RIP)
+			mov_load(a, OP_W, S1, V_AT(fast.page));
+		else
+			base = part(a, m->base, S1);
+		return rm_index(S2, base, 0, m->disp);
+	}
+	if (!is_complex(m)) emit_la(a, m, in);
+	return rm_index(S2, S1, 0, 0);
+}
+static struct rm look_up_alone(struct tr *t, unsigned k, const struct access *m)
+{
+	check(t, k, m, m->size, ends_block(t->i[k].class));
+	return pointer(t, m, &t->i[k].in);
+}
+/* The access of instruction k. */
+static struct rm look_up(struct tr *t, unsigned k)
+{
+	struct insn *i = &t->i[k];
+	if (i->group == NO_GROUP) return look_up_alone(t, k, &i->m);
+	struct group *g = &t->g[i->group];
+	struct rm add = V_AT(fast.add);
+	add.disp += 8 * i->group;
+	if (g->done) {
+		mov_load(&t->a, OP_W, S2, add);
+	} else {
+		struct access all = i->m;
+		all.disp += g->lo - i->at;
+		all.write = g->write;
+		check(t, k, &all, (unsigned)(g->hi - g->lo), true);
+		mov_store(&t->a, OP_W, add, S2);
+		g->done = true;
+	}
+	return pointer(t, &i->m, &i->in);
+}
+
+/* ---- code: the same instruction with other operands */
+
+struct fields { /* what goes into an instruction's register fields */
+	unsigned reg, vvvv, opcode;
+	struct rm rm;
+};
+static bool is_dropped_prefix(uint8_t b)
+{
+	return (b & 0xe7) == 0x26 || b == 0x64 || b == 0x65 || b == 0x67;
+}
+static const uint8_t *copy_prefixes(struct x64_asm *a, const uint8_t *p)
+{
+	for (;; p++) {
+		if (*p == 0x66 || *p == 0xf2 || *p == 0xf3 || *p == 0xf0)
+			put8(a, *p);
+		else if (!is_dropped_prefix(*p) && (*p & 0xf0) != 0x40)
+			return p;
+	}
+}
+static unsigned rex_of(const struct fields *f)
+{
+	const struct rm *m = &f->rm;
+	unsigned b = m->reg != NOREG ? m->reg : m->base;
+	unsigned x = m->reg == NOREG && m->index != NOREG ? m->index >> 3 : 0;
+	return (f->reg >> 3 & 1) << 2 | x << 1 | (b >> 3 & 1);
+}
+static void encode(struct x64_asm *a, const struct x86_insn *in, const uint8_t *code,
+		   const struct fields *f)
+{
+	const uint8_t *p = copy_prefixes(a, code);
+	bool modrm = in->modrm || in->has_mem;
+	unsigned rex = modrm ? rex_of(f) : f->opcode >> 3 & 1;
+	if (in->vex) {
+		unsigned map = *p == 0xc5 ? 1 : p[1] & 31;
+		unsigned last = *p == 0xc5 ? p[1] & 0x7fu : p[2];
+		put8(a, 0xc4);
+		put8(a, (~rex & 7) << 5 | map);
+		put8(a, (last & 0x87) | (~f->vvvv & 15) << 3);
+		p += in->vex;
+	} else {
+		rex |= in->rex & 8;
+		if (rex || in->rex) put8(a, 0x40 | rex);
+		if (*p == 0x0f) {
+			put8(a, *p++);
+			if (*p == 0x38 || *p == 0x3a) put8(a, *p++);
+		}
+	}
+	if (modrm) {
+		put8(a, *p);
+		x64_operand(a, f->reg, &f->rm, 0);
+	} else {
+		put8(a, f->opcode < 16 ? (*p & 0xf8u) | (f->opcode & 7) : *p);
+	}
+	for (unsigned k = 0; k < in->imm_len; k++) put8(a, code[in->imm_at + k]);
+}
+
+struct home { /* a guest register that is in memory, while an instruction has it */
+	unsigned guest, host;
+	bool written;
+};
+struct homes {
+	struct home h[2];
+	unsigned n, free[2];
+};
+static unsigned host_for(struct tr *t, struct homes *hs, const struct x86_insn *in, unsigned op)
+{
+	const struct x86_operand *o = &in->o[op];
+	unsigned h = x86_host_of(o->reg);
+	if (h != NOREG) return h;
+	bool written = x86_op_info(in->op)->writes_o >> op & 1;
+	for (unsigned k = 0; k < hs->n; k++)
+		if (hs->h[k].guest == o->reg) {
+			hs->h[k].written |= written;
+			return hs->h[k].host;
+		}
+	struct home *n = &hs->h[hs->n];
+	*n = (struct home){o->reg, hs->free[hs->n], written};
+	hs->n++;
+	bool fresh = written && o->size >= 4 && op == 0 &&
+		     (in->op == X86_OP_mov || in->op == X86_OP_movzx || in->op == X86_OP_movsx);
+	if (!fresh) mov_load(&t->a, OP_W, n->host, x86_reg_slot(n->guest));
+	return n->host;
+}
+static bool is_homeless(const struct x86_insn *in)
+{
+	for (unsigned k = 0; k < in->operands; k++)
+		if (in->o[k].kind == X86_REG && in->o[k].at != X86_AT_NOWHERE &&
+		    x86_host_of(in->o[k].reg) == NOREG)
+			return true;
+	return false;
+}
+static void fill_fields(struct tr *t, const struct x86_insn *in, struct fields *f, struct homes *hs)
+{
+	for (unsigned k = 0; k < in->operands; k++) {
+		const struct x86_operand *o = &in->o[k];
+		if (o->kind != X86_REG || o->at == X86_AT_NOWHERE) continue;
+		unsigned h = host_for(t, hs, in, k);
+		switch (o->at) {
+		case X86_AT_REG: f->reg = h; break;
+		case X86_AT_RM: f->rm = rm_reg(h); break;
+		case X86_AT_VVVV: f->vvvv = h; break;
+		case X86_AT_OPCODE: f->opcode = h; break;
+		default: break;
+		}
+	}
+}
+/* As they are: for what is not a general register. */
+static struct fields fields_as_written(const struct x86_insn *in, const uint8_t *code)
+{
+	struct fields f = {.reg = (in->modrm >> 3 & 7u) | (in->rex & 4u) << 1,
+			   .opcode = 16,
+			   .rm = rm_reg((in->modrm & 7u) | (in->rex & 1u) << 3)};
+	if (in->vex) {
+		const uint8_t *p = code;
+		while (*p != 0xc4 && *p != 0xc5) p++;
+		f.vvvv = (unsigned)~((*p == 0xc5 ? p[1] : p[2]) >> 3) & 15;
+	}
+	return f;
+}
+static void emit_with(struct tr *t, unsigned k, struct fields f, struct homes *hs)
+{
+	struct insn *i = &t->i[k];
+	const struct x86_op_info *info = x86_op_info(i->in.op);
+	unsigned touched = (info->writes | info->undefines | info->reads) & X86_ARITH;
+	if (touched) flags_come(t, i->before);
+	bool counts = i->live && t->state & HOST;
+	(void)x86_map_add(t->j, (uint32_t)(t->a.p - t->j->rw), i->off, counts);
+	encode(&t->a, &i->in, t->code + i->off, &f);
+	if ((info->writes | info->undefines) & X86_ARITH) t->state = HOST;
+	for (unsigned n = 0; n < hs->n; n++)
+		if (hs->h[n].written)
+			mov_store(&t->a, OP_W, x86_reg_slot(hs->h[n].guest), hs->h[n].host);
+}
+static void emit_copy(struct tr *t, unsigned k)
+{
+	const struct x86_insn *in = &t->i[k].in;
+	struct fields f = fields_as_written(in, t->code + t->i[k].off);
+	struct homes hs = {.free = {S1, S2}};
+	if (t->i[k].m.size) {
+		f.rm = look_up(t, k);
+		if (is_homeless(in)) {
+			lea(&t->a, OP_W, S1, f.rm);
+			f.rm = rm_mem(S1, 0);
+			hs.free[0] = S2;
+		}
+	}
+	fill_fields(t, in, &f, &hs);
+	emit_with(t, k, f, &hs);
+}
+static void emit_bit(struct tr *t, unsigned k)
+{
+	const struct x86_insn *in = &t->i[k].in;
+	struct fields f = fields_as_written(in, t->code + t->i[k].off);
+	struct homes none = {0};
+	lea(&t->a, OP_W, S1, look_up(t, k));
+	mov_guest(&t->a, S2, in->o[1].reg);
+	alu_imm(&t->a, ALU_AND, 0, rm_reg(S2), in->osize == 8 ? 63 : 31);
+	f.rm = rm_mem(S1, 0);
+	f.reg = S2;
+	emit_with(t, k, f, &none);
+}
+static void emit_lea(struct tr *t, unsigned k)
+{
+	struct insn *i = &t->i[k];
+	struct access m;
+	uint32_t w = i->in.osize == 8 ? OP_W : 0;
+	unsigned g = i->in.o[0].reg, h = x86_host_of(g);
+	(void)access_of_operand(&m, i, 1);
+	m.seg = X86_DS;
+	bool near = m.base < 16 && x86_host_of(m.base) != NOREG && !m.a32 &&
+		    (m.index == X86_NOREG || x86_host_of(m.index) != NOREG);
+	unsigned to = h == NOREG ? (unsigned)S1 : h;
+	if (near) {
+		unsigned index = m.index == X86_NOREG ? (unsigned)NOREG : x86_host_of(m.index);
+		lea(&t->a, w, to, rm_index(x86_host_of(m.base), index, m.scale, m.disp));
+	} else {
+		emit_la(&t->a, &m, &i->in);
+		if (to != S1 || !w) mov_rr(&t->a, w, to, S1);
+	}
+	if (h == NOREG) mov_store(&t->a, OP_W, x86_reg_slot(g), S1);
+}
+
+/* ---- code: ways out */
+
+static void indirect(struct tr *t) /* to S1; flags are in SLOT */
+{
+	struct x64_asm *a = &t->a;
+	vex_rm(a, OP(0xf2, 3, 0xf0) + OP_W, S2, 0, rm_reg(S1), 1); /* rorx */
+	put8(a, X86_PAGE_SHIFT);
+	alu_rr(a, ALU_XOR, OP_W, S2, S1);
+	alu_imm(a, ALU_AND, 0, rm_reg(S2), X86_IBTC - 1);
+	shift_imm(a, SH_SHL, 0, S2, 4);
+	size_t at = offsetof(struct x86_vcpu, fast.ibtc) +
+		    t->view * sizeof(((struct x86_vcpu *)0)->fast.ibtc[0]) +
+		    offsetof(struct x86_ibtc, host);
+	op_rm(a, OP(0, 0, 0xff), 4, rm_index(RSP, S2, 0, (int32_t)at), 0);
+}
+static void go_far(struct tr *t, int64_t target)
+{
+	if (!(t->state & SLOT)) save_flags(t);
+	mov_load(&t->a, OP_W, S1, V_AT(fast.page));
+	lea(&t->a, OP_W, S1, rm_mem(S1, (int32_t)target));
+	indirect(t);
+}
+static bool is_near(int64_t target) { return target >= 0 && target < X86_PAGE; }
+static bool is_self(const struct tr *t, int64_t target)
+{
+	return target == t->start && t->view == (t->variant & 3);
+}
+static void go(struct tr *t, int64_t target)
+{
+	if (!is_near(target)) {
+		go_far(t, target);
+		return;
+	}
+	flags_come(t, live_at_exit(t, target));
+	if (is_self(t, target))
+		jump_to(&t->a, t->body);
+	else
+		cold(t, COLD_LINK, jump_later(&t->a))->target = target;
+}
+static void emit_jcc(struct tr *t, unsigned k)
+{
+	struct insn *i = &t->i[k];
+	int64_t target = branch_target(i);
+	flags_come(t, X86_ARITH);
+	if (is_self(t, target)) {
+		jcc_to(&t->a, i->in.cc, t->body);
+		return;
+	}
+	struct cold *c =
+		cold(t, is_near(target) ? COLD_LINK : COLD_FAR, jcc_later(&t->a, i->in.cc));
+	c->target = target;
+}
+static void call_thunk(struct tr *t, enum thunk which, uint32_t info)
+{
+	mov_imm(&t->a, S2, info);
+	call_to(&t->a, t->j->thunk[which]);
+}
+static uint32_t info_of(const struct tr *t, const struct insn *i)
+{
+	return i->off | t->view << INFO_VIEW | (uint32_t)i->in.len << INFO_BYTES;
+}
+
+/* ---- code: the stack */
+
+static void move_sp(struct tr *t, int32_t by) { lea(&t->a, OP_W, GSP, rm_mem(GSP, by)); }
+
+static struct rm look_up_operand(struct tr *t, unsigned k, int op)
+{
+	struct access m;
+	(void)access_of_operand(&m, &t->i[k], (unsigned)op);
+	return look_up_alone(t, k, &m);
+}
+/* S1 = what it pushes or jumps to, kept in save[3] if it had to be looked up. */
+static bool fetch_operand(struct tr *t, unsigned k)
+{
+	int op = mem_operand(&t->i[k].in);
+	bool sp = t->i[k].in.o[0].kind == X86_REG && t->i[k].in.o[0].reg == RSP;
+	if (op >= 0) {
+		mov_load(&t->a, OP_W, S1, look_up_operand(t, k, op));
+		mov_store(&t->a, OP_W, V_AT(fast.save[3]), S1);
+	} else if (sp) {
+		mov_store(&t->a, OP_W, V_AT(fast.save[3]), GSP);
+	}
+	return op >= 0 || sp;
+}
+static void fetched(struct tr *t, unsigned k, bool kept)
+{
+	if (kept)
+		mov_load(&t->a, OP_W, S1, V_AT(fast.save[3]));
+	else
+		mov_guest(&t->a, S1, t->i[k].in.o[0].reg);
+}
+static void emit_push(struct tr *t, unsigned k)
+{
+	const struct x86_operand *o = &t->i[k].in.o[0];
+	bool kept = fetch_operand(t, k);
+	struct rm to = look_up(t, k);
+	if (o->kind == X86_IMM) {
+		mov_store_imm(&t->a, 8, to, (int32_t)t->i[k].in.imm);
+	} else if (!kept && x86_host_of(o->reg) != NOREG) {
+		mov_store(&t->a, OP_W, to, x86_host_of(o->reg));
+	} else {
+		fetched(t, k, kept);
+		mov_store(&t->a, OP_W, to, S1);
+	}
+	move_sp(t, -8);
+}
+static void emit_pop(struct tr *t, unsigned k)
+{
+	unsigned g = t->i[k].in.o[0].reg, h = x86_host_of(g);
+	mov_load(&t->a, OP_W, h == NOREG ? (unsigned)S1 : h, look_up(t, k));
+	if (h == NOREG) mov_store(&t->a, OP_W, x86_reg_slot(g), S1);
+	move_sp(t, 8);
+}
+static void push_return(struct tr *t, unsigned k, struct rm to)
+{
+	mov_load(&t->a, OP_W, S1, V_AT(fast.page));
+	lea(&t->a, OP_W, S1, rm_mem(S1, (int32_t)(t->i[k].off + t->i[k].in.len)));
+	mov_store(&t->a, OP_W, to, S1);
+	move_sp(t, -8);
+}
+static void emit_call(struct tr *t, unsigned k)
+{
+	push_return(t, k, look_up(t, k));
+	go(t, branch_target(&t->i[k]));
+}
+static void emit_calli(struct tr *t, unsigned k)
+{
+	static const struct access stack = {.base = RSP,
+					    .index = X86_NOREG,
+					    .seg = X86_DS,
+					    .write = true,
+					    .size = 8,
+					    .disp = -8};
+	bool kept = fetch_operand(t, k);
+	push_return(t, k, look_up_alone(t, k, &stack));
+	fetched(t, k, kept);
+	indirect(t);
+}
+static void emit_jmpi(struct tr *t, unsigned k)
+{
+	bool kept = fetch_operand(t, k);
+	if (!(t->state & SLOT)) save_flags(t);
+	fetched(t, k, kept);
+	indirect(t);
+}
+static void emit_ret(struct tr *t, unsigned k)
+{
+	const struct x86_insn *in = &t->i[k].in;
+	struct rm from = look_up(t, k);
+	if (!(t->state & SLOT)) save_flags(t);
+	mov_load(&t->a, OP_W, S1, from);
+	move_sp(t, 8 + (in->operands ? (int32_t)(uint16_t)in->imm : 0));
+	indirect(t);
+}
+static void emit_leave(struct tr *t, unsigned k)
+{
+	mov_load(&t->a, OP_W, S1, look_up(t, k));
+	lea(&t->a, OP_W, GSP, rm_mem(RBP, 8));
+	mov_rr(&t->a, OP_W, RBP, S1);
+}
+
+/* ---- code: of the system */
+
+static void emit_ac(struct tr *t, unsigned k, bool set)
+{
+	flags_go(t, t->i[k].before);
+	alu_imm(&t->a, set ? ALU_OR : ALU_AND, 0, V_AT(cpu.flags), set ? X86_AC : ~X86_AC);
+	t->view = set ? X86_VIEW_BOTH : X86_VIEW_KERNEL;
+	mov_store_imm(&t->a, 1, V_AT(view), (int32_t)t->view);
+}
+static void emit_rdtsc(struct tr *t, unsigned k)
+{
+	struct x64_asm *a = &t->a;
+	flags_go(t, t->i[k].before);
+	put8(a, 0x0f), put8(a, 0x31);
+	shift_imm(a, SH_SHL, OP_W, RDX, 32);
+	alu_rr(a, ALU_OR, OP_W, RAX, RDX);
+	alu_rm(a, ALU_ADD, OP_W, RAX, V_AT(tsc_off));
+	mov_rr(a, OP_W, RDX, RAX);
+	shift_imm(a, SH_SHR, OP_W, RDX, 32);
+	mov_rr(a, 0, RAX, RAX);
+}
+static void emit_insn(struct tr *t, unsigned k)
+{
+	struct insn *i = &t->i[k];
+	i->host = t->a.p;
+	switch (i->class) {
+	case C_COPY: emit_copy(t, k); break;
+	case C_NOTHING: break;
+	case C_LEA: emit_lea(t, k); break;
+	case C_BIT: emit_bit(t, k); break;
+	case C_JCC: emit_jcc(t, k); break;
+	case C_JMP: go(t, branch_target(i)); break;
+	case C_JMPI: emit_jmpi(t, k); break;
+	case C_CALL: emit_call(t, k); break;
+	case C_CALLI: emit_calli(t, k); break;
+	case C_RET: emit_ret(t, k); break;
+	case C_PUSH: emit_push(t, k); break;
+	case C_POP: emit_pop(t, k); break;
+	case C_LEAVE: emit_leave(t, k); break;
+	case C_STAC:
+	case C_CLAC: emit_ac(t, k, i->class == C_STAC); break;
+	case C_RDTSC: emit_rdtsc(t, k); break;
+	case C_STEP:
+		flags_go(t, i->before);
+		call_thunk(t, THUNK_STEP, info_of(t, i));
+		break;
+	default: /* C_END */
+		flags_go(t, i->before);
+		call_thunk(t, THUNK_END, info_of(t, i));
+		break;
+	}
+	i->state_after = (uint8_t)t->state;
+}
+static void emit_cold(struct tr *t, struct cold *c)
+{
+	struct x64_asm *a = &t->a;
+	set_rel32(c->from, a->p);
+	t->state = c->state;
+	t->view = c->view;
+	struct insn *i = &t->i[c->insn];
+	switch (c->kind) {
+	case COLD_MEM:
+		emit_la(a, &c->m, &i->in);
+		call_thunk(t, THUNK_MEM, c->info);
+		set_rel32(jump_later(a), c->back); /* 5 bytes: thunk_mem skips them */
+		if (c->info & INFO_LEAVE) break;
+		t->state = SLOT;
+		if (!(i->state_after & SLOT)) flags_come(t, i->live);
+		set_rel32(jump_later(a), t->i[c->insn + 1].host);
+		break;
+	case COLD_LINK:
+		if (!(c->state & SLOT)) save_flags(t);
+		call_thunk(t, THUNK_LINK, (uint32_t)c->target | c->view << INFO_VIEW);
+		put32(a, (uint32_t)(c->from - a->p));
+		break;
+	case COLD_FAR: go_far(t, c->target); break;
+	case COLD_POLL:
+		if (t->head_live) {
+			mov_load(a, OP_W, RCX, V_AT(fast.save[2]));
+			save_flags(t);
+		}
+		call_thunk(t, THUNK_POLL, t->start | c->view << INFO_VIEW);
+		break;
+	}
+}
+static void emit_poll(struct tr *t)
+{
+	struct x64_asm *a = &t->a;
+	if (!t->head_live) {
+		alu_imm(a, ALU_CMP, 0, V_AT(poll), 0);
+		cold(t, COLD_POLL, jcc_later(a, CC_NE));
+		return;
+	}
+	mov_store(a, OP_W, V_AT(fast.save[2]), RCX);
+	mov_load(a, 0, RCX, V_AT(poll));
+	put8(a, 0xe3), put8(a, 5); /* jrcxz */
+	cold(t, COLD_POLL, jump_later(a));
+	mov_load(a, OP_W, RCX, V_AT(fast.save[2]));
+}
+static void emit_entries(struct tr *t, struct x86_block *b)
+{
+	struct x64_asm *a = &t->a;
+	size_t at = offsetof(struct x86_vcpu, fast.ibtc) +
+		    t->view * sizeof(((struct x86_vcpu *)0)->fast.ibtc[0]) +
+		    offsetof(struct x86_ibtc, key);
+	b->code = (uint32_t)(a->p - t->j->rw);
+	alu_rm(a, ALU_CMP, OP_W, S1, rm_index(RSP, S2, 0, (int32_t)at));
+	jcc_to(a, CC_NE, t->j->miss);
+	alu_imm(a, ALU_AND, OP_W, rm_reg(S1), -X86_PAGE);
+	mov_store(a, OP_W, V_AT(fast.page), S1);
+	b->slot = (uint32_t)(a->p - t->j->rw);
+	t->state = SLOT;
+	flags_come(t, t->head_live);
+	t->state = HOST;
+	t->body = a->p;
+	b->body = (uint32_t)(a->p - t->j->rw);
+	emit_poll(t);
+}
+static void emit_end(struct tr *t)
+{
+	t->i[t->n].host = t->a.p;
+	if (t->end == JIT_NOT) return;
+	if (t->end_steps) {
+		flags_go(t, X86_ARITH);
+		call_thunk(t, THUNK_END, t->end | t->view << INFO_VIEW);
+	} else {
+		go(t, t->end);
+	}
+}
+
+struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gpa_t page,
+				      unsigned off, unsigned variant, bool plain, bool *nothing)
+{
+	enum { MOST = 256 }; /* bytes for an instruction with all that is out of line for it */
+	static _Thread_local struct tr t;
+	t.j = j;
+	t.code = code;
+	t.page = page;
+	t.start = off;
+	t.variant = variant;
+	t.view = variant & 3;
+	t.plain = plain;
+	t.groups = t.colds = 0;
+	t.end_steps = *nothing = false;
+	decode_block(&t);
+	if (!t.n) {
+		*nothing = true;
+		return NULL;
+	}
+	if (j->size - j->used < (t.n + 4) * MOST) return NULL;
+	struct x86_block *b = x86_block_new(j, page, off, variant);
+	if (!b) return NULL;
+	find_flags(&t);
+	find_groups(&t);
+	t.a.p = j->rw + j->used;
+	b->map = j->maps;
+	b->plain = plain;
+	emit_entries(&t, b);
+	for (unsigned k = 0; k < t.n; k++) emit_insn(&t, k);
+	emit_end(&t);
+	for (unsigned k = 0; k < t.colds; k++) emit_cold(&t, &t.cold[k]);
+	b->insns = (uint16_t)(j->maps - b->map);
+	b->end = (uint32_t)(t.a.p - j->rw);
+	j->used = ((size_t)b->end + 15) & ~(size_t)15;
+	j->translated++;
+	j->insns += t.n;
+	struct insn *last = &t.i[t.n - 1];
+	x86_code_used(j, page, off, last->off + last->in.len);
+	return b;
+}

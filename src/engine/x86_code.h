@@ -1,0 +1,110 @@
+#ifndef ENGINE_X86_CODE_H
+#define ENGINE_X86_CODE_H
+#include "engine/x86_vcpu.h"
+#include "jit/x64/asm.h"
+/* Inside the translator: blocks, and how their code is laid out.
+ *
+ * While translated code runs, guest registers are in the same registers of the host but for four:
+ * the guest's RSP is in r15, and the guest's R13, R14, R15 are in memory. The host's rsp points at
+ * the vCPU, below which is a stack; r13 and r14 are free between guest instructions. XMM, YMM, x87
+ * and MXCSR are the guest's. Arithmetic flags are in the host's flags (HOST) or in fast.flags
+ * (SLOT): a block's body is entered with HOST if its first instructions read any, its other entries
+ * and all thunks with SLOT. The rest of RFLAGS is in cpu.flags at all times. */
+enum { S1 = R13, S2 = R14, GSP = R15 };
+enum { JIT_BLOCK_INSNS = 48, JIT_NOT = 0xffff };
+/* A block's variant: view, and whether vector instructions are what they are. */
+enum { VARIANT_VEC = 4, VARIANTS = 8 };
+
+/* What a thunk is told in S2. */
+enum {
+	INFO_OFF = 0xfff, /* of the instruction in its page */
+	INFO_WRITE = 1 << 12,
+	INFO_LEN = 13, /* bytes from S1 on that are wanted: 11 bits */
+	INFO_LEN_MASK = 0x7ff,
+	INFO_VIEW = 24,	      /* 2 bits */
+	INFO_LEAVE = 1 << 26, /* if the instruction is interpreted, do not come back */
+	INFO_BYTES = 27,      /* the instruction's length */
+};
+enum thunk {
+	THUNK_MEM,  /* the TLB has no such entry: S1 linear address. S2 = what to add */
+	THUNK_STEP, /* interpret the instruction at INFO_OFF, come back if nothing special */
+	THUNK_END,  /* interpret it, go on wherever that leads */
+	THUNK_LINK, /* go to INFO_OFF; behind the call: 32 bits, how far the jump to be linked is */
+	THUNK_MISS, /* go to S1 */
+	THUNK_POLL, /* poll is not 0; at INFO_OFF */
+	THUNKS,
+};
+struct x86_block {
+	gpa_t page;
+	uint32_t next; /* in the hash, in the page's list: index + 1 */
+	uint32_t page_next;
+	uint16_t off;
+	uint8_t variant;
+	bool dead, plain; /* plain: accesses are not grouped */
+	uint16_t failed;  /* groups that did */
+	uint16_t insns;
+	uint32_t map;		   /* first of `insns` entries, by host address */
+	uint32_t code, body, slot; /* offsets in the cache: ib entry, HOST entry, SLOT entry */
+	uint32_t end;
+};
+struct x86_at_host { /* where an instruction's own host instruction may fault */
+	uint32_t host;
+	uint16_t off;
+	bool flags; /* HOST holds flags that count */
+};
+enum { JIT_HASH = 1 << 15, JIT_PAGES = 1 << 12, JIT_SITES = 64 };
+struct x86_code_page {
+	gpa_t at;
+	uint64_t granules; /* of 64 bytes: which have been translated */
+	uint32_t blocks;   /* list: index + 1 */
+	uint32_t next;
+};
+struct x86_jit {
+	struct x86_vcpu *v;
+	uint8_t *rx, *rw;
+	size_t size, used, floor;
+	uint8_t *thunk[THUNKS], *miss, *leave; /* rw */
+	void (*enter)(struct x86_vcpu *v, const void *to);
+	struct x86_block *block;
+	uint32_t blocks, blocks_room;
+	struct x86_at_host *map;
+	uint32_t maps, maps_room;
+	uint32_t hash[JIT_HASH], page_hash[JIT_PAGES];
+	struct x86_code_page *page;
+	uint32_t pages, pages_room;
+	uint16_t used_ibtc[X86_VIEWS][256];
+	unsigned used_ibtc_n[X86_VIEWS];
+	bool kernel_local; /* entries of kernel views that are of pages not global */
+	bool live;	   /* vector and x87 state is in the host's registers */
+	bool dropped;	   /* blocks have gone since this was last looked at */
+	bool stop;	   /* x86_events() said to leave */
+	uint64_t seals;	   /* gmem_broken() */
+	uint64_t linked, translated, insns;
+};
+static inline const uint8_t *x86_rx(const struct x86_jit *j, uint32_t off) { return j->rx + off; }
+
+/* x86_block.c: translate what begins at off of the page whose bytes are at code. NULL: there is no
+ * room (j->used is at the end) or nothing to translate (*nothing). */
+struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gpa_t page,
+				      unsigned off, unsigned variant, bool plain, bool *nothing);
+/* x86_jit.c */
+struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant);
+struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant);
+void x86_code_used(struct x86_jit *j, gpa_t page, unsigned from, unsigned to);
+bool x86_map_add(struct x86_jit *j, uint32_t host, unsigned off, bool flags);
+/* Called by thunks. Where to go on. */
+const void *x86_jit_thunk_mem(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+const void *x86_jit_thunk_step(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+const void *x86_jit_thunk_end(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+const void *x86_jit_thunk_poll(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+/* x86_thunk.c: the pieces of code that all others use. */
+void x86_thunks_make(struct x86_jit *j, struct x64_asm *a);
+#define V_AT(field) rm_mem(RSP, (int32_t)offsetof(struct x86_vcpu, field))
+static inline struct rm x86_reg_slot(unsigned g) { return rm_mem(RSP, (int32_t)(8 * g)); }
+static inline unsigned x86_host_of(unsigned g) /* NOREG: in memory */
+{
+	return g == RSP ? (unsigned)GSP : g >= 13 ? (unsigned)NOREG : g;
+}
+#endif

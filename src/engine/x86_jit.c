@@ -1,0 +1,498 @@
+/* What of an x86-64 guest is translated, and the way between interpreter and blocks. Blocks are
+ * looked up by where they are in physical memory, so that programs that share pages share blocks;
+ * linear addresses come in only where a branch leaves its page (fast.ibtc). */
+#include "engine/x86_jit.h"
+#include "engine/x86_code.h"
+#include "engine/x86_vector.h"
+#include "hw/gmem.h"
+#include "jit/jit.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+enum { FAILS = 32, ROOM = 64 * MIB };
+
+/* ---- blocks */
+
+static bool grow(void **p, uint32_t *room, uint32_t n, size_t size)
+{
+	if (n <= *room) return true;
+	uint32_t want = n + n / 2 + 1024;
+	void *q = realloc(*p, want * size);
+	if (!q) return false;
+	*p = q;
+	*room = want;
+	return true;
+}
+static unsigned block_hash(gpa_t page, unsigned off, unsigned variant)
+{
+	uint64_t h = ((page | off) ^ (uint64_t)variant << 50) * 0x9e3779b97f4a7c15;
+	return (unsigned)(h >> 49);
+}
+struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant)
+{
+	for (uint32_t n = j->hash[block_hash(page, off, variant)]; n;) {
+		struct x86_block *b = &j->block[n - 1];
+		if (b->page == page && b->off == off && b->variant == variant) return b;
+		n = b->next;
+	}
+	return NULL;
+}
+static struct x86_code_page *page_find(struct x86_jit *j, gpa_t page)
+{
+	for (uint32_t n = j->page_hash[page >> X86_PAGE_SHIFT & (JIT_PAGES - 1)]; n;) {
+		struct x86_code_page *p = &j->page[n - 1];
+		if (p->at == page) return p;
+		n = p->next;
+	}
+	return NULL;
+}
+static struct x86_code_page *page_get(struct x86_jit *j, gpa_t page)
+{
+	struct x86_code_page *p = page_find(j, page);
+	if (p) return p;
+	if (!grow((void **)&j->page, &j->pages_room, j->pages + 1, sizeof(*p))) return NULL;
+	uint32_t *head = &j->page_hash[page >> X86_PAGE_SHIFT & (JIT_PAGES - 1)];
+	p = &j->page[j->pages++];
+	*p = (struct x86_code_page){.at = page, .next = *head};
+	*head = j->pages;
+	return p;
+}
+struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant)
+{
+	struct x86_code_page *p = page_get(j, page);
+	if (!p || !grow((void **)&j->block, &j->blocks_room, j->blocks + 1, sizeof(*j->block)))
+		return NULL;
+	struct x86_block *b = &j->block[j->blocks++];
+	uint32_t *head = &j->hash[block_hash(page, off, variant)];
+	*b = (struct x86_block){.page = page,
+				.off = (uint16_t)off,
+				.variant = (uint8_t)variant,
+				.next = *head,
+				.page_next = p->blocks};
+	*head = p->blocks = j->blocks;
+	return b;
+}
+void x86_code_used(struct x86_jit *j, gpa_t page, unsigned from, unsigned to)
+{
+	struct x86_code_page *p = page_find(j, page);
+	for (unsigned g = from >> 6; p && g <= (to - 1) >> 6; g++) p->granules |= 1ull << g;
+}
+bool x86_map_add(struct x86_jit *j, uint32_t host, unsigned off, bool flags)
+{
+	if (!grow((void **)&j->map, &j->maps_room, j->maps + 1, sizeof(*j->map))) return false;
+	j->map[j->maps++] = (struct x86_at_host){host, (uint16_t)off, flags};
+	return true;
+}
+static void unhash(struct x86_jit *j, struct x86_block *b)
+{
+	uint32_t me = (uint32_t)(b - j->block) + 1;
+	uint32_t *at = &j->hash[block_hash(b->page, b->off, b->variant)];
+	while (*at != me) at = &j->block[*at - 1].next;
+	*at = b->next;
+}
+static void ibtc_clear(struct x86_jit *j, unsigned view)
+{
+	struct x86_ibtc *t = j->v->fast.ibtc[view];
+	const void *miss = j->rx + (j->miss - j->rw);
+	bool all = j->used_ibtc_n[view] > COUNT(j->used_ibtc[0]);
+	unsigned n = all ? X86_IBTC : j->used_ibtc_n[view];
+	for (unsigned k = 0; k < n; k++)
+		t[all ? k : j->used_ibtc[view][k]] = (struct x86_ibtc){1, miss};
+	j->used_ibtc_n[view] = 0;
+}
+static void ibtc_clear_all(struct x86_jit *j)
+{
+	for (unsigned view = 0; view < X86_VIEWS; view++) ibtc_clear(j, view);
+	j->kernel_local = false;
+}
+static void mark_page(struct x86_jit *j, gpa_t page, bool on)
+{
+	struct x86_machine *m = j->v->machine;
+	uint64_t n = page >> X86_PAGE_SHIFT;
+	uint8_t bit = (uint8_t)(1u << (j->v->id & 7));
+	if (!m->code || n >= m->code_pages) return;
+	if (on)
+		atomic_fetch_or(&m->code[n], bit);
+	else
+		atomic_fetch_and(&m->code[n], (uint8_t)~bit);
+}
+/* All code of a page: links to its blocks come from the page itself, other ways in by look-up. */
+static void page_drop(struct x86_jit *j, struct x86_code_page *p)
+{
+	for (uint32_t n = p->blocks; n;) {
+		struct x86_block *b = &j->block[n - 1];
+		unhash(j, b);
+		b->dead = true;
+		n = b->page_next;
+	}
+	p->blocks = 0;
+	p->granules = 0;
+	mark_page(j, p->at, false);
+	ibtc_clear_all(j);
+	j->dropped = true;
+}
+static void drop_all(struct x86_jit *j)
+{
+	for (uint32_t n = 0; n < j->pages; n++) mark_page(j, j->page[n].at, false);
+	memset(j->hash, 0, sizeof(j->hash));
+	memset(j->page_hash, 0, sizeof(j->page_hash));
+	j->blocks = j->maps = j->pages = 0;
+	j->used = j->floor;
+	for (unsigned view = 0; view < X86_VIEWS; view++) j->used_ibtc_n[view] = X86_IBTC;
+	ibtc_clear_all(j);
+	j->dropped = true;
+}
+
+/* ---- looking up */
+
+static unsigned variant_now(const struct x86_vcpu *v)
+{
+	bool vec = (v->cr0 & (CR0_EM | CR0_TS)) == 0 && v->cr4 & CR4_OSFXSR &&
+		   v->cr4 & CR4_OSXSAVE && v->xcr0 == X86_XCR0;
+	return v->view | (vec ? (unsigned)VARIANT_VEC : 0);
+}
+static bool translatable(const struct x86_vcpu *v)
+{
+	enum { DR7_ON = 0xff };
+	return v->mode == X86_64 && !(v->cpu.flags & (X86_TF | X86_RF)) && !(v->dr[7] & DR7_ON) &&
+	       !v->shadow;
+}
+static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t *code,
+				    unsigned off, unsigned variant, bool plain)
+{
+	bool nothing;
+	struct x86_code_page *p = page_find(j, page);
+	if (!p || !p->blocks) {
+		mark_page(j, page, true);
+		x86_tlb_flush_writes(j->v, page);
+		(void)gmem_seal(j->v->machine->env.mem, page);
+	}
+	struct x86_block *b = x86_translate_block(j, code, page, off, variant, plain, &nothing);
+	if (b || nothing) return b;
+	drop_all(j);
+	mark_page(j, page, true);
+	x86_tlb_flush_writes(j->v, page);
+	return x86_translate_block(j, code, page, off, variant, plain, &nothing);
+}
+/* The block at rip, made if need be; fetch_* is set then. NULL: none, for this instruction. */
+static struct x86_block *block_at_rip(struct x86_jit *j)
+{
+	struct x86_vcpu *v = j->v;
+	if (!translatable(v)) return NULL;
+	if (x86_fetch(v, v->cpu.rip)) return NULL;
+	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = variant_now(v);
+	struct x86_block *b = x86_block_find(j, v->fetch_gpa, off, variant);
+	if (!b && gmem_ptr(v->machine->env.mem, v->fetch_gpa, X86_PAGE, true))
+		b = block_make(j, v->fetch_gpa, v->fetch_host, off, variant, false);
+	return b;
+}
+static void seals(struct x86_jit *j)
+{
+	gpa_t page[GMEM_NOTES];
+	int n = gmem_broken(j->v->machine->env.mem, &j->seals, page);
+	if (n < 0) drop_all(j);
+	for (int k = 0; k < n; k++) {
+		struct x86_code_page *p = page_find(j, page[k]);
+		if (p && p->blocks) page_drop(j, p);
+	}
+}
+
+/* ---- state in the host's registers */
+
+enum { MXCSR_AT = 24, MXCSR_C = 0x1f80 };
+void x86_jit_home(struct x86_vcpu *v)
+{
+	struct x86_jit *j = v->jit;
+	if (!j || !j->live) return;
+	__asm__ volatile("stmxcsr %0" : "=m"(v->x.bytes[MXCSR_AT]));
+	x86_x87_leave(&v->x);
+	uint32_t plain = MXCSR_C;
+	__asm__ volatile("ldmxcsr %0" : : "m"(plain));
+	j->live = false;
+}
+static void go_live(struct x86_jit *j)
+{
+	if (j->live) return;
+	x86_x87_enter(&j->v->x);
+	__asm__ volatile("ldmxcsr %0" : : "m"(j->v->x.bytes[MXCSR_AT]));
+	j->live = true;
+}
+/* C code may use floating point: no exception of it must be unmasked. */
+static void calm(struct x86_jit *j)
+{
+	uint32_t now;
+	__asm__ volatile("stmxcsr %0" : "=m"(now));
+	if ((now & MXCSR_C) != MXCSR_C) x86_jit_home(j->v);
+}
+
+/* ---- between blocks */
+
+static void into_c(struct x86_vcpu *v)
+{
+	v->cpu.flags = (v->cpu.flags & ~(uint64_t)X86_ARITH) | (v->fast.flags & X86_ARITH);
+}
+static const void *into_code(struct x86_vcpu *v, const void *to)
+{
+	v->fast.flags = v->cpu.flags;
+	go_live(v->jit);
+	return to;
+}
+static bool is_stopped(const struct x86_vcpu *v) { return v->broken || v->reset_asked; }
+/* Whatever is at rip is done, until there is a block for it or run() has to be left. */
+static const void *find(struct x86_vcpu *v)
+{
+	struct x86_jit *j = v->jit;
+	for (;;) {
+		if (unlikely(atomic_load_explicit(&v->poll, memory_order_relaxed)) ||
+		    v->activity != X86_RUNNING || is_stopped(v)) {
+			calm(j);
+			if (is_stopped(v) || !x86_events(v)) {
+				x86_jit_home(v);
+				return x86_rx(j, (uint32_t)(j->leave - j->rw));
+			}
+		}
+		seals(j);
+		struct x86_block *b = block_at_rip(j);
+		if (b) {
+			v->fast.page = v->cpu.rip & ~(uint64_t)(X86_PAGE - 1);
+			return into_code(v, x86_rx(j, b->slot));
+		}
+		calm(j);
+		x86_step(v);
+	}
+}
+static const void *step_and_find(struct x86_vcpu *v)
+{
+	calm(v->jit);
+	x86_step(v);
+	return find(v);
+}
+static void at_info(struct x86_vcpu *v, uint32_t info)
+{
+	into_c(v);
+	v->cpu.rip = v->fast.page + (info & INFO_OFF);
+}
+/* Interpret the instruction; if nothing came of it but the next, go on at `next`. */
+static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next)
+{
+	struct x86_jit *j = v->jit;
+	uint64_t end = v->cpu.rip + (info >> INFO_BYTES);
+	unsigned variant = variant_now(v);
+	j->dropped = false;
+	calm(j);
+	x86_step(v);
+	while (v->cpu.rip == end - (info >> INFO_BYTES) && !j->dropped && !is_stopped(v) &&
+	       !atomic_load_explicit(&v->poll, memory_order_relaxed) && variant_now(v) == variant &&
+	       translatable(v))
+		x86_step(v); /* a string instruction has more to do */
+	if (info & INFO_LEAVE || v->cpu.rip != end || j->dropped || variant_now(v) != variant ||
+	    !translatable(v) || is_stopped(v) || v->activity != X86_RUNNING ||
+	    atomic_load_explicit(&v->poll, memory_order_relaxed))
+		return find(v);
+	return into_code(v, next);
+}
+const void *x86_jit_thunk_mem(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
+{
+	enum { JUMP = 5 };
+	unsigned len = info >> INFO_LEN & INFO_LEN_MASK;
+	bool write = info & INFO_WRITE;
+	at_info(v, info);
+	if ((la & (X86_PAGE - 1)) + len <= X86_PAGE) {
+		uint8_t *p = x86_tlb_find(v, la, write, info >> INFO_VIEW & 3);
+		if (p) {
+			v->fast.save[0] = la;
+			v->fast.save[1] = (uint64_t)(uintptr_t)p - la;
+			return into_code(v, back);
+		}
+	}
+	return step_here(v, info, back + JUMP);
+}
+const void *x86_jit_thunk_step(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
+{
+	(void)la;
+	at_info(v, info);
+	return step_here(v, info, back);
+}
+const void *x86_jit_thunk_end(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
+{
+	(void)la, (void)back;
+	at_info(v, info);
+	return step_and_find(v);
+}
+const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
+{
+	struct x86_jit *j = v->jit;
+	(void)info, (void)back;
+	into_c(v);
+	v->cpu.rip = la;
+	const void *to = find(v);
+	/* Only if that is where we are now, and not in an interrupt's handler, say. */
+	if (v->cpu.rip != la || !translatable(v) || !j->live) return to;
+	struct x86_block *b = x86_block_find(j, v->fetch_gpa, la & (X86_PAGE - 1), variant_now(v));
+	if (!b || v->fetch_tag != (la & ~(uint64_t)(X86_PAGE - 1))) return to;
+	unsigned at = (unsigned)(la ^ la >> X86_PAGE_SHIFT) & (X86_IBTC - 1), view = v->view;
+	v->fast.ibtc[view][at] = (struct x86_ibtc){la, x86_rx(j, b->code)};
+	unsigned n = j->used_ibtc_n[view];
+	if (n <= COUNT(j->used_ibtc[0])) j->used_ibtc_n[view] = n + 1;
+	if (n < COUNT(j->used_ibtc[0])) j->used_ibtc[view][n] = (uint16_t)at;
+	return to;
+}
+/* The block that has code at `host`. */
+static struct x86_block *block_with(struct x86_jit *j, const uint8_t *host)
+{
+	uint32_t at = (uint32_t)(host - j->rx), lo = 0, hi = j->blocks;
+	while (hi - lo > 1) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		if (j->block[mid].code <= at)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return &j->block[lo];
+}
+const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
+{
+	struct x86_jit *j = v->jit;
+	int32_t site;
+	(void)la;
+	at_info(v, info);
+	uint64_t rip = v->cpu.rip;
+	gpa_t page = block_with(j, back)->page;
+	j->dropped = false;
+	const void *to = find(v);
+	if (j->dropped || v->cpu.rip != rip || v->fetch_gpa != page || !j->live) return to;
+	struct x86_block *b = x86_block_find(j, page, rip & (X86_PAGE - 1), variant_now(v));
+	if (!b) return to;
+	memcpy(&site, back, sizeof(site));
+	set_rel32(j->rw + (back - j->rx) + site, j->rw + b->body);
+	j->linked++;
+	return to;
+}
+const void *x86_jit_thunk_poll(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
+{
+	(void)la, (void)back;
+	at_info(v, info);
+	return find(v);
+}
+
+/* ---- faults of the guest's own instructions */
+
+static _Thread_local struct x86_jit *running;
+static struct sigaction before[NSIG];
+
+static const struct x86_at_host *map_find(const struct x86_jit *j, uint32_t host)
+{
+	uint32_t lo = 0, hi = j->maps;
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		if (j->map[mid].host < host)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < j->maps && j->map[lo].host == host ? &j->map[lo] : NULL;
+}
+static bool fault_in_code(ucontext_t *u)
+{
+	struct x86_jit *j = running;
+	greg_t *r = u->uc_mcontext.gregs;
+	uint64_t pc = (uint64_t)r[REG_RIP] - (uint64_t)(uintptr_t)(j ? j->rx : NULL);
+	if (!j || pc >= j->used) return false;
+	const struct x86_at_host *m = map_find(j, (uint32_t)pc);
+	if (!m) return false;
+	if (m->flags) j->v->fast.flags = (uint64_t)r[REG_EFL];
+	r[REG_R14] = m->off; /* S2 */
+	r[REG_RSP] = (greg_t)(uintptr_t)j->v - 8;
+	r[REG_RIP] = (greg_t)(uintptr_t)x86_rx(j, (uint32_t)(j->thunk[THUNK_END] - j->rw));
+	r[REG_EFL] &= ~(greg_t)X86_TF;
+	return true;
+}
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+	if (fault_in_code(context)) return;
+	struct sigaction *b = &before[sig];
+	if (b->sa_flags & SA_SIGINFO)
+		b->sa_sigaction(sig, info, context);
+	else
+		(void)sigaction(sig, b, NULL); /* it comes again when we return */
+}
+static void catch_faults(void)
+{
+	static const int caught[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+	static atomic_flag done = ATOMIC_FLAG_INIT;
+	if (atomic_flag_test_and_set(&done)) return;
+	struct sigaction a = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+	for (unsigned k = 0; k < COUNT(caught); k++)
+		(void)sigaction(caught[k], &a, &before[caught[k]]);
+}
+
+/* ---- outside */
+
+void x86_jit_run(struct x86_vcpu *v)
+{
+	struct x86_jit *j = v->jit;
+	running = j;
+	const void *to = find(v);
+	if (j->live) j->enter(v, to);
+	running = NULL;
+}
+void x86_jit_flush(struct x86_vcpu *v, bool globals)
+{
+	struct x86_jit *j = v->jit;
+	if (!j) return;
+	if (globals) {
+		ibtc_clear_all(j);
+		return;
+	}
+	ibtc_clear(j, X86_VIEW_USER);
+	ibtc_clear(j, X86_VIEW_BOTH);
+	ibtc_clear(j, X86_VIEW_KERNEL);
+}
+void x86_jit_drop(struct x86_vcpu *v)
+{
+	if (v->jit) drop_all(v->jit);
+}
+void x86_jit_wrote(struct x86_vcpu *v, gpa_t at, unsigned n)
+{
+	struct x86_jit *j = v->jit;
+	if (!j || !n) return;
+	struct x86_code_page *p = page_find(j, at & ~(gpa_t)(X86_PAGE - 1));
+	if (!p) return;
+	unsigned first = (unsigned)(at & (X86_PAGE - 1)) >> 6;
+	unsigned last = (unsigned)((at & (X86_PAGE - 1)) + n - 1) >> 6;
+	for (unsigned g = first; g <= last && g < 64; g++)
+		if (p->granules >> g & 1) {
+			page_drop(j, p);
+			return;
+		}
+}
+int x86_jit_new(struct x86_vcpu *v, size_t room, struct err *e)
+{
+	enum { LOWEST = 2 * 1024 * 1024 };
+	struct x86_jit *j = calloc(1, sizeof(*j));
+	if (!j) return fail(e, -ENOMEM, "translator: out of memory");
+	j->v = v;
+	v->jit = j;
+	j->size = room < LOWEST ? ROOM : (room + X86_PAGE - 1) & ~(size_t)(X86_PAGE - 1);
+	int r = jit_map_twice(j->size, &j->rx, &j->rw, e);
+	if (r < 0) return r;
+	struct x64_asm a = {.p = j->rw};
+	x86_thunks_make(j, &a);
+	j->used = j->floor = ((size_t)(a.p - j->rw) + 63) & ~(size_t)63;
+	drop_all(j);
+	catch_faults();
+	return 0;
+}
+void x86_jit_free(struct x86_jit *j)
+{
+	if (!j) return;
+	if (j->rx) munmap(j->rx, j->size);
+	if (j->rw) munmap(j->rw, j->size);
+	free(j->block);
+	free(j->map);
+	free(j->page);
+	free(j);
+}

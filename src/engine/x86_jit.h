@@ -1,0 +1,26 @@
+#ifndef ENGINE_X86_JIT_H
+#define ENGINE_X86_JIT_H
+#include "base/err.h"
+#include "base/types.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+/* The translator of x86-64 guests: 64-bit code becomes nearly the same code (x86_block.c), and the
+ * interpreter does the rest, an instruction at a time. */
+struct x86_vcpu;
+struct x86_jit;
+/* room: bytes of code; 0: what is usual. v->jit is set. */
+int x86_jit_new(struct x86_vcpu *v, size_t room, struct err *e);
+void x86_jit_free(struct x86_jit *j); /* NULL is fine */
+/* Run until something has to be seen to outside: x86_events() said so, broken, reset_asked. */
+void x86_jit_run(struct x86_vcpu *v);
+/* The vCPU's vector and x87 state is needed in v->x now: it may have been left in the host's
+ * registers. Called by whoever touches v->x on the vCPU's thread; NULL jit is fine. */
+void x86_jit_home(struct x86_vcpu *v);
+/* Translations of linear addresses are forgotten: all, or all but global ones. */
+void x86_jit_flush(struct x86_vcpu *v, bool globals);
+/* Modes that translations were made for have changed (CR0, CR4, EFER, XCR0): all code goes. */
+void x86_jit_drop(struct x86_vcpu *v);
+/* [at, at+n) of guest memory, in one page, was written. On v's thread. */
+void x86_jit_wrote(struct x86_vcpu *v, gpa_t at, unsigned n);
+#endif

@@ -1,0 +1,99 @@
+/* Between translated code and C: the way in, the way out, and the calls in between, which put the
+ * guest's registers where C finds them. Made once for each cache. */
+#include "engine/x86_code.h"
+
+/* Guest registers that are in the host's, and where they are. */
+static void gprs(struct x64_asm *a, bool load)
+{
+	for (unsigned g = 0; g < 13; g++) {
+		if (load)
+			mov_load(a, OP_W, x86_host_of(g), x86_reg_slot(g));
+		else
+			mov_store(a, OP_W, x86_reg_slot(g), x86_host_of(g));
+	}
+}
+/* XMM at 160 of the XSAVE area, upper halves of YMM at 576 (SDM 1, 13.4). */
+static void vectors(struct x64_asm *a, bool load)
+{
+	enum { XMM_AT = 160, YMM_AT = 576, VMOVDQU = 0x6f, VMOVDQU_TO = 0x7f };
+	int32_t x = (int32_t)offsetof(struct x86_vcpu, x);
+	for (unsigned i = 0; i < 16; i++) {
+		struct rm lo = rm_mem(RSP, x + XMM_AT + 16 * (int32_t)i);
+		struct rm hi = rm_mem(RSP, x + YMM_AT + 16 * (int32_t)i);
+		vex_rm(a, OP(0xf3, 1, load ? VMOVDQU : VMOVDQU_TO), i, 0, lo, 0);
+		if (load) { /* vinsertf128 ymm, ymm, m128, 1; vextractf128 m128, ymm, 1 */
+			put8(a, 0xc4);
+			put8(a, i >= 8 ? 0x63 : 0xe3);
+			put8(a, (~i & 15) << 3 | 5);
+			put8(a, 0x18);
+		} else {
+			put8(a, 0xc4);
+			put8(a, i >= 8 ? 0x63 : 0xe3);
+			put8(a, 0x7d);
+			put8(a, 0x19);
+		}
+		x64_operand(a, i, &hi, 1);
+		put8(a, 1);
+	}
+	if (!load) { /* vzeroupper: what C does next is not to pay for upper halves */
+		put8(a, 0xc5), put8(a, 0xf8), put8(a, 0x77);
+	}
+}
+static void call_c(struct x64_asm *a, uintptr_t fn)
+{
+	mov_imm(a, RAX, fn);
+	op_rm(a, OP(0, 0, 0xff), 2, rm_reg(RAX), 0);
+}
+static void thunk(struct x86_jit *j, struct x64_asm *a, enum thunk which, uintptr_t fn)
+{
+	j->thunk[which] = a->p;
+	op_rm(a, OP(0, 0, 0x8f), 0, V_AT(fast.go), 0); /* pop: rsp is the vCPU's again behind it */
+	gprs(a, false);
+	vectors(a, false);
+	mov_rr(a, OP_W, RDI, RSP);
+	mov_rr(a, OP_W, RSI, S1);
+	mov_rr(a, 0, RDX, S2);
+	mov_load(a, OP_W, RCX, V_AT(fast.go));
+	put8(a, 0xfc); /* cld */
+	call_c(a, fn);
+	mov_store(a, OP_W, V_AT(fast.go), RAX);
+	vectors(a, true);
+	gprs(a, true);
+	mov_load(a, OP_W, S1, V_AT(fast.save[0]));
+	mov_load(a, OP_W, S2, V_AT(fast.save[1]));
+	op_rm(a, OP(0, 0, 0xff), 4, V_AT(fast.go), 0);
+}
+static const uint8_t kept[] = {RBX, RBP, R12, R13, R14, R15};
+static void push_pop(struct x64_asm *a, unsigned r, bool pop)
+{
+	if (r >= 8) put8(a, 0x41);
+	put8(a, (pop ? 0x58u : 0x50u) | (r & 7));
+}
+void x86_thunks_make(struct x86_jit *j, struct x64_asm *a)
+{
+	static const struct {
+		const void *(*fn)(struct x86_vcpu *, uint64_t, uint32_t, const uint8_t *);
+	} fn[THUNKS] = {
+		[THUNK_MEM] = {x86_jit_thunk_mem},   [THUNK_STEP] = {x86_jit_thunk_step},
+		[THUNK_END] = {x86_jit_thunk_end},   [THUNK_LINK] = {x86_jit_thunk_link},
+		[THUNK_MISS] = {x86_jit_thunk_miss}, [THUNK_POLL] = {x86_jit_thunk_poll},
+	};
+	uint8_t *in = a->p; /* rdi: the vCPU, rsi: where to */
+	for (unsigned k = 0; k < COUNT(kept); k++) push_pop(a, kept[k], false);
+	mov_store(a, OP_W, rm_mem(RDI, (int32_t)offsetof(struct x86_vcpu, fast.host_sp)), RSP);
+	mov_rr(a, OP_W, RSP, RDI);
+	mov_store(a, OP_W, V_AT(fast.go), RSI);
+	vectors(a, true);
+	gprs(a, true);
+	op_rm(a, OP(0, 0, 0xff), 4, V_AT(fast.go), 0);
+	j->leave = a->p;
+	mov_load(a, OP_W, RSP, V_AT(fast.host_sp));
+	for (unsigned k = COUNT(kept); k-- > 0;) push_pop(a, kept[k], true);
+	put8(a, 0xc5), put8(a, 0xf8), put8(a, 0x77); /* vzeroupper */
+	put8(a, 0xc3);
+	for (unsigned t = 0; t < THUNKS; t++) thunk(j, a, t, (uintptr_t)fn[t].fn);
+	j->miss = a->p;
+	call_to(a, j->thunk[THUNK_MISS]);
+	const uint8_t *enter = j->rx + (in - j->rw);
+	memcpy(&j->enter, &enter, sizeof(enter));
+}
