@@ -77,6 +77,13 @@ struct place {
 	unsigned n;
 	bool write;
 };
+/* In 64 bit mode CPUs look at it before they look whether the address is canonical. */
+static bool is_askew(struct x86_vcpu *v, const struct x86_insn *in, unsigned size)
+{
+	unsigned align = alignment(in, size);
+	if (align == 1) return false;
+	return (x86_operand_ea(v, in) + v->cpu.base[in->seg]) & (align - 1);
+}
 /* Where the memory operand is, if there is one (n); read into c->mem if it is read. */
 static int find_memory(struct x86_vcpu *v, const struct x86_insn *in, struct x86_native *c,
 		       struct place *at)
@@ -87,6 +94,7 @@ static int find_memory(struct x86_vcpu *v, const struct x86_insn *in, struct x86
 	const struct x86_op_info *info = x86_op_info((enum x86_op)in->op);
 	at->write = i == 0 && !(info->reads_o & 1);
 	at->n = in->o[i].size;
+	if (in->mode == X86_64 && is_askew(v, in, at->n)) return x86_raise(v, X86_TRAP_GP, 0);
 	int e = x86_operand_la(v, in, at->n, at->write, &at->la);
 	if (e) return e;
 	if (at->la & (alignment(in, at->n) - 1)) return x86_raise(v, X86_TRAP_GP, 0);
@@ -206,8 +214,10 @@ static void run_tiny(struct x86_vcpu *v, const struct x86_insn *in, const struct
 	bool reg = in->o[0].kind == X86_XMM;
 	memcpy(old, x, 16);
 	memcpy(old + 16, y, 16);
+	uint32_t trap = c->trap;
+	c->trap = 0;
 	s->run(v->x.bytes, c);
-	if (c->mxcsr & c->trap) return;
+	c->trap = trap;
 	find_underflow(v, in, c);
 	if (!reg || !(c->mxcsr & c->trap)) return;
 	memcpy(x, old, 16);
@@ -272,11 +282,12 @@ void x86_commit_x87(struct x86_vcpu *v, const struct x86_insn *in, const struct 
 {
 	uint8_t *x = v->x.bytes;
 	unsigned fop = (x86_opcode(in) & 7) << 8;
+	bool was = load_le(x + X_FOP, 2) == (fop | s->modrm);
 	memcpy(x, c->fx, X_MXCSR);
 	memcpy(x + X_ST, c->fx + X_ST, X_XMM + 256 - X_ST);
 	if (load_le(x + X_FIP, 8) == (uint64_t)(uintptr_t)s->insn) {
 		store_le(x + X_FIP, v->cpu.rip, 8);
-		if (load_le(x + X_FOP, 2) == (fop | s->modrm))
+		if (!was && load_le(x + X_FOP, 2) == (fop | s->modrm))
 			store_le(x + X_FOP, fop | in->modrm, 2);
 	}
 	if (in->has_mem && load_le(x + X_FDP, 8) == (uint64_t)(uintptr_t)c->mem)
@@ -297,9 +308,32 @@ static bool waits(const struct x86_insn *in)
 	default: return true;
 	}
 }
+/* An exception that has come up and is not masked leaves memory alone, precision's excepted, and
+ * then its address does not matter either: SDM 1, 8.5. */
+static bool keeps_memory(const struct x86_vcpu *v, const struct x86_native *c)
+{
+	return c->fx[X_FSW] & ~c->fx[X_FCW] & (FLAGS & ~PE) && !x86_x87_pending(&v->x);
+}
+static int run_memory(struct x86_vcpu *v, const struct x86_insn *in, struct x86_native *c)
+{
+	int i = x86_mem_operand(in);
+	struct place at = {0};
+	bool write = i == 0 && !(x86_op_info((enum x86_op)in->op)->reads_o & 1);
+	int e = write ? 0 : find_memory(v, in, c, &at);
+	if (e) return e;
+	const struct x86_stub *s = x86_run_x87(v, in, c);
+	if (s->floats) e = take_mxcsr(v, c);
+	if (!e && write && !keeps_memory(v, c)) {
+		e = find_memory(v, in, c, &at);
+		if (!e) e = put_memory(v, c, &at);
+	}
+	if (e) return e;
+	x86_commit_x87(v, in, s, c);
+	take(v, in, c);
+	return x86_vector_done(v, in);
+}
 static int do_x87(struct x86_vcpu *v, const struct x86_insn *in, struct x86_native *c, bool mmx)
 {
-	struct place at;
 	if (!x86_stub_get(in, true)->here) return ud(v);
 	int e = mmx ? may_mmx(v, in) : x86_may_x87(v);
 	if (e) return e;
@@ -307,20 +341,7 @@ static int do_x87(struct x86_vcpu *v, const struct x86_insn *in, struct x86_nati
 	if (waits(in) && x86_x87_pending(&v->x)) return x86_raise(v, X86_TRAP_MF, 0);
 	e = mmx ? x86_do_elements(v, in) : x86_do_env(v, in);
 	if (e != X86_OTHER) return e ? e : x86_vector_done(v, in);
-	e = find_memory(v, in, c, &at);
-	if (e) return e;
-	const struct x86_stub *s = x86_run_x87(v, in, c);
-	uint8_t was = v->x.bytes[X_MXCSR];
-	if (s->floats) e = take_mxcsr(v, c);
-	if (e) return e;
-	e = put_memory(v, c, &at);
-	if (e) {
-		v->x.bytes[X_MXCSR] = was;
-		return e;
-	}
-	x86_commit_x87(v, in, s, c);
-	take(v, in, c);
-	return x86_vector_done(v, in);
+	return run_memory(v, in, c);
 }
 static int do_fwait(struct x86_vcpu *v, const struct x86_insn *in)
 {

@@ -101,6 +101,7 @@ int x86_do_state(struct x86_vcpu *v, const struct x86_insn *in);
 int x86_do_env(struct x86_vcpu *v, const struct x86_insn *in);
 /* x86_vector_mem.c: those that look at memory element by element. X86_OTHER: not one of them. */
 int x86_do_elements(struct x86_vcpu *v, const struct x86_insn *in);
+void x86_enter_mmx(struct x86_vcpu *v);
 int x86_load_long(struct x86_vcpu *v, uint64_t la, void *to, unsigned n);
 int x86_store_long(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n);
 /* Runs one of x87 or MMX on the state and on c->mem; c->fx is what came of it. */

@@ -84,6 +84,8 @@ static int do_gather(struct x86_vcpu *v, const struct x86_insn *in)
 	struct reg to = get(v, in->o[0].reg), mask = get(v, in->o[2].reg);
 	struct reg index = get(v, in->index);
 	int e = 0;
+	for (unsigned i = 0; i < g.n; i++)
+		memset(mask.b + i * g.size, chosen(&mask, i, g.size) ? 0xff : 0, g.size);
 	for (unsigned i = 0; i < g.n && !e; i++) {
 		int64_t at = (int64_t)load_le(index.b + i * g.isize, g.isize);
 		if (g.isize == 4) at = (int32_t)at;
@@ -91,8 +93,8 @@ static int do_gather(struct x86_vcpu *v, const struct x86_insn *in)
 			e = load_element(v, in, (uint64_t)at, to.b + i * g.size, g.size);
 		if (!e) memset(mask.b + i * g.size, 0, g.size);
 	}
-	unsigned used = e ? (in->vl ? 32 : 16) : g.n * g.size;
-	memset(to.b + used, 0, 32 - used);
+	unsigned used = g.n * g.size;
+	if (!e) memset(to.b + used, 0, 32 - used);
 	memset(mask.b + used, 0, 32 - used);
 	set(v, in->o[0].reg, &to);
 	set(v, in->o[2].reg, &mask);
@@ -101,50 +103,77 @@ static int do_gather(struct x86_vcpu *v, const struct x86_insn *in)
 
 /* ---- vmaskmovps and such ---- */
 
-static int do_mask_load(struct x86_vcpu *v, const struct x86_insn *in, uint64_t la, unsigned size)
+/* Elements that are not chosen are not looked at, not even whether their address is one. */
+static int element_la(struct x86_vcpu *v, const struct x86_insn *in, unsigned off, unsigned size,
+		      bool write, uint64_t *la)
+{
+	uint64_t at = short_address(in, x86_operand_ea(v, in) + off);
+	return x86_linear(v, in->seg, at, size, write, la);
+}
+static int do_mask_load(struct x86_vcpu *v, const struct x86_insn *in, unsigned size)
 {
 	struct reg mask = get(v, in->o[1].reg), to = {0};
+	uint64_t la;
 	for (unsigned i = 0; i < in->o[2].size / size; i++) {
 		if (!chosen(&mask, i, size)) continue;
-		int e = x86_vector_load(v, la + i * size, to.b + i * size, size);
+		int e = element_la(v, in, i * size, size, false, &la);
+		if (!e) e = x86_vector_load(v, la, to.b + i * size, size);
 		if (e) return e;
 	}
 	set(v, in->o[0].reg, &to);
 	return 0;
 }
 /* First whether all may be written, then all. */
-static int do_mask_store(struct x86_vcpu *v, uint64_t la, const struct reg *from,
-			 const struct reg *mask, unsigned size, unsigned n)
+static int do_mask_store(struct x86_vcpu *v, const struct x86_insn *in, unsigned size)
 {
-	int e = 0;
-	for (unsigned i = 0; i < n && !e; i++)
-		if (chosen(mask, i, size)) e = x86_vector_probe(v, la + i * size, size);
-	for (unsigned i = 0; i < n && !e; i++)
-		if (chosen(mask, i, size))
-			e = x86_vector_store(v, la + i * size, from->b + i * size, size);
-	return e;
+	struct reg mask = get(v, in->o[1].reg), from = get(v, in->o[2].reg);
+	unsigned n = in->o[0].size / size;
+	uint64_t la;
+	for (unsigned i = 0; i < 2 * n; i++) {
+		unsigned k = i % n;
+		if (!chosen(&mask, k, size)) continue;
+		int e = element_la(v, in, k * size, size, true, &la);
+		if (!e && i < n) e = x86_vector_probe(v, la, size);
+		if (!e && i >= n) e = x86_vector_store(v, la, from.b + k * size, size);
+		if (e) return e;
+	}
+	return 0;
 }
-/* No fault of segment or form of the address counts where no element is chosen; we say so for the
- * whole operand, as its pages' faults are found for chosen elements only. */
 static int do_masked(struct x86_vcpu *v, const struct x86_insn *in, unsigned size)
 {
-	int i = x86_mem_operand(in);
-	uint64_t la;
-	int e = x86_operand_la(v, in, in->o[i].size, i == 0, &la);
-	if (e) return e;
-	if (i != 0) return do_mask_load(v, in, la, size);
-	struct reg mask = get(v, in->o[1].reg), from = get(v, in->o[2].reg);
-	return do_mask_store(v, la, &from, &mask, size, in->o[0].size / size);
+	bool store = in->o[0].kind == X86_MEM;
+	return store ? do_mask_store(v, in, size) : do_mask_load(v, in, size);
 }
 
 /* ---- maskmovdqu, maskmovq ---- */
 
-/* What any MMX instruction does to x87: SDM 1, 9.5.1. */
-static void enter_mmx(struct x86_vcpu *v)
+/* MMX registers are x87's by their own numbers, the area has them as seen from TOP. */
+static uint8_t *mmx_at(struct x86_vcpu *v, unsigned reg)
 {
+	unsigned top = v->x.bytes[X_FSW + 1] >> 3 & 7;
+	return v->x.bytes + X_ST + 16 * ((reg - top) & 7);
+}
+/* What any MMX instruction does to x87: SDM 1, 9.5.1. */
+void x86_enter_mmx(struct x86_vcpu *v)
+{
+	uint8_t regs[128];
+	for (unsigned i = 0; i < 8; i++) memcpy(regs + 16 * i, mmx_at(v, i), 16);
+	memcpy(v->x.bytes + X_ST, regs, sizeof regs);
 	v->x.bytes[X_FSW + 1] &= 0xc7;
 	v->x.bytes[X_FTW] = 0xff;
 }
+/* Runs of chosen bytes. */
+static int store_bytes(struct x86_vcpu *v, uint64_t la, const struct reg *from,
+		       const struct reg *mask, unsigned n)
+{
+	int e = 0;
+	for (unsigned i = 0, k; i < n && !e; i = k + 1) {
+		for (k = i; k < n && chosen(mask, k, 1);) k++;
+		if (k > i) e = x86_vector_store(v, la + i, from->b + i, k - i);
+	}
+	return e;
+}
+/* Whether the whole operand may be written counts, whatever the mask: as Intel's do. */
 static int do_maskmov(struct x86_vcpu *v, const struct x86_insn *in)
 {
 	bool mmx = in->o[0].kind == X86_MMX;
@@ -152,12 +181,13 @@ static int do_maskmov(struct x86_vcpu *v, const struct x86_insn *in)
 	struct reg from = get(v, in->o[0].reg), mask = get(v, in->o[1].reg);
 	uint64_t la;
 	if (mmx) {
-		memcpy(from.b, v->x.bytes + X_ST + 16 * (in->o[0].reg & 7), 8);
-		memcpy(mask.b, v->x.bytes + X_ST + 16 * (in->o[1].reg & 7), 8);
+		memcpy(from.b, mmx_at(v, in->o[0].reg), 8);
+		memcpy(mask.b, mmx_at(v, in->o[1].reg), 8);
 	}
 	int e = x86_linear(v, seg, short_address(in, v->cpu.r[7]), n, true, &la);
-	if (!e) e = do_mask_store(v, la, &from, &mask, 1, n);
-	if (!e && mmx) enter_mmx(v);
+	if (!e) e = x86_vector_probe(v, la, n);
+	if (!e) e = store_bytes(v, la, &from, &mask, n);
+	if (!e && mmx) x86_enter_mmx(v);
 	return e;
 }
 int x86_do_elements(struct x86_vcpu *v, const struct x86_insn *in)

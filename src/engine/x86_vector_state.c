@@ -3,6 +3,8 @@
 #include "engine/x86_vector_impl.h"
 
 enum { MXCSR_BITS = 0xffff, X_LEGACY = 416, X_ALL = X_YMM + 256 };
+/* x87's control word: what is in it, and what is always set. */
+enum { FCW_BITS = 0x1f7f, FCW_ONE = 0x40 };
 enum { C_X87 = 1, C_SSE = 2, C_AVX = 4 };
 
 static int gp(struct x86_vcpu *v) { return x86_raise(v, X86_TRAP_GP, 0); }
@@ -48,7 +50,9 @@ static void read_x87(struct x86_vcpu *v, const struct x86_insn *in, const uint8_
 {
 	uint8_t *x = v->x.bytes;
 	memcpy(x, from, X_MXCSR);
+	store_le(x + X_FCW, (load_le(x + X_FCW, 2) & FCW_BITS) | FCW_ONE, 2);
 	x[X_FTW + 1] = 0;
+	x[X_FOP + 1] &= 7;
 	for (unsigned i = 0; i < 8; i++) memcpy(x + X_ST + 16 * i, from + X_ST + 16 * i, 10);
 	x86_settle_x87(x);
 	if (in->rex & 8 && in->mode == X86_64) return;
@@ -61,12 +65,20 @@ static void init_x87(struct x86_vcpu *v)
 	memset(v->x.bytes + X_ST, 0, 128);
 	store_le(v->x.bytes + X_FCW, 0x37f, 2);
 }
+/* So that nothing is written if anything cannot be. */
+static int probe(struct x86_vcpu *v, uint64_t la, unsigned n)
+{
+	int e = 0;
+	for (unsigned i = 0; i < n && !e; i += 64) e = x86_vector_probe(v, la + i, 64);
+	return e;
+}
 static int do_fxsave(struct x86_vcpu *v, const struct x86_insn *in)
 {
 	uint8_t image[X_LEGACY];
 	uint64_t la;
 	int e = x86_may_x87(v);
 	if (!e) e = find(v, in, 512, 16, true, &la);
+	if (!e) e = probe(v, la, 512);
 	if (e) return e;
 	memcpy(image, v->x.bytes, sizeof image);
 	write_x87(v, in, image);
@@ -74,7 +86,7 @@ static int do_fxsave(struct x86_vcpu *v, const struct x86_insn *in)
 }
 static int do_fxrstor(struct x86_vcpu *v, const struct x86_insn *in)
 {
-	uint8_t image[X_LEGACY];
+	uint8_t image[512];
 	uint64_t la;
 	int e = x86_may_x87(v);
 	if (!e) e = find(v, in, 512, 16, false, &la);
@@ -136,13 +148,6 @@ static int store_parts(struct x86_vcpu *v, const struct x86_insn *in, const stru
 	if (!e && s->mxcsr) e = x86_store_long(v, s->la + X_MXCSR, x + X_MXCSR, 8);
 	if (!e && s->parts & C_SSE) e = x86_store_long(v, s->la + X_XMM, x + X_XMM, n);
 	if (!e && s->parts & C_AVX) e = x86_store_long(v, s->la + X_YMM, x + X_YMM, n);
-	return e;
-}
-/* So that nothing is written if anything cannot be. */
-static int probe(struct x86_vcpu *v, uint64_t la, unsigned n)
-{
-	int e = 0;
-	for (unsigned i = 0; i < n && !e; i += 64) e = x86_vector_probe(v, la + i, 64);
 	return e;
 }
 /* xsave and xsaveopt */

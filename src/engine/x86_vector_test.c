@@ -418,6 +418,23 @@ static const char *compare_state(const uint8_t *a, const uint8_t *b)
 	if (memcmp(a + X_XMM, b + X_XMM, 256)) return "XMM";
 	return memcmp(a + X_YMM, b + X_YMM, 256) ? "YMM" : 0;
 }
+/* What a CPU may do and we do not: enter MMX, set MXCSR's flags though memory faults, store 10
+ * bytes in two parts; and know whether a result that is too big or small would have been exact. */
+static void forgive(const struct run *k, uint8_t *host)
+{
+	const uint8_t *ours = vcpu->x.bytes;
+	bool mmx = false;
+	if (!k->trap) return;
+	for (int i = 0; i < k->in.operands; i++) mmx |= k->in.o[i].kind == X86_MMX;
+	if (mmx) memcpy(host, ours, X_FOP);
+	if (mmx) memcpy(host + X_ST, ours + X_ST, 128);
+	if (k->trap != X86_TRAP_XM) memcpy(host + X_MXCSR, ours + X_MXCSR, 4);
+	if (k->trap == X86_TRAP_PF && x86_mem_operand(&k->in) == 0 && k->in.o[0].size == 10)
+		memcpy(lab.buf, lab.expect, BUF);
+	unsigned over = ~load_le(k->x.bytes + X_MXCSR, 4) >> 7 & ours[X_MXCSR] & 0x18;
+	if (k->trap == X86_TRAP_XM && over)
+		host[X_MXCSR] = (uint8_t)((host[X_MXCSR] & ~0x20) | (ours[X_MXCSR] & 0x20));
+}
 /* 0, or what differs. */
 static const char *check_case(struct run *k)
 {
@@ -437,6 +454,7 @@ static const char *check_case(struct run *k)
 	if (vcpu->cpu.rip != lab.insn + (k->trap ? 0 : k->in.len)) return "rip";
 	if (memcmp(x->out, vcpu->cpu.r, sizeof x->out)) return "register";
 	if ((x->out_flags ^ vcpu->cpu.flags) & X86_ARITH) return "flags";
+	forgive(k, x->x_out);
 	const char *how = compare_state(vcpu->x.bytes, x->x_out);
 	return how ? how : memcmp(lab.buf, lab.expect, BUF) ? "memory" : 0;
 }
