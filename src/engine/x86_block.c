@@ -29,6 +29,7 @@ enum class {
 	C_STAC,
 	C_CLAC,
 	C_RDTSC,
+	C_REP,
 	C_STEP,
 	C_END,
 };
@@ -142,10 +143,10 @@ static unsigned class_of_integer(const struct x86_insn *in)
 	case X86_OP_btr:
 	case X86_OP_btc:
 		return !mem || in->o[1].kind == X86_IMM ? C_COPY : in->osize < 4 ? C_STEP : C_BIT;
+	case X86_OP_movs:
+	case X86_OP_stos: return in->rep && in->asize == 8 && in->seg == X86_DS ? C_REP : C_STEP;
 	case X86_OP_cmps:
 	case X86_OP_scas:
-	case X86_OP_movs:
-	case X86_OP_stos:
 	case X86_OP_lods:
 	case X86_OP_pushf:
 	case X86_OP_cld:
@@ -450,7 +451,7 @@ static void follow_registers(struct bases *b, const struct insn *i)
 	enum { FAR_ENOUGH = 1 << 24 };
 	unsigned reg;
 	int32_t by;
-	if (i->class == C_STEP || i->class == C_STAC || i->class == C_CLAC) {
+	if (i->class == C_STEP || i->class == C_REP || i->class == C_STAC || i->class == C_CLAC) {
 		clobber_all(b);
 		return;
 	}
@@ -778,6 +779,7 @@ static unsigned host_for(struct tr *t, struct homes *hs, const struct x86_insn *
 	*n = (struct home){o->reg, hs->free[hs->n], written};
 	hs->n++;
 	bool fresh = written && o->size >= 4 && op == 0 &&
+		     (in->o[1].kind != X86_REG || in->o[1].reg != o->reg) &&
 		     (in->op == X86_OP_mov || in->op == X86_OP_movzx || in->op == X86_OP_movsx);
 	if (!fresh) mov_load(&t->a, OP_W, n->host, x86_reg_slot(n->guest));
 	return n->host;
@@ -1085,6 +1087,12 @@ static void emit_insn(struct tr *t, unsigned k)
 	case C_STAC:
 	case C_CLAC: emit_ac(t, k, i->class == C_STAC); break;
 	case C_RDTSC: emit_rdtsc(t, k); break;
+	case C_REP:
+		flags_go(t, i->before);
+		mov_imm(&t->a, S1,
+			i->in.o[0].size | (i->in.op == X86_OP_stos ? (unsigned)REP_STOS : 0));
+		call_thunk(t, THUNK_REP, info_of(t, i));
+		break;
 	case C_STEP:
 		flags_go(t, i->before);
 		call_thunk(t, THUNK_STEP, info_of(t, i));

@@ -2,6 +2,7 @@
 #define ENGINE_X86_CODE_H
 #include "engine/x86_vcpu.h"
 #include "jit/x64/asm.h"
+#include <pthread.h>
 /* Inside the translator: blocks, and how their code is laid out.
  *
  * While translated code runs, guest registers are in the same registers of the host but for four:
@@ -31,9 +32,12 @@ enum thunk {
 	THUNK_END,  /* interpret it, go on wherever that leads */
 	THUNK_LINK, /* go to INFO_OFF; behind the call: 32 bits, how far the jump to be linked is */
 	THUNK_MISS, /* go to S1 */
+	THUNK_REP,  /* rep movs or stos: S1 says which, see enum rep */
 	THUNK_POLL, /* poll is not 0; at INFO_OFF */
 	THUNKS,
 };
+/* In S1 for THUNK_REP: bytes of an element, or REP_STOS. */
+enum { REP_SIZE = 15, REP_STOS = 16 };
 struct x86_block {
 	gpa_t page;
 	uint32_t next; /* in the hash, in the page's list: index + 1 */
@@ -74,11 +78,15 @@ struct x86_jit {
 	uint32_t pages, pages_room;
 	uint16_t used_ibtc[X86_VIEWS][256];
 	unsigned used_ibtc_n[X86_VIEWS];
-	bool kernel_local; /* entries of kernel views that are of pages not global */
-	bool live;	   /* vector and x87 state is in the host's registers */
-	bool dropped;	   /* blocks have gone since this was last looked at */
-	bool stop;	   /* x86_events() said to leave */
-	uint64_t seals;	   /* gmem_broken() */
+	bool kernel_local;    /* entries of kernel views that are of pages not global */
+	bool live;	      /* vector and x87 state is in the host's registers */
+	bool dropped;	      /* blocks have gone since this was last looked at */
+	bool stop;	      /* x86_events() said to leave */
+	uint64_t seals;	      /* gmem_broken() */
+	uint64_t cr4;	      /* what of it is in code */
+	pthread_mutex_t lock; /* guards the rest: what others have written */
+	gpa_t wrote[64];
+	unsigned wrote_n; /* more than fit: all */
 	uint64_t linked, translated, insns;
 };
 static inline const uint8_t *x86_rx(const struct x86_jit *j, uint32_t off) { return j->rx + off; }
@@ -98,6 +106,7 @@ const void *x86_jit_thunk_step(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 const void *x86_jit_thunk_end(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
 const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
 const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+const void *x86_jit_thunk_rep(struct x86_vcpu *v, uint64_t how, uint32_t info, const uint8_t *back);
 const void *x86_jit_thunk_poll(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
 /* x86_thunk.c: the pieces of code that all others use. */
 void x86_thunks_make(struct x86_jit *j, struct x64_asm *a);

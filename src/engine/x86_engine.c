@@ -1,7 +1,9 @@
 /* x86-64 CPUs in software as an engine: a machine of them, and the operations of engine.h. */
 #include "engine/x86_engine.h"
 #include "base/counters.h"
+#include "engine/x86_jit.h"
 #include "engine/x86_vcpu.h"
+#include "hw/gmem.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -12,6 +14,7 @@ struct vcpu {
 struct engine {
 	struct x86_machine machine;
 	struct vcpu *vcpus;
+	bool translates;
 };
 
 static int x86_probe_host(enum arch guest, struct err *e)
@@ -22,7 +25,7 @@ static int x86_probe_host(enum arch guest, struct err *e)
 	return 0;
 }
 
-static int x86_open(struct engine **out, const struct engine_env *env, struct err *e)
+static int x86_open_any(struct engine **out, const struct engine_env *env, struct err *e)
 {
 	int rc = x86_probe_host(env->arch, e);
 	if (rc) return rc;
@@ -36,6 +39,25 @@ static int x86_open(struct engine **out, const struct engine_env *env, struct er
 	return 0;
 }
 
+static int x86_interp_open(struct engine **out, const struct engine_env *env, struct err *e)
+{
+	return x86_open_any(out, env, e);
+}
+static int x86_jit_open(struct engine **out, const struct engine_env *env, struct err *e)
+{
+	struct gmem_region r;
+	uint64_t end = 0;
+	int rc = x86_open_any(out, env, e);
+	if (rc) return rc;
+	struct x86_machine *m = &(*out)->machine;
+	for (unsigned n = 0; gmem_region(env->mem, n, &r); n++)
+		if (r.base + r.len > end) end = r.base + r.len;
+	m->code_pages = end >> X86_PAGE_SHIFT;
+	m->code = calloc(m->code_pages, 1);
+	(*out)->translates = true;
+	return m->code ? 0 : fail(e, -ENOMEM, "engine: out of memory");
+}
+
 static int x86_vcpu_add(struct vcpu **out, struct engine *en, unsigned id, struct err *e)
 {
 	struct vcpu *c = calloc(1, sizeof(*c));
@@ -46,7 +68,7 @@ static int x86_vcpu_add(struct vcpu **out, struct engine *en, unsigned id, struc
 	}
 	c->next = en->vcpus;
 	en->vcpus = *out = c;
-	return 0;
+	return en->translates ? x86_jit_new(c->v, en->machine.env.code_room, e) : 0;
 }
 
 static enum vcpu_exit x86_run(struct vcpu *c) { return x86_vcpu_run(c->v); }
@@ -95,22 +117,14 @@ static void x86_close(struct engine *en)
 		x86_vcpu_free(c->v);
 		free(c);
 	}
+	if (en) free((void *)en->machine.code);
 	free(en);
 }
 
-const struct engine_ops engine_x86_interp = {.name = "interp",
-					     .probe = x86_probe_host,
-					     .open = x86_open,
-					     .vcpu = x86_vcpu_add,
-					     .run = x86_run,
-					     .kick = x86_kick,
-					     .irq = x86_line,
-					     .fence = x86_forget,
-					     .get = x86_get,
-					     .set = x86_set,
-					     .reset = x86_reset,
-					     .instret = x86_instret,
-					     .stats = x86_stats,
-					     .tsc_ns = x86_deadline_ns,
-					     .error = x86_error,
-					     .close = x86_close};
+#define X86_OPS                                                                                    \
+	.probe = x86_probe_host, .vcpu = x86_vcpu_add, .run = x86_run, .kick = x86_kick,           \
+	.irq = x86_line, .fence = x86_forget, .get = x86_get, .set = x86_set, .reset = x86_reset,  \
+	.instret = x86_instret, .stats = x86_stats, .tsc_ns = x86_deadline_ns, .error = x86_error, \
+	.close = x86_close
+const struct engine_ops engine_x86_interp = {.name = "interp", .open = x86_interp_open, X86_OPS};
+const struct engine_ops engine_x86_jit = {.name = "jit", .open = x86_jit_open, X86_OPS};

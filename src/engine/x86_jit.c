@@ -160,6 +160,14 @@ static bool translatable(const struct x86_vcpu *v)
 	return v->mode == X86_64 && !(v->cpu.flags & (X86_TF | X86_RF)) && !(v->dr[7] & DR7_ON) &&
 	       !v->shadow;
 }
+/* No vCPU goes on writing to the page without telling. */
+static void forget_writes(struct x86_jit *j, gpa_t page)
+{
+	struct x86_machine *m = j->v->machine;
+	x86_tlb_flush_writes(j->v, page);
+	for (unsigned k = 0; k < m->n; k++)
+		if (m->vcpu[k] && m->vcpu[k] != j->v) x86_fence(m->vcpu[k], j->v);
+}
 static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t *code,
 				    unsigned off, unsigned variant, bool plain)
 {
@@ -167,14 +175,13 @@ static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t
 	struct x86_code_page *p = page_find(j, page);
 	if (!p || !p->blocks) {
 		mark_page(j, page, true);
-		x86_tlb_flush_writes(j->v, page);
+		forget_writes(j, page);
 		(void)gmem_seal(j->v->machine->env.mem, page);
 	}
 	struct x86_block *b = x86_translate_block(j, code, page, off, variant, plain, &nothing);
 	if (b || nothing) return b;
 	drop_all(j);
 	mark_page(j, page, true);
-	x86_tlb_flush_writes(j->v, page);
 	return x86_translate_block(j, code, page, off, variant, plain, &nothing);
 }
 /* The block at rip, made if need be; fetch_* is set then. NULL: none, for this instruction. */
@@ -189,8 +196,11 @@ static struct x86_block *block_at_rip(struct x86_jit *j)
 		b = block_make(j, v->fetch_gpa, v->fetch_host, off, variant, false);
 	return b;
 }
-static void seals(struct x86_jit *j)
+static void look_at_changes(struct x86_jit *j)
 {
+	uint64_t cr4 = j->v->cr4 & (CR4_SMAP | CR4_TSD);
+	if (unlikely(cr4 != j->cr4)) drop_all(j);
+	j->cr4 = cr4;
 	gpa_t page[GMEM_NOTES];
 	int n = gmem_broken(j->v->machine->env.mem, &j->seals, page);
 	if (n < 0) drop_all(j);
@@ -254,7 +264,7 @@ static const void *find(struct x86_vcpu *v)
 				return x86_rx(j, (uint32_t)(j->leave - j->rw));
 			}
 		}
-		seals(j);
+		look_at_changes(j);
 		struct x86_block *b = block_at_rip(j);
 		if (b) {
 			v->fast.page = v->cpu.rip & ~(uint64_t)(X86_PAGE - 1);
@@ -315,6 +325,63 @@ const void *x86_jit_thunk_step(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	(void)la;
 	at_info(v, info);
 	return step_here(v, info, back);
+}
+/* Elements by the host's own instruction, which does them in the same order. */
+static void rep_native(void *to, const void *from, uint64_t val, uint64_t n, unsigned how)
+{
+	switch (how) {
+#define MOVS(size, insn)                                                                           \
+	case size:                                                                                 \
+		__asm__ volatile(insn : "+D"(to), "+S"(from), "+c"(n) : : "memory");               \
+		break;
+#define STOS(size, insn)                                                                           \
+	case REP_STOS | size:                                                                      \
+		__asm__ volatile(insn : "+D"(to), "+c"(n) : "a"(val) : "memory");                  \
+		break;
+		MOVS(1, "rep movsb")
+		MOVS(2, "rep movsw")
+		MOVS(4, "rep movsl")
+		MOVS(8, "rep movsq")
+		STOS(1, "rep stosb")
+		STOS(2, "rep stosw")
+		STOS(4, "rep stosl")
+		STOS(8, "rep stosq")
+#undef MOVS
+#undef STOS
+	default: break;
+	}
+}
+static uint64_t left_in_page(uint64_t la, unsigned size)
+{
+	return (X86_PAGE - (la & (X86_PAGE - 1))) / size;
+}
+/* As much as lies in one page each. 0: not that simple. */
+static uint64_t rep_some(struct x86_vcpu *v, unsigned how, enum x86_view view)
+{
+	uint64_t *r = v->cpu.r, n = r[RCX], most = left_in_page(r[RDI], how & REP_SIZE);
+	bool stos = how & REP_STOS;
+	if (n > most) n = most;
+	most = left_in_page(r[RSI], how & REP_SIZE);
+	if (!stos && n > most) n = most;
+	void *to = n ? x86_tlb_find(v, r[RDI], true, view) : NULL;
+	const void *from = to && !stos ? x86_tlb_find(v, r[RSI], false, view) : to;
+	if (!from) return 0;
+	rep_native(to, from, r[RAX], n, how);
+	r[RCX] -= n;
+	r[RDI] += n * (how & REP_SIZE);
+	if (!stos) r[RSI] += n * (how & REP_SIZE);
+	return n;
+}
+const void *x86_jit_thunk_rep(struct x86_vcpu *v, uint64_t how, uint32_t info, const uint8_t *back)
+{
+	at_info(v, info);
+	while (v->cpu.r[RCX]) {
+		if (atomic_load_explicit(&v->poll, memory_order_relaxed)) return find(v);
+		if (v->cpu.flags & X86_DF || !rep_some(v, (unsigned)how, info >> INFO_VIEW & 3))
+			return step_here(v, info, back);
+	}
+	v->cpu.rip += info >> INFO_BYTES;
+	return into_code(v, back);
 }
 const void *x86_jit_thunk_end(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
 {
@@ -439,35 +506,49 @@ void x86_jit_run(struct x86_vcpu *v)
 	if (j->live) j->enter(v, to);
 	running = NULL;
 }
-void x86_jit_flush(struct x86_vcpu *v, bool globals)
+void x86_jit_flush(struct x86_vcpu *v)
 {
-	struct x86_jit *j = v->jit;
-	if (!j) return;
-	if (globals) {
-		ibtc_clear_all(j);
-		return;
-	}
-	ibtc_clear(j, X86_VIEW_USER);
-	ibtc_clear(j, X86_VIEW_BOTH);
-	ibtc_clear(j, X86_VIEW_KERNEL);
+	if (v->jit) ibtc_clear_all(v->jit);
 }
-void x86_jit_drop(struct x86_vcpu *v)
+static void wrote(struct x86_jit *j, gpa_t at, unsigned n)
 {
-	if (v->jit) drop_all(v->jit);
-}
-void x86_jit_wrote(struct x86_vcpu *v, gpa_t at, unsigned n)
-{
-	struct x86_jit *j = v->jit;
-	if (!j || !n) return;
 	struct x86_code_page *p = page_find(j, at & ~(gpa_t)(X86_PAGE - 1));
-	if (!p) return;
 	unsigned first = (unsigned)(at & (X86_PAGE - 1)) >> 6;
 	unsigned last = (unsigned)((at & (X86_PAGE - 1)) + n - 1) >> 6;
-	for (unsigned g = first; g <= last && g < 64; g++)
+	for (unsigned g = first; p && g <= last && g < 64; g++)
 		if (p->granules >> g & 1) {
 			page_drop(j, p);
 			return;
 		}
+}
+static void tell(struct x86_jit *j, gpa_t at)
+{
+	(void)pthread_mutex_lock(&j->lock);
+	if (j->wrote_n < COUNT(j->wrote)) j->wrote[j->wrote_n] = at;
+	if (j->wrote_n <= COUNT(j->wrote)) j->wrote_n++;
+	(void)pthread_mutex_unlock(&j->lock);
+	x86_poke(j->v, X86_POLL_CODE);
+}
+void x86_jit_wrote(struct x86_vcpu *v, gpa_t at, unsigned n)
+{
+	struct x86_machine *m = v->machine;
+	for (unsigned k = 0; k < m->n; k++) {
+		struct x86_vcpu *o = m->vcpu[k];
+		if (o == v)
+			wrote(v->jit, at, n);
+		else if (o && o->jit)
+			tell(o->jit, at), tell(o->jit, at + n - 1);
+	}
+}
+void x86_jit_serve(struct x86_vcpu *v)
+{
+	struct x86_jit *j = v->jit;
+	if (!j) return;
+	(void)pthread_mutex_lock(&j->lock);
+	if (j->wrote_n > COUNT(j->wrote)) drop_all(j);
+	for (unsigned k = 0; k < j->wrote_n && k < COUNT(j->wrote); k++) wrote(j, j->wrote[k], 1);
+	j->wrote_n = 0;
+	(void)pthread_mutex_unlock(&j->lock);
 }
 int x86_jit_new(struct x86_vcpu *v, size_t room, struct err *e)
 {
@@ -476,6 +557,8 @@ int x86_jit_new(struct x86_vcpu *v, size_t room, struct err *e)
 	if (!j) return fail(e, -ENOMEM, "translator: out of memory");
 	j->v = v;
 	v->jit = j;
+	must(!pthread_mutex_init(&j->lock, NULL));
+	v->machine->code_wrote = x86_jit_wrote;
 	j->size = room < LOWEST ? ROOM : (room + X86_PAGE - 1) & ~(size_t)(X86_PAGE - 1);
 	int r = jit_map_twice(j->size, &j->rx, &j->rw, e);
 	if (r < 0) return r;
@@ -491,6 +574,7 @@ void x86_jit_free(struct x86_jit *j)
 	if (!j) return;
 	if (j->rx) munmap(j->rx, j->size);
 	if (j->rw) munmap(j->rw, j->size);
+	(void)pthread_mutex_destroy(&j->lock);
 	free(j->block);
 	free(j->map);
 	free(j->page);

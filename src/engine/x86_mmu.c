@@ -1,5 +1,6 @@
 /* Address translation (SDM 3, chapter 4) and the software TLB before it. Whoever finds no entry
  * comes here: a walk, the checks, the access, and an entry for the next time if the page is RAM. */
+#include "engine/x86_jit.h"
 #include "engine/x86_vcpu.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
@@ -249,6 +250,7 @@ static void fetches_drop(struct x86_vcpu *v)
 {
 	v->fetches.gen++;
 	v->fetch_tag = X86_NO_FETCH;
+	x86_jit_flush(v);
 }
 
 static void locals_drop(struct x86_vcpu *v, unsigned view)

@@ -1,6 +1,7 @@
 /* One instruction: fetched, decoded, done. What has been decoded is kept by where its bytes are in
  * the guest's memory, and is good as long as the same bytes are there: nobody need tell of writes.
  */
+#include "engine/x86_jit.h"
 #include "engine/x86_vcpu.h"
 #include "hw/bus.h"
 #include <pthread.h>
@@ -303,7 +304,10 @@ int x86_do(struct x86_vcpu *v, const struct x86_insn *in)
 	switch (groups[in->op]) {
 	case G_EXEC: return do_exec(v, in);
 	case G_POPF: return do_popf(v, in);
-	case G_VECTOR: e = x86_do_vector(v, in); break;
+	case G_VECTOR:
+		x86_jit_home(v);
+		e = x86_do_vector(v, in);
+		break;
 	case G_FAR:
 		e = x86_do_far(v, in);
 		look_again(v);

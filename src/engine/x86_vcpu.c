@@ -2,6 +2,7 @@
  * `poll`, and whoever sets one that cannot be served yet sees to it that it is set again. */
 #include "engine/x86_vcpu.h"
 #include "base/err.h"
+#include "engine/x86_jit.h"
 #include "hw/gmem.h"
 #include <limits.h>
 #include <linux/futex.h>
@@ -63,6 +64,7 @@ void x86_vcpu_free(struct x86_vcpu *v)
 {
 	if (!v) return;
 	if (v->machine->vcpu[v->id] == v) v->machine->vcpu[v->id] = NULL;
+	x86_jit_free(v->jit);
 	free(v->msrs);
 	free(v->own);
 	(void)munmap((uint8_t *)v - STACK - GUARD, room());
@@ -216,6 +218,7 @@ bool x86_events(struct x86_vcpu *v)
 	for (;;) {
 		uint32_t p = atomic_load(&v->poll);
 		if (p & X86_POLL_FENCE) fence_serve(v);
+		if (take(v, p, X86_POLL_CODE)) x86_jit_serve(v);
 		if (take(v, p, X86_POLL_KICK) || v->reset_asked || v->broken) return false;
 		if (take(v, p, X86_POLL_INIT)) x86_vcpu_reset(v, true);
 		if (take(v, p, X86_POLL_SIPI)) sipi(v);
@@ -244,7 +247,8 @@ enum vcpu_exit x86_vcpu_run(struct x86_vcpu *v)
 	set_running(v, true);
 	x86_apic_moved(v);
 	(void)atomic_fetch_or(&v->poll, X86_POLL_INTR); /* look once; it may be halted, too */
-	while (!atomic_load(&v->poll) || x86_events(v)) {
+	if (v->jit) x86_jit_run(v);
+	while (!v->jit && (!atomic_load(&v->poll) || x86_events(v))) {
 		/* What waits for the next instruction leaves its bit set. */
 		if (atomic_load_explicit(&v->poll, memory_order_relaxed)) x86_step(v);
 		run_some(v);

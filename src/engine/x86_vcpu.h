@@ -115,6 +115,7 @@ enum x86_poll {			   /* why to leave straight-line execution */
 		X86_POLL_FENCE = 8, /* another vCPU or thread wants something forgotten */
 		X86_POLL_INIT = 16,
 		X86_POLL_SIPI = 32,
+		X86_POLL_CODE = 64, /* code that has been translated was written */
 };
 enum x86_access { X86_R = 0, X86_W = 2, X86_X = 16 }; /* bits of a #PF's error code */
 
