@@ -441,6 +441,13 @@ static void vm_stats(struct guest *g, struct guest_stats *to)
 	for (unsigned i = 0; i < vm->ncpus; i++) vm->ops->stats(vm->hart[i].cpu, &to->counters);
 }
 
+static bool vm_runs(enum arch a)
+{
+	for (const struct engine_ops *const *o = boards[a]->engines; *o; o++)
+		if (!(*o)->probe(a, NULL)) return true;
+	return !engine_kvm.probe(a, NULL);
+}
+
 static void vm_hardware(struct host_note *to)
 {
 	const struct kvm_report *r = kvm_probe();
@@ -458,6 +465,7 @@ const struct kind kind_vm = {
 	.start = vm_start,
 	.stop = vm_stop,
 	.stats = vm_stats,
+	.runs = vm_runs,
 	.hardware = vm_hardware,
 	.free = vm_free,
 };
