@@ -13,11 +13,12 @@ need() { # need PROGRAM PACKAGE
 digest() { sha256sum | cut -d' ' -f1; }
 recipes() { (cd "$1" && ls -d -- */recipe.sh 2>/dev/null | sed 's|/recipe.sh||' | tr '\n' ' '); }
 
-# The names Debian and the kernel use for a guest's CPU. One line a CPU.
+# The names Debian and the kernel use for a guest's CPU, and the release its guests are. One line a
+# CPU.
 arch_set() {
 	case $1 in
-	riscv64) kernel_package=linux-image-riscv64 kernel_file=vmlinux qemu_cpu=riscv64 ;;
-	amd64) kernel_package=linux-image-cloud-amd64 kernel_file=vmlinuz qemu_cpu=x86_64 ;;
+	riscv64) codename=trixie kernel_package=linux-image-riscv64 kernel_file=vmlinux qemu_cpu=riscv64 ;;
+	amd64) codename=bookworm kernel_package=linux-image-cloud-amd64 kernel_file=vmlinuz qemu_cpu=x86_64 ;;
 	*) die "$1: no recipes for this CPU; there are: riscv64 amd64" ;;
 	esac
 }
@@ -168,7 +169,7 @@ apt_add() { # URI SUITE
 }
 # The last resort: packages as guests/lock recorded them.
 apt_lock() { # SUITE ARCH
-	[ "$1" = trixie ] && [ -f "$here/$2.lock" ] || return 1
+	[ "$1" = "$codename" ] && [ -f "$here/$2.lock" ] || return 1
 	locked=$here/$2.lock
 	echo "deb [arch=$2 signed-by=$keyring] $mirror $1 main" >"$apt/sources.list"
 	say "the mirror's package lists cannot be read or do not fit their signature; taking the packages that $2.lock names"
