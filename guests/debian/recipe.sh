@@ -9,6 +9,8 @@ need depmod kmod
 
 packages="apt systemd-sysv systemd-resolved libpam-systemd dbus udev openssh-server iproute2
 	iputils-ping netbase procps less kmod nano e2fsprogs"
+# Up to bookworm something has to say that /bin is /usr/bin; the first choice would bring much.
+[ "$codename" != bookworm ] || packages="$packages usr-is-merged"
 case $(mirror_uri) in https:*) packages="$packages ca-certificates" ;; esac
 disk_size=${LODGE_DISK_SIZE:-4G}
 
