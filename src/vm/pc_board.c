@@ -226,7 +226,7 @@ static void debug_put(void *ctx, uint8_t v)
 	struct debug_line *l = ctx;
 	if (v != '\n') l->text[l->n++] = (char)v;
 	if (v != '\n' && l->n < DEBUG_LINE) return;
-	log_debug("debug port: %.*s", (int)l->n, l->text);
+	log_info("debug port: %.*s", (int)l->n, l->text);
 	l->n = 0;
 }
 
@@ -404,11 +404,12 @@ static int load_all(struct vm *vm, struct pc *b, struct pc_start *start, struct 
 	return r < 0 ? r : pc_boot(start, &k, &boot, e);
 }
 
-/* Firmware, and below 1 MiB a copy of its end, which it may write. */
+/* Firmware, and up to 1 MiB a copy of its end, which it may write: as if shadow RAM were open,
+ * which SeaBIOS would do with the registers of a host bridge that it knows. */
 static int load_flash(struct vm *vm, const struct load_file *f, struct err *e)
 {
 	auto_mem uint8_t *p = NULL;
-	size_t low = f->size < PC_MIB - PC_BIOS ? f->size : PC_MIB - PC_BIOS;
+	const size_t room = PC_MIB - (PC_VGA + PC_VGA_LEN), low = f->size < room ? f->size : room;
 	int r = load_read(&p, f, e);
 	if (r < 0) return r;
 	void *rom = gmem_host(vm->mem, PC_HIGH - f->size, f->size);
