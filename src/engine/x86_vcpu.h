@@ -3,6 +3,7 @@
 #include "base/types.h"
 #include "engine/engine.h"
 #include "engine/x86_regs.h"
+#include "hw/clock.h"
 #include "isa/x86/step.h"
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -85,7 +86,10 @@ enum x86_efer {
 	EFER_LMA = 1 << 10,
 	EFER_NXE = 1 << 11,
 };
-enum { X86_XCR0 = 7 }; /* what XCR0 may hold: x87, SSE, AVX */
+enum { X86_XCR0 = 7 };	     /* what XCR0 may hold: x87, SSE, AVX */
+enum { X86_PHYS_BITS = 46 }; /* MAXPHYADDR */
+enum x86_stat { X86_STAT_WALK, X86_STAT_MMIO, X86_STAT_PIO, X86_STAT_IRQ, X86_STAT_SLEEP };
+#define X86_NO_FETCH 1ull /* no page's address */
 
 /* The software TLB, direct-mapped, one for each kind of access: user (CPL 3), kernel, and kernel
  * while it may touch user pages (AC set, or SMAP off). An entry allows without further checks what
@@ -169,9 +173,30 @@ struct x86_vcpu {
 	struct x86_machine *machine;
 	struct x86_jit *jit; /* NULL: only interpreted */
 	unsigned id;
+	uint8_t cr8;	     /* where no local APIC is asked */
+	bool nmi_waits;	     /* for nmi_masked to go */
+	gpa_t apic_page;     /* of the local APIC; ~0: it is not in memory */
+	struct x86_own *own; /* x86_vcpu.c's: decoded instructions */
+	/* x86_mmu.c's. Of the TLB: what was entered that is not global, since such was last
+	 * dropped; and by GiB modulo 64 where large pages are, of which invlpg must drop all. */
+	struct x86_entered {
+		unsigned n; /* may be more than are noted */
+		uint16_t at[128];
+	} entered[X86_VIEWS];
+	uint64_t large;
+	struct x86_fetches {
+		uint64_t gen; /* entries of others are void */
+		struct x86_fetched {
+			uint64_t tag, gen, gpa; /* tag: linear page, bit 0: CPL 3 */
+			const uint8_t *host;	/* NULL: a device */
+		} at[256];
+	} fetches;
+	/* Sleep, and fences that others ask for: as rv64_cpu.c's. */
+	_Atomic uint32_t asleep, running, fence_asked, fence_done, fence_waiters;
 };
 
-/* What the vCPUs of a machine have in common. */
+/* What the vCPUs of a machine have in common. Zeroed but for env; x86_machine_init() does the rest.
+ */
 struct x86_machine {
 	struct engine_env env;
 	uint64_t tsc_khz;
@@ -179,25 +204,39 @@ struct x86_machine {
 	 * while there is no translator. Writers look after their write: x86_wrote(). */
 	_Atomic uint8_t *code;
 	uint64_t code_pages;
+	void (*code_wrote)(struct x86_vcpu *v, gpa_t at, unsigned n); /* the translator's */
+	uint64_t tsc_zero;	 /* host's TSC when the guest's was 0 */
+	uint64_t pv_tsc, pv_ns;	 /* one moment, by the guest's TSC and by env.clock */
+	_Atomic uint32_t locked; /* for what the host cannot do atomically */
 	unsigned n;
 	struct x86_vcpu *vcpu[64];
 };
 
 /* ---- x86_vcpu.c: life, the run loop */
+void x86_machine_init(struct x86_machine *m);
 struct x86_vcpu *x86_vcpu_new(struct x86_machine *m, unsigned id);
 void x86_vcpu_free(struct x86_vcpu *v);
 void x86_vcpu_reset(struct x86_vcpu *v, bool init); /* init: INIT keeps what RESET does not */
 enum vcpu_exit x86_vcpu_run(struct x86_vcpu *v);
 void x86_poke(struct x86_vcpu *v, enum x86_poll why); /* any thread */
+/* Inputs, any thread: IRQ_X86_*. */
+void x86_irq(struct x86_vcpu *v, unsigned line, int level);
+/* Have v forget all translations: when it returns v uses none of before. from: as engine.h's. */
+void x86_fence(struct x86_vcpu *v, struct x86_vcpu *from);
 /* Take what has come: interrupts, NMI, INIT, SIPI, fences. False: leave x86_vcpu_run(). */
 bool x86_events(struct x86_vcpu *v);
 /* Fetch, decode and execute one instruction, and deliver the trap if it ends with one. Events are
  * not looked at. A REP does a bounded part of itself. */
 void x86_step(struct x86_vcpu *v);
-/* Execute one that has been decoded, at rip: 0 or a trap. */
+/* Execute one that has been decoded, at rip: 0, X86_REPEAT or a trap. It raises `poll` again if
+ * what waited for IF or for iret may now come in; the shadow and TF are x86_step()'s. */
 int x86_do(struct x86_vcpu *v, const struct x86_insn *in);
 int x86_vcpu_get(struct x86_vcpu *v, unsigned reg, uint64_t *val);
 int x86_vcpu_set(struct x86_vcpu *v, unsigned reg, uint64_t val);
+
+/* x86_step.c: which function does an operation; what is decoded. */
+void x86_groups_init(void);
+struct x86_own *x86_own_new(void);
 
 /* ---- x86_mmu.c */
 struct x86_page_found {
@@ -210,13 +249,18 @@ int x86_translate(struct x86_vcpu *v, uint64_t la, unsigned access, enum x86_vie
 		  struct x86_page_found *out);
 /* As if A and D need not be set; changes nothing: for debuggers. */
 bool x86_peek(struct x86_vcpu *v, uint64_t la, gpa_t *out);
+/* What the CPU itself reads and writes (descriptors, TSS): SMAP holds whatever AC is. */
+static inline enum x86_view x86_system_view(const struct x86_vcpu *v)
+{
+	return v->cr4 & CR4_SMAP ? X86_VIEW_KERNEL : X86_VIEW_BOTH;
+}
 /* Data at linear addresses, n bytes up to 64, which may cross a page or be a device's. */
 int x86_load(struct x86_vcpu *v, uint64_t la, void *to, unsigned n, enum x86_view as);
 int x86_store(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n, enum x86_view as);
 /* For both: would the access be allowed? Nothing is read; D is set for writes. */
 int x86_probe(struct x86_vcpu *v, uint64_t la, unsigned n, unsigned access, enum x86_view as);
 extern const struct x86_mem x86_mem_ops; /* with v->view; v is what holds the struct x86_cpu */
-/* A host address of the page at la for reading or writing it, entered in the TLB; NULL: not that
+/* The host address that la has, for reading or writing its page, entered in the TLB; NULL: not that
  * simple (a device, a fault, ROM, translated code): have the instruction interpreted. */
 void *x86_tlb_find(struct x86_vcpu *v, uint64_t la, bool write, enum x86_view as);
 /* The page where rip's instruction begins: 0 with fetch_* set, or a trap. */
@@ -226,6 +270,12 @@ void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la);
 void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page); /* it has become a page of code */
 /* CR0, CR3, CR4, EFER, CPL, CS, AC have changed: view, mode, popf_mask, ssize, base. */
 void x86_mode_update(struct x86_vcpu *v);
+/* Of these, view alone, where only AC has changed. */
+static inline void x86_view_update(struct x86_vcpu *v)
+{
+	bool smap = v->cr4 & CR4_SMAP && !(v->cpu.flags & X86_AC);
+	v->view = v->cpl == 3 ? X86_VIEW_USER : smap ? X86_VIEW_KERNEL : X86_VIEW_BOTH;
+}
 /* [at, at+n) of guest memory was written, by this vCPU: dirty log, translated code. */
 void x86_wrote(struct x86_vcpu *v, gpa_t at, unsigned n);
 static inline bool x86_canonical(uint64_t la) { return (uint64_t)((int64_t)la >> 47) + 1 < 2; }
@@ -254,10 +304,47 @@ int x86_do_far(struct x86_vcpu *v, const struct x86_insn *in);
  * cli sti, cpuid, rdmsr wrmsr, rdtsc(p), rdpid, invlpg invpcid, wbinvd, clac stac, monitor mwait,
  * vmcall, rdpmc, xgetbv xsetbv... X86_OTHER: not one of them. */
 int x86_do_system(struct x86_vcpu *v, const struct x86_insn *in);
+int x86_do_io(struct x86_vcpu *v, const struct x86_insn *in); /* x86_io.c: in, out, ins, outs */
+/* Register as an operand of n bytes: 4 clear the upper half, fewer leave the rest alone. */
+static inline void x86_reg_put(struct x86_vcpu *v, unsigned reg, unsigned n, uint64_t val)
+{
+	uint64_t keep = n == 2 ? ~0xffffull : n == 1 ? ~0xffull : 0;
+	v->cpu.r[reg] = (v->cpu.r[reg] & keep) | (n == 4 ? (uint32_t)val : val & ~keep);
+}
+static inline int x86_next(struct x86_vcpu *v, const struct x86_insn *in)
+{
+	v->cpu.rip += in->len;
+	if (v->mode != X86_64) v->cpu.rip = (uint32_t)v->cpu.rip;
+	return 0;
+}
 int x86_msr_read(struct x86_vcpu *v, uint32_t index, uint64_t *val); /* 0 or #GP */
 int x86_msr_write(struct x86_vcpu *v, uint32_t index, uint64_t val);
 void x86_cpuid(struct x86_vcpu *v, uint32_t leaf, uint32_t index, uint32_t out[4]);
 uint64_t x86_tsc(const struct x86_vcpu *v);
+uint64_t x86_tsc_ns(const struct x86_vcpu *v, uint64_t tsc); /* on env.clock */
+uint64_t x86_host_tsc_khz(void);
+uint64_t x86_host_tsc(void);
+bool x86_pdptes_load(struct x86_vcpu *v); /* PAE's, as CR3 says; false: reserved bits */
+struct x86_msrs *x86_msrs_new(void);
+void x86_msrs_reset(struct x86_vcpu *v, bool init);
+void x86_apic_moved(struct x86_vcpu *v); /* MSR 0x1b may be another: sets apic_page */
+unsigned x86_cr8(struct x86_vcpu *v, bool write, unsigned val);
+/* As mov to control registers does it: 0 or #GP. */
+int x86_cr0_write(struct x86_vcpu *v, uint64_t val);
+int x86_cr3_write(struct x86_vcpu *v, uint64_t val);
+int x86_cr4_write(struct x86_vcpu *v, uint64_t val);
+int x86_efer_write(struct x86_vcpu *v, uint64_t val);
+/* What CPUID offers beyond a base line, as the host can do it. */
+enum x86_feature {
+	X86_HAS_AVX = 1, /* with AVX2, FMA, F16C */
+	X86_HAS_AES = 2,
+	X86_HAS_CLMUL = 4,
+	X86_HAS_SHA = 8,
+	X86_HAS_RDRAND = 16,
+	X86_HAS_RDSEED = 32,
+};
+unsigned x86_features(void);
+bool x86_host_can(void); /* execute x86's vector instructions at all: SSE4.2, XSAVE */
 
 /* ---- x86_vector.c: x87, MMX, SSE, AVX, AES, SHA, FMA, F16C..., executed by the host's own CPU on
  * v->x; fxsave, fxrstor, the xsave family, ldmxcsr, stmxcsr, emms. #NM, #UD by CR0, CR4, XCR0; #MF,

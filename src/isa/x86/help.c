@@ -39,7 +39,7 @@ HELP(ret)
 HELP(leave)
 {
 	uint64_t v, sp = x86_zx(c->r[BP], c->ssize);
-	TRY(x86_load(c, in, X86_SS, sp, in->osize, &v));
+	TRY(x86_exec_load(c, in, X86_SS, sp, in->osize, &v));
 	x86_reg_set(c, SP, c->ssize, sp + in->osize);
 	x86_reg_set(c, BP, in->osize, v);
 	return 0;
@@ -52,13 +52,13 @@ HELP(enter)
 	frame = c->r[SP];
 	for (unsigned i = 1; i < level; i++) {
 		bp -= in->osize;
-		TRY(x86_load(c, in, X86_SS, x86_zx(bp, c->ssize), in->osize, &v));
+		TRY(x86_exec_load(c, in, X86_SS, x86_zx(bp, c->ssize), in->osize, &v));
 		TRY(x86_push(c, in, v));
 	}
 	if (level) TRY(x86_push(c, in, frame));
 	/* the new frame must be writable, as if it were pushed to */
 	uint64_t sp = x86_zx(c->r[SP] - (uint64_t)in->imm, c->ssize);
-	TRY(x86_load(c, in, X86_SS, sp, in->osize, &v));
+	TRY(x86_exec_load(c, in, X86_SS, sp, in->osize, &v));
 	x86_reg_set(c, SP, c->ssize, sp);
 	x86_reg_set(c, BP, in->osize, frame);
 	return 0;
@@ -323,7 +323,7 @@ static int exchange_pair(struct x86_cpu *c, const struct x86_insn *in, unsigned 
 {
 	uint64_t at, was[2] = {0}, new[2];
 	uint8_t old[16], to[16];
-	int e = x86_linear(c, in, in->seg, x86_ea(c, in), 2 * half, &at);
+	int e = x86_exec_linear(c, in, in->seg, x86_ea(c, in), 2 * half, &at);
 	if (half == 8 && at % 16) return X86_TRAP_GP;
 	if (e) return e;
 	store_le(old, c->r[AX], half);
@@ -365,18 +365,18 @@ static unsigned source_seg(const struct x86_insn *in)
 }
 static int load_si(struct x86_cpu *c, const struct x86_insn *in, unsigned size, uint64_t *v)
 {
-	return x86_load(c, in, source_seg(in), at_reg(c, in, SI), size, v);
+	return x86_exec_load(c, in, source_seg(in), at_reg(c, in, SI), size, v);
 }
 static int load_di(struct x86_cpu *c, const struct x86_insn *in, unsigned size, uint64_t *v)
 {
-	return x86_load(c, in, X86_ES, at_reg(c, in, DI), size, v);
+	return x86_exec_load(c, in, X86_ES, at_reg(c, in, DI), size, v);
 }
 static int movs_one(struct x86_cpu *c, const struct x86_insn *in)
 {
 	unsigned size = in->o[0].size;
 	uint64_t v;
 	TRY(load_si(c, in, size, &v));
-	TRY(x86_store(c, in, X86_ES, at_reg(c, in, DI), size, v));
+	TRY(x86_exec_store(c, in, X86_ES, at_reg(c, in, DI), size, v));
 	advance(c, in, SI, size);
 	advance(c, in, DI, size);
 	return 0;
@@ -384,7 +384,7 @@ static int movs_one(struct x86_cpu *c, const struct x86_insn *in)
 static int stos_one(struct x86_cpu *c, const struct x86_insn *in)
 {
 	unsigned size = in->o[0].size;
-	TRY(x86_store(c, in, X86_ES, at_reg(c, in, DI), size, c->r[AX]));
+	TRY(x86_exec_store(c, in, X86_ES, at_reg(c, in, DI), size, c->r[AX]));
 	advance(c, in, DI, size);
 	return 0;
 }
@@ -445,7 +445,7 @@ HELP(scas) { return repeat(c, in, scas_one, true); }
 HELP(xlat)
 {
 	uint64_t v, ea = x86_zx(c->r[BX] + (c->r[AX] & 0xff), in->asize);
-	TRY(x86_load(c, in, source_seg(in), ea, 1, &v));
+	TRY(x86_exec_load(c, in, source_seg(in), ea, 1, &v));
 	x86_reg_set(c, AX, 1, v);
 	return 0;
 }
@@ -467,8 +467,8 @@ HELP(bound)
 {
 	unsigned n = in->osize;
 	uint64_t lo, hi, ea = x86_ea(c, in);
-	TRY(x86_load(c, in, in->seg, ea, n, &lo));
-	TRY(x86_load(c, in, in->seg, x86_zx(ea + n, in->asize), n, &hi));
+	TRY(x86_exec_load(c, in, in->seg, ea, n, &lo));
+	TRY(x86_exec_load(c, in, in->seg, x86_zx(ea + n, in->asize), n, &hi));
 	int64_t i = (int64_t)x86_sx(c->r[in->o[0].reg], n);
 	return i < (int64_t)x86_sx(lo, n) || i > (int64_t)x86_sx(hi, n) ? X86_TRAP_BR : 0;
 }

@@ -23,8 +23,8 @@ static bool is_canonical(uint64_t v)
 	return x86_sx(v, 8) == (uint64_t)((int64_t)(v << 16) >> 16);
 }
 
-int x86_linear(const struct x86_cpu *c, const struct x86_insn *in, unsigned seg, uint64_t ea,
-	       unsigned n, uint64_t *at)
+int x86_exec_linear(const struct x86_cpu *c, const struct x86_insn *in, unsigned seg, uint64_t ea,
+		    unsigned n, uint64_t *at)
 {
 	*at = c->base[seg] + ea;
 	if (in->mode != X86_64) {
@@ -34,19 +34,19 @@ int x86_linear(const struct x86_cpu *c, const struct x86_insn *in, unsigned seg,
 	if (likely(is_canonical(*at) && is_canonical(*at + n - 1))) return 0;
 	return seg == X86_SS ? X86_TRAP_SS : X86_TRAP_GP;
 }
-int x86_load(struct x86_cpu *c, const struct x86_insn *in, unsigned seg, uint64_t ea, unsigned n,
-	     uint64_t *v)
+int x86_exec_load(struct x86_cpu *c, const struct x86_insn *in, unsigned seg, uint64_t ea,
+		  unsigned n, uint64_t *v)
 {
 	uint64_t at;
-	int e = x86_linear(c, in, seg, ea, n, &at);
+	int e = x86_exec_linear(c, in, seg, ea, n, &at);
 	*v = 0;
 	return e ? e : c->mem->load(c, at, v, n);
 }
-int x86_store(struct x86_cpu *c, const struct x86_insn *in, unsigned seg, uint64_t ea, unsigned n,
-	      uint64_t v)
+int x86_exec_store(struct x86_cpu *c, const struct x86_insn *in, unsigned seg, uint64_t ea,
+		   unsigned n, uint64_t v)
 {
 	uint64_t at;
-	int e = x86_linear(c, in, seg, ea, n, &at);
+	int e = x86_exec_linear(c, in, seg, ea, n, &at);
 	return e ? e : c->mem->store(c, at, &v, n);
 }
 uint64_t x86_reg_get(const struct x86_cpu *c, unsigned reg, unsigned size)
@@ -78,7 +78,7 @@ int x86_get(struct x86_cpu *c, const struct x86_insn *in, unsigned n, uint64_t *
 	case X86_IMM: *v = (uint64_t)in->imm; return 0;
 	case X86_IMM2: *v = in->imm2; return 0;
 	case X86_MEM:
-		e = x86_load(c, in, in->seg, x86_ea(c, in), o->size, v);
+		e = x86_exec_load(c, in, in->seg, x86_ea(c, in), o->size, v);
 		if (n == 0) c->was = *v;
 		return e;
 	default: return X86_OTHER;
@@ -93,8 +93,9 @@ int x86_set(struct x86_cpu *c, const struct x86_insn *in, unsigned n, uint64_t v
 	case X86_REG: x86_reg_set(c, o->reg, o->size, v); return 0;
 	case X86_HIGH: c->r[o->reg] = (c->r[o->reg] & ~0xff00ull) | (v & 0xff) << 8; return 0;
 	case X86_MEM:
-		if (!is_locked(in)) return x86_store(c, in, in->seg, x86_ea(c, in), o->size, v);
-		e = x86_linear(c, in, operand_seg(in, o), x86_ea(c, in), o->size, &at);
+		if (!is_locked(in))
+			return x86_exec_store(c, in, in->seg, x86_ea(c, in), o->size, v);
+		e = x86_exec_linear(c, in, operand_seg(in, o), x86_ea(c, in), o->size, &at);
 		if (!e) e = c->mem->cas(c, at, &was, &v, o->size);
 		return e ? e : was == c->was ? 0 : X86_AGAIN;
 	default: return X86_OTHER;
@@ -104,13 +105,13 @@ int x86_push(struct x86_cpu *c, const struct x86_insn *in, uint64_t v)
 {
 	unsigned n = in->osize;
 	uint64_t sp = x86_zx(c->r[4] - n, c->ssize);
-	int e = x86_store(c, in, X86_SS, sp, n, v);
+	int e = x86_exec_store(c, in, X86_SS, sp, n, v);
 	if (!e) x86_reg_set(c, 4, c->ssize, sp);
 	return e;
 }
 int x86_pop(struct x86_cpu *c, const struct x86_insn *in, uint64_t *v)
 {
-	int e = x86_load(c, in, X86_SS, x86_zx(c->r[4], c->ssize), in->osize, v);
+	int e = x86_exec_load(c, in, X86_SS, x86_zx(c->r[4], c->ssize), in->osize, v);
 	if (!e) x86_reg_set(c, 4, c->ssize, c->r[4] + in->osize);
 	return e;
 }

@@ -191,17 +191,17 @@ static inline bool x86_cond(uint64_t f, unsigned cc)
 /* ---- operands; step.c has them ---- */
 uint64_t x86_ea(const struct x86_cpu *c, const struct x86_insn *in); /* without segment */
 /* seg:ea as a linear address for n bytes; a trap where that is not canonical. */
-int x86_linear(const struct x86_cpu *c, const struct x86_insn *in, unsigned seg, uint64_t ea,
-	       unsigned n, uint64_t *at);
+int x86_exec_linear(const struct x86_cpu *c, const struct x86_insn *in, unsigned seg, uint64_t ea,
+		    unsigned n, uint64_t *at);
 int x86_get(struct x86_cpu *c, const struct x86_insn *in, unsigned n,
 	    uint64_t *v); /* zero-extended */
 int x86_set(struct x86_cpu *c, const struct x86_insn *in, unsigned n, uint64_t v);
 uint64_t x86_reg_get(const struct x86_cpu *c, unsigned reg, unsigned size);
 void x86_reg_set(struct x86_cpu *c, unsigned reg, unsigned size, uint64_t v);
-int x86_load(struct x86_cpu *c, const struct x86_insn *in, unsigned seg, uint64_t ea, unsigned n,
-	     uint64_t *v);
-int x86_store(struct x86_cpu *c, const struct x86_insn *in, unsigned seg, uint64_t ea, unsigned n,
-	      uint64_t v);
+int x86_exec_load(struct x86_cpu *c, const struct x86_insn *in, unsigned seg, uint64_t ea,
+		  unsigned n, uint64_t *v);
+int x86_exec_store(struct x86_cpu *c, const struct x86_insn *in, unsigned seg, uint64_t ea,
+		   unsigned n, uint64_t v);
 int x86_push(struct x86_cpu *c, const struct x86_insn *in, uint64_t v);
 int x86_pop(struct x86_cpu *c, const struct x86_insn *in, uint64_t *v);
 int x86_jump(struct x86_cpu *c, const struct x86_insn *in, uint64_t to);

@@ -1,0 +1,6 @@
+#ifndef ENGINE_X86_ENGINE_H
+#define ENGINE_X86_ENGINE_H
+#include "engine/engine.h"
+/* x86-64 CPUs in software, without a translator. Local APICs are the board's. */
+extern const struct engine_ops engine_x86_interp;
+#endif
