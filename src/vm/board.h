@@ -28,8 +28,8 @@ struct board_ops {
 	int (*check)(const struct spec *s, struct err *e);
 	/* vm->board, its boot files opened, its memory there; freed by free(). */
 	int (*make)(struct vm *vm, struct err *e);
-	/* Before vm->ops is opened: what that has to know of this board. */
-	void (*engine)(struct vm *vm, struct engine_env *env);
+	/* Before vm->ops is opened: what that has to know of this board, and may ask at once. */
+	int (*engine)(struct vm *vm, struct engine_env *env, struct err *e);
 	int (*wire)(struct vm *vm,
 		    struct err *e); /* its devices, wired to vm's harts, which exist */
 	/* While halted: load what boots and set up the harts, as after power-on. */

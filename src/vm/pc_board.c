@@ -6,6 +6,7 @@
 #include "dev/dev.h"
 #include "dev/pc.h"
 #include "engine/kvm.h"
+#include "engine/x86_engine.h"
 #include "engine/x86_regs.h"
 #include "guest/guest.h"
 #include "hw/gmem.h"
@@ -134,19 +135,6 @@ static int ask_pic(void *vm, unsigned cpu)
 
 static void tell_ioapic(void *vm, unsigned vector) { ioapic_eoi(pc_of(vm)->chip[IOAPIC], vector); }
 
-static bool engine_has_lapics(const struct vm *vm) { return vm->ops == &engine_kvm; }
-
-static void pc_engine(struct vm *vm, struct engine_env *env)
-{
-	static const struct x86_hooks ours = {
-		.msr = ask_msr, .extint = ask_vector, .cr8 = ask_cr8, .apic = ask_page};
-	static const struct x86_hooks theirs = {.eoi = tell_ioapic, .extint = ask_pic};
-	bool split = engine_has_lapics(vm);
-	env->irqchip = split ? IRQCHIP_SPLIT : IRQCHIP_NONE;
-	env->x86 = split ? theirs : ours;
-	env->x86.ctx = vm;
-}
-
 /* From interrupt controllers to CPUs: any thread, under their locks, so these only post */
 
 static void lapic_intr(void *vm, unsigned cpu, int level)
@@ -178,32 +166,46 @@ static void engine_msi(void *vm, uint64_t addr, uint32_t data)
 	(void)engine_send(vm, addr, data);
 }
 
-/* Chips */
+/* The engine */
 
 static struct loop *chip_loop(struct vm *vm) /* where time is counted, the board calls */
 {
 	return vm->guest->spec->deterministic ? NULL : vm->guest->loop;
 }
 
-static int wire_lapics(struct vm *vm, struct pc *b, struct err *e)
+static int new_lapics(struct vm *vm, struct err *e)
 {
+	struct pc *b = pc_of(vm);
 	const struct lapic_env env = {.intr = {lapic_intr, vm, 0},
 				      .signal = lapic_signal,
 				      .ctx = vm,
 				      .tsc_ns = vm->ops->tsc_ns ? tsc_ns : NULL,
 				      .clock = &vm->clock,
 				      .loop = chip_loop(vm)};
-	return engine_has_lapics(vm) ? 0 : lapics_new(&b->lapics, vm->ncpus, &env, e);
+	return b->lapics ? 0 : lapics_new(&b->lapics, vm->guest->spec->cpus, &env, e);
 }
+
+static int pc_engine(struct vm *vm, struct engine_env *env, struct err *e)
+{
+	static const struct x86_hooks ours = {
+		.msr = ask_msr, .extint = ask_vector, .cr8 = ask_cr8, .apic = ask_page};
+	static const struct x86_hooks theirs = {.eoi = tell_ioapic, .extint = ask_pic};
+	bool split = vm->ops == &engine_kvm;
+	env->irqchip = split ? IRQCHIP_SPLIT : IRQCHIP_NONE;
+	env->x86 = split ? theirs : ours;
+	env->x86.ctx = vm;
+	return split ? 0 : new_lapics(vm, e);
+}
+
+/* Chips */
 
 static int wire_interrupts(struct vm *vm, struct pc *b, struct err *e)
 {
-	int r = wire_lapics(vm, b, e);
 	struct irq intr = b->lapics ? lapics_lint(b->lapics, 0)
 				    : (struct irq){hart_irq, &vm->hart[0], IRQ_X86_INTR};
 	const struct ioapic_to to = b->lapics ? (struct ioapic_to){lapics_send, b->lapics}
 					      : (struct ioapic_to){engine_send, vm};
-	if (r == 0) r = pic_new(&b->chip[PIC], intr, e);
+	int r = pic_new(&b->chip[PIC], intr, e);
 	if (r == 0) r = ioapic_new(&b->chip[IOAPIC], &to, e);
 	if (r == 0) r = bus_map(vm->mmio, PC_IOAPIC, PC_CHIP_LEN, b->chip[IOAPIC], e);
 	if (r == 0 && b->lapics) lapics_wire(b->lapics, b->chip[PIC], b->chip[IOAPIC]);
@@ -503,12 +505,12 @@ static void pc_free(struct board *board)
 }
 
 /* Engines in software go here, the fastest first. */
-static const struct engine_ops *const engines[] = {NULL};
+static const struct engine_ops *const engines[] = {&engine_x86_interp, NULL};
 
 const struct board_ops board_pc = {
 	.hz = 1000000000, /* ticks are nanoseconds, as the chips' */
 	.engines = engines,
-	.engine_names = "auto, kvm",
+	.engine_names = "auto, interp, kvm",
 	.check = board_check,
 	.make = pc_make,
 	.engine = pc_engine,

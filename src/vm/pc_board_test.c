@@ -139,7 +139,7 @@ static struct paper *paper_new(bool firmware)
 	for (unsigned i = 0; i < CPUS; i++)
 		m->vm.hart[i] = (struct hart){.vm = &m->vm, .id = i, .cpu = &m->cpu[i]};
 	CHECK(board_pc.check(&m->spec, &e) == 0 && board_pc.make(&m->vm, &e) == 0);
-	board_pc.engine(&m->vm, &m->env);
+	CHECK(board_pc.engine(&m->vm, &m->env, &e) == 0);
 	CHECK(board_pc.wire(&m->vm, &e) == 0 && board_pc.boot(&m->vm, &e) == 0);
 	return m;
 }

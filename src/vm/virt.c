@@ -40,10 +40,12 @@ static int virt_make(struct vm *vm, struct err *e)
 	return r;
 }
 
-static void virt_engine(struct vm *vm, struct engine_env *env)
+static int virt_engine(struct vm *vm, struct engine_env *env, struct err *e)
 {
+	(void)e;
 	env->sbi = vm->sbi;
 	env->max_satp = virt_of(vm)->page_table;
+	return 0;
 }
 
 /* Chips */

@@ -302,8 +302,8 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 	}
 	vm->ops = ops;
 	vm->ncpus = 0;
-	vm->kind->engine(vm, &env);
 	int r = ops->probe(s->arch, e);
+	if (r == 0) r = vm->kind->engine(vm, &env, e);
 	if (r == 0) r = ops->open(&vm->engine, &env, e);
 	for (unsigned i = 0; r == 0 && i < s->cpus; i++) {
 		struct hart *h = &vm->hart[i];
