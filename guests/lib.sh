@@ -13,11 +13,17 @@ need() { # need PROGRAM PACKAGE
 digest() { sha256sum | cut -d' ' -f1; }
 recipes() { (cd "$1" && ls -d -- */recipe.sh 2>/dev/null | sed 's|/recipe.sh||' | tr '\n' ' '); }
 
-# The names Debian and the kernel use for a guest's CPU. One line a CPU.
+# The names Debian and the kernel use for a guest's CPU, and the release its guests are.
 arch_set() {
 	case $1 in
-	riscv64) kernel_package=linux-image-riscv64 kernel_file=vmlinux qemu_cpu=riscv64 ;;
-	amd64) kernel_package=linux-image-cloud-amd64 kernel_file=vmlinuz qemu_cpu=x86_64 ;;
+	riscv64)
+		codename=trixie firmware=opensbi
+		kernel_package=linux-image-riscv64 kernel_file=vmlinux qemu_cpu=riscv64
+		;;
+	amd64)
+		codename=bookworm firmware="seabios ovmf"
+		kernel_package=linux-image-cloud-amd64 kernel_file=vmlinuz qemu_cpu=x86_64
+		;;
 	*) die "$1: no recipes for this CPU; there are: riscv64 amd64" ;;
 	esac
 }
@@ -168,7 +174,7 @@ apt_add() { # URI SUITE
 }
 # The last resort: packages as guests/lock recorded them.
 apt_lock() { # SUITE ARCH
-	[ "$1" = trixie ] && [ -f "$here/$2.lock" ] || return 1
+	[ "$1" = "$codename" ] && [ -f "$here/$2.lock" ] || return 1
 	locked=$here/$2.lock
 	echo "deb [arch=$2 signed-by=$keyring] $mirror $1 main" >"$apt/sources.list"
 	say "the mirror's package lists cannot be read or do not fit their signature; taking the packages that $2.lock names"
@@ -278,6 +284,13 @@ modules_copy() { # FROM TO MODULE...
 	: >"$work/tmp/copied"
 	for m; do module_copy "$m"; done
 }
+module_read() { # PATH: unpacked
+	case $1 in
+	*.xz) xz -dc "$from/$release/$1" ;;
+	*.zst) zstd -dcq "$from/$release/$1" ;;
+	*) cat "$from/$release/$1" ;;
+	esac
+}
 module_info() { tr '\0' '\n' <"$1" | sed -n "s/^$2=//p"; } # FILE FIELD
 module_path() { awk -v m="$(printf '%s' "$1" | tr - _)" '$1 == m { print $2; exit }' "$work/tmp/modules"; }
 module_copy() {
@@ -287,11 +300,7 @@ module_copy() {
 	[ -n "$path" ] || return 0
 	file=${path%.ko*}.ko
 	mkdir -p "$dir/$(dirname "$file")"
-	case $path in
-	*.xz) xz -dc "$from/$release/$path" ;;
-	*.zst) zstd -dcq "$from/$release/$path" ;;
-	*) cat "$from/$release/$path" ;;
-	esac >"$dir/$file"
+	module_read "$path" >"$dir/$file"
 	deps=$(module_info "$dir/$file" depends | tr ',' ' ')
 	deps="$deps $(module_info "$dir/$file" softdep | sed -n 's/.*pre: *//p' | sed 's/post:.*//')"
 	{
@@ -317,7 +326,7 @@ module_order() {
 			p=$(module_path "$t")
 			[ -n "$p" ] || continue
 			seen="$t $(printf '%s' " $seen " | sed "s/ $t / /g")"
-			next="$next $(xz -dc "$from/$release/$p" 2>/dev/null | tr '\0' '\n' | sed -n 's/^depends=//p' | tr ',' ' ')"
+			next="$next $(module_read "$p" | tr '\0' '\n' | sed -n 's/^depends=//p' | tr ',' ' ')"
 		done
 		todo=$(echo $next)
 	done

@@ -9,6 +9,8 @@ need depmod kmod
 
 packages="apt systemd-sysv systemd-resolved libpam-systemd dbus udev openssh-server iproute2
 	iputils-ping netbase procps less kmod nano e2fsprogs"
+# Up to bookworm something has to say that /bin is /usr/bin; the first choice would bring much.
+[ "$codename" != bookworm ] || packages="$packages usr-is-merged"
 case $(mirror_uri) in https:*) packages="$packages ca-certificates" ;; esac
 disk_size=${LODGE_DISK_SIZE:-4G}
 
@@ -61,7 +63,7 @@ make_initrd() {
 seen_from_guest() { sed 's#//\(localhost\|127\.[0-9.]*\|\[::1\]\)\([:/]\|$\)#//10.0.2.2\2#'; }
 make_settings() {
 	mkdir -p "$tmp/settings"
-	sed 's/^deb \[[^]]*\] \([^ ]*\) \([^ ]*\) .*/\1 \2/; s/ \(old\)\{0,1\}stable/ trixie/' "$apt/sources.list" | seen_from_guest >"$tmp/settings/sources"
+	sed 's/^deb \[[^]]*\] \([^ ]*\) \([^ ]*\) .*/\1 \2/; s/ \(old\)\{0,1\}stable/ '"$codename/" "$apt/sources.list" | seen_from_guest >"$tmp/settings/sources"
 	apt-config shell p Acquire::http::Proxy | sed "s/^p='\(.*\)'/\1/" | seen_from_guest >"$tmp/settings/proxy"
 	cat "${LODGE_SSH_KEY:-/dev/null}" >"$tmp/settings/authorized_keys"
 	cp "$recipe/stage2" "$tmp/settings/stage2"

@@ -27,7 +27,9 @@ struct run_opts {
 #define AT(member) offsetof(struct run_opts, member)
 static const struct opt run_table[] = {
 	{"append", 0, OPT_TEXT, AT(append), "TEXT", "The kernel's command line.", NULL},
-	{"arch", 0, OPT_TEXT, AT(arch), "CPU", "The guest's CPU: riscv64 (default).", ARCH_CHOICES},
+	{"arch", 0, OPT_TEXT, AT(arch), "CPU",
+	 "The guest's CPU: riscv64 or amd64 (an image's: this machine's own; otherwise riscv64).",
+	 ARCH_CHOICES},
 	{"code-cache", 0, OPT_SIZE, AT(code_cache), "SIZE",
 	 "How much translated code is kept for each of its CPUs, 1M to 1000M (32M).", NULL},
 	{"cpus", 'c', OPT_NUMBER, AT(cpus), "N", "How many CPUs the guest has (1).", NULL},
@@ -45,13 +47,12 @@ static const struct opt run_table[] = {
 	 "check (both, compared), kvm (this machine's processor; x86-64 only).",
 	 "auto jit interp check kvm"},
 	{"firmware", 0, OPT_TEXT, AT(firmware), "FILE",
-	 "Start this in machine mode, such as OpenSBI or U-Boot, instead of Lodge's own SBI.",
-	 NULL},
+	 "Start this instead of the kernel: OpenSBI or U-Boot; for amd64 SeaBIOS or OVMF.", NULL},
 	{"initrd", 0, OPT_TEXT, AT(initrd), "FILE", "The initial file system of the kernel.", NULL},
 	{"interactive", 'i', OPT_IGNORE, 0, NULL, "For habit: the console is always attached.",
 	 NULL},
-	{"kernel", 0, OPT_TEXT, AT(kernel), "FILE", "A kernel: Image, ELF, or either in gzip.",
-	 NULL},
+	{"kernel", 0, OPT_TEXT, AT(kernel), "FILE",
+	 "A kernel: Image, bzImage, ELF, or any of them in gzip.", NULL},
 	{"kind", 0, OPT_TEXT, AT(kind), "KIND", "What kind of guest: vm.", "vm"},
 	{"memory", 'm', OPT_SIZE, AT(memory), "SIZE", "How much memory it has, such as 512M (1G).",
 	 NULL},
@@ -77,7 +78,17 @@ static const struct opt run_table[] = {
 	{"volume", 'v', OPT_LATER, 0, "DIR:DIR", "sharing folders is not implemented yet", NULL},
 	{0},
 };
-static const struct run_opts run_defaults = {.cpus = 1, .arch = "riscv64"};
+static const struct run_opts run_defaults = {.cpus = 1};
+
+/* The built-in guest's CPU, and what kernels from files are for, unless --arch says otherwise. */
+#define BUILT_IN ARCH_RV64
+#ifdef __x86_64__
+#define HOST ARCH_X86_64
+#else
+#define HOST BUILT_IN
+#endif
+
+const struct kind *const *cli_kinds;
 
 enum { DEFAULT_MEMORY = 1024, LEAST_MEMORY = 1 /* MiB */ };
 enum { LEAST_CODE = 1, MOST_CODE = 1000 /* MiB: jumps reach no farther */ };
@@ -160,8 +171,6 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 {
 	const struct run_opts *o = r->opts;
 	struct spec *s = &r->spec;
-	int bad = arch_parse(&s->arch, o->arch, e);
-	if (bad) return bad;
 	if (o->kind && strcmp(o->kind, "vm"))
 		return fail(e, -EINVAL, "--kind: '%s': only vm so far", o->kind);
 	if (o->name && !store_name_ok(o->name))
@@ -187,15 +196,42 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 		s->image = c->args[0];
 	else if (!o->kernel && !o->firmware)
 		s->image = "linux";
+	s->arch = BUILT_IN;
+	int bad = o->arch ? arch_parse(&s->arch, o->arch, e) : 0;
+	if (bad) return bad;
 	if (o->symbols && !o->profile && !o->dump)
 		return fail(e, -EINVAL, "--symbols: only --profile and --dump use names");
 	bad = add_code_cache(s, o, e);
 	return bad ? bad : add_network(s, o, e);
 }
 
+static bool host_runs(enum arch a)
+{
+	for (const struct kind *const *k = cli_kinds; k && *k; k++)
+		if ((*k)->runs && (*k)->runs(a)) return true;
+	return false;
+}
+
+static bool image_there(struct store *s, const char *name, enum arch a)
+{
+	struct image im;
+	bool there = !store_image_find(s, name, arch_name(a), &im, NULL);
+	image_done(&im);
+	return there;
+}
+
+/* This machine's own, unless the image is there for the other only. */
+static enum arch usual_arch(struct store *s, const char *image)
+{
+	if (!strcmp(image, "linux")) return BUILT_IN;
+	bool wanted = image_there(s, image, HOST) || !image_there(s, image, BUILT_IN);
+	return wanted && host_runs(HOST) ? HOST : BUILT_IN;
+}
+
 /* The built-in guest is made when it is wanted first; others are asked for. */
 static int find_image(struct run *r, struct err *e)
 {
+	if (!r->opts->arch) r->spec.arch = usual_arch(r->store, r->spec.image);
 	const char *name = r->spec.image, *arch = arch_name(r->spec.arch);
 	int bad = store_image_find(r->store, name, arch, &r->image, e);
 	if (bad == -ENOENT && !strcmp(name, "linux")) {
@@ -292,8 +328,6 @@ static int fill_spec(struct run *r, const struct call *c, struct err *e)
 			   (unsigned long long)s->memory, (unsigned long long)s->memory);
 	return bad ? bad : add_disks(s, &r->opts->disks, e);
 }
-
-const struct kind *const *cli_kinds;
 
 const struct kind *kind_for(const struct spec *s)
 {

@@ -56,6 +56,8 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 		    struct err *e);
 	/* On the loop's thread, once started: fill in engine and counters. */
 	void (*stats)(struct guest *g, struct guest_stats *to);
+	/* Any thread: whether this host runs guests with that CPU. NULL: with none. */
+	bool (*runs)(enum arch a);
 	/* Any thread: whether the host's processor runs its guests, found out by trying. */
 	void (*hardware)(struct host_note *to);
 	void (*free)(struct guest *g); /* accepts a half-built guest; stops it first */

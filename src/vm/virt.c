@@ -1,83 +1,51 @@
 /* The riscv64 board: which chip sits where, and how it comes up. The map is that of the field's
  * common RISC-V `virt` machine; virt_dt.c tells the guest the same. */
 #include "vm/virt.h"
-#include "blk/blk.h"
 #include "dev/dev.h"
 #include "guest/guest.h"
-#include "hw/bus.h"
 #include "hw/gmem.h"
-#include "hw/pci.h"
-#include "net/port.h"
-#include "vm/keys.h"
+#include "vm/board.h"
 #include "vm/vm.h"
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
-#define MEMORY_MIN (16 * MIB)
-#define MEMORY_MAX (512 * GIB)
-#define TREE_LEN   (2 * MIB) /* at the top of memory: the device tree */
-enum { APPEND_MAX = 64 * 1024, SATP_SV39 = 8, SATP_SV57 = 10, CSR_MENVCFG = 0x30a };
+#define TREE_LEN (2 * MIB) /* at the top of memory: the device tree */
+enum { SATP_SV39 = 8, SATP_SV57 = 10, CSR_SCOUNTEREN = 0x106, CSR_MENVCFG = 0x30a };
 
-/* What can be asked for */
+struct virt {
+	struct board board;
+	struct device *rtc, *finisher, *plic, *clint; /* clint NULL when we are the SBI */
+	uint64_t window64;
+	unsigned page_table; /* satp's MODE of the widest page tables: 8, 9 or 10 */
+};
 
-static int check_memory(uint64_t n, struct err *e)
-{
-	if (n < MEMORY_MIN)
-		return fail(e, -EINVAL, "memory: %llu KiB is too small, the least is %llu MiB",
-			    (unsigned long long)(n / KIB), MEMORY_MIN / MIB);
-	if (n > MEMORY_MAX)
-		return fail(e, -EINVAL, "memory: %llu GiB is too large, the most is %llu GiB",
-			    (unsigned long long)(n / GIB), MEMORY_MAX / GIB);
-	if (n % TREE_LEN)
-		return fail(e, -EINVAL, "memory: %llu KiB is not a multiple of %llu MiB",
-			    (unsigned long long)(n / KIB), TREE_LEN / MIB);
-	return 0;
-}
-
-int virt_check(const struct spec *s, struct err *e)
-{
-	if (s->arch != ARCH_RV64)
-		return fail(e, -EINVAL,
-			    "arch: there is a board for riscv64 guests only, not yet for others");
-	if (s->cpus < 1 || s->cpus > VM_CPUS)
-		return fail(e, -EINVAL, "cpus: %u: there can be 1 to %d", s->cpus, VM_CPUS);
-	if (s->deterministic && s->cpus > 1)
-		return fail(e, -EINVAL, "deterministic: with one CPU only, not %u", s->cpus);
-	if (s->deterministic && s->net)
-		return fail(e, -EINVAL,
-			    "deterministic: not with a network, which answers when it will");
-	if (!s->kernel && !s->firmware)
-		return fail(e, -EINVAL, "nothing to boot: give it a kernel or a firmware");
-	if (s->initrd && !s->kernel) return fail(e, -EINVAL, "initrd: it needs a kernel");
-	if (s->append && strlen(s->append) > APPEND_MAX)
-		return fail(e, -EINVAL, "append: longer than %d KiB", APPEND_MAX / 1024);
-	return check_memory(s->memory, e);
-}
+static struct virt *virt_of(struct vm *vm) { return (struct virt *)vm->board; }
 
 /* Power-on state */
 
-static int open_files(struct virt *b, const struct spec *s, struct err *e)
-{
-	int r = s->firmware ? load_open(&b->firmware, "firmware", s->firmware, e) : 0;
-	if (r == 0 && s->kernel) r = load_open(&b->kernel, "kernel", s->kernel, e);
-	if (r == 0 && s->initrd) r = load_open(&b->initrd, "initrd", s->initrd, e);
-	return r;
-}
-
-int virt_new(struct vm *vm, struct err *e)
+static int virt_make(struct vm *vm, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
-	struct virt *b = vm->board = calloc(1, sizeof(*b));
+	struct virt *b = calloc(1, sizeof(*b));
 	must(b);
-	b->firmware.fd = b->kernel.fd = b->initrd.fd = -1;
+	vm->board = &b->board;
+	board_init(&b->board);
+	vm->sbi = !s->firmware;
 	b->page_table = vm->sbi ? SATP_SV39 : SATP_SV57;
 	b->window64 = (VIRT_RAM + s->memory + VIRT_WINDOW64 - 1) / VIRT_WINDOW64 * VIRT_WINDOW64;
-	int r = open_files(b, s, e);
+	b->board.kernel_at = VIRT_KERNEL;
+	int r = board_files(&b->board, s, e);
 	if (r == 0) r = gmem_add(vm->mem, VIRT_RAM, s->memory, 0, e);
 	if (r == 0) r = gmem_add(vm->mem, VIRT_ROM, VIRT_ROM_LEN, GMEM_ROM, e);
 	return r;
+}
+
+static int virt_engine(struct vm *vm, struct engine_env *env, struct err *e)
+{
+	(void)e;
+	env->sbi = vm->sbi;
+	env->max_satp = virt_of(vm)->page_table;
+	return 0;
 }
 
 /* Chips */
@@ -122,120 +90,54 @@ static int wire_small(struct vm *vm, struct virt *b, struct err *e)
 	if (r == 0) r = rtc_new(&b->rtc, "rtc0", plic_line(b->plic, VIRT_IRQ_RTC), g->loop, e);
 	if (r == 0 && g->spec->deterministic) rtc_count(b->rtc, &vm->clock);
 	if (r == 0) r = bus_map(vm->mmio, VIRT_RTC, VIRT_PAGE_LEN, b->rtc, e);
-	if (r == 0)
-		r = uart_new(&b->uart, "uart0", plic_line(b->plic, VIRT_IRQ_UART), g->console, e);
-	if (r == 0 && g->spec->deterministic) vm->keys = keys_new(g->console, g->loop, vm_wake, vm);
-	return r < 0 ? r : bus_map(vm->mmio, VIRT_UART, VIRT_UART_LEN, b->uart, e);
+	if (r == 0) r = board_uart(vm, plic_line(b->plic, VIRT_IRQ_UART), e);
+	return r < 0 ? r : bus_map(vm->mmio, VIRT_UART, VIRT_UART_LEN, b->board.uart, e);
 }
 
 static int wire_pci(struct vm *vm, struct virt *b, struct err *e)
 {
-	const struct pci_windows w = {VIRT_MMIO32, VIRT_RAM - VIRT_MMIO32, b->window64,
-				      VIRT_WINDOW64};
-	struct irq intx[4];
-	for (unsigned i = 0; i < 4; i++) intx[i] = plic_line(b->plic, VIRT_IRQ_PCI + i);
-	int r = pci_host_new(&b->pci, vm->mmio, &w, intx, NULL, e);
-	return r < 0 ? r : bus_map(vm->mmio, VIRT_ECAM, VIRT_ECAM_LEN, pci_host_ecam(b->pci), e);
+	struct board_pci w = {{VIRT_MMIO32, VIRT_RAM - VIRT_MMIO32, b->window64, VIRT_WINDOW64},
+			      .ecam = VIRT_ECAM,
+			      .ecam_len = VIRT_ECAM_LEN};
+	for (unsigned i = 0; i < 4; i++) w.intx[i] = plic_line(b->plic, VIRT_IRQ_PCI + i);
+	return board_pci_wire(vm, &w, e);
 }
 
-static int plug_disk(struct vm *vm, unsigned i, struct err *e)
+static int virt_wire(struct vm *vm, struct err *e)
 {
-	const struct spec_disk *d = &vm->guest->spec->disk[i];
-	struct virtio_dev *v;
-	struct blk *disk;
-	char serial[16];
-	(void)snprintf(serial, sizeof(serial), "disk%u", i);
-	int r = blk_open(&disk, d->path, d->format ? d->format : "raw",
-			 d->readonly ? BLK_RDONLY : 0, e);
-	if (r < 0) return r;
-	r = virtio_blk_new(&v, vm->mem, disk, serial, e);
-	if (r == 0 && vm->guest->spec->deterministic) virtio_blk_in_order(v);
-	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);
-}
-
-/* The same name has the same address at every start; a nameless guest has a new one. */
-static void choose_mac(uint8_t mac[6], const char *name)
-{
-	uint64_t hash = 0xcbf29ce484222325; /* FNV-1a */
-	if (!name && getrandom(&hash, sizeof(hash), 0) != sizeof(hash)) hash = (uintptr_t)mac;
-	for (; name && *name; name++) hash = (hash ^ (uint8_t)*name) * 0x100000001b3;
-	memcpy(mac, "\x52\x54\x00", 3); /* locally administered */
-	for (unsigned i = 3; i < 6; i++) mac[i] = (uint8_t)(hash >> 8 * i);
-}
-
-static int plug_net(struct vm *vm, struct virt *b, struct err *e)
-{
-	const struct spec *s = vm->guest->spec;
-	struct virtio_dev *v;
-	struct port *end;
-	uint8_t mac[6];
-	choose_mac(mac, s->name);
-	int r = virtio_net_new(&v, vm->mem, mac, &end, e);
-	if (r == 0) r = virtio_pci_new(b->pci, v, -1, e);
-	if (r == 0) r = nat_new(&b->nat, s->publish, s->npublish, e);
-	if (r == 0) port_wire(end, b->nat);
-	return r;
-}
-
-static int plug_rng(struct vm *vm, struct err *e)
-{
-	struct virtio_dev *v;
-	int r = virtio_rng_new(&v, vm->mem, e);
-	if (r == 0 && vm->guest->spec->deterministic) virtio_rng_repeat(v);
-	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);
-}
-
-int virt_wire(struct vm *vm, struct err *e)
-{
-	const struct spec *s = vm->guest->spec;
-	struct virt *b = vm->board;
+	struct virt *b = virt_of(vm);
 	int r = wire_interrupts(vm, b, e);
 	if (r == 0) r = wire_small(vm, b, e);
 	if (r == 0) r = wire_pci(vm, b, e);
-	for (unsigned i = 0; r == 0 && i < s->ndisks; i++) r = plug_disk(vm, i, e);
-	if (r == 0 && s->net) r = plug_net(vm, b, e);
-	if (r == 0) r = plug_rng(vm, e);
-	return r;
+	return r < 0 ? r : board_plug(vm, e);
 }
 
-static bool is_halting(void *ctx) { return vm_halting(ctx); }
-
-uint64_t virt_tick(void *ctx, bool pause)
+static uint64_t virt_tick(void *ctx, bool pause)
 {
 	struct vm *vm = ctx;
-	struct device *clint = vm->board->clint;
-	if (pause) keys_pass(vm->keys, is_halting);
+	struct device *clint = virt_of(vm)->clint;
+	if (pause) board_pause(vm);
 	if (clint) clint_tick(clint);
 	return clint ? clint_next(clint) : UINT64_MAX;
 }
 
-void virt_reset(struct vm *vm)
+static void virt_reset(struct vm *vm)
 {
-	struct virt *b = vm->board;
-	struct device *const all[] = {b->uart, b->rtc, b->finisher, b->clint, b->plic};
-	pci_host_reset(b->pci);
-	for (size_t i = 0; i < COUNT(all); i++) {
-		if (!all[i] || !all[i]->ops->reset) continue;
-		device_lock(all[i]);
-		all[i]->ops->reset(all[i]);
-		device_unlock(all[i]);
-	}
+	struct virt *b = virt_of(vm);
+	struct device *const chips[] = {b->rtc, b->finisher, b->clint, b->plic};
+	board_reset(vm->board, chips, COUNT(chips));
 }
 
-/* The outside world first (the NAT has a thread), then devices, then what they raise lines of. */
-void virt_free(struct virt *b)
+/* Devices, then what they raise lines of. */
+static void virt_free(struct board *board)
 {
+	struct virt *b = (struct virt *)board;
 	if (!b) return;
-	port_free(b->nat);
-	pci_host_free(b->pci);
-	device_free(b->uart);
+	board_done(board);
 	device_free(b->rtc);
 	device_free(b->finisher);
 	device_free(b->clint);
 	device_free(b->plic);
-	load_close(&b->firmware);
-	load_close(&b->kernel);
-	load_close(&b->initrd);
 	free(b);
 }
 
@@ -249,7 +151,7 @@ struct boot {
 
 static int load_all(struct vm *vm, struct boot *t, struct err *e)
 {
-	struct virt *b = vm->board;
+	struct board *b = vm->board;
 	int r = b->firmware.fd < 0 ? 0 : load_firmware(&t->firmware, &t->ram, &b->firmware, e);
 	if (r == 0 && b->kernel.fd >= 0)
 		r = load_kernel(&t->kernel, &t->ram, VIRT_KERNEL, &b->kernel, e);
@@ -269,9 +171,9 @@ static int put_tree(struct vm *vm, const struct boot *t, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
 	struct virt_tree tree = {.cpus = vm->ncpus,
-				 .page_table = vm->board->page_table,
+				 .page_table = virt_of(vm)->page_table,
 				 .memory = t->ram.len,
-				 .window64 = vm->board->window64,
+				 .window64 = virt_of(vm)->window64,
 				 .menvcfg = hart_get(&vm->hart[0], REG_RV_CSR + CSR_MENVCFG),
 				 .sbi = vm->sbi,
 				 .append = s->append,
@@ -279,11 +181,8 @@ static int put_tree(struct vm *vm, const struct boot *t, struct err *e)
 				 .initrd_end = t->initrd.end};
 	void *blob;
 	size_t len;
-	if (s->deterministic)
-		memset(tree.seed, 1, sizeof(tree.seed));
-	else if (getrandom(tree.seed, sizeof(tree.seed), 0) != sizeof(tree.seed))
-		return fail(e, -EIO, "no random numbers to seed the guest with");
-	int r = virt_tree(&blob, &len, &tree, e);
+	int r = board_seed(vm, tree.seed, sizeof(tree.seed), e);
+	if (r == 0) r = virt_tree(&blob, &len, &tree, e);
 	if (r < 0) return r;
 	must(len <= TREE_LEN && gmem_write(vm->mem, t->tree, blob, len));
 	free(blob);
@@ -317,7 +216,7 @@ static void put_rom(struct vm *vm, const struct boot *t)
 	memcpy(to, &rom, sizeof(rom));
 }
 
-int virt_boot(struct vm *vm, struct err *e)
+static int virt_boot(struct vm *vm, struct err *e)
 {
 	const uint64_t len = vm->guest->spec->memory;
 	struct boot t = {.ram = {vm->mem, VIRT_RAM, len}, .tree = VIRT_RAM + len - TREE_LEN};
@@ -336,3 +235,31 @@ int virt_boot(struct vm *vm, struct err *e)
 	}
 	return 0;
 }
+
+static void virt_begin(struct hart *h)
+{
+	enum { A0 = REG_RV_X + 10, ALL_COUNTERS = 7 };
+	if (h->vm->sbi) hart_set(h, REG_RV_CSR + CSR_SCOUNTEREN, ALL_COUNTERS);
+	hart_set(h, A0, h->id);
+	hart_set(h, A0 + 1, h->start_arg);
+	hart_set(h, REG_RV_PC, h->start_pc);
+}
+
+static const struct engine_ops *const engines[] = {&engine_jit, &engine_interp, &engine_check,
+						   NULL};
+
+const struct board_ops board_virt = {
+	.hz = VIRT_HZ,
+	.engines = engines,
+	.engine_names = "auto, jit, interp, check, kvm",
+	.check = board_check,
+	.make = virt_make,
+	.engine = virt_engine,
+	.wire = virt_wire,
+	.boot = virt_boot,
+	.begin = virt_begin,
+	.call = sbi_call,
+	.reset = virt_reset,
+	.tick = virt_tick,
+	.free = virt_free,
+};

@@ -2,20 +2,11 @@
 #define VM_VIRT_H
 #include "base/err.h"
 #include "base/types.h"
-#include "vm/load.h"
 #include <stdbool.h>
 #include <stddef.h>
 /* The board for riscv64: the addresses, interrupts and compatible strings of the field's common
- * RISC-V `virt` machine, so that existing firmware and kernels find what they expect. */
-struct blk;
-struct device;
-struct guest;
-struct irq;
-struct pci_host;
-struct port;
-struct spec;
-struct vm;
-
+ * RISC-V `virt` machine, so that existing firmware and kernels find what they expect. Its
+ * operations are board_virt (board.h). */
 enum {
 	VIRT_HZ = 10000000,
 	VIRT_UART_HZ = 3686400,
@@ -41,27 +32,6 @@ enum {
 #define VIRT_CLINT_LEN 0x10000ull
 #define VIRT_PLIC_LEN  0x600000ull
 #define VIRT_ECAM_LEN  0x100000ull /* one bus */
-
-struct virt {
-	struct device *uart, *rtc, *finisher, *plic, *clint; /* clint NULL when we are the SBI */
-	struct pci_host *pci;
-	struct port *nat;
-	uint64_t window64;
-	unsigned page_table; /* satp's MODE of the widest page tables: 8, 9 or 10 */
-	struct load_file firmware, kernel, initrd;
-};
-
-/* What the spec asks for that this board cannot be: one sentence. */
-int virt_check(const struct spec *s, struct err *e);
-/* The board of vm: its boot files opened, its memory there; freed by virt_free(). */
-int virt_new(struct vm *vm, struct err *e);
-int virt_wire(struct vm *vm, struct err *e); /* its devices, wired to vm's harts, which exist */
-/* While halted: load what boots and set up the harts, as after power-on. */
-int virt_boot(struct vm *vm, struct err *e);
-void virt_reset(struct vm *vm); /* every device to its cold state; harts are halted */
-/* On the hart's thread, if its time is counted: raise what is due; when the next is, in ticks. */
-uint64_t virt_tick(void *vm, bool pause);
-void virt_free(struct virt *b); /* no hart runs; NULL and half-built are fine */
 
 /* The device tree (virt_dt.c). *blob is malloc'ed. */
 struct virt_tree {

@@ -9,8 +9,8 @@
 #include "guest/guest.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
+#include "vm/board.h"
 #include "vm/keys.h"
-#include "vm/virt.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,8 +18,8 @@
 #include <time.h>
 
 #define KERNEL_MAX (128 * MIB)
-static const struct engine_ops *const engines[] = {&engine_jit, &engine_interp, &engine_check,
-						   &engine_kvm};
+static const struct board_ops *const boards[] = {
+	[ARCH_RV64] = &board_virt, [ARCH_X86_64] = &board_pc};
 
 /* Harts */
 
@@ -89,12 +89,8 @@ void hart_restart(struct hart *h, uint64_t pc, uint64_t arg)
 
 static void hart_begin(struct hart *h)
 {
-	enum { A0 = REG_RV_X + 10, CSR_SCOUNTEREN = 0x106, ALL_COUNTERS = 7 };
 	h->vm->ops->reset(h->cpu);
-	if (h->vm->sbi) hart_set(h, REG_RV_CSR + CSR_SCOUNTEREN, ALL_COUNTERS);
-	hart_set(h, A0, h->id);
-	hart_set(h, A0 + 1, h->start_arg);
-	hart_set(h, REG_RV_PC, h->start_pc);
+	h->vm->kind->begin(h);
 	h->state = HART_STARTED;
 }
 
@@ -179,9 +175,9 @@ static void vm_halt(struct vm *vm)
 static void vm_again(struct vm *vm)
 {
 	struct err why = {0};
-	virt_reset(vm);
+	vm->kind->reset(vm);
 	vclock_zero(&vm->clock);
-	if (virt_boot(vm, &why) < 0) {
+	if (vm->kind->boot(vm, &why) < 0) {
 		guest_break(vm->guest, &why);
 		return;
 	}
@@ -230,7 +226,7 @@ static void *hart_main(void *ctx)
 	struct hart *h = ctx;
 	while (hart_wait(h)) {
 		switch (h->vm->ops->run(h->cpu)) {
-		case VCPU_SYSCALL: sbi_call(h); break;
+		case VCPU_SYSCALL: h->vm->kind->call(h); break;
 		case VCPU_BROKEN: hart_broken(h); break;
 		case VCPU_RESET: vm_power(h->vm, VM_POWER_RESET, 0); break;
 		case VCPU_KICKED:
@@ -242,11 +238,11 @@ static void *hart_main(void *ctx)
 
 /* Building */
 
-static const struct engine_ops *engine_find(const char *name)
+static const struct engine_ops *engine_find(const struct board_ops *b, const char *name)
 {
-	for (size_t i = 0; i < COUNT(engines); i++)
-		if (!strcmp(name, engines[i]->name)) return engines[i];
-	return NULL;
+	for (const struct engine_ops *const *o = b->engines; *o; o++)
+		if (!strcmp(name, (*o)->name)) return *o;
+	return strcmp(name, engine_kvm.name) ? NULL : &engine_kvm;
 }
 
 /* For tests and comparison: LODGE_WINDOW=off or early. */
@@ -276,11 +272,13 @@ static int vm_log(struct vm *vm, const struct spec *s, struct err *e)
 /* Where a kernel is loaded to, and as much as one may be. */
 static void name_kernel(struct vm *vm)
 {
-	uint64_t skip = VIRT_KERNEL - VIRT_RAM, len = vm->guest->spec->memory;
-	if (!vm->log || len <= skip) return;
-	len = len - skip < KERNEL_MAX ? len - skip : KERNEL_MAX;
-	const void *at = gmem_host(vm->mem, VIRT_KERNEL, len);
-	if (at) unitlog_kernel(vm->log, at, len);
+	struct gmem_region r;
+	gpa_t at = vm->board->kernel_at;
+	for (unsigned i = 0; vm->log && gmem_region(vm->mem, i, &r); i++) {
+		if (at < r.base || at - r.base >= r.len) continue;
+		uint64_t skip = at - r.base, len = r.len - skip;
+		unitlog_kernel(vm->log, (char *)r.host + skip, len < KERNEL_MAX ? len : KERNEL_MAX);
+	}
 }
 
 static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct err *e)
@@ -289,23 +287,23 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 	struct engine_env env = {.arch = s->arch,
 				 .mem = vm->mem,
 				 .mmio = vm->mmio,
+				 .pio = vm->pio,
 				 .loop = vm->guest->loop,
 				 .clock = &vm->clock,
-				 .sbi = vm->sbi,
 				 .log = vm->log,
 				 .code_room = s->code_cache,
 				 .cpus = s->cpus,
 				 .hot = hot_wanted(),
-				 .windows = windows_wanted(),
-				 .max_satp = vm->board->page_table};
+				 .windows = windows_wanted()};
 	if (s->deterministic) {
 		env.counted = &vm->clock;
-		env.tick = virt_tick;
+		env.tick = vm->kind->tick;
 		env.tick_ctx = vm;
 	}
 	vm->ops = ops;
 	vm->ncpus = 0;
 	int r = ops->probe(s->arch, e);
+	if (r == 0) r = vm->kind->engine(vm, &env, e);
 	if (r == 0) r = ops->open(&vm->engine, &env, e);
 	for (unsigned i = 0; r == 0 && i < s->cpus; i++) {
 		struct hart *h = &vm->hart[i];
@@ -319,16 +317,32 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 /* NULL: not asked for by name. */
 static int engine_named(const struct spec *s, const struct engine_ops **out, struct err *e)
 {
+	const struct board_ops *b = boards[s->arch];
 	*out = NULL;
 	if (!s->engine || !strcmp(s->engine, "auto")) return 0;
-	*out = engine_find(s->engine);
+	*out = engine_find(b, s->engine);
 	if (*out) return (*out)->probe(s->arch, e);
-	return fail(e, -EINVAL, "--engine: '%s': there are auto, jit, interp, check, kvm",
-		    s->engine);
+	return fail(e, -EINVAL, "--engine: '%s': there are %s", s->engine, b->engine_names);
 }
 
-/* The host's processor where it can; where a host has no memory to execute code from, or not that
- * much, what is slow still works. */
+/* The first of those in software that opens; where a host has no memory to execute code from, or
+ * not that much, what is slow still works. */
+static int vm_engine_first(struct vm *vm, struct err *e)
+{
+	const struct engine_ops *const *o = vm->kind->engines;
+	if (!o[0])
+		return fail(e, -ENOTSUP,
+			    "arch: only /dev/kvm runs guests of this CPU, which here is %s",
+			    kvm_probe()->what);
+	int r = vm_engine_open(vm, o[0], e);
+	if (r == 0 || !o[1]) return r;
+	log_warn("%s; instructions are interpreted, which is slower", e->msg);
+	o[0]->close(vm->engine);
+	vm->engine = NULL;
+	return vm_engine_open(vm, o[1], e);
+}
+
+/* The host's processor where it can. */
 static int vm_engine(struct vm *vm, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
@@ -337,11 +351,7 @@ static int vm_engine(struct vm *vm, struct err *e)
 	if (r < 0) return r;
 	if (!ops && !s->deterministic && !engine_kvm.probe(s->arch, e)) ops = &engine_kvm;
 	if (ops) return vm_engine_open(vm, ops, e);
-	if (!vm_engine_open(vm, &engine_jit, e)) return 0;
-	log_warn("%s; instructions are interpreted, which is slower", e->msg);
-	engine_jit.close(vm->engine);
-	vm->engine = NULL;
-	return vm_engine_open(vm, &engine_interp, e);
+	return vm_engine_first(vm, e);
 }
 
 static struct vm *vm_new(struct guest *g)
@@ -350,14 +360,14 @@ static struct vm *vm_new(struct guest *g)
 	pthread_condattr_t attr;
 	must(vm);
 	vm->guest = g;
-	vm->sbi = !g->spec->firmware;
+	vm->kind = boards[g->spec->arch];
 	must(!pthread_mutex_init(&vm->lock, NULL) && !pthread_condattr_init(&attr));
 	must(!pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
 	must(!pthread_cond_init(&vm->changed, &attr));
 	(void)pthread_condattr_destroy(&attr);
 	vm->mmio = bus_new("mmio");
 	vm->mem = gmem_new();
-	vclock_init(&vm->clock, VIRT_HZ);
+	vclock_init(&vm->clock, vm->kind->hz);
 	return vm;
 }
 
@@ -365,14 +375,14 @@ static int vm_build(struct guest *g, struct err *e)
 {
 	const struct engine_ops *ops;
 	int r = engine_named(g->spec, &ops, e);
-	if (r == 0) r = virt_check(g->spec, e);
+	if (r == 0) r = boards[g->spec->arch]->check(g->spec, e);
 	if (r < 0) return r;
 	struct vm *vm = g->own = vm_new(g);
 	r = vm_log(vm, g->spec, e);
-	if (r == 0) r = virt_new(vm, e);
+	if (r == 0) r = vm->kind->make(vm, e);
 	if (r == 0) r = vm_engine(vm, e);
-	if (r == 0) r = virt_wire(vm, e);
-	if (r == 0) r = virt_boot(vm, e);
+	if (r == 0) r = vm->kind->wire(vm, e);
+	if (r == 0) r = vm->kind->boot(vm, e);
 	if (r == 0) name_kernel(vm);
 	return r;
 }
@@ -393,8 +403,13 @@ static int vm_start(struct guest *g, struct err *e)
 
 static int vm_stop(struct guest *g, bool force, struct err *e)
 {
-	if (!force) return fail(e, -EOPNOTSUPP, "this board has no power button");
-	vm_halt(g->own);
+	struct vm *vm = g->own;
+	if (force)
+		vm_halt(vm);
+	else if (!vm->kind->button)
+		return fail(e, -EOPNOTSUPP, "this board has no power button");
+	else if (!vm->kind->button(vm))
+		return fail(e, -EOPNOTSUPP, "the guest does not listen to its power button");
 	return 0;
 }
 
@@ -407,10 +422,11 @@ static void vm_free(struct guest *g)
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		if (vm->hart[i].threaded) (void)pthread_join(vm->hart[i].thread, NULL);
 	keys_free(vm->keys);
-	virt_free(vm->board);
+	vm->kind->free(vm->board);
 	if (vm->engine) vm->ops->close(vm->engine);
 	unitlog_close(vm->log);
 	bus_free(vm->mmio);
+	bus_free(vm->pio);
 	gmem_free(vm->mem);
 	(void)pthread_cond_destroy(&vm->changed);
 	(void)pthread_mutex_destroy(&vm->lock);
@@ -423,6 +439,13 @@ static void vm_stats(struct guest *g, struct guest_stats *to)
 	const struct vm *vm = g->own;
 	to->engine = vm->ops->name;
 	for (unsigned i = 0; i < vm->ncpus; i++) vm->ops->stats(vm->hart[i].cpu, &to->counters);
+}
+
+static bool vm_runs(enum arch a)
+{
+	for (const struct engine_ops *const *o = boards[a]->engines; *o; o++)
+		if (!(*o)->probe(a, NULL)) return true;
+	return !engine_kvm.probe(a, NULL);
 }
 
 static void vm_hardware(struct host_note *to)
@@ -442,6 +465,7 @@ const struct kind kind_vm = {
 	.start = vm_start,
 	.stop = vm_stop,
 	.stats = vm_stats,
+	.runs = vm_runs,
 	.hardware = vm_hardware,
 	.free = vm_free,
 };

@@ -8,14 +8,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 /* A computer: its harts, each run by a thread of its own, and its power. What is wired to them is
- * the board's (virt.h).
+ * the board's (board.h).
  * Locking: vm.lock guards want, power and every hart's state, start_* and idle; it is a leaf.
  * want is also read without it. A hart's vCPU belongs to its thread while that is not idle. */
+struct board;
+struct board_ops;
 struct guest;
 struct keys;
 struct kind;
 struct unitlog;
-struct virt;
 extern const struct kind kind_vm;
 enum { VM_CPUS = 8 };
 
@@ -44,11 +45,12 @@ struct vm {
 	struct engine *engine;
 	struct unitlog *log; /* NULL: not asked for */
 	struct gmem *mem;
-	struct bus *mmio;
+	struct bus *mmio, *pio; /* pio NULL: its CPU has no ports */
 	struct vclock clock;
-	struct virt *board;
+	const struct board_ops *kind; /* of board */
+	struct board *board;
 	struct keys *keys; /* of a machine whose time is counted, or NULL */
-	bool sbi;	   /* Lodge is the SBI: no firmware runs */
+	bool sbi;	   /* RISC-V: Lodge is the SBI, no firmware runs */
 	unsigned ncpus;
 	struct hart hart[VM_CPUS];
 	pthread_mutex_t lock;
@@ -63,7 +65,7 @@ struct vm {
 void vm_power(struct vm *vm, enum vm_power what, int code);
 bool vm_halting(struct vm *vm); /* any thread: it is to stop, for good or for now */
 void vm_wake(void *vm);		/* any thread: have its harts look up */
-/* A hart begins at pc in its state after reset, with a0 its number and a1 = arg. */
+/* A hart begins in its state after reset, but for what the board's begin() makes of pc and arg. */
 bool hart_start(struct hart *h, uint64_t pc, uint64_t arg);   /* any thread; false: not stopped */
 void hart_restart(struct hart *h, uint64_t pc, uint64_t arg); /* its own thread, or while halted */
 void hart_state_set(struct hart *h, enum hart_state state);
@@ -74,7 +76,7 @@ bool hart_doze(struct hart *h);
 /* Registers, on its thread or while it is idle. */
 uint64_t hart_get(struct hart *h, unsigned reg);
 void hart_set(struct hart *h, unsigned reg, uint64_t val);
-/* An interrupt line into a hart: ctl is the struct hart, line an IRQ_RV_*. */
+/* An interrupt line into a hart: ctl is the struct hart, line an IRQ_RV_* or IRQ_X86_*. */
 void hart_irq(void *ctl, unsigned line, int level);
 
 /* Serve the S-mode ecall in which hart h stopped, on its thread (sbi.c). */

@@ -275,7 +275,8 @@ is 'run --stats: and counted' grep -q '^ *board_calls  *0$' err
 
 refuses "'qemu': there are auto, jit" run --engine qemu --kernel off
 refuses "kvm: it runs guests of this machine's own CPU" run --engine kvm --kernel off
-refuses 'not yet for others' run --arch amd64 --kernel off
+refuses "'qemu': there are auto" run --arch amd64 --engine qemu --kernel off
+refuses 'too small' run --arch amd64 -m 8M --kernel off
 says '/dev/kvm' doctor
 is 'doctor: says how KVM did' grep -qE '/dev/kvm +(not there|there, but not|present, but not|usable for guests)' out
 if [ -z "${SAN:-}" ]; then # sanitizers need address space

@@ -1,0 +1,175 @@
+/* What all boards have: checks, boot files, a console, PCI with virtio functions. */
+#include "vm/board.h"
+#include "blk/blk.h"
+#include "dev/dev.h"
+#include "guest/guest.h"
+#include "net/port.h"
+#include "vm/keys.h"
+#include "vm/vm.h"
+#include <errno.h>
+#include <stdio.h>
+#include <sys/random.h>
+
+#define MEMORY_MIN  (16 * MIB)
+#define MEMORY_MAX  (512 * GIB)
+#define MEMORY_STEP (2 * MIB)
+enum { APPEND_MAX = 64 * 1024 };
+
+/* What can be asked for */
+
+static int check_memory(uint64_t n, struct err *e)
+{
+	if (n < MEMORY_MIN)
+		return fail(e, -EINVAL, "memory: %llu KiB is too small, the least is %llu MiB",
+			    (unsigned long long)(n / KIB), MEMORY_MIN / MIB);
+	if (n > MEMORY_MAX)
+		return fail(e, -EINVAL, "memory: %llu GiB is too large, the most is %llu GiB",
+			    (unsigned long long)(n / GIB), MEMORY_MAX / GIB);
+	if (n % MEMORY_STEP)
+		return fail(e, -EINVAL, "memory: %llu KiB is not a multiple of %llu MiB",
+			    (unsigned long long)(n / KIB), MEMORY_STEP / MIB);
+	return 0;
+}
+
+int board_check(const struct spec *s, struct err *e)
+{
+	if (s->cpus < 1 || s->cpus > VM_CPUS)
+		return fail(e, -EINVAL, "cpus: %u: there can be 1 to %d", s->cpus, VM_CPUS);
+	if (s->deterministic && s->cpus > 1)
+		return fail(e, -EINVAL, "deterministic: with one CPU only, not %u", s->cpus);
+	if (s->deterministic && s->net)
+		return fail(e, -EINVAL,
+			    "deterministic: not with a network, which answers when it will");
+	if (!s->kernel && !s->firmware)
+		return fail(e, -EINVAL, "nothing to boot: give it a kernel or a firmware");
+	if (s->initrd && !s->kernel) return fail(e, -EINVAL, "initrd: it needs a kernel");
+	if (s->append && strlen(s->append) > APPEND_MAX)
+		return fail(e, -EINVAL, "append: longer than %d KiB", APPEND_MAX / 1024);
+	return check_memory(s->memory, e);
+}
+
+/* Boot files */
+
+void board_init(struct board *b) { b->firmware.fd = b->kernel.fd = b->initrd.fd = -1; }
+
+int board_files(struct board *b, const struct spec *s, struct err *e)
+{
+	int r = s->firmware ? load_open(&b->firmware, "firmware", s->firmware, e) : 0;
+	if (r == 0 && s->kernel) r = load_open(&b->kernel, "kernel", s->kernel, e);
+	if (r == 0 && s->initrd) r = load_open(&b->initrd, "initrd", s->initrd, e);
+	return r;
+}
+
+void board_done(struct board *b)
+{
+	port_free(b->nat);
+	pci_host_free(b->pci);
+	device_free(b->uart);
+	load_close(&b->firmware);
+	load_close(&b->kernel);
+	load_close(&b->initrd);
+}
+
+/* Console */
+
+int board_uart(struct vm *vm, struct irq irq, struct err *e)
+{
+	struct guest *g = vm->guest;
+	int r = uart_new(&vm->board->uart, "uart0", irq, g->console, e);
+	if (r == 0 && g->spec->deterministic) vm->keys = keys_new(g->console, g->loop, vm_wake, vm);
+	return r;
+}
+
+static bool is_halting(void *ctx) { return vm_halting(ctx); }
+
+void board_pause(struct vm *vm) { keys_pass(vm->keys, is_halting); }
+
+/* PCI */
+
+int board_pci_wire(struct vm *vm, const struct board_pci *w, struct err *e)
+{
+	struct board *b = vm->board;
+	int r = pci_host_new(&b->pci, vm->mmio, &w->windows, w->intx, w->msi.send ? &w->msi : NULL,
+			     e);
+	return r < 0 ? r : bus_map(vm->mmio, w->ecam, w->ecam_len, pci_host_ecam(b->pci), e);
+}
+
+static int plug_disk(struct vm *vm, unsigned i, struct err *e)
+{
+	const struct spec_disk *d = &vm->guest->spec->disk[i];
+	struct virtio_dev *v;
+	struct blk *disk;
+	char serial[16];
+	(void)snprintf(serial, sizeof(serial), "disk%u", i);
+	int r = blk_open(&disk, d->path, d->format ? d->format : "raw",
+			 d->readonly ? BLK_RDONLY : 0, e);
+	if (r < 0) return r;
+	r = virtio_blk_new(&v, vm->mem, disk, serial, e);
+	if (r == 0 && vm->guest->spec->deterministic) virtio_blk_in_order(v);
+	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);
+}
+
+uint64_t board_identity(const char *name)
+{
+	uint64_t hash = 0xcbf29ce484222325; /* FNV-1a */
+	if (!name && getrandom(&hash, sizeof(hash), 0) != sizeof(hash)) hash = (uintptr_t)&name;
+	for (; name && *name; name++) hash = (hash ^ (uint8_t)*name) * 0x100000001b3;
+	return hash;
+}
+
+static int plug_net(struct vm *vm, struct err *e)
+{
+	const struct spec *s = vm->guest->spec;
+	struct board *b = vm->board;
+	uint64_t identity = board_identity(s->name);
+	uint8_t mac[6] = {0x52, 0x54, 0x00}; /* locally administered */
+	struct virtio_dev *v;
+	struct port *end;
+	for (unsigned i = 3; i < 6; i++) mac[i] = (uint8_t)(identity >> 8 * i);
+	int r = virtio_net_new(&v, vm->mem, mac, &end, e);
+	if (r == 0) r = virtio_pci_new(b->pci, v, -1, e);
+	if (r == 0) r = nat_new(&b->nat, s->publish, s->npublish, e);
+	if (r == 0) port_wire(end, b->nat);
+	return r;
+}
+
+static int plug_rng(struct vm *vm, struct err *e)
+{
+	struct virtio_dev *v;
+	int r = virtio_rng_new(&v, vm->mem, e);
+	if (r == 0 && vm->guest->spec->deterministic) virtio_rng_repeat(v);
+	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);
+}
+
+int board_plug(struct vm *vm, struct err *e)
+{
+	const struct spec *s = vm->guest->spec;
+	int r = 0;
+	for (unsigned i = 0; r == 0 && i < s->ndisks; i++) r = plug_disk(vm, i, e);
+	if (r == 0 && s->net) r = plug_net(vm, e);
+	return r < 0 ? r : plug_rng(vm, e);
+}
+
+static void chip_reset(struct device *d)
+{
+	if (!d || !d->ops->reset) return;
+	device_lock(d);
+	d->ops->reset(d);
+	device_unlock(d);
+}
+
+void board_reset(struct board *b, struct device *const *chips, size_t n)
+{
+	pci_host_reset(b->pci);
+	chip_reset(b->uart);
+	for (size_t i = 0; i < n; i++) chip_reset(chips[i]);
+}
+
+int board_seed(struct vm *vm, uint8_t *to, size_t n, struct err *e)
+{
+	if (vm->guest->spec->deterministic)
+		memset(to, 1, n);
+	else if (getrandom(to, n, 0) != (ssize_t)n)
+		return fail(e, -EIO, "no random numbers to seed the guest with");
+	return 0;
+}

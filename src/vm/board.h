@@ -1,0 +1,83 @@
+#ifndef VM_BOARD_H
+#define VM_BOARD_H
+#include "base/err.h"
+#include "base/types.h"
+#include "hw/bus.h"
+#include "hw/pci.h"
+#include "vm/load.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+/* What harts are wired to: the operations of a board, of which there is one for each CPU, and what
+ * all boards have. */
+struct board;
+struct engine_env;
+struct engine_ops;
+struct hart;
+struct port;
+struct spec;
+struct vm;
+
+struct board_ops {
+	uint64_t hz; /* of the computer's clock */
+	/* Engines of its CPU in software, NULL-ended: by itself Lodge takes the first that opens.
+	 */
+	const struct engine_ops *const *engines;
+	const char *engine_names; /* all there are, for words */
+	/* What the spec asks for that this board cannot be: one sentence. */
+	int (*check)(const struct spec *s, struct err *e);
+	/* vm->board, its boot files opened, its memory there; freed by free(). */
+	int (*make)(struct vm *vm, struct err *e);
+	/* Before vm->ops is opened: what that has to know of this board, and may ask at once. */
+	int (*engine)(struct vm *vm, struct engine_env *env, struct err *e);
+	int (*wire)(struct vm *vm,
+		    struct err *e); /* its devices, wired to vm's harts, which exist */
+	/* While halted: load what boots and set up the harts, as after power-on. */
+	int (*boot)(struct vm *vm, struct err *e);
+	/* On the hart's thread: after its reset, for hart_start() and such; at VCPU_SYSCALL. NULL
+	 * where nobody asks for them. */
+	void (*begin)(struct hart *h);
+	void (*call)(struct hart *h);
+	void (*reset)(struct vm *vm); /* every device to its cold state; harts are halted */
+	/* On the hart's thread, if its time is counted: raise what is due; when the next is, in
+	 * ticks. */
+	uint64_t (*tick)(void *vm, bool pause);
+	bool (*button)(struct vm *vm); /* any thread: power; false: the guest does not listen */
+	void (*free)(struct board *b); /* no hart runs; NULL and half-built are fine */
+};
+extern const struct board_ops board_virt, board_pc;
+
+/* Embedded first in every board's own struct. */
+struct board {
+	struct load_file firmware, kernel, initrd;
+	struct device *uart;
+	struct pci_host *pci;
+	struct port *nat;
+	gpa_t kernel_at; /* where a kernel goes, for those who look for its symbols */
+};
+void board_init(struct board *b);
+int board_files(struct board *b, const struct spec *s, struct err *e); /* open those asked for */
+/* Ends the outside world, which has threads, and frees what is above; the rest comes after. */
+void board_done(struct board *b);
+/* What no board can be. */
+int board_check(const struct spec *s, struct err *e);
+
+int board_uart(struct vm *vm, struct irq irq, struct err *e);
+/* Host bridge and ECAM, and virtio functions for what the spec asks for. */
+struct board_pci {
+	struct pci_windows windows;
+	gpa_t ecam;
+	uint64_t ecam_len;
+	struct irq intx[4];
+	struct pci_msi msi; /* send NULL: none */
+};
+int board_pci_wire(struct vm *vm, const struct board_pci *w, struct err *e);
+int board_plug(struct vm *vm, struct err *e);
+void board_reset(struct board *b, struct device *const *chips, size_t n); /* NULLs are fine */
+/* Time is counted, and others may do something: what was typed comes. */
+void board_pause(struct vm *vm);
+/* Random, but where the guest is to do the same every time. */
+int board_seed(struct vm *vm, uint8_t *to, size_t n, struct err *e);
+/* The same name makes the same number at every start; no name, a new one. */
+uint64_t board_identity(const char *name);
+#endif

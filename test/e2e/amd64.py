@@ -1,0 +1,81 @@
+"""The built-in guest of x86-64 end to end: Debian's own kernel on the board, its CPUs, power, disk and
+network."""
+import os
+import sys
+
+from built_in import computes, lines, sha
+from guest import Guest, boots, check, ends, finish, part, work
+
+os.environ["LODGE_HOME"] = work + "/home"
+image = os.environ["GUEST"]
+BASE = ["--arch", "amd64", "--engine", os.environ.get("ENGINE") or "auto", "--kernel", image + "/kernel",
+        "--initrd", image + "/initrd", "--memory", "512M"]
+BOOT = BASE + ["--append", "console=ttyS0 quiet"]
+
+
+def power_off():
+    g = Guest(*BASE, "--net", "none", "--append",
+              'console=ttyS0 earlyprintk=serial,ttyS0 lodge.run="echo 6*7=$((6*7))"')
+    g.expect("earlyser0. enabled")
+    g.expect("ACPI: PM: .*S0 S5")
+    g.expect(r"^6\*7=42")
+    ends("a command as parameter", g)
+
+
+def one_cpu():
+    computes("1 cpu", 1, "x86_64", *BOOT)
+
+
+def two_cpus():
+    computes("2 cpus", 2, "x86_64", *BOOT)
+
+
+def more_memory():
+    g = boots("5G", *BASE, "--append", "console=ttyS0 quiet", "--memory", "5G")
+    if g:
+        check("5G: has it", g.says("free -m", r"^Mem: +(4[89]|50)\d\d "), g)
+        g.type("exit")
+        ends("5G", g)
+
+
+def reboot():
+    g = boots("reboot", *BOOT, "--net", "none")
+    if g:
+        g.type("reboot -f")
+        check("reboot: comes up again", g.shell(), g)
+        g.type("exit")
+        ends("reboot", g)
+
+
+def disk():
+    raw = work + "/disk"
+    with open(raw, "wb") as f:
+        f.write(lines(100000))
+        f.truncate(8 << 20)
+    with open(raw, "rb") as f:
+        want = sha(f.read())
+    g = boots("disk", *BOOT, "--net", "none", "--disk", raw)
+    if not g:
+        return
+    check("disk: reads", g.says("sha256sum /dev/vda", want), g)
+    check("disk: writes", g.run("mkfs.vfat /dev/vda && mount /dev/vda /mnt && seq 1 1000 > /mnt/f && umount /mnt")[0] == 0, g)
+    check("disk: interrupts are messages", g.says("grep virtio /proc/interrupts", "PCI-MSI"), g)
+    g.type("exit")
+    ends("disk", g)
+    with open(raw, "rb") as f:
+        check("disk: it was written", lines(1000) in f.read())
+
+
+def network():
+    g = boots("network", *BOOT)
+    if g:
+        check("network: has an address", g.says("ip addr show eth0", r"inet 10\.0\.2\.\d+"), g)
+        check("network: the host answers", g.says("ping -c 1 10.0.2.2", "1 packets received"), g)
+        g.type("exit")
+        ends("network", g)
+
+
+for p in [power_off, one_cpu, two_cpus, more_memory, reboot, disk, network]:
+    if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
+        part(p)
+finish()
