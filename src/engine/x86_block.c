@@ -47,7 +47,8 @@ struct insn {
 	struct access m;
 	uint8_t class, view, group, state_after;
 	uint16_t off, live, before; /* flags needed behind it, before it */
-	int32_t at;		    /* of m from its base's value when the group began */
+	const uint8_t *bytes;
+	int32_t at; /* of m from its base's value when the group began */
 	uint8_t *host;
 };
 struct group {
@@ -56,7 +57,7 @@ struct group {
 	bool write, done;
 };
 struct cold { /* code out of line */
-	enum { COLD_MEM, COLD_LINK, COLD_FAR, COLD_POLL } kind;
+	enum { COLD_MEM, COLD_LINK, COLD_FAR, COLD_CROSS, COLD_POLL } kind;
 	uint8_t *from, *back; /* rel32 that leads here; where to go on */
 	unsigned insn, view;
 	int64_t target; /* from the page's beginning */
@@ -75,6 +76,8 @@ struct tr {
 	bool plain;
 	uint16_t head_live;
 	uint8_t *body;
+	gpa_t cross;	  /* where the last instruction ends, or CROSS_NOT */
+	uint8_t edge[32]; /* that instruction */
 	struct insn i[JIT_BLOCK_INSNS + 1];
 	struct group g[GROUPS];
 	struct cold cold[COLDS];
@@ -496,25 +499,43 @@ static bool ends_block(unsigned class)
 	return class == C_JMP || class == C_JMPI || class == C_CALL || class == C_CALLI ||
 	       class == C_RET || class == C_END;
 }
+/* The one that runs over the end of the page. */
+static bool decode_crossing(struct tr *t, struct insn *i, unsigned off)
+{
+	const uint8_t *next;
+	unsigned here = X86_PAGE - off;
+	if (here >= 15 || !x86_next_page(t->j, t->j->v->cpu.rip, &t->cross, &next)) {
+		t->cross = CROSS_NOT;
+		return false;
+	}
+	memcpy(t->edge, t->code + off, here);
+	memcpy(t->edge + here, next, sizeof(t->edge) - here);
+	i->bytes = t->edge;
+	if (x86_decode(&i->in, t->edge, 15, X86_64) == X86_OK && i->in.len > here) return true;
+	t->cross = CROSS_NOT;
+	return false;
+}
 static void decode_block(struct tr *t)
 {
 	unsigned off = t->start, view = t->variant & 3;
 	t->end = JIT_NOT;
 	for (t->n = 0; t->n < JIT_BLOCK_INSNS; t->n++) {
 		struct insn *i = &t->i[t->n];
-		if (off == X86_PAGE ||
+		if (off >= X86_PAGE ||
 		    (t->n && x86_block_find(t->j, t->page, off, (t->variant & ~3u) | view))) {
 			t->end = off;
 			return;
 		}
-		if (x86_decode(&i->in, t->code + off, X86_PAGE - off, X86_64) != X86_OK) {
+		i->bytes = t->code + off;
+		if (x86_decode(&i->in, i->bytes, X86_PAGE - off, X86_64) != X86_OK &&
+		    !decode_crossing(t, i, off)) {
 			t->end = off;
 			t->end_steps = true;
 			return;
 		}
 		i->off = (uint16_t)off;
 		i->view = (uint8_t)view;
-		i->class = (uint8_t)classify(t, &i->in, t->code + off);
+		i->class = (uint8_t)classify(t, &i->in, i->bytes);
 		i->group = NO_GROUP;
 		find_access(i);
 		if (i->class == C_STAC) view = X86_VIEW_BOTH;
@@ -828,7 +849,7 @@ static void emit_with(struct tr *t, unsigned k, struct fields f, struct homes *h
 	if (touched) flags_come(t, i->before);
 	bool counts = i->live && t->state & HOST;
 	(void)x86_map_add(t->j, (uint32_t)(t->a.p - t->j->rw), i->off, counts);
-	encode(&t->a, &i->in, t->code + i->off, &f);
+	encode(&t->a, &i->in, i->bytes, &f);
 	if ((info->writes | info->undefines) & X86_ARITH) t->state = HOST;
 	for (unsigned n = 0; n < hs->n; n++)
 		if (hs->h[n].written)
@@ -837,7 +858,7 @@ static void emit_with(struct tr *t, unsigned k, struct fields f, struct homes *h
 static void emit_copy(struct tr *t, unsigned k)
 {
 	const struct x86_insn *in = &t->i[k].in;
-	struct fields f = fields_as_written(in, t->code + t->i[k].off);
+	struct fields f = fields_as_written(in, t->i[k].bytes);
 	struct homes hs = {.free = {S1, S2}};
 	if (t->i[k].m.size) {
 		f.rm = look_up(t, k);
@@ -853,7 +874,7 @@ static void emit_copy(struct tr *t, unsigned k)
 static void emit_bit(struct tr *t, unsigned k)
 {
 	const struct x86_insn *in = &t->i[k].in;
-	struct fields f = fields_as_written(in, t->code + t->i[k].off);
+	struct fields f = fields_as_written(in, t->i[k].bytes);
 	struct homes none = {0};
 	lea(&t->a, OP_W, S1, look_up(t, k));
 	mov_guest(&t->a, S2, in->o[1].reg);
@@ -1066,10 +1087,29 @@ static void emit_rdtsc(struct tr *t, unsigned k)
 	shift_imm(a, SH_SHR, OP_W, RDX, 32);
 	mov_rr(a, 0, RAX, RAX);
 }
+/* Before the instruction that runs over the end of the page: is the next page still that page? */
+static void emit_crossing(struct tr *t, unsigned k)
+{
+	struct x64_asm *a = &t->a;
+	flags_go(t, t->i[k].before);
+	uint32_t here = (uint32_t)(a->p - t->j->rw);
+	struct rm at = V_AT(fast.cross);
+	at.disp += (int32_t)((here >> 4) % X86_CROSS * sizeof(struct x86_cross));
+	mov_load(a, OP_W, S1, V_AT(fast.page));
+	alu_rm(a, ALU_CMP, OP_W, S1, at);
+	struct cold *c = cold(t, COLD_CROSS, jcc_later(a, CC_NE));
+	at.disp += (int32_t)offsetof(struct x86_cross, code);
+	alu_imm(a, ALU_CMP, OP_W, at, (int32_t)here);
+	struct cold *d = cold(t, COLD_CROSS, jcc_later(a, CC_NE));
+	c->back = d->back = a->p;
+	c->info = d->info = here;
+	c->insn = d->insn = k;
+}
 static void emit_insn(struct tr *t, unsigned k)
 {
 	struct insn *i = &t->i[k];
 	i->host = t->a.p;
+	if (i->bytes == t->edge) emit_crossing(t, k);
 	switch (i->class) {
 	case C_COPY: emit_copy(t, k); break;
 	case C_NOTHING: break;
@@ -1127,6 +1167,11 @@ static void emit_cold(struct tr *t, struct cold *c)
 		put32(a, (uint32_t)(c->from - a->p));
 		break;
 	case COLD_FAR: go_far(t, c->target); break;
+	case COLD_CROSS:
+		mov_imm(a, S1, c->info);
+		call_thunk(t, THUNK_CROSS, info_of(t, i));
+		set_rel32(jump_later(a), c->back);
+		break;
 	case COLD_POLL:
 		if (t->head_live) {
 			mov_load(a, OP_W, RCX, V_AT(fast.save[2]));
@@ -1193,6 +1238,7 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	t.variant = variant;
 	t.view = variant & 3;
 	t.plain = plain;
+	t.cross = CROSS_NOT;
 	t.groups = t.colds = 0;
 	t.end_steps = *nothing = false;
 	decode_block(&t);
@@ -1212,12 +1258,14 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	for (unsigned k = 0; k < t.n; k++) emit_insn(&t, k);
 	emit_end(&t);
 	for (unsigned k = 0; k < t.colds; k++) emit_cold(&t, &t.cold[k]);
+	x86_count(j->v, X86_STAT_UNITS);
+	for (unsigned k = 0; k < t.n; k++) x86_count(j->v, X86_STAT_UNIT_INSNS);
 	b->insns = (uint16_t)(j->maps - b->map);
 	b->end = (uint32_t)(t.a.p - j->rw);
 	j->used = ((size_t)b->end + 15) & ~(size_t)15;
-	j->translated++;
-	j->insns += t.n;
 	struct insn *last = &t.i[t.n - 1];
-	x86_code_used(j, page, off, last->off + last->in.len);
+	unsigned end = last->off + last->in.len;
+	x86_code_used(j, page, off, end < X86_PAGE ? end : X86_PAGE);
+	if (t.cross != CROSS_NOT) x86_block_crosses(j, b, t.cross, end - X86_PAGE);
 	return b;
 }

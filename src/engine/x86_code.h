@@ -33,15 +33,19 @@ enum thunk {
 	THUNK_LINK, /* go to INFO_OFF; behind the call: 32 bits, how far the jump to be linked is */
 	THUNK_MISS, /* go to S1 */
 	THUNK_REP,  /* rep movs or stos: S1 says which, see enum rep */
-	THUNK_POLL, /* poll is not 0; at INFO_OFF */
+	THUNK_CROSS, /* is the next page what it was? S1: number in fast.cross */
+	THUNK_POLL,  /* poll is not 0; at INFO_OFF */
 	THUNKS,
 };
 /* In S1 for THUNK_REP: bytes of an element, or REP_STOS. */
 enum { REP_SIZE = 15, REP_STOS = 16 };
+#define CROSS_NOT (~(gpa_t)0)
 struct x86_block {
 	gpa_t page;
 	uint32_t next; /* in the hash, in the page's list: index + 1 */
 	uint32_t page_next;
+	uint32_t cross_next; /* in the list of the page that its last instruction ends in */
+	gpa_t cross;	     /* that page, or CROSS_NOT */
 	uint16_t off;
 	uint8_t variant;
 	bool dead, plain; /* plain: accesses are not grouped */
@@ -61,6 +65,7 @@ struct x86_code_page {
 	gpa_t at;
 	uint64_t granules; /* of 64 bytes: which have been translated */
 	uint32_t blocks;   /* list: index + 1 */
+	uint32_t crossing; /* list of blocks that end in it */
 	uint32_t next;
 };
 struct x86_jit {
@@ -87,7 +92,6 @@ struct x86_jit {
 	pthread_mutex_t lock; /* guards the rest: what others have written */
 	gpa_t wrote[64];
 	unsigned wrote_n; /* more than fit: all */
-	uint64_t linked, translated, insns;
 };
 static inline const uint8_t *x86_rx(const struct x86_jit *j, uint32_t off) { return j->rx + off; }
 
@@ -96,6 +100,10 @@ static inline const uint8_t *x86_rx(const struct x86_jit *j, uint32_t off) { ret
 struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gpa_t page,
 				      unsigned off, unsigned variant, bool plain, bool *nothing);
 /* x86_jit.c */
+/* The page behind the one at la, as far as it can be executed. False: it cannot. */
+bool x86_next_page(struct x86_jit *j, uint64_t la, gpa_t *page, const uint8_t **code);
+/* b's last instruction ends in `page`. */
+void x86_block_crosses(struct x86_jit *j, struct x86_block *b, gpa_t page, unsigned to);
 struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant);
 struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant);
 void x86_code_used(struct x86_jit *j, gpa_t page, unsigned from, unsigned to);
@@ -107,6 +115,8 @@ const void *x86_jit_thunk_end(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
 const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
 const void *x86_jit_thunk_rep(struct x86_vcpu *v, uint64_t how, uint32_t info, const uint8_t *back);
+const void *x86_jit_thunk_cross(struct x86_vcpu *v, uint64_t la, uint32_t info,
+				const uint8_t *back);
 const void *x86_jit_thunk_poll(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
 /* x86_thunk.c: the pieces of code that all others use. */
 void x86_thunks_make(struct x86_jit *j, struct x64_asm *a);

@@ -96,15 +96,14 @@ static uint64_t x86_instret(struct vcpu *c)
 }
 static void x86_stats(struct vcpu *c, struct counters *to)
 {
-	static const char *const names[] = {[X86_STAT_WALK] = "walks",
-					    [X86_STAT_MMIO] = "mmio",
-					    [X86_STAT_PIO] = "pio",
-					    [X86_STAT_IRQ] = "interrupts",
-					    [X86_STAT_SLEEP] = "sleeps"};
+#define X(id, name) name,
+	static const char *const names[] = {X86_COUNTS(X)};
+#undef X
 	counters_add(to, "instructions", x86_instret(c));
-	for (unsigned i = 0; i < COUNT(names); i++)
-		counters_add(to, names[i],
-			     atomic_load_explicit(&c->v->stats[i], memory_order_relaxed));
+	for (unsigned i = 0; i < X86_STATS; i++)
+		if (c->v->jit || i < X86_STAT_UNITS)
+			counters_add(to, names[i],
+				     atomic_load_explicit(&c->v->stats[i], memory_order_relaxed));
 }
 static uint64_t x86_deadline_ns(struct vcpu *c, uint64_t tsc) { return x86_tsc_ns(c->v, tsc); }
 static const char *x86_error(struct vcpu *c) { return c->v->broken ? c->v->broken : ""; }

@@ -32,10 +32,7 @@ static int allowed(struct x86_vcpu *v, unsigned port, unsigned n)
 	return ask_tss(v, port, n);
 }
 
-static void count(struct x86_vcpu *v)
-{
-	(void)atomic_fetch_add_explicit(&v->stats[X86_STAT_PIO], 1, memory_order_relaxed);
-}
+static void count(struct x86_vcpu *v) { x86_count(v, X86_STAT_PIO); }
 static uint32_t port_in(struct x86_vcpu *v, unsigned port, unsigned n)
 {
 	struct bus *b = v->machine->env.pio;

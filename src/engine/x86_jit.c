@@ -68,6 +68,7 @@ struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, uns
 	struct x86_block *b = &j->block[j->blocks++];
 	uint32_t *head = &j->hash[block_hash(page, off, variant)];
 	*b = (struct x86_block){.page = page,
+				.cross = CROSS_NOT,
 				.off = (uint16_t)off,
 				.variant = (uint8_t)variant,
 				.next = *head,
@@ -85,6 +86,55 @@ bool x86_map_add(struct x86_jit *j, uint32_t host, unsigned off, bool flags)
 	if (!grow((void **)&j->map, &j->maps_room, j->maps + 1, sizeof(*j->map))) return false;
 	j->map[j->maps++] = (struct x86_at_host){host, (uint16_t)off, flags};
 	return true;
+}
+static void mark_page(struct x86_jit *j, gpa_t page, bool on)
+{
+	struct x86_machine *m = j->v->machine;
+	uint64_t n = page >> X86_PAGE_SHIFT;
+	uint8_t bit = (uint8_t)(1u << (j->v->id & 7));
+	if (!m->code || n >= m->code_pages) return;
+	if (on)
+		atomic_fetch_or(&m->code[n], bit);
+	else
+		atomic_fetch_and(&m->code[n], (uint8_t)~bit);
+}
+/* No vCPU goes on writing to the page without telling. */
+static void forget_writes(struct x86_jit *j, gpa_t page)
+{
+	struct x86_machine *m = j->v->machine;
+	x86_tlb_flush_writes(j->v, page);
+	for (unsigned k = 0; k < m->n; k++)
+		if (m->vcpu[k] && m->vcpu[k] != j->v) x86_fence(m->vcpu[k], j->v);
+}
+/* Code of the page is about to be translated. */
+static void watch(struct x86_jit *j, gpa_t page)
+{
+	struct x86_code_page *p = page_find(j, page);
+	if (p && (p->blocks || p->crossing)) return;
+	mark_page(j, page, true);
+	forget_writes(j, page);
+	(void)gmem_seal(j->v->machine->env.mem, page);
+}
+bool x86_next_page(struct x86_jit *j, uint64_t la, gpa_t *page, const uint8_t **code)
+{
+	struct x86_vcpu *v = j->v;
+	bool good = !x86_fetch(v, (la & ~(uint64_t)(X86_PAGE - 1)) + X86_PAGE) && v->fetch_host;
+	*page = v->fetch_gpa;
+	*code = v->fetch_host;
+	return !x86_fetch(v, la) && good && gmem_ptr(v->machine->env.mem, *page, X86_PAGE, true);
+}
+void x86_block_crosses(struct x86_jit *j, struct x86_block *b, gpa_t page, unsigned to)
+{
+	struct x86_code_page *p = page_get(j, page);
+	if (!p) {
+		b->dead = true; /* its key cannot be found */
+		return;
+	}
+	watch(j, page);
+	b->cross = page;
+	b->cross_next = p->crossing;
+	p->crossing = (uint32_t)(b - j->block) + 1;
+	x86_code_used(j, page, 0, to);
 }
 static void unhash(struct x86_jit *j, struct x86_block *b)
 {
@@ -105,37 +155,35 @@ static void ibtc_clear(struct x86_jit *j, unsigned view)
 }
 static void ibtc_clear_all(struct x86_jit *j)
 {
+	memset(j->v->fast.cross, 0, sizeof(j->v->fast.cross));
 	for (unsigned view = 0; view < X86_VIEWS; view++) ibtc_clear(j, view);
 	j->kernel_local = false;
-}
-static void mark_page(struct x86_jit *j, gpa_t page, bool on)
-{
-	struct x86_machine *m = j->v->machine;
-	uint64_t n = page >> X86_PAGE_SHIFT;
-	uint8_t bit = (uint8_t)(1u << (j->v->id & 7));
-	if (!m->code || n >= m->code_pages) return;
-	if (on)
-		atomic_fetch_or(&m->code[n], bit);
-	else
-		atomic_fetch_and(&m->code[n], (uint8_t)~bit);
 }
 /* All code of a page: links to its blocks come from the page itself, other ways in by look-up. */
 static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 {
+	uint32_t crossing = p->crossing;
 	for (uint32_t n = p->blocks; n;) {
 		struct x86_block *b = &j->block[n - 1];
 		unhash(j, b);
-		b->dead = true;
 		n = b->page_next;
 	}
-	p->blocks = 0;
+	p->blocks = p->crossing = 0;
 	p->granules = 0;
 	mark_page(j, p->at, false);
 	ibtc_clear_all(j);
 	j->dropped = true;
+	x86_count(j->v, X86_STAT_DROPS);
+	while (crossing) { /* other blocks of their page may have links to them */
+		struct x86_block *b = &j->block[crossing - 1];
+		struct x86_code_page *first = page_find(j, b->page);
+		crossing = b->cross_next;
+		if (first && first->blocks) page_drop(j, first);
+	}
 }
 static void drop_all(struct x86_jit *j)
 {
+	x86_count(j->v, X86_STAT_EMPTIED);
 	for (uint32_t n = 0; n < j->pages; n++) mark_page(j, j->page[n].at, false);
 	memset(j->hash, 0, sizeof(j->hash));
 	memset(j->page_hash, 0, sizeof(j->page_hash));
@@ -160,28 +208,15 @@ static bool translatable(const struct x86_vcpu *v)
 	return v->mode == X86_64 && !(v->cpu.flags & (X86_TF | X86_RF)) && !(v->dr[7] & DR7_ON) &&
 	       !v->shadow;
 }
-/* No vCPU goes on writing to the page without telling. */
-static void forget_writes(struct x86_jit *j, gpa_t page)
-{
-	struct x86_machine *m = j->v->machine;
-	x86_tlb_flush_writes(j->v, page);
-	for (unsigned k = 0; k < m->n; k++)
-		if (m->vcpu[k] && m->vcpu[k] != j->v) x86_fence(m->vcpu[k], j->v);
-}
 static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t *code,
 				    unsigned off, unsigned variant, bool plain)
 {
 	bool nothing;
-	struct x86_code_page *p = page_find(j, page);
-	if (!p || !p->blocks) {
-		mark_page(j, page, true);
-		forget_writes(j, page);
-		(void)gmem_seal(j->v->machine->env.mem, page);
-	}
+	watch(j, page);
 	struct x86_block *b = x86_translate_block(j, code, page, off, variant, plain, &nothing);
 	if (b || nothing) return b;
 	drop_all(j);
-	mark_page(j, page, true);
+	watch(j, page);
 	return x86_translate_block(j, code, page, off, variant, plain, &nothing);
 }
 /* The block at rip, made if need be; fetch_* is set then. NULL: none, for this instruction. */
@@ -206,7 +241,7 @@ static void look_at_changes(struct x86_jit *j)
 	if (n < 0) drop_all(j);
 	for (int k = 0; k < n; k++) {
 		struct x86_code_page *p = page_find(j, page[k]);
-		if (p && p->blocks) page_drop(j, p);
+		if (p && (p->blocks || p->crossing)) page_drop(j, p);
 	}
 }
 
@@ -271,12 +306,14 @@ static const void *find(struct x86_vcpu *v)
 			return into_code(v, x86_rx(j, b->slot));
 		}
 		calm(j);
+		x86_count(v, X86_STAT_ALONE);
 		x86_step(v);
 	}
 }
 static const void *step_and_find(struct x86_vcpu *v)
 {
 	calm(v->jit);
+	x86_count(v, X86_STAT_ENDS);
 	x86_step(v);
 	return find(v);
 }
@@ -293,6 +330,7 @@ static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next
 	unsigned variant = variant_now(v);
 	j->dropped = false;
 	calm(j);
+	x86_count(v, X86_STAT_STEPS);
 	x86_step(v);
 	while (v->cpu.rip == end - (info >> INFO_BYTES) && !j->dropped && !is_stopped(v) &&
 	       !atomic_load_explicit(&v->poll, memory_order_relaxed) && variant_now(v) == variant &&
@@ -313,11 +351,13 @@ const void *x86_jit_thunk_mem(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 	if ((la & (X86_PAGE - 1)) + len <= X86_PAGE) {
 		uint8_t *p = x86_tlb_find(v, la, write, info >> INFO_VIEW & 3);
 		if (p) {
+			x86_count(v, X86_STAT_FILLS);
 			v->fast.save[0] = la;
 			v->fast.save[1] = (uint64_t)(uintptr_t)p - la;
 			return into_code(v, back);
 		}
 	}
+	x86_count(v, X86_STAT_REFUSED);
 	return step_here(v, info, back + JUMP);
 }
 const void *x86_jit_thunk_step(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
@@ -375,6 +415,7 @@ static uint64_t rep_some(struct x86_vcpu *v, unsigned how, enum x86_view view)
 const void *x86_jit_thunk_rep(struct x86_vcpu *v, uint64_t how, uint32_t info, const uint8_t *back)
 {
 	at_info(v, info);
+	x86_count(v, X86_STAT_REPS);
 	while (v->cpu.r[RCX]) {
 		if (atomic_load_explicit(&v->poll, memory_order_relaxed)) return find(v);
 		if (v->cpu.flags & X86_DF || !rep_some(v, (unsigned)how, info >> INFO_VIEW & 3))
@@ -395,6 +436,7 @@ const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	(void)info, (void)back;
 	into_c(v);
 	v->cpu.rip = la;
+	x86_count(v, X86_STAT_LOOKUPS);
 	const void *to = find(v);
 	/* Only if that is where we are now, and not in an interrupt's handler, say. */
 	if (v->cpu.rip != la || !translatable(v) || !j->live) return to;
@@ -435,13 +477,26 @@ const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	if (!b) return to;
 	memcpy(&site, back, sizeof(site));
 	set_rel32(j->rw + (back - j->rx) + site, j->rw + b->body);
-	j->linked++;
+	x86_count(v, X86_STAT_LINKS);
 	return to;
+}
+const void *x86_jit_thunk_cross(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
+{
+	struct x86_jit *j = v->jit;
+	const uint8_t *code;
+	gpa_t next;
+	at_info(v, info);
+	x86_count(v, X86_STAT_CROSSINGS);
+	bool is = x86_next_page(j, v->cpu.rip, &next, &code);
+	if (!is || block_with(j, back)->cross != next) return step_and_find(v);
+	v->fast.cross[(la >> 4) % X86_CROSS] = (struct x86_cross){v->fast.page, la};
+	return into_code(v, back);
 }
 const void *x86_jit_thunk_poll(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
 {
 	(void)la, (void)back;
 	at_info(v, info);
+	x86_count(v, X86_STAT_POLLS);
 	return find(v);
 }
 
@@ -508,7 +563,9 @@ void x86_jit_run(struct x86_vcpu *v)
 }
 void x86_jit_flush(struct x86_vcpu *v)
 {
-	if (v->jit) ibtc_clear_all(v->jit);
+	if (!v->jit) return;
+	x86_count(v, X86_STAT_FLUSHES);
+	ibtc_clear_all(v->jit);
 }
 static void wrote(struct x86_jit *j, gpa_t at, unsigned n)
 {

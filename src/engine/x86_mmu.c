@@ -22,13 +22,6 @@ enum x86_pte {
 #define PAGE_MASK (~(uint64_t)(X86_PAGE - 1))
 enum { PF_P = 1, PF_U = 4, PF_RSVD = 8 };
 
-static void count(struct x86_vcpu *v, enum x86_stat what)
-{
-	_Atomic uint64_t *at = &v->stats[what];
-	atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
-}
-
 void x86_wrote(struct x86_vcpu *v, gpa_t at, unsigned n)
 {
 	struct x86_machine *m = v->machine;
@@ -212,7 +205,7 @@ static int translate(struct walk *w, struct x86_page_found *out)
 			.at = w->la & 0xfffff000, .user = true, .writable = true, .dirty = true};
 		return 0;
 	}
-	count(v, X86_STAT_WALK);
+	x86_count(v, X86_STAT_WALK);
 	do e = walk_once(w, out);
 	while (unlikely(w->again));
 	return e;
@@ -394,7 +387,7 @@ static struct device *apic_of(struct x86_vcpu *v, gpa_t at)
 static uint64_t device_read(struct x86_vcpu *v, gpa_t at, unsigned n)
 {
 	struct device *d = apic_of(v, at);
-	count(v, X86_STAT_MMIO);
+	x86_count(v, X86_STAT_MMIO);
 	if (!d) return bus_read(v->machine->env.mmio, at, n);
 	if (!d->ops->read) return 0;
 	device_lock(d);
@@ -406,7 +399,7 @@ static uint64_t device_read(struct x86_vcpu *v, gpa_t at, unsigned n)
 static void device_write(struct x86_vcpu *v, gpa_t at, uint64_t val, unsigned n)
 {
 	struct device *d = apic_of(v, at);
-	count(v, X86_STAT_MMIO);
+	x86_count(v, X86_STAT_MMIO);
 	if (!d) {
 		bus_write(v->machine->env.mmio, at, val, n);
 		return;

@@ -143,11 +143,6 @@ static void fence_serve(struct x86_vcpu *v)
 }
 
 /* ---- events */
-static void count(struct x86_vcpu *v, enum x86_stat what)
-{
-	(void)atomic_fetch_add_explicit(&v->stats[what], 1, memory_order_relaxed);
-}
-
 static bool take(struct x86_vcpu *v, uint32_t polled, enum x86_poll bit)
 {
 	if (!(polled & bit)) return false;
@@ -194,7 +189,7 @@ static void intr(struct x86_vcpu *v)
 	}
 	int vector = h->extint(h->ctx, v->id);
 	if (vector < 0) return;
-	count(v, X86_STAT_IRQ);
+	x86_count(v, X86_STAT_IRQ);
 	v->activity = X86_RUNNING;
 	v->code = 0;
 	x86_deliver(v, (unsigned)vector & 0xff, X86_FROM_OUTSIDE);
@@ -202,7 +197,7 @@ static void intr(struct x86_vcpu *v)
 
 static void sleep_until_poked(struct x86_vcpu *v)
 {
-	count(v, X86_STAT_SLEEP);
+	x86_count(v, X86_STAT_SLEEP);
 	atomic_store_explicit(&v->retired, v->n, memory_order_relaxed);
 	atomic_store(&v->asleep, 1);
 	set_running(v, false);

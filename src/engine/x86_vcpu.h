@@ -2,6 +2,7 @@
 #define ENGINE_X86_VCPU_H
 #include "base/types.h"
 #include "engine/engine.h"
+#include "engine/x86_counts.h"
 #include "engine/x86_regs.h"
 #include "hw/clock.h"
 #include "isa/x86/step.h"
@@ -88,7 +89,12 @@ enum x86_efer {
 };
 enum { X86_XCR0 = 7 };	     /* what XCR0 may hold: x87, SSE, AVX */
 enum { X86_PHYS_BITS = 46 }; /* MAXPHYADDR */
-enum x86_stat { X86_STAT_WALK, X86_STAT_MMIO, X86_STAT_PIO, X86_STAT_IRQ, X86_STAT_SLEEP };
+enum x86_stat {
+#define X(id, name) X86_STAT_##id,
+	X86_COUNTS(X)
+#undef X
+		X86_STATS
+};
 #define X86_NO_FETCH 1ull /* no page's address */
 
 /* The software TLB, direct-mapped, one for each kind of access: user (CPL 3), kernel, and kernel
@@ -125,7 +131,7 @@ struct x86_xarea {
 };
 
 /* What translated code keeps beside the registers; x86_jit.h. */
-enum { X86_IBTC = 4096, X86_ADDS = 12 };
+enum { X86_IBTC = 4096, X86_ADDS = 12, X86_CROSS = 64 };
 struct x86_fast {
 	uint64_t flags; /* OF SF ZF AF PF CF, wherever they are not in the host's */
 	uint64_t page;	/* linear address of the page that the running block is of */
@@ -133,8 +139,12 @@ struct x86_fast {
 	uint64_t save[4];
 	uint64_t add[X86_ADDS]; /* what groups of accesses found */
 	uint64_t host_sp;	/* the stack to go back to */
-	struct x86_ibtc {	/* where indirect branches go */
-		uint64_t key;	/* linear address */
+	struct x86_cross { /* blocks that end in the next page: of which page that was checked */
+		uint64_t page;
+		uint64_t code; /* where the check is; 0: free */
+	} cross[X86_CROSS];
+	struct x86_ibtc {     /* where indirect branches go */
+		uint64_t key; /* linear address */
 		const void *host;
 	} ibtc[X86_VIEWS][X86_IBTC];
 };
@@ -182,9 +192,9 @@ struct x86_vcpu {
 	char words[160];
 	bool reset_asked; /* triple fault */
 	_Atomic uint64_t retired;
-	uint64_t n; /* instructions so far, by its own thread */
-	_Atomic uint64_t stats[16];
-	_Atomic uint32_t intr; /* INTR's level */
+	uint64_t n;			   /* instructions so far, by its own thread */
+	_Atomic uint64_t stats[X86_STATS]; /* written by its own thread */
+	_Atomic uint32_t intr;		   /* INTR's level */
 	_Atomic uint32_t sipi_asked;
 	struct x86_machine *machine;
 	struct x86_jit *jit; /* NULL: only interpreted */
@@ -369,6 +379,12 @@ int x86_do_vector(struct x86_vcpu *v, const struct x86_insn *in);
 void x86_vector_reset(struct x86_vcpu *v, bool init);
 
 static inline struct x86_vcpu *x86_vcpu_of(struct x86_cpu *c) { return (struct x86_vcpu *)c; }
+static inline void x86_count(struct x86_vcpu *v, enum x86_stat what)
+{
+	_Atomic uint64_t *at = &v->stats[what];
+	atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
 static inline int x86_raise(struct x86_vcpu *v, unsigned trap, uint32_t code)
 {
 	v->code = code;

@@ -1,0 +1,28 @@
+#ifndef ENGINE_X86_COUNTS_H
+#define ENGINE_X86_COUNTS_H
+/* What an x86-64 CPU counts, with the names that `lodge stats` prints. From UNITS on: only where
+ * there is a translator. */
+/* clang-format off */
+#define X86_COUNTS(X) \
+	X(WALK, "page_walks") \
+	X(MMIO, "mmio") \
+	X(PIO, "pio") \
+	X(IRQ, "interrupts") \
+	X(SLEEP, "sleeps") \
+	X(UNITS, "units") \
+	X(UNIT_INSNS, "unit_instructions") \
+	X(LINKS, "links") \
+	X(LOOKUPS, "lookups") \
+	X(FILLS, "tlb_misses") \
+	X(REFUSED, "accesses_interpreted") \
+	X(STEPS, "steps") \
+	X(ENDS, "ends") \
+	X(ALONE, "steps_outside") \
+	X(REPS, "string_copies") \
+	X(POLLS, "polls") \
+	X(CROSSINGS, "page_crossings") \
+	X(DROPS, "code_pages_dropped") \
+	X(EMPTIED, "code_emptied") \
+	X(FLUSHES, "flushes")
+/* clang-format on */
+#endif
