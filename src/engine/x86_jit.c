@@ -247,13 +247,28 @@ static void look_at_changes(struct x86_jit *j)
 
 /* ---- state in the host's registers */
 
-enum { MXCSR_AT = 24, MXCSR_C = 0x1f80 };
+enum { MXCSR_AT = 24, MXCSR_C = 0x1f80, XMM_AT = 160, XSTATE_BV_AT = 512, YMM_AT = 576 };
+static void ymm_move(struct x86_vcpu *v, bool home)
+{
+	uint64_t upper = 0, part[2];
+	for (unsigned i = 0; i < 16; i++) {
+		uint8_t *lo = v->x.bytes + XMM_AT + 16 * i, *hi = v->x.bytes + YMM_AT + 16 * i;
+		uint8_t *at = v->fast.ymm[i];
+		memcpy(home ? lo : at, home ? at : lo, 16);
+		memcpy(home ? hi : at + 16, home ? at + 16 : hi, 16);
+		memcpy(part, hi, 16);
+		upper |= part[0] | part[1];
+	}
+	v->fast.upper = upper;
+}
 void x86_jit_home(struct x86_vcpu *v)
 {
 	struct x86_jit *j = v->jit;
 	if (!j || !j->live) return;
 	__asm__ volatile("stmxcsr %0" : "=m"(v->x.bytes[MXCSR_AT]));
 	x86_x87_leave(&v->x);
+	ymm_move(v, true);
+	v->x.bytes[XSTATE_BV_AT] |= X86_XCR0;
 	uint32_t plain = MXCSR_C;
 	__asm__ volatile("ldmxcsr %0" : : "m"(plain));
 	j->live = false;
@@ -262,6 +277,7 @@ static void go_live(struct x86_jit *j)
 {
 	if (j->live) return;
 	x86_x87_enter(&j->v->x);
+	ymm_move(j->v, false);
 	__asm__ volatile("ldmxcsr %0" : : "m"(j->v->x.bytes[MXCSR_AT]));
 	j->live = true;
 }

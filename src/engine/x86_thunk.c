@@ -12,32 +12,45 @@ static void gprs(struct x64_asm *a, bool load)
 			mov_store(a, OP_W, x86_reg_slot(g), x86_host_of(g));
 	}
 }
-/* XMM at 160 of the XSAVE area, upper halves of YMM at 576 (SDM 1, 13.4). */
-static void vectors(struct x64_asm *a, bool load)
+enum { VMOVDQU = 0x6f, VMOVDQU_TO = 0x7f, L256 = 4 };
+/* VEX.256: as vex_rm(), three bytes, then the bit that says so. */
+static void ymm(struct x64_asm *a, uint32_t op, unsigned reg, unsigned v, struct rm rm)
 {
-	enum { XMM_AT = 160, YMM_AT = 576, VMOVDQU = 0x6f, VMOVDQU_TO = 0x7f };
-	int32_t x = (int32_t)offsetof(struct x86_vcpu, x);
-	for (unsigned i = 0; i < 16; i++) {
-		struct rm lo = rm_mem(RSP, x + XMM_AT + 16 * (int32_t)i);
-		struct rm hi = rm_mem(RSP, x + YMM_AT + 16 * (int32_t)i);
-		vex_rm(a, OP(0xf3, 1, load ? VMOVDQU : VMOVDQU_TO), i, 0, lo, 0);
-		if (load) { /* vinsertf128 ymm, ymm, m128, 1; vextractf128 m128, ymm, 1 */
-			put8(a, 0xc4);
-			put8(a, i >= 8 ? 0x63 : 0xe3);
-			put8(a, (~i & 15) << 3 | 5);
-			put8(a, 0x18);
-		} else {
-			put8(a, 0xc4);
-			put8(a, i >= 8 ? 0x63 : 0xe3);
-			put8(a, 0x7d);
-			put8(a, 0x19);
-		}
-		x64_operand(a, i, &hi, 1);
-		put8(a, 1);
-	}
-	if (!load) { /* vzeroupper: what C does next is not to pay for upper halves */
-		put8(a, 0xc5), put8(a, 0xf8), put8(a, 0x77);
-	}
+	uint8_t *at = a->p;
+	vex_rm(a, op, reg, v, rm, 0);
+	at[at[0] == 0xc5 ? 1 : 2] |= L256;
+}
+static struct rm ymm_at(unsigned i)
+{
+	struct rm m = V_AT(fast.ymm);
+	m.disp += 32 * (int32_t)i;
+	return m;
+}
+static void vzeroupper(struct x64_asm *a) { put8(a, 0xc5), put8(a, 0xf8), put8(a, 0x77); }
+/* All of YMM to memory, and whether any upper half has anything: loading halves that are 0 would
+ * make each legacy SSE instruction behind it slow (Intel, Optimization Manual 15.3.2). */
+static void vectors_leave(struct x64_asm *a)
+{
+	for (unsigned i = 0; i < 16; i++) ymm(a, OP(0xf3, 1, VMOVDQU_TO), i, 0, ymm_at(i));
+	for (unsigned by = 8; by; by /= 2)
+		for (unsigned i = 0; i < by; i++)
+			ymm(a, OP(0x66, 1, 0xeb), i, i, rm_reg(i + by)); /* vpor */
+	/* vextractf128 xmm1, ymm0, 1; vpsadbw to one number; vmovq */
+	put8(a, 0xc4), put8(a, 0xe3), put8(a, 0x7d), put8(a, 0x19), put8(a, 0xc1), put8(a, 1);
+	vex_rm(a, OP(0x66, 1, 0x15), 0, 1, rm_reg(1), 0); /* vunpckhpd: the upper 64 bits */
+	vex_rm(a, OP(0x66, 1, 0xeb), 0, 0, rm_reg(1), 0);
+	vex_rm(a, OP(0x66, 1, 0xd6), 0, 0, V_AT(fast.upper), 0);
+	vzeroupper(a);
+}
+static void vectors_enter(struct x64_asm *a)
+{
+	alu_imm(a, ALU_CMP, OP_W, V_AT(fast.upper), 0);
+	uint8_t *dirty = jcc_later(a, CC_NE);
+	for (unsigned i = 0; i < 16; i++) vex_rm(a, OP(0xf3, 1, VMOVDQU), i, 0, ymm_at(i), 0);
+	uint8_t *done = jump_later(a);
+	set_rel32(dirty, a->p);
+	for (unsigned i = 0; i < 16; i++) ymm(a, OP(0xf3, 1, VMOVDQU), i, 0, ymm_at(i));
+	set_rel32(done, a->p);
 }
 static void call_c(struct x64_asm *a, uintptr_t fn)
 {
@@ -49,7 +62,7 @@ static void thunk(struct x86_jit *j, struct x64_asm *a, enum thunk which, uintpt
 	j->thunk[which] = a->p;
 	op_rm(a, OP(0, 0, 0x8f), 0, V_AT(fast.go), 0); /* pop: rsp is the vCPU's again behind it */
 	gprs(a, false);
-	vectors(a, false);
+	vectors_leave(a);
 	mov_rr(a, OP_W, RDI, RSP);
 	mov_rr(a, OP_W, RSI, S1);
 	mov_rr(a, 0, RDX, S2);
@@ -57,7 +70,7 @@ static void thunk(struct x86_jit *j, struct x64_asm *a, enum thunk which, uintpt
 	put8(a, 0xfc); /* cld */
 	call_c(a, fn);
 	mov_store(a, OP_W, V_AT(fast.go), RAX);
-	vectors(a, true);
+	vectors_enter(a);
 	gprs(a, true);
 	mov_load(a, OP_W, S1, V_AT(fast.save[0]));
 	mov_load(a, OP_W, S2, V_AT(fast.save[1]));
@@ -84,13 +97,13 @@ void x86_thunks_make(struct x86_jit *j, struct x64_asm *a)
 	mov_store(a, OP_W, rm_mem(RDI, (int32_t)offsetof(struct x86_vcpu, fast.host_sp)), RSP);
 	mov_rr(a, OP_W, RSP, RDI);
 	mov_store(a, OP_W, V_AT(fast.go), RSI);
-	vectors(a, true);
+	vectors_enter(a);
 	gprs(a, true);
 	op_rm(a, OP(0, 0, 0xff), 4, V_AT(fast.go), 0);
 	j->leave = a->p;
 	mov_load(a, OP_W, RSP, V_AT(fast.host_sp));
 	for (unsigned k = COUNT(kept); k-- > 0;) push_pop(a, kept[k], true);
-	put8(a, 0xc5), put8(a, 0xf8), put8(a, 0x77); /* vzeroupper */
+	vzeroupper(a);
 	put8(a, 0xc3);
 	for (unsigned t = 0; t < THUNKS; t++) thunk(j, a, t, (uintptr_t)fn[t].fn);
 	j->miss = a->p;

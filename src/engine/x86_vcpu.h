@@ -143,8 +143,10 @@ struct x86_fast {
 		uint64_t page;
 		uint64_t code; /* where the check is; 0: free */
 	} cross[X86_CROSS];
-	struct x86_ibtc {     /* where indirect branches go */
-		uint64_t key; /* linear address */
+	_Alignas(32) uint8_t ymm[16][32]; /* while C runs, if x86_jit.live */
+	uint64_t upper;			  /* not 0: some of their upper halves are not 0 */
+	struct x86_ibtc {		  /* where indirect branches go */
+		uint64_t key;		  /* linear address */
 		const void *host;
 	} ibtc[X86_VIEWS][X86_IBTC];
 };
