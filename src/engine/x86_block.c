@@ -176,6 +176,7 @@ static bool is_x87(const struct x86_insn *in, const uint8_t *code)
 }
 static bool is_vector(const struct x86_insn *in, const uint8_t *code)
 {
+	if (in->op >= X86_OP_cvttss2si && in->op <= X86_OP_vcvtsd2si) return true;
 	switch (in->op) {
 	case X86_OP_emms:
 	case X86_OP_vzeroupper:

@@ -60,6 +60,13 @@ static struct x86_code_page *page_get(struct x86_jit *j, gpa_t page)
 	*head = j->pages;
 	return p;
 }
+static void unhash(struct x86_jit *j, struct x86_block *b)
+{
+	uint32_t me = (uint32_t)(b - j->block) + 1;
+	uint32_t *at = &j->hash[block_hash(b->page, b->off, b->variant)];
+	while (*at != me) at = &j->block[*at - 1].next;
+	*at = b->next;
+}
 struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant)
 {
 	struct x86_code_page *p = page_get(j, page);
@@ -127,7 +134,8 @@ void x86_block_crosses(struct x86_jit *j, struct x86_block *b, gpa_t page, unsig
 {
 	struct x86_code_page *p = page_get(j, page);
 	if (!p) {
-		b->dead = true; /* its key cannot be found */
+		unhash(j, b);
+		b->off = JIT_NOT;
 		return;
 	}
 	watch(j, page);
@@ -135,13 +143,6 @@ void x86_block_crosses(struct x86_jit *j, struct x86_block *b, gpa_t page, unsig
 	b->cross_next = p->crossing;
 	p->crossing = (uint32_t)(b - j->block) + 1;
 	x86_code_used(j, page, 0, to);
-}
-static void unhash(struct x86_jit *j, struct x86_block *b)
-{
-	uint32_t me = (uint32_t)(b - j->block) + 1;
-	uint32_t *at = &j->hash[block_hash(b->page, b->off, b->variant)];
-	while (*at != me) at = &j->block[*at - 1].next;
-	*at = b->next;
 }
 static void ibtc_clear(struct x86_jit *j, unsigned view)
 {
@@ -165,7 +166,7 @@ static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 	uint32_t crossing = p->crossing;
 	for (uint32_t n = p->blocks; n;) {
 		struct x86_block *b = &j->block[n - 1];
-		unhash(j, b);
+		if (b->off != JIT_NOT) unhash(j, b);
 		n = b->page_next;
 	}
 	p->blocks = p->crossing = 0;
@@ -358,6 +359,38 @@ static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next
 		return find(v);
 	return into_code(v, next);
 }
+/* The block that has code at `host`. */
+static struct x86_block *block_with(struct x86_jit *j, const uint8_t *host)
+{
+	uint32_t at = (uint32_t)(host - j->rx), lo = 0, hi = j->blocks;
+	while (hi - lo > 1) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		if (j->block[mid].code <= at)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return &j->block[lo];
+}
+/* A group of accesses lies in two pages, again: its block is made anew with each access by itself,
+ * and whoever comes to the old one goes on to that. */
+static void group_failed(struct x86_jit *j, const uint8_t *back)
+{
+	struct x86_block *b = block_with(j, back);
+	if (b->plain || ++b->failed != FAILS) return;
+	uint32_t n = (uint32_t)(b - j->block), body = b->body;
+	gpa_t page = b->page;
+	const uint8_t *code = gmem_ptr(j->v->machine->env.mem, page, X86_PAGE, false);
+	unsigned off = b->off, variant = b->variant;
+	uint64_t emptied = j->v->stats[X86_STAT_EMPTIED];
+	if (x86_block_find(j, page, off, variant) != b || !code) return;
+	unhash(j, b);
+	j->block[n].off = JIT_NOT; /* its key is the new one's */
+	b = block_make(j, page, code, off, variant, true);
+	if (!b || j->v->stats[X86_STAT_EMPTIED] != emptied) return;
+	struct x64_asm a = {.p = j->rw + body};
+	set_rel32(jump_later(&a), j->rw + b->body);
+}
 const void *x86_jit_thunk_mem(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
 {
 	enum { JUMP = 5 };
@@ -372,6 +405,8 @@ const void *x86_jit_thunk_mem(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 			v->fast.save[1] = (uint64_t)(uintptr_t)p - la;
 			return into_code(v, back);
 		}
+	} else if (info & INFO_LEAVE) {
+		group_failed(v->jit, back);
 	}
 	x86_count(v, X86_STAT_REFUSED);
 	return step_here(v, info, back + JUMP);
@@ -464,19 +499,6 @@ const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	if (n <= COUNT(j->used_ibtc[0])) j->used_ibtc_n[view] = n + 1;
 	if (n < COUNT(j->used_ibtc[0])) j->used_ibtc[view][n] = (uint16_t)at;
 	return to;
-}
-/* The block that has code at `host`. */
-static struct x86_block *block_with(struct x86_jit *j, const uint8_t *host)
-{
-	uint32_t at = (uint32_t)(host - j->rx), lo = 0, hi = j->blocks;
-	while (hi - lo > 1) {
-		uint32_t mid = lo + (hi - lo) / 2;
-		if (j->block[mid].code <= at)
-			lo = mid;
-		else
-			hi = mid;
-	}
-	return &j->block[lo];
 }
 const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
 {

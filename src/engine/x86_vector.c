@@ -389,5 +389,7 @@ int x86_do_vector(struct x86_vcpu *v, const struct x86_insn *in)
 		if (in->o[i].kind == X86_MMX) return do_x87(v, in, c, true);
 		xmm |= in->o[i].kind == X86_XMM;
 	}
+	/* To a general register from memory: no operand is a vector register. */
+	xmm |= in->op >= X86_OP_cvttss2si && in->op <= X86_OP_vcvtsd2si;
 	return xmm ? do_sse(v, in, c) : do_other(v, in, c);
 }
