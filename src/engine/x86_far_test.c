@@ -150,6 +150,63 @@ TEST(call_gates_lead_inwards_with_parameters)
 	REFUSES(TS, GDT_DATA3, 0x9a, 0, 0, 0, 0, GDT_GATE, 0);
 	far_free(r);
 }
+/* A second task: at GDT_GATE, its TSS behind the first's. */
+static void put_task(struct far_rig *r)
+{
+	enum { AT = AT_TSS + 0x100 };
+	far_gdt(r, GDT_GATE, far_desc(AT, 0x67, ACC_TSS));
+	for (unsigned i = 0; i < 8; i++) far_put(r, AT + 0x28 + 4 * i, 0x100 + i, 4);
+	for (unsigned i = 0; i < 6; i++) far_put(r, AT + 0x48 + 4 * i, GDT_DATA3 | 3, 4);
+	far_put(r, AT + 0x20, 0x6666, 4);
+	far_put(r, AT + 0x24, 2 | X86_CF, 4);
+	far_put(r, AT + 0x38, AT_STACK3, 4);
+	far_put(r, AT + 0x4c, GDT_CODE3 | 3, 4);
+	far_put(r, AT + 0x60, GDT_LDT, 4);
+}
+TEST(tasks_are_switched)
+{
+	struct far_rig *r = far_protected();
+	struct x86_vcpu *v = r->v;
+	put_task(r);
+	far_gdt(r, GDT_TSS, raw(r, GDT_TSS) | 2ull << 40);
+	v->cpu.r[7] = 0x77;
+	CHECK(!DO(0x9a, 0, 0, 0, 0, GDT_GATE, 0));
+	CHECK(v->cpl == 3 && v->cpu.rip == 0x6666 && v->cpu.r[4] == AT_STACK3);
+	CHECK(v->cpu.r[7] == 0x107 && v->cpu.flags == (2 | X86_CF | X86_NT) && v->cr0 & CR0_TS);
+	CHECK(v->seg[X86_SEG_TR].sel == GDT_GATE && v->seg[X86_SEG_LDTR].base == AT_LDT);
+	CHECK(v->seg[X86_GS].sel == (GDT_DATA3 | 3) && v->seg[X86_GS].limit == UINT32_MAX);
+	CHECK(far_get(r, AT_TSS + 0x100, 2) == GDT_TSS && (raw(r, GDT_GATE) >> 40 & 15) == 11);
+	CHECK(far_get(r, AT_TSS + 0x20, 4) == AT_CODE + 7);
+	CHECK(!DO(0xcf)); /* and back */
+	CHECK(v->cpl == 0 && v->cpu.rip == AT_CODE + 7 && v->cpu.r[7] == 0x77);
+	CHECK(v->cpu.flags == 2 && (raw(r, GDT_GATE) >> 40 & 15) == 9);
+	CHECK(far_get(r, AT_TSS + 0x124, 4) == (2 | X86_CF));
+	CHECK((raw(r, GDT_TSS) >> 40 & 15) == 11 && v->seg[X86_SEG_TR].sel == GDT_TSS);
+
+	/* By an exception, through a gate; with its code on the new stack. */
+	put_task(r);
+	far_put(r, AT_IDT + 8 * 13, far_gate(GDT_GATE, 0, 0x85, 0), 8);
+	v->code = 0x5555;
+	x86_deliver(v, 13, X86_FROM_CPU);
+	CHECK(v->cpu.rip == 0x6666 && v->cpu.r[4] == AT_STACK3 - 4 && far_stack(r, 0, 4) == 0x5555);
+	CHECK(far_get(r, AT_TSS + 0x24, 4) == (2 | X86_RF));
+
+	/* A jump leaves no way back; a segment that does not load is the new task's fault. */
+	far_level0(r);
+	v->cpu.flags = 2;
+	v->seg[X86_SEG_TR] = (struct x86_segreg){AT_TSS, 0x67, 0x8b, GDT_TSS};
+	put_task(r);
+	far_put(r, AT_TSS + 0x148, GDT_DATA, 4);
+	CHECK(DO(0xea, 0, 0, 0, 0, GDT_GATE, 0) == TS && v->code == GDT_DATA);
+	CHECK(v->cpu.rip == 0x6666 && !(v->cpu.flags & X86_NT));
+	CHECK((raw(r, GDT_TSS) >> 40 & 15) == 9);
+	/* Busy, too small. */
+	far_level0(r);
+	REFUSES(X86_TRAP_GP, GDT_GATE, 0xea, 0, 0, 0, 0, GDT_GATE, 0);
+	far_gdt(r, GDT_TSS, far_desc(AT_TSS, 0x66, ACC_TSS));
+	REFUSES(TS, GDT_TSS, 0xea, 0, 0, 0, 0, GDT_TSS, 0);
+	far_free(r);
+}
 TEST(call_gates_in_long_mode)
 {
 	struct far_rig *r = far_long();
