@@ -1,15 +1,9 @@
 #ifndef ENGINE_X86_FAR_RIG_H
 #define ENGINE_X86_FAR_RIG_H
-#include "base/err.h"
-#include "base/test.h"
-#include "base/types.h"
 #include "engine/x86_desc.h"
-#include "hw/bus.h"
-#include "hw/clock.h"
-#include "hw/gmem.h"
-#include <stdlib.h>
-/* For tests of segments, traps and far transfers: a vCPU with 4 MiB of RAM at 0, mapped one to one,
- * tables in it, and a way to have it do single instructions. */
+#include "engine/x86_rig.h"
+/* For tests of segments, traps and far transfers: tables in the rig's RAM, the modes, and a way to
+ * have the CPU do single instructions. */
 enum {
 	AT_GDT = 0x1000,
 	AT_IDT = 0x2000,
@@ -19,12 +13,10 @@ enum {
 	AT_STACK = 0x8000,
 	AT_STACK0 = 0x9000, /* the TSS's */
 	AT_IST = 0xa000,
-	AT_TABLES = 0x10000, /* three pages of them */
 	AT_CODE = 0x20000,
 	AT_HANDLER = 0x30000,
 	AT_DATA = 0x40000,
 	AT_HOLE = 0x200000, /* 2 MiB that nothing is mapped at */
-	RIG_RAM = 4 << 20,
 };
 /* What is in the GDT. */
 enum {
@@ -53,33 +45,15 @@ enum {
 	ACC_TSS = 0x89,
 	ACC_LDT = 0x82,
 };
-struct far_rig {
-	struct gmem *mem;
-	struct bus *bus, *pio;
-	struct vclock clock;
-	struct x86_machine m;
-	struct x86_vcpu *v;
-};
-
-static inline void far_put(struct far_rig *r, gpa_t at, uint64_t val, unsigned n)
-{
-	must(gmem_write(r->mem, at, &val, n));
-}
-static inline uint64_t far_get(struct far_rig *r, gpa_t at, unsigned n)
-{
-	uint64_t val = 0;
-	must(gmem_read(r->mem, at, &val, n));
-	return val;
-}
 static inline uint64_t far_desc(uint32_t base, uint32_t limit, unsigned access)
 {
 	return (limit & 0xffff) | (base & 0xffffffull) << 16 | (uint64_t)(access & 0xff) << 40 |
 	       (limit >> 16 & 15ull) << 48 | (access >> 12 & 15ull) << 52 |
 	       (uint64_t)(base >> 24) << 56;
 }
-static inline void far_gdt(struct far_rig *r, unsigned sel, uint64_t desc)
+static inline void far_gdt(struct x86_rig *r, unsigned sel, uint64_t desc)
 {
-	far_put(r, AT_GDT + sel, desc, 8);
+	x86_rig_put(r, AT_GDT + sel, desc, 8);
 }
 static inline uint64_t far_gate(unsigned sel, uint32_t to, unsigned type, unsigned extra)
 {
@@ -87,14 +61,14 @@ static inline uint64_t far_gate(unsigned sel, uint32_t to, unsigned type, unsign
 	       (uint64_t)(to >> 16) << 48;
 }
 /* type with P and DPL, as it stands in the gate's byte 5. */
-static inline void far_idt(struct far_rig *r, unsigned vector, unsigned sel, unsigned type,
+static inline void far_idt(struct x86_rig *r, unsigned vector, unsigned sel, unsigned type,
 			   unsigned ist)
 {
 	unsigned n = r->v->long_mode ? 16 : 8;
-	far_put(r, AT_IDT + vector * n, far_gate(sel, AT_HANDLER + vector, type, ist), 8);
-	if (n == 16) far_put(r, AT_IDT + vector * n + 8, 0, 8);
+	x86_rig_put(r, AT_IDT + vector * n, far_gate(sel, AT_HANDLER + vector, type, ist), 8);
+	if (n == 16) x86_rig_put(r, AT_IDT + vector * n + 8, 0, 8);
 }
-static inline void far_tables(struct far_rig *r)
+static inline void far_tables(struct x86_rig *r)
 {
 	unsigned tss_limit = 0x67;
 	far_gdt(r, GDT_CODE, far_desc(0, 0xfffff, ACC_CODE));
@@ -114,41 +88,12 @@ static inline void far_tables(struct far_rig *r)
 	far_gdt(r, GDT_DATA16, far_desc(0x10000, 0xffff, 0x92));
 	far_gdt(r, GDT_DOWN, far_desc(0, 0xfff, 0x4096));
 	far_gdt(r, GDT_CONST, far_desc(0, 0xfffff, 0xc090));
-	far_put(r, AT_LDT + 8, far_desc(AT_DATA, 0xff, 0x4092), 8);
+	x86_rig_put(r, AT_LDT + 8, far_desc(AT_DATA, 0xff, 0x4092), 8);
 	r->v->gdt.base = AT_GDT, r->v->gdt.limit = GDT_END - 1;
 	r->v->idt.base = AT_IDT, r->v->idt.limit = 0x7ff;
 }
-static inline struct far_rig *far_new(void)
-{
-	struct far_rig *r = calloc(1, sizeof(*r));
-	must(r);
-	r->mem = gmem_new();
-	must(!gmem_add(r->mem, 0, RIG_RAM, 0, NULL));
-	r->bus = bus_new("mmio");
-	r->pio = bus_new("pio");
-	vclock_init(&r->clock, 1000000000);
-	r->m.env = (struct engine_env){
-		.arch = ARCH_X86_64,
-		.mem = r->mem,
-		.mmio = r->bus,
-		.pio = r->pio,
-		.clock = &r->clock,
-	};
-	x86_machine_init(&r->m);
-	r->v = x86_vcpu_new(&r->m, 0);
-	must(r->v);
-	return r;
-}
-static inline void far_free(struct far_rig *r)
-{
-	x86_vcpu_free(r->v);
-	bus_free(r->bus);
-	bus_free(r->pio);
-	gmem_free(r->mem);
-	free(r);
-}
 /* At a level, with flat segments of those selectors. */
-static inline void far_level(struct far_rig *r, unsigned cs, unsigned access, unsigned ss,
+static inline void far_level(struct x86_rig *r, unsigned cs, unsigned access, unsigned ss,
 			     uint64_t rsp)
 {
 	struct x86_vcpu *v = r->v;
@@ -162,23 +107,23 @@ static inline void far_level(struct far_rig *r, unsigned cs, unsigned access, un
 	v->cpu.rip = AT_CODE;
 	x86_mode_update(v);
 }
-static inline void far_level0(struct far_rig *r)
+static inline void far_level0(struct x86_rig *r)
 {
 	if (r->v->long_mode)
 		far_level(r, GDT_CODE64, ACC_CODE64, GDT_DATA, AT_STACK);
 	else
 		far_level(r, GDT_CODE, ACC_CODE, GDT_DATA, AT_STACK);
 }
-static inline void far_level3(struct far_rig *r)
+static inline void far_level3(struct x86_rig *r)
 {
 	if (r->v->long_mode)
 		far_level(r, GDT_CODE64_3 | 3, ACC_CODE64, GDT_DATA3 | 3, AT_STACK3);
 	else
 		far_level(r, GDT_CODE3 | 3, ACC_CODE, GDT_DATA3 | 3, AT_STACK3);
 }
-static inline struct far_rig *far_real(void)
+static inline struct x86_rig *far_real(void)
 {
-	struct far_rig *r = far_new();
+	struct x86_rig *r = x86_rig_new();
 	struct x86_vcpu *v = r->v;
 	v->cr0 = CR0_ET, v->cr4 = v->efer = 0, v->cpl = 0;
 	v->cpu.flags = 2, v->cpu.rip = 0;
@@ -191,9 +136,9 @@ static inline struct far_rig *far_real(void)
 	return r;
 }
 /* Protected mode at level 0, without paging. */
-static inline struct far_rig *far_protected(void)
+static inline struct x86_rig *far_protected(void)
 {
-	struct far_rig *r = far_new();
+	struct x86_rig *r = x86_rig_new();
 	struct x86_vcpu *v = r->v;
 	v->cr0 = CR0_PE | CR0_ET, v->cr4 = v->efer = 0;
 	v->cpu.flags = 2;
@@ -201,34 +146,28 @@ static inline struct far_rig *far_protected(void)
 	v->seg[X86_SEG_TR] = (struct x86_segreg){AT_TSS, 0x67, 0x8b, GDT_TSS};
 	x86_mode_update(v);
 	far_tables(r);
-	far_put(r, AT_TSS + 4, AT_STACK0, 4);
-	far_put(r, AT_TSS + 8, GDT_DATA, 4);
+	x86_rig_put(r, AT_TSS + 4, AT_STACK0, 4);
+	x86_rig_put(r, AT_TSS + 8, GDT_DATA, 4);
 	far_level0(r);
 	return r;
 }
 /* 64 bit mode at level 0; all is the user's but the hole. */
-static inline struct far_rig *far_long(void)
+static inline struct x86_rig *far_long(void)
 {
-	struct far_rig *r = far_protected();
+	struct x86_rig *r = far_protected();
 	struct x86_vcpu *v = r->v;
 	enum { P_W_U = 7, LARGE = 0x80 };
-	far_put(r, AT_TABLES, (AT_TABLES + 0x1000) | P_W_U, 8);
-	far_put(r, AT_TABLES + 0x1000, (AT_TABLES + 0x2000) | P_W_U, 8);
-	far_put(r, AT_TABLES + 0x2000, P_W_U | LARGE, 8);
-	v->cr3 = AT_TABLES;
-	v->cr4 = CR4_PAE;
-	v->cr0 |= CR0_PG;
-	v->efer = EFER_LME | EFER_LMA | EFER_SCE;
-	x86_mode_update(v);
-	x86_tlb_flush(v, true);
+	x86_rig_map(r, 0, 0, P_W_U | LARGE, 1);
+	x86_rig_paging(r);
+	v->efer |= EFER_SCE;
 	v->idt.limit = 0xfff;
-	far_put(r, AT_TSS + 4, AT_STACK0, 8);
-	far_put(r, AT_TSS + 0x24, AT_IST, 8);
+	x86_rig_put(r, AT_TSS + 4, AT_STACK0, 8);
+	x86_rig_put(r, AT_TSS + 0x24, AT_IST, 8);
 	far_level0(r);
 	return r;
 }
 /* One instruction, as x86_step() would do it but for its trap, which is returned. */
-static inline int far_do(struct far_rig *r, const void *code, unsigned n)
+static inline int far_do(struct x86_rig *r, const void *code, unsigned n)
 {
 	struct x86_insn in;
 	must(x86_decode(&in, code, n, r->v->mode) == X86_OK);
@@ -250,7 +189,7 @@ static inline int far_do(struct far_rig *r, const void *code, unsigned n)
 			      segs_[i_].access == r->v->seg[i_].access);                           \
 	} while (0)
 /* What lies on the stack, the n-th word of that size. */
-static inline uint64_t far_stack(struct far_rig *r, unsigned n, unsigned size)
+static inline uint64_t far_stack(struct x86_rig *r, unsigned n, unsigned size)
 {
 	struct x86_stack s = x86_stack_now(r->v);
 	uint64_t val = 0;

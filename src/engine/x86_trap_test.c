@@ -3,7 +3,7 @@
 
 enum { NP = X86_TRAP + TRAP_NP, TS = X86_TRAP + TRAP_TS, INT32 = 0x8e, INT64 = 0x8e, DPL3 = 0x60 };
 
-static void check_frame(struct far_rig *r, unsigned size, const uint64_t *what, unsigned n)
+static void check_frame(struct x86_rig *r, unsigned size, const uint64_t *what, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) CHECK(far_stack(r, i, size) == what[i]);
 }
@@ -13,13 +13,13 @@ static void check_frame(struct far_rig *r, unsigned size, const uint64_t *what, 
 
 TEST(real_mode_interrupts_and_returns)
 {
-	struct far_rig *r = far_real();
+	struct x86_rig *r = far_real();
 	struct x86_vcpu *v = r->v;
 	v->seg[X86_CS].sel = 0x100, v->seg[X86_CS].base = 0x1000;
 	v->cpu.rip = 0x20, v->cpu.r[4] = 0x12345000;
 	v->cpu.flags = 2 | X86_IF | X86_CF | X86_TF | X86_AC;
 	x86_mode_update(v);
-	far_put(r, 0x21 * 4, 0x02000010, 4);
+	x86_rig_put(r, 0x21 * 4, 0x02000010, 4);
 	CHECK(!DO(0xcd, 0x21));
 	CHECK(v->seg[X86_CS].sel == 0x200 && v->seg[X86_CS].base == 0x2000 && v->cpu.rip == 0x10);
 	CHECK(v->cpu.flags == (2 | X86_CF) && v->cpu.r[4] == 0x12344ffa);
@@ -29,7 +29,7 @@ TEST(real_mode_interrupts_and_returns)
 	CHECK(v->cpu.flags == (2 | X86_IF | X86_CF | X86_TF));
 
 	/* No error codes; the stack wraps around, but for a word across its end. */
-	far_put(r, TRAP_NP * 4, 0x03000000, 4);
+	x86_rig_put(r, TRAP_NP * 4, 0x03000000, 4);
 	v->cpu.r[4] = 2;
 	x86_deliver(v, TRAP_NP, X86_FROM_CPU);
 	CHECK(v->seg[X86_CS].sel == 0x300 && v->cpu.r[4] == 0xfffc);
@@ -42,12 +42,12 @@ TEST(real_mode_interrupts_and_returns)
 	REFUSES(X86_TRAP_GP, 0x21 * 8 + 2, 0xcd, 0x21);
 	x86_deliver(v, 0x21, X86_FROM_OUTSIDE);
 	CHECK(v->reset_asked);
-	far_free(r);
+	x86_rig_free(r);
 }
 
 TEST(gates_lead_from_level_3_to_0_and_back)
 {
-	struct far_rig *r = far_protected();
+	struct x86_rig *r = far_protected();
 	struct x86_vcpu *v = r->v;
 	far_idt(r, 0x80, GDT_CODE, INT32 | DPL3 | 1, 0); /* a trap gate */
 	far_idt(r, TRAP_PF, GDT_CODE, INT32, 0);
@@ -77,12 +77,12 @@ TEST(gates_lead_from_level_3_to_0_and_back)
 	x86_deliver(v, TRAP_PF, X86_FROM_CPU); /* on the same level */
 	CHECK(v->cpu.r[4] == AT_STACK0 - 40);
 	FRAME(4, 2, AT_CODE, GDT_CODE, 2 | X86_RF);
-	far_free(r);
+	x86_rig_free(r);
 }
 
 TEST(gates_refuse)
 {
-	struct far_rig *r = far_protected();
+	struct x86_rig *r = far_protected();
 	struct x86_vcpu *v = r->v;
 	far_idt(r, 0x40, GDT_CODE, INT32, 0);
 	far_idt(r, 0x41, GDT_CODE, (INT32 | DPL3) & ~0x80, 0);
@@ -102,33 +102,33 @@ TEST(gates_refuse)
 	v->idt.limit = 0x42 * 8 + 6;
 	REFUSES(X86_TRAP_GP, 0x42 * 8 + 2, 0xcd, 0x42);
 	v->idt.limit = 0x7ff;
-	far_put(r, AT_TSS + 8, GDT_DATA3, 2); /* stacks of the TSS */
+	x86_rig_put(r, AT_TSS + 8, GDT_DATA3, 2); /* stacks of the TSS */
 	REFUSES(TS, GDT_DATA3, 0xcd, 0x45);
-	far_put(r, AT_TSS + 8, 0, 2);
+	x86_rig_put(r, AT_TSS + 8, 0, 2);
 	REFUSES(TS, 0, 0xcd, 0x45);
-	far_put(r, AT_TSS + 8, GDT_ABSENT, 2);
+	x86_rig_put(r, AT_TSS + 8, GDT_ABSENT, 2);
 	far_gdt(r, GDT_ABSENT, far_desc(0, 0xfffff, ACC_DATA & ~SEG_P));
 	REFUSES(X86_TRAP_SS, GDT_ABSENT, 0xcd, 0x45);
-	far_put(r, AT_TSS + 8, GDT_DOWN, 2);
-	far_put(r, AT_TSS + 4, 0x1008, 4); /* room for two words */
+	x86_rig_put(r, AT_TSS + 8, GDT_DOWN, 2);
+	x86_rig_put(r, AT_TSS + 4, 0x1008, 4); /* room for two words */
 	REFUSES(X86_TRAP_SS, GDT_DOWN, 0xcd, 0x45);
 	v->seg[X86_SEG_TR].limit = 8;
 	REFUSES(TS, GDT_TSS, 0xcd, 0x45);
 	v->seg[X86_SEG_TR].limit = 0x67;
 	/* int1 asks for no DPL, and what comes from outside says so. */
-	far_put(r, AT_TSS + 4, AT_STACK0, 4);
-	far_put(r, AT_TSS + 8, GDT_DATA, 4);
+	x86_rig_put(r, AT_TSS + 4, AT_STACK0, 4);
+	x86_rig_put(r, AT_TSS + 8, GDT_DATA, 4);
 	CHECK(!DO(0xf1) && v->cpl == 0 && v->cpu.rip == AT_HANDLER + 1);
 	far_level3(r);
 	far_idt(r, TRAP_NP, GDT_CODE, INT32, 0);
 	x86_deliver(v, 0x41, X86_FROM_OUTSIDE);
 	CHECK(v->cpu.rip == AT_HANDLER + TRAP_NP && far_stack(r, 0, 4) == 0x41 * 8 + 3);
-	far_free(r);
+	x86_rig_free(r);
 }
 
 TEST(long_mode_interrupts_with_and_without_ist)
 {
-	struct far_rig *r = far_long();
+	struct x86_rig *r = far_long();
 	struct x86_vcpu *v = r->v;
 	far_idt(r, 0x80, GDT_CODE64, INT64 | DPL3, 0);
 	far_idt(r, TRAP_PF, GDT_CODE64, INT64, 1);
@@ -164,16 +164,16 @@ TEST(long_mode_interrupts_with_and_without_ist)
 	/* A gate to 32 bits, and a stack that is nowhere. */
 	far_idt(r, 0x81, GDT_CODE, INT64 | DPL3, 0);
 	REFUSES(X86_TRAP_GP, GDT_CODE, 0xcd, 0x81);
-	far_put(r, AT_TSS + 4, 1ull << 47, 8);
+	x86_rig_put(r, AT_TSS + 4, 1ull << 47, 8);
 	REFUSES(X86_TRAP_SS, 0, 0xcd, 0x80);
-	far_put(r, AT_TSS + 4, AT_HOLE, 8);
+	x86_rig_put(r, AT_TSS + 4, AT_HOLE, 8);
 	v->cpu.r[4] = AT_STACK3;
-	far_free(r);
+	x86_rig_free(r);
 }
 
 TEST(faults_on_the_way_are_double_and_triple)
 {
-	struct far_rig *r = far_long();
+	struct x86_rig *r = far_long();
 	struct x86_vcpu *v = r->v;
 	far_idt(r, TRAP_PF, GDT_CODE64, INT64, 0);
 	far_idt(r, TRAP_DF, GDT_CODE64, INT64, 1);
@@ -203,15 +203,15 @@ TEST(faults_on_the_way_are_double_and_triple)
 	CHECK(v->cpu.rip == AT_HANDLER + TRAP_DF);
 
 	far_level0(r);
-	far_put(r, AT_TSS + 0x24, AT_HOLE + 0x1000, 8);
+	x86_rig_put(r, AT_TSS + 0x24, AT_HOLE + 0x1000, 8);
 	x86_deliver(v, 13, X86_FROM_CPU);
 	CHECK(v->reset_asked && v->cpu.rip == AT_CODE && v->cpu.r[4] == AT_STACK);
-	far_free(r);
+	x86_rig_free(r);
 }
 
 TEST(virtual_8086_goes_to_its_monitor_and_back)
 {
-	struct far_rig *r = far_protected();
+	struct x86_rig *r = far_protected();
 	struct x86_vcpu *v = r->v;
 	static const uint32_t frame[] = {0x10,	     0x2100, 2 | X86_IF | X86_VM,
 					 0xffffe000, 0x3000, 0x2200 /*es*/,
@@ -238,16 +238,16 @@ TEST(virtual_8086_goes_to_its_monitor_and_back)
 	/* With IOPL 3 it interrupts by itself, and returns within its flags. */
 	v->cpu.flags |= X86_IOPL;
 	v->cpu.r[4] = 0x100;
-	far_put(r, 0x30100, 0x00000001, 4);
-	far_put(r, 0x30104, 2 | X86_ZF, 2);
+	x86_rig_put(r, 0x30100, 0x00000001, 4);
+	x86_rig_put(r, 0x30104, 2 | X86_ZF, 2);
 	CHECK(!DO(0xcf));
 	CHECK(v->cpu.rip == 1 && v->seg[X86_CS].sel == 0);
 	CHECK(v->cpu.flags == (2 | X86_ZF | X86_IOPL | X86_VM | X86_RF));
-	far_free(r);
+	x86_rig_free(r);
 }
 
 /* As iretq finds it. */
-static void push_return(struct far_rig *r, uint64_t rip, unsigned cs, uint64_t flags, uint64_t rsp,
+static void push_return(struct x86_rig *r, uint64_t rip, unsigned cs, uint64_t flags, uint64_t rsp,
 			unsigned ss)
 {
 	uint64_t frame[] = {rip, cs, flags, rsp, ss};
@@ -257,7 +257,7 @@ static void push_return(struct far_rig *r, uint64_t rip, unsigned cs, uint64_t f
 }
 TEST(iret_leads_where_it_may)
 {
-	struct far_rig *r = far_long();
+	struct x86_rig *r = far_long();
 	struct x86_vcpu *v = r->v;
 	push_return(r, 0x123456789, GDT_CODE3 | 3, 2, 0x5000, GDT_DATA3 | 3);
 	REFUSES(X86_TRAP_GP, 0, 0x48, 0xcf); /* rip beyond 4 GiB */
@@ -295,12 +295,12 @@ TEST(iret_leads_where_it_may)
 	CHECK(!DO(0x48, 0xcf) && v->cpu.r[4] == AT_STACK3);
 	CHECK(v->cpu.flags ==
 	      (2 | X86_ARITH | X86_TF | X86_DF | X86_NT | X86_RF | X86_AC | X86_ID));
-	far_free(r);
+	x86_rig_free(r);
 }
 
 TEST(nmi_waits_for_iret)
 {
-	struct far_rig *r = far_long();
+	struct x86_rig *r = far_long();
 	struct x86_vcpu *v = r->v;
 	far_idt(r, TRAP_NMI, GDT_CODE64, INT64, 0);
 	x86_deliver(v, TRAP_NMI, X86_FROM_OUTSIDE);
@@ -311,5 +311,5 @@ TEST(nmi_waits_for_iret)
 	far_idt(r, TRAP_DB, GDT_CODE64, INT64, 0);
 	x86_deliver(v, TRAP_DB, X86_FROM_CPU);
 	CHECK(v->dr[6] == (0xffff0ff4 | 1 << 14) && v->dr[7] == 0);
-	far_free(r);
+	x86_rig_free(r);
 }
