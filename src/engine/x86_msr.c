@@ -338,7 +338,7 @@ int x86_msr_read(struct x86_vcpu *v, uint32_t index, uint64_t *val)
 static bool is_legal(const struct x86_vcpu *v, uint32_t i, uint64_t val)
 {
 	switch (i) {
-	case MSR_SPEC_CTRL: return !(val & ~7ull); /* IBRS STIBP SSBD */
+	case MSR_SPEC_CTRL: return !(val & ~0x407ull); /* IBRS STIBP SSBD BHI_DIS_S */
 	case MSR_MISC_FEATURES: return !val;
 	case MSR_SYSENTER_ESP:
 	case MSR_SYSENTER_EIP:
