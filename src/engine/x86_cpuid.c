@@ -1,9 +1,271 @@
-/* What CPU the guest is told of. */
+/* What CPU the guest is told of: a recent Intel of family 6, so that Linux picks no workarounds,
+ * with x86-64-v3 and what else the interpreter and the host can do. Leaves and bits: SDM 2A, CPUID;
+ * Linux Documentation/virt/kvm/x86/cpuid.rst. */
 #include "engine/x86_vcpu.h"
+#include <pthread.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#define BIT(n) (1u << (n))
+enum {
+	BASIC_LAST = 0x1f,
+	EXTENDED = (int)0x80000000,
+	KVM_BASE = 0x40000000,
+	KVM_LAST = 0x40000010,
+	SIGNATURE = 0x000806f8, /* family 6, model 0x8f, stepping 8 */
+	APIC_KHZ = 1000000,	/* what the board's LAPIC timers count */
+	XSAVE_LEGACY = 512 + 64,
+	XSAVE_AVX = 256,
+};
+enum { EAX, EBX, ECX, EDX };
+
+/* ---- the host */
+static void host_cpuid(uint32_t leaf, uint32_t index, uint32_t out[4])
+{
+	memset(out, 0, 4 * sizeof(*out));
+#if defined(__x86_64__)
+	uint32_t *o = out;
+	(void)__get_cpuid_count(leaf, index, &o[0], &o[1], &o[2], &o[3]);
+#else
+	(void)leaf, (void)index;
+#endif
+}
+
+static uint64_t host_xcr0(void)
+{
+	uint32_t a = 0, d = 0, one[4];
+	host_cpuid(1, 0, one);
+	if (!(one[ECX] & BIT(27))) return 0; /* OSXSAVE */
+#if defined(__x86_64__)
+	__asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+#endif
+	return a | (uint64_t)d << 32;
+}
+
+static unsigned features_find(void)
+{
+	const uint32_t avx = BIT(12) | BIT(28) | BIT(29); /* FMA AVX F16C */
+	uint32_t one[4], seven[4];
+	host_cpuid(1, 0, one);
+	host_cpuid(7, 0, seven);
+	unsigned f = 0;
+	if ((one[ECX] & avx) == avx && seven[EBX] & BIT(5) && (host_xcr0() & 6) == 6)
+		f |= X86_HAS_AVX;
+	if (one[ECX] & BIT(25)) f |= X86_HAS_AES;
+	if (one[ECX] & BIT(1)) f |= X86_HAS_CLMUL;
+	if (seven[EBX] & BIT(29)) f |= X86_HAS_SHA;
+	if (one[ECX] & BIT(30)) f |= X86_HAS_RDRAND;
+	if (seven[EBX] & BIT(18)) f |= X86_HAS_RDSEED;
+	return f;
+}
+
+static unsigned known_features;
+static void features_note(void) { known_features = features_find(); }
+unsigned x86_features(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	(void)pthread_once(&once, features_note); /* CPUID is slow where the host is a guest */
+	return known_features;
+}
+
+/* SSE3 SSSE3 SSE4.1 SSE4.2 XSAVE */
+bool x86_host_can(void)
+{
+	const uint32_t need = BIT(0) | BIT(9) | BIT(19) | BIT(20) | BIT(26);
+	uint32_t one[4];
+	host_cpuid(1, 0, one);
+	return (one[ECX] & need) == need;
+}
+
+/* ---- features */
+static uint32_t when(bool on, uint32_t bits) { return on ? bits : 0; }
+
+static void leaf_1(const struct x86_vcpu *v, uint32_t out[4])
+{
+	const struct x86_hooks *h = &v->machine->env.x86;
+	unsigned f = x86_features(), cpus = v->machine->env.cpus;
+	bool apic = h->apic;
+	out[EAX] = SIGNATURE;
+	out[EBX] = v->id << 24 | (cpus & 0xff) << 16 | 8 << 8; /* clflush: 8 quadwords */
+	/* SSE3 SSSE3 CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT XSAVE, hypervisor */
+	out[ECX] = BIT(0) | BIT(9) | BIT(13) | BIT(17) | BIT(19) | BIT(20) | BIT(22) | BIT(23) |
+		   BIT(26) | BIT(31);
+	out[ECX] |= when(f & X86_HAS_CLMUL, BIT(1)) | when(f & X86_HAS_AES, BIT(25)) |
+		    when(f & X86_HAS_AVX, BIT(12) | BIT(28) | BIT(29)) |
+		    when(f & X86_HAS_RDRAND, BIT(30)) | when(v->cr4 & CR4_OSXSAVE, BIT(27)) |
+		    when(apic && h->msr, BIT(21) | BIT(24)); /* x2APIC, TSC deadline */
+	/* FPU DE PSE TSC MSR PAE MCE CX8 SEP MTRR PGE MCA CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 SS
+	 */
+	out[EDX] = BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(11) |
+		   BIT(12) | BIT(13) | BIT(14) | BIT(15) | BIT(16) | BIT(17) | BIT(19) | BIT(23) |
+		   BIT(24) | BIT(25) | BIT(26) | BIT(27);
+	out[EDX] |= when(apic, BIT(9)) | when(cpus > 1, BIT(28));
+}
+
+static void leaf_7(uint32_t index, uint32_t out[4])
+{
+	unsigned f = x86_features();
+	uint32_t host[4];
+	if (index) return;
+	host_cpuid(7, 0, host);
+	/* FSGSBASE TSC_ADJUST BMI1 SMEP BMI2 ERMS INVPCID ADX SMAP CLFLUSHOPT CLWB; and how its x87
+	 * saves pointers is the host's */
+	out[EBX] = BIT(0) | BIT(1) | BIT(3) | BIT(7) | BIT(8) | BIT(9) | BIT(10) | BIT(19) |
+		   BIT(20) | BIT(23) | BIT(24) | (host[EBX] & (BIT(6) | BIT(13)));
+	out[EBX] |= when(f & X86_HAS_AVX, BIT(5)) | when(f & X86_HAS_SHA, BIT(29)) |
+		    when(f & X86_HAS_RDSEED, BIT(18));
+	out[ECX] = BIT(2) | BIT(22); /* UMIP RDPID */
+	/* FSRM SERIALIZE; IBRS and IBPB, STIBP, ARCH_CAPABILITIES, SSBD: with these Linux takes
+	 * enhanced IBRS, which costs nothing here, for the retpolines that would */
+	out[EDX] = BIT(4) | BIT(14) | BIT(26) | BIT(27) | BIT(29) | BIT(31);
+}
+
+static void leaf_d(const struct x86_vcpu *v, uint32_t index, uint32_t out[4])
+{
+	bool avx = x86_features() & X86_HAS_AVX;
+	uint32_t now = XSAVE_LEGACY + when(v->xcr0 & 4, XSAVE_AVX);
+	if (index == 0) {
+		out[EAX] = avx ? X86_XCR0 : 3;
+		out[EBX] = now;
+		out[ECX] = XSAVE_LEGACY + when(avx, XSAVE_AVX);
+	} else if (index == 1) {
+		out[EAX] = BIT(0) | BIT(1) | BIT(2); /* XSAVEOPT XSAVEC XGETBV(1) */
+		out[EBX] = now;
+	} else if (index == 2 && avx) {
+		out[EAX] = XSAVE_AVX;
+		out[EBX] = XSAVE_LEGACY;
+	}
+}
+
+/* ---- caches and topology */
+static unsigned bits_for(unsigned n)
+{
+	unsigned b = 0;
+	while (b < 8 && 1u << b < n) b++;
+	return b;
+}
+
+/* The third level is everybody's, the others are each one's own. */
+static void leaf_4(const struct x86_vcpu *v, uint32_t index, uint32_t out[4])
+{
+	static const struct {
+		uint32_t type, level, ways, sets;
+	} is[] = {{1, 1, 12, 64}, {2, 1, 8, 64}, {3, 2, 16, 2048}, {3, 3, 16, 16384}};
+	enum { LINE = 64, SELF_INIT = 1 << 8 };
+	if (index >= COUNT(is)) return;
+	uint32_t cores = (1u << bits_for(v->machine->env.cpus)) - 1;
+	out[EAX] = is[index].type | is[index].level << 5 | SELF_INIT |
+		   when(is[index].level == 3, cores << 14) | (cores & 0x3f) << 26;
+	out[EBX] = (LINE - 1) | (is[index].ways - 1) << 22;
+	out[ECX] = is[index].sets - 1;
+}
+
+static void topology(const struct x86_vcpu *v, uint32_t index, uint32_t out[4])
+{
+	enum { SMT = 1, CORE = 2 };
+	unsigned cpus = v->machine->env.cpus ? v->machine->env.cpus : 1;
+	out[ECX] = index & 0xff;
+	out[EDX] = v->id;
+	if (index > 1) return;
+	out[EAX] = index ? bits_for(cpus) : 0;
+	out[EBX] = index ? cpus : 1;
+	out[ECX] |= (uint32_t)(index ? CORE : SMT) << 8;
+}
+
+/* ---- time */
+static uint64_t gcd(uint64_t a, uint64_t b) { return b ? gcd(b, a % b) : a; }
+
+/* TSC = crystal * ebx / eax, the crystal being what LAPIC timers count. Linux multiplies kHz in 32
+ * bits, so ebx stays below 2^32 / 10^6; kvmclock gives the exact figure. */
+static void leaf_15(const struct x86_vcpu *v, uint32_t out[4])
+{
+	enum { MOST = 4294 };
+	uint64_t khz = v->machine->tsc_khz, by = gcd(khz, APIC_KHZ);
+	uint64_t num = khz / by, den = APIC_KHZ / by;
+	if (num > MOST || den > MOST) {
+		den = 500; /* to 2 MHz, and ratios up to 8 */
+		num = (khz * den + APIC_KHZ / 2) / APIC_KHZ;
+	}
+	if (!num || num > MOST) return;
+	out[EAX] = (uint32_t)den;
+	out[EBX] = (uint32_t)num;
+	out[ECX] = APIC_KHZ * 1000u;
+}
+
+static void leaf_16(const struct x86_vcpu *v, uint32_t out[4])
+{
+	out[EAX] = out[EBX] = v->machine->tsc_khz / 1000 & 0xffff;
+	out[ECX] = 100;
+}
+
+static void kvm_leaf(const struct x86_vcpu *v, uint32_t leaf, uint32_t out[4])
+{
+	if (leaf == KVM_BASE) {
+		out[EAX] = KVM_LAST;
+		memcpy(&out[EBX], "KVMK", 4);
+		memcpy(&out[ECX], "VMKV", 4);
+		memcpy(&out[EDX], "M\0\0\0", 4);
+	} else if (leaf == KVM_BASE + 1) {
+		/* CLOCKSOURCE NOP_IO_DELAY CLOCKSOURCE2, the clock is stable */
+		out[EAX] = BIT(0) | BIT(1) | BIT(3) | BIT(24);
+	} else if (leaf == KVM_LAST) {
+		out[EAX] = (uint32_t)v->machine->tsc_khz;
+		out[EBX] = APIC_KHZ;
+	}
+}
+
+/* ---- identity */
+static void basic_leaf(const struct x86_vcpu *v, uint32_t leaf, uint32_t index, uint32_t out[4])
+{
+	switch (leaf) {
+	case 0:
+		out[EAX] = BASIC_LAST;
+		memcpy(&out[EBX], "Genu", 4);
+		memcpy(&out[EDX], "ineI", 4);
+		memcpy(&out[ECX], "ntel", 4);
+		return;
+	case 1: leaf_1(v, out); return;
+	case 2: out[EAX] = 0x00ff0001; return; /* caches: see leaf 4 */
+	case 4: leaf_4(v, index, out); return;
+	case 6: out[EAX] = BIT(2); return; /* ARAT */
+	case 7: leaf_7(index, out); return;
+	case 0xb:
+	case 0x1f: topology(v, index, out); return;
+	case 0xd: leaf_d(v, index, out); return;
+	case 0x15: leaf_15(v, out); return;
+	case 0x16: leaf_16(v, out); return;
+	default: return;
+	}
+}
+
+static void extended_leaf(uint32_t leaf, uint32_t out[4])
+{
+	static const char brand[48] = "Lodge x86-64 processor";
+	switch (leaf & 0xff) {
+	case 0: out[EAX] = (uint32_t)EXTENDED + 8; return;
+	case 1:
+		out[ECX] = BIT(0) | BIT(5) | BIT(8); /* LAHF LZCNT PREFETCHW */
+		/* SYSCALL NX 1G-pages RDTSCP LM */
+		out[EDX] = BIT(11) | BIT(20) | BIT(26) | BIT(27) | BIT(29);
+		return;
+	case 2:
+	case 3:
+	case 4: memcpy(out, brand + 16 * ((leaf & 7) - 2), 16); return;
+	case 6: out[ECX] = 2048 << 16 | 8 << 12 | 64; return; /* level 2 */
+	case 7: out[EDX] = BIT(8); return;		      /* invariant TSC */
+	case 8: out[EAX] = X86_PHYS_BITS | 48 << 8; return;
+	default: return;
+	}
+}
+
 void x86_cpuid(struct x86_vcpu *v, uint32_t leaf, uint32_t index, uint32_t out[4])
 {
-	(void)v, (void)leaf, (void)index;
-	out[0] = out[1] = out[2] = out[3] = 0;
+	memset(out, 0, 4 * sizeof(*out));
+	if (leaf >> 8 == KVM_BASE >> 8)
+		kvm_leaf(v, leaf, out);
+	else if (leaf >= (uint32_t)EXTENDED && leaf <= (uint32_t)EXTENDED + 8)
+		extended_leaf(leaf, out);
+	else if (leaf <= BASIC_LAST)
+		basic_leaf(v, leaf, index, out);
 }
-unsigned x86_features(void) { return 0; }
-bool x86_host_can(void) { return true; }

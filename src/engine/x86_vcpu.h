@@ -3,6 +3,7 @@
 #include "base/types.h"
 #include "engine/engine.h"
 #include "engine/x86_regs.h"
+#include "hw/clock.h"
 #include "isa/x86/step.h"
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -172,6 +173,7 @@ struct x86_vcpu {
 	struct x86_machine *machine;
 	struct x86_jit *jit; /* NULL: only interpreted */
 	unsigned id;
+	uint8_t cr8;	     /* where no local APIC is asked */
 	bool nmi_waits;	     /* for nmi_masked to go */
 	gpa_t apic_page;     /* of the local APIC; ~0: it is not in memory */
 	struct x86_own *own; /* x86_vcpu.c's: decoded instructions */
@@ -182,7 +184,13 @@ struct x86_vcpu {
 		uint16_t at[128];
 	} entered[X86_VIEWS];
 	uint64_t large;
-	struct x86_fetches *fetches;
+	struct x86_fetches {
+		uint64_t gen; /* entries of others are void */
+		struct x86_fetched {
+			uint64_t tag, gen, gpa; /* tag: linear page, bit 0: CPL 3 */
+			const uint8_t *host;	/* NULL: a device */
+		} at[256];
+	} fetches;
 	/* Sleep, and fences that others ask for: as rv64_cpu.c's. */
 	_Atomic uint32_t asleep, running, fence_asked, fence_done, fence_waiters;
 };
@@ -226,6 +234,10 @@ int x86_do(struct x86_vcpu *v, const struct x86_insn *in);
 int x86_vcpu_get(struct x86_vcpu *v, unsigned reg, uint64_t *val);
 int x86_vcpu_set(struct x86_vcpu *v, unsigned reg, uint64_t val);
 
+/* x86_step.c: which function does an operation; what is decoded. */
+void x86_groups_init(void);
+struct x86_own *x86_own_new(void);
+
 /* ---- x86_mmu.c */
 struct x86_page_found {
 	gpa_t at; /* of the page of 4 KiB */
@@ -248,7 +260,7 @@ int x86_store(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n, enu
 /* For both: would the access be allowed? Nothing is read; D is set for writes. */
 int x86_probe(struct x86_vcpu *v, uint64_t la, unsigned n, unsigned access, enum x86_view as);
 extern const struct x86_mem x86_mem_ops; /* with v->view; v is what holds the struct x86_cpu */
-/* A host address of the page at la for reading or writing it, entered in the TLB; NULL: not that
+/* The host address that la has, for reading or writing its page, entered in the TLB; NULL: not that
  * simple (a device, a fault, ROM, translated code): have the instruction interpreted. */
 void *x86_tlb_find(struct x86_vcpu *v, uint64_t la, bool write, enum x86_view as);
 /* The page where rip's instruction begins: 0 with fetch_* set, or a trap. */
@@ -258,6 +270,12 @@ void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la);
 void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page); /* it has become a page of code */
 /* CR0, CR3, CR4, EFER, CPL, CS, AC have changed: view, mode, popf_mask, ssize, base. */
 void x86_mode_update(struct x86_vcpu *v);
+/* Of these, view alone, where only AC has changed. */
+static inline void x86_view_update(struct x86_vcpu *v)
+{
+	bool smap = v->cr4 & CR4_SMAP && !(v->cpu.flags & X86_AC);
+	v->view = v->cpl == 3 ? X86_VIEW_USER : smap ? X86_VIEW_KERNEL : X86_VIEW_BOTH;
+}
 /* [at, at+n) of guest memory was written, by this vCPU: dirty log, translated code. */
 void x86_wrote(struct x86_vcpu *v, gpa_t at, unsigned n);
 static inline bool x86_canonical(uint64_t la) { return (uint64_t)((int64_t)la >> 47) + 1 < 2; }
@@ -286,12 +304,27 @@ int x86_do_far(struct x86_vcpu *v, const struct x86_insn *in);
  * cli sti, cpuid, rdmsr wrmsr, rdtsc(p), rdpid, invlpg invpcid, wbinvd, clac stac, monitor mwait,
  * vmcall, rdpmc, xgetbv xsetbv... X86_OTHER: not one of them. */
 int x86_do_system(struct x86_vcpu *v, const struct x86_insn *in);
+int x86_do_io(struct x86_vcpu *v, const struct x86_insn *in); /* x86_io.c: in, out, ins, outs */
+/* Register as an operand of n bytes: 4 clear the upper half, fewer leave the rest alone. */
+static inline void x86_reg_put(struct x86_vcpu *v, unsigned reg, unsigned n, uint64_t val)
+{
+	uint64_t keep = n == 2 ? ~0xffffull : n == 1 ? ~0xffull : 0;
+	v->cpu.r[reg] = (v->cpu.r[reg] & keep) | (n == 4 ? (uint32_t)val : val & ~keep);
+}
+static inline int x86_next(struct x86_vcpu *v, const struct x86_insn *in)
+{
+	v->cpu.rip += in->len;
+	if (v->mode != X86_64) v->cpu.rip = (uint32_t)v->cpu.rip;
+	return 0;
+}
 int x86_msr_read(struct x86_vcpu *v, uint32_t index, uint64_t *val); /* 0 or #GP */
 int x86_msr_write(struct x86_vcpu *v, uint32_t index, uint64_t val);
 void x86_cpuid(struct x86_vcpu *v, uint32_t leaf, uint32_t index, uint32_t out[4]);
 uint64_t x86_tsc(const struct x86_vcpu *v);
 uint64_t x86_tsc_ns(const struct x86_vcpu *v, uint64_t tsc); /* on env.clock */
 uint64_t x86_host_tsc_khz(void);
+uint64_t x86_host_tsc(void);
+bool x86_pdptes_load(struct x86_vcpu *v); /* PAE's, as CR3 says; false: reserved bits */
 struct x86_msrs *x86_msrs_new(void);
 void x86_msrs_reset(struct x86_vcpu *v, bool init);
 void x86_apic_moved(struct x86_vcpu *v); /* MSR 0x1b may be another: sets apic_page */
