@@ -1,6 +1,10 @@
 /* Instructions on vector and x87 registers: which they are, whether the CPU is in a state to run
  * them, and what comes of them. The host's own CPU does the arithmetic (x86_vector_stub.c), with
- * exceptions masked: those that the guest has not masked are seen in the flags that come up. */
+ * exceptions masked: those that the guest has not masked are seen in the flags that come up.
+ *
+ * What this cannot know: whether a result that overflows or underflows unmasked would have been
+ * exact with a wider exponent (PE of MXCSR at that #XM), and where dpps and dppd would have stopped
+ * between their steps. */
 #include "engine/x86_vector_impl.h"
 #include "isa/x86/table.h"
 
@@ -273,11 +277,18 @@ void x86_settle_x87(uint8_t *x)
 	x[X_FSW] = (uint8_t)((x[X_FSW] & ~FSW_ES) | (pending ? FSW_ES : 0));
 	x[X_FSW + 1] = (uint8_t)((x[X_FSW + 1] & 0x7f) | (pending ? FSW_B >> 8 : 0));
 }
+/* Bytes of the state that an instruction of x87 or MMX can change. */
+static size_t fx_size(const struct x86_insn *in)
+{
+	for (int i = 0; i < in->operands; i++)
+		if (in->o[i].kind == X86_XMM) return X_XMM + 256;
+	return X_XMM;
+}
 const struct x86_stub *x86_run_x87(struct x86_vcpu *v, const struct x86_insn *in,
 				   struct x86_native *c)
 {
 	const struct x86_stub *s = x86_stub_get(in, true);
-	memcpy(c->fx, v->x.bytes, X_XMM + 256);
+	memcpy(c->fx, v->x.bytes, fx_size(in));
 	x86_settle_x87(c->fx);
 	give(v, in, c);
 	give_mxcsr(v, c);
@@ -294,7 +305,7 @@ void x86_commit_x87(struct x86_vcpu *v, const struct x86_insn *in, const struct 
 	unsigned fop = (x86_opcode(in) & 7) << 8;
 	bool was = load_le(x + X_FOP, 2) == (fop | s->modrm), pending = x86_x87_pending(&v->x);
 	memcpy(x, c->fx, X_MXCSR);
-	memcpy(x + X_ST, c->fx + X_ST, X_XMM + 256 - X_ST);
+	memcpy(x + X_ST, c->fx + X_ST, fx_size(in) - X_ST);
 	if (load_le(x + X_FIP, 8) == (uint64_t)(uintptr_t)s->insn) {
 		store_le(x + X_FIP, v->cpu.rip, 8);
 		if ((!was || pending != x86_x87_pending(&v->x)) &&
@@ -369,6 +380,7 @@ static int do_vzero(struct x86_vcpu *v, const struct x86_insn *in)
 
 /* ---- which it is ---- */
 
+/* Or no host that could: x86_host_can(). */
 static int no_memory(struct x86_vcpu *v)
 {
 	v->broken = "no memory for vector instructions";

@@ -2,6 +2,7 @@
  * registers, its memory operand in struct x86_native, its general register in RAX. The one idea: a
  * stub depends on nothing but the instruction, so a thread keeps those that it has made in a
  * direct-mapped table; hostile code can only make it generate again. */
+#include "base/err.h"
 #include "base/types.h"
 #include "engine/x86_vector_impl.h"
 #include "isa/x86/table.h"
@@ -371,10 +372,8 @@ static void generate(struct cache *c, struct x86_stub *s, const struct x86_insn 
 	s->modrm = k->modrm;
 	s->floats = x86_uses_mxcsr(in);
 	s->here = !(needs(in) & ~c->has);
-	if (x87)
-		(void)put_x87(rw, in, k, s, rw);
-	else
-		(void)put_vector(rw, in, k, s);
+	uint8_t *end = x87 ? put_x87(rw, in, k, s, rw) : put_vector(rw, in, k, s);
+	must(end <= rw + STUB_ROOM);
 	serialize();
 }
 const struct x86_stub *x86_stub_get(const struct x86_insn *in, bool x87)
