@@ -140,13 +140,7 @@ static uint64_t clock_ns(const struct x86_vcpu *v)
 	return c ? vclock_ns(c) : 0;
 }
 
-uint64_t x86_tsc(const struct x86_vcpu *v)
-{
-	const struct x86_machine *m = v->machine;
-	if (!m->env.clock || !vclock_counts(m->env.clock)) return x86_host_tsc() + v->tsc_off;
-	/* Time by instructions: the counter follows it. */
-	return (uint64_t)((u128)clock_ns(v) * m->tsc_khz / 1000000) + v->tsc_off + m->tsc_zero;
-}
+uint64_t x86_tsc(const struct x86_vcpu *v) { return x86_host_tsc() + v->tsc_off; }
 
 uint64_t x86_tsc_ns(const struct x86_vcpu *v, uint64_t tsc)
 {
