@@ -218,6 +218,30 @@ TEST(x86_single_step_and_breakpoint)
 	x86_rig_free(r);
 }
 
+TEST(x86_data_breakpoints)
+{
+	struct x86_rig *r = x86_rig_new();
+	struct x86_vcpu *v = r->v;
+	with_interrupts(r);
+	x86_rig_put(r, 4, 0x2000, 4);
+	X86_RIG_CODE(r, 0xa1, 0x04, 0x30, 0xa3, 0x04, 0x30, 0xa3, 0x06, 0x30); /* [3004], [3006] */
+	v->dr[1] = 0x3005;
+	v->dr[7] |= 2 << 2 | 0x1u << 20; /* writes of a byte */
+	x86_step(v);
+	CHECK(v->cpu.rip == 0x1003);
+	x86_step(v);
+	CHECK(v->cpu.rip == 0x2000 && (v->dr[6] & 0x400f) == 2);
+	CHECK(x86_rig_get(r, v->cpu.r[4], 2) == 0x1006); /* a trap: behind it */
+	v->cpu.rip = 0x1006;
+	x86_step(v);
+	CHECK(v->cpu.rip == 0x1009);
+	v->dr[7] |= 0x3u << 20; /* reads, too */
+	v->cpu.rip = 0x1000;
+	x86_step(v);
+	CHECK(v->cpu.rip == 0x2000);
+	x86_rig_free(r);
+}
+
 TEST(x86_code_may_change_and_cross_pages)
 {
 	struct x86_rig *r = x86_rig_new();
