@@ -10,7 +10,8 @@
 enum { LINES = 4096, LONGEST = 15 };
 enum { DR6_BS = 1 << 14 };
 struct line {
-	uint64_t key, lo, hi; /* guest-physical address and mode; bytes */
+	uint64_t key, lo, hi;	   /* guest-physical address and mode; bytes */
+	uint64_t lo_mask, hi_mask; /* those that are its own */
 	struct x86_insn in;
 };
 struct x86_own {
@@ -273,7 +274,7 @@ static bool is_real(const struct x86_vcpu *v)
 	return !(v->cr0 & CR0_PE) || v->cpu.flags & X86_VM;
 }
 
-static int do_exec(struct x86_vcpu *v, const struct x86_insn *in)
+static inline int do_exec(struct x86_vcpu *v, const struct x86_insn *in)
 {
 	bool once = v->cpu.flags & X86_TF;
 	if (unlikely(in->mode != X86_64)) {
@@ -315,8 +316,8 @@ int x86_do(struct x86_vcpu *v, const struct x86_insn *in)
 	int e = X86_OTHER;
 	v->code = 0;
 	if (unlikely(in->vex) && is_real(v)) return X86_TRAP_UD;
+	if (likely(groups[in->op] == G_EXEC)) return do_exec(v, in);
 	switch (groups[in->op]) {
-	case G_EXEC: return do_exec(v, in);
 	case G_POPF: return do_popf(v, in);
 	case G_VECTOR:
 		x86_jit_home(v);
@@ -339,16 +340,13 @@ int x86_do(struct x86_vcpu *v, const struct x86_insn *in)
 struct bytes {
 	uint64_t lo, hi;
 	gpa_t at;
-	unsigned n;
 };
 
 static uint64_t low_bytes(unsigned n) { return n >= 8 ? UINT64_MAX : (1ull << 8 * n) - 1; }
 
-static bool is_same(const struct line *l, const struct bytes *b)
+static inline bool is_same(const struct line *l, const struct bytes *b)
 {
-	unsigned n = l->in.len;
-	uint64_t high = n > 8 ? low_bytes(n - 8) : 0;
-	return n <= b->n && !(((l->lo ^ b->lo) & low_bytes(n)) | ((l->hi ^ b->hi) & high));
+	return !(((l->lo ^ b->lo) & l->lo_mask) | ((l->hi ^ b->hi) & l->hi_mask));
 }
 
 /* n bytes from off in the page that fetch_* is about. */
@@ -379,10 +377,12 @@ static __attribute__((noinline)) int decode(struct x86_vcpu *v, const struct byt
 	memcpy(code, &b->lo, 8);
 	memcpy(code + 8, &b->hi, 8);
 	l->key = 0;
-	int e = decoded(v, x86_decode(&l->in, code, b->n, v->mode));
+	int e = decoded(v, x86_decode(&l->in, code, LONGEST, v->mode));
 	if (e) return e;
 	l->lo = b->lo;
 	l->hi = b->hi;
+	l->lo_mask = low_bytes(l->in.len);
+	l->hi_mask = l->in.len > 8 ? low_bytes(l->in.len - 8u) : 0;
 	l->key = b->at | (uint64_t)(v->mode + 1) << 60;
 	return 0;
 }
@@ -417,7 +417,7 @@ static inline int fetch_any(struct x86_vcpu *v, const struct x86_insn **in)
 		if (e) return e;
 	}
 	if (unlikely(off > X86_PAGE - 16 || !v->fetch_host)) return fetch_edge(v, la, in);
-	struct bytes b = {.at = v->fetch_gpa + off, .n = LONGEST};
+	struct bytes b = {.at = v->fetch_gpa + off};
 	memcpy(&b.lo, v->fetch_host + off, 8);
 	memcpy(&b.hi, v->fetch_host + off + 8, 8);
 	struct line *l = &v->own->line[(b.at ^ b.at >> 12) & (LINES - 1)];

@@ -327,7 +327,9 @@ TEST(x86_engine_ops)
 	for (unsigned i = 0; i < 16; i++) CHECK(!ops->get(c, i, &val) && val == i + 100);
 	CHECK(!ops->set(c, REG_X86_SEG + 4 * 1 + SEG_BASE, 0x4000));
 	CHECK(!ops->set(c, REG_X86_RIP, 0x10) && !ops->get(c, REG_X86_RIP, &val) && val == 0x10);
-	CHECK(!ops->set(c, REG_X86_MSR + 0xc0000082u - 0, 5) || true);
+	CHECK(!ops->set(c, REG_X86_MSR + 0xc0000082u, 5));
+	CHECK(!ops->get(c, REG_X86_MSR + 0xc0000082u, &val) && val == 5);
+	CHECK(ops->set(c, REG_X86_MSR + 0xc0000082u, 1ull << 47) == -22);
 	CHECK(!ops->get(c, REG_X86_XSAVE + 3, &val) && ops->get(c, REG_X86_LAPIC, &val) == -2);
 	CHECK(ops->tsc_ns(c, 0) <= vclock_ns(&r->clock));
 	ops->kick(c);
