@@ -25,6 +25,7 @@ struct bus;
 struct timer;
 struct x86_jit;
 struct x86_machine;
+struct x86_window;
 
 enum { X86_PAGE_SHIFT = 12, X86_PAGE = 1 << X86_PAGE_SHIFT };
 
@@ -137,8 +138,9 @@ struct x86_fast {
 	uint64_t page;	/* linear address of the page that the running block is of */
 	const void *go; /* where a thunk goes on */
 	uint64_t save[4];
-	uint64_t add[X86_ADDS]; /* what groups of accesses found */
-	uint64_t host_sp;	/* the stack to go back to */
+	uint64_t add[X86_ADDS];		       /* what groups of accesses found */
+	uint64_t host_sp;		       /* the stack to go back to */
+	uint64_t win_first, win_size, win_add; /* x86_window.h */
 	struct x86_cross { /* blocks that end in the next page: of which page that was checked */
 		uint64_t page;
 		uint64_t code; /* where the check is; 0: free */
@@ -199,7 +201,8 @@ struct x86_vcpu {
 	_Atomic uint32_t intr;		   /* INTR's level */
 	_Atomic uint32_t sipi_asked;
 	struct x86_machine *machine;
-	struct x86_jit *jit; /* NULL: only interpreted */
+	struct x86_jit *jit;	   /* NULL: only interpreted */
+	struct x86_window *window; /* NULL: none */
 	unsigned id;
 	uint8_t cr8;	     /* where no local APIC is asked */
 	uint8_t hit;	     /* data breakpoints that the instruction at work has met */
