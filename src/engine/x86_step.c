@@ -461,24 +461,31 @@ static unsigned breakpoints(const struct x86_vcpu *v, uint64_t la, unsigned n, u
 	return hit;
 }
 
-/* Memory while data breakpoints are set. What the table has no meaning of (x87, vectors, far
- * transfers) passes by. */
+/* Memory while data breakpoints are set or alignment is checked. What the table has no meaning of
+ * (x87, vectors, far transfers) passes by. */
 static int watched(struct x86_cpu *c, int e, uint64_t at, unsigned n, unsigned kind)
 {
 	struct x86_vcpu *v = x86_vcpu_of(c);
-	if (!e) v->hit |= (uint8_t)breakpoints(v, at, n, kind);
+	if (!e && v->dr[7] & X86_DR7_ENABLED) v->hit |= (uint8_t)breakpoints(v, at, n, kind);
 	return e;
+}
+static bool is_misaligned(struct x86_cpu *c, uint64_t at, unsigned n)
+{
+	return at & (n - 1) && x86_checks_alignment(x86_vcpu_of(c));
 }
 static int watched_load(struct x86_cpu *c, uint64_t at, void *to, unsigned n)
 {
+	if (is_misaligned(c, at, n)) return x86_raise(x86_vcpu_of(c), X86_TRAP_AC, 0);
 	return watched(c, x86_mem_ops.load(c, at, to, n), at, n, DR_ACCESS);
 }
 static int watched_store(struct x86_cpu *c, uint64_t at, const void *from, unsigned n)
 {
+	if (is_misaligned(c, at, n)) return x86_raise(x86_vcpu_of(c), X86_TRAP_AC, 0);
 	return watched(c, x86_mem_ops.store(c, at, from, n), at, n, DR_WRITE);
 }
 static int watched_cas(struct x86_cpu *c, uint64_t at, void *expected, const void *to, unsigned n)
 {
+	if (is_misaligned(c, at, n)) return x86_raise(x86_vcpu_of(c), X86_TRAP_AC, 0);
 	return watched(c, x86_mem_ops.cas(c, at, expected, to, n), at, n, DR_WRITE);
 }
 static const struct x86_mem watched_ops = {watched_load, watched_store, watched_cas};
@@ -492,7 +499,7 @@ static bool is_entry(enum x86_op op)
 
 static int stepped(struct x86_vcpu *v, const struct x86_insn *in, uint64_t was)
 {
-	v->cpu.mem = v->dr[7] & X86_DR7_ENABLED ? &watched_ops : &x86_mem_ops;
+	v->cpu.mem = &watched_ops;
 	v->hit = 0;
 	int e = x86_do(v, in);
 	v->cpu.mem = &x86_mem_ops;

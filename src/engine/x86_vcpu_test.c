@@ -242,6 +242,26 @@ TEST(x86_data_breakpoints)
 	x86_rig_free(r);
 }
 
+TEST(x86_alignment_is_checked_at_cpl_3)
+{
+	struct x86_rig *r = x86_rig_new();
+	struct x86_vcpu *v = r->v;
+	x86_rig_flat(r, X86_32, 3);
+	v->cpu.rip = r->at = 0x1000;
+	X86_RIG_CODE(r, 0xa1, 0x02, 0x30, 0, 0); /* mov eax, [0x3002] */
+	v->cpu.flags |= X86_AC;
+	CHECK(x86_is_plain(v));
+	x86_step(v);
+	CHECK(v->cpu.rip == 0x1005);
+	v->cr0 |= CR0_AM;
+	v->cpu.rip = 0x1000;
+	v->idt.limit = 0; /* #AC, then #GP, #DF... */
+	CHECK(!x86_is_plain(v));
+	x86_step(v);
+	CHECK(v->reset_asked && v->cpu.rip == 0x1000);
+	x86_rig_free(r);
+}
+
 TEST(x86_code_may_change_and_cross_pages)
 {
 	struct x86_rig *r = x86_rig_new();

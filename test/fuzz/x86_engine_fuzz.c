@@ -45,6 +45,7 @@ static void state(struct x86_rig *r, const uint8_t *p)
 	v->cr4 = load_le(p + 1, 4) & (CR4_SMEP | CR4_SMAP | CR4_UMIP | CR4_PGE | CR4_PSE | CR4_DE |
 				      CR4_OSFXSR | CR4_OSXSAVE | CR4_FSGSBASE | CR4_TSD);
 	v->xcr0 = 7;
+	v->cr0 |= p[0] & 32 ? CR0_AM : 0;
 	if (mode == X86_64) {
 		for (unsigned i = 0; i < 4; i++)
 			x86_rig_map(r, 0x200000ull * i, i & 1 ? X86_RIG_DEVICE : 0, 0x87, 1);
@@ -58,6 +59,8 @@ static void state(struct x86_rig *r, const uint8_t *p)
 	for (unsigned i = 0; i < 16; i++)
 		v->cpu.r[i] = next() & 4 ? next() & 0x3fffff : next() >> (next() & 63);
 	v->cpu.r[4] = 0x7000;
+	for (unsigned i = 0; p[0] & 64 && i < 4; i++) v->dr[i] = next() & 0xffff;
+	if (p[0] & 64) v->dr[7] |= next() & 0xffff00ff;
 	v->cpu.rip = CODE;
 	if (mode == 3) v->seg[X86_CS].base = 0;
 	tables(r);
