@@ -576,12 +576,16 @@ static bool decode_crossing(struct tr *t, struct insn *i, unsigned off)
 }
 static void decode_block(struct tr *t)
 {
+	/* A block that is there already ends a longer one only: loops are to be in one piece,
+	 * though some of their instructions have been gone on from after a detour. */
+	enum { ENOUGH = 16 };
 	unsigned off = t->start, view = t->variant & 3;
 	t->end = JIT_NOT;
 	for (t->n = 0; t->n < JIT_BLOCK_INSNS; t->n++) {
 		struct insn *i = &t->i[t->n];
 		if (off >= X86_PAGE ||
-		    (t->n && x86_block_find(t->j, t->page, off, (t->variant & ~3u) | view))) {
+		    (t->n >= ENOUGH &&
+		     x86_block_find(t->j, t->page, off, (t->variant & ~3u) | view))) {
 			t->end = off;
 			return;
 		}
