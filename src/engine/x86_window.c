@@ -142,15 +142,16 @@ static bool settles(struct x86_vcpu *v)
 	v->window->faults += n;
 	return n < FAULTS;
 }
-static void tick_of_owner(struct x86_vcpu *v, struct space *s, bool settled)
+static bool tick_of_owner(struct x86_vcpu *v, struct space *s, bool settled)
 {
 	struct x86_window *w = v->window;
 	w->bad = w->work > BAD_WORK || !settled ? w->bad + 1 : 0;
 	w->work = 0;
-	if (w->bad < BAD_TICKS) return;
+	if (w->bad < BAD_TICKS) return false;
 	take_away(v);
 	s->ticks = 0;
 	s->wait = WAIT;
+	return true;
 }
 bool x86_window_tick(struct x86_vcpu *v)
 {
@@ -159,10 +160,7 @@ bool x86_window_tick(struct x86_vcpu *v)
 	struct space *s = space_of(w, v->cr3);
 	bool settled = settles(v);
 	s->last = ++w->clock;
-	if (w->cr3 == v->cr3) {
-		tick_of_owner(v, s, settled);
-		return false;
-	}
+	if (w->cr3 == v->cr3) return tick_of_owner(v, s, settled);
 	if (s->wait) {
 		s->wait--;
 		return false;

@@ -16,7 +16,7 @@ struct x86_window *x86_window_new(struct x86_vcpu *v);
 void x86_window_free(struct x86_window *w); /* NULL is fine, here and below */
 /* Is translated user code to use it now? */
 bool x86_window_is_on(const struct x86_vcpu *v);
-/* A timer interrupt has found user code at work. True: it is on from now on. */
+/* A timer interrupt has found user code at work. True: it is on or off from now on. */
 bool x86_window_tick(struct x86_vcpu *v);
 /* In a signal handler, in generated code: host address `at` was missing. */
 enum x86_missing {
