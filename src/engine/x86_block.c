@@ -10,6 +10,7 @@
  * together (groups). */
 #include "base/types.h"
 #include "engine/x86_code.h"
+#include "engine/x86_window.h"
 #include "isa/x86/x86.h"
 
 enum class {
@@ -44,24 +45,27 @@ struct access { /* linear address: base + (index << scale) + disp, cut to 32 bit
 	uint8_t base, index, scale, seg; /* X86_RIP, X86_NOREG; scale as a shift */
 	bool a32, write, bits;		 /* bits: + what operand 1 counts in bits */
 	uint8_t size;			 /* 0: there is none */
+	uint8_t win;			 /* enum x86_cluster that it is in, of the window */
 	int32_t disp;
 };
 struct insn {
 	struct x86_insn in;
 	struct access m;
 	uint8_t class, view, group, state_after;
+	uint8_t m2_win; /* of the operand of a push, jmp or call, which is looked up besides */
 	uint16_t off, live, before; /* flags needed behind it, before it */
 	const uint8_t *bytes;
 	int32_t at; /* of m from its base's value when the group began */
 	uint8_t *host;
 };
 struct group {
+	uint8_t win;	/* enum x86_cluster: all of them by one base there, whatever they are */
 	int32_t lo, hi; /* bytes from the base's value when it began */
 	uint16_t n;
 	bool write, done;
 };
 struct cold { /* code out of line */
-	enum { COLD_MEM, COLD_LINK, COLD_FAR, COLD_CROSS, COLD_POLL, COLD_END } kind;
+	enum { COLD_MEM, COLD_LINK, COLD_FAR, COLD_CROSS, COLD_OUT, COLD_POLL, COLD_END } kind;
 	uint8_t *from, *back; /* rel32 that leads here; where to go on */
 	unsigned insn, view;
 	int64_t target; /* from the page's beginning */
@@ -80,6 +84,7 @@ struct tr {
 	bool plain;
 	uint16_t head_live;
 	uint8_t *body;
+	unsigned prefix;  /* of the access that has been looked up: 0x65, or 0 */
 	gpa_t cross;	  /* where the last instruction ends, or CROSS_NOT */
 	uint8_t edge[32]; /* that instruction */
 	struct insn i[JIT_BLOCK_INSNS + 1];
@@ -400,11 +405,15 @@ static void find_flags(struct tr *t)
 
 struct bases {		  /* what analysis knows of a base register */
 	uint8_t group[2]; /* open ones: for reads, for writes */
+	uint8_t win;	  /* open one, in the window */
+	bool changed;	  /* is not what it was when the block was entered */
 	int32_t delta;	  /* from its value when delta was set to 0 */
 };
 static void clobber(struct bases *b, unsigned reg)
 {
 	if (reg > 15) return;
+	b[reg].win = NO_GROUP;
+	b[reg].changed = true;
 	b[reg].group[0] = b[reg].group[1] = NO_GROUP;
 	b[reg].delta = 0;
 }
@@ -422,10 +431,55 @@ static bool join(struct group *g, int32_t at, unsigned size)
 	g->n++;
 	return true;
 }
+static bool is_simple(const struct access *m)
+{
+	return m->index == X86_NOREG && m->base != X86_NOREG && m->seg == X86_DS && !m->a32 &&
+	       !m->bits;
+}
+/* Where in the window an access will be: as it was found to be before; as its base is now, when the
+ * block is about to be entered; else where such a program has most things. */
+static unsigned cluster_of(const struct tr *t, const struct bases *all, const struct insn *i)
+{
+	const struct x86_vcpu *v = t->j->v;
+	const struct access *m = &i->m;
+	unsigned hint = *x86_hint(t->j, t->page, i->off);
+	if (!(t->variant & VARIANT_WIN) || !m->size) return X86_WIN_NONE;
+	if (hint != HINT_NONE) return hint;
+	if (m->base == RSP || m->seg != X86_DS) return X86_WIN_HIGH;
+	if (m->base == X86_RIP) return x86_cluster_of(v->cpu.rip);
+	if (m->base == X86_NOREG)
+		return m->index == X86_NOREG && m->disp >= 0 ? X86_WIN_LOW : X86_WIN_HIGH;
+	if (!all[m->base].changed) {
+		unsigned c = x86_cluster_of(v->cpu.r[m->base]);
+		if (c != X86_WIN_NONE) return c;
+	}
+	return X86_WIN_HIGH;
+}
+/* One look at a base is enough for all that it reaches. */
+static void group_in_window(struct tr *t, struct bases *all, struct insn *i)
+{
+	struct bases *b = &all[i->m.base];
+	if (i->m.base > X86_RIP || !is_simple(&i->m)) return;
+	if (b->win != NO_GROUP && t->g[b->win].win == i->m.win) {
+		i->group = b->win;
+		t->g[b->win].n++;
+		return;
+	}
+	if (t->groups == GROUPS) return;
+	t->g[t->groups] = (struct group){.win = i->m.win, .n = 2};
+	i->group = b->win = (uint8_t)t->groups++;
+}
 static void group_access(struct tr *t, struct bases *all, struct insn *i)
 {
 	const struct access *m = &i->m;
 	i->group = NO_GROUP;
+	i->m.win = i->m2_win = (uint8_t)cluster_of(t, all, i);
+	if (i->class == C_PUSH) i->m2_win = X86_WIN_NONE; /* what is known is of the stack */
+	if (i->class == C_JMPI || i->class == C_CALLI) return;
+	if (m->win) {
+		group_in_window(t, all, i);
+		return;
+	}
 	if (!m->size || t->plain || m->base > 15 || m->index != X86_NOREG || m->seg != X86_DS ||
 	    m->a32 || m->bits || m->disp > 1 << 20 || m->disp < -(1 << 20))
 		return;
@@ -437,7 +491,8 @@ static void group_access(struct tr *t, struct bases *all, struct insn *i)
 			return;
 		}
 	if (t->groups == GROUPS) return;
-	t->g[t->groups] = (struct group){i->at, i->at + m->size, 1, m->write, false};
+	t->g[t->groups] =
+		(struct group){.lo = i->at, .hi = i->at + m->size, .n = 1, .write = m->write};
 	i->group = b->group[m->write] = (uint8_t)t->groups++;
 }
 static bool adds_constant(const struct x86_insn *in, unsigned *reg, int32_t *by)
@@ -480,6 +535,8 @@ static void follow_registers(struct bases *b, const struct insn *i)
 	if (adds_constant(in, &reg, &by) && by < FAR_ENOUGH && by > -FAR_ENOUGH &&
 	    b[reg].delta < FAR_ENOUGH && b[reg].delta > -FAR_ENOUGH) {
 		b[reg].delta += by;
+		b[reg].changed = true;
+		b[reg].win = NO_GROUP;
 		return;
 	}
 	for (unsigned k = 0; k < in->operands; k++)
@@ -492,8 +549,9 @@ static void follow_registers(struct bases *b, const struct insn *i)
 }
 static void find_groups(struct tr *t)
 {
-	struct bases b[16];
-	clobber_all(b);
+	struct bases b[X86_RIP + 1];
+	memset(b, 0, sizeof(b));
+	for (unsigned r = 0; r <= X86_RIP; r++) b[r].group[0] = b[r].group[1] = b[r].win = NO_GROUP;
 	for (unsigned k = 0; k < t->n; k++) {
 		struct insn *i = &t->i[k];
 		/* The stack access of an indirect call comes behind its operand's: not grouped. */
@@ -660,11 +718,6 @@ static bool is_complex(const struct access *m)
 {
 	return m->bits || (m->index != X86_NOREG && x86_host_of(m->index) == NOREG);
 }
-static bool is_simple(const struct access *m)
-{
-	return m->index == X86_NOREG && m->base != X86_NOREG && m->seg == X86_DS && !m->a32 &&
-	       !m->bits;
-}
 static int32_t tlb_at(const struct tr *t, size_t field)
 {
 	return (int32_t)(offsetof(struct x86_vcpu, tlb) +
@@ -711,8 +764,70 @@ static struct rm pointer(struct tr *t, const struct access *m, const struct x86_
 	if (!is_complex(m)) emit_la(a, m, in);
 	return rm_index(S2, S1, 0, 0);
 }
+/* Is the base, or what is no base, in that part of the window? */
+static void check_window(struct tr *t, unsigned k, const struct access *m)
+{
+	struct x64_asm *a = &t->a;
+	struct insn *i = &t->i[k];
+	unsigned reg = S1;
+	flags_go(t, i->before);
+	if (!is_simple(m))
+		emit_la(a, m, &i->in);
+	else if (m->base == X86_RIP)
+		mov_load(a, OP_W, S1, V_AT(fast.page));
+	else
+		reg = part(a, m->base, S1);
+	unsigned cc = CC_A;
+	if (m->win == X86_WIN_LOW) {
+		alu_imm(a, ALU_CMP, OP_W, rm_reg(reg), (int32_t)(X86_LOW_END - 1));
+	} else {
+		mov_rr(a, OP_W, S2, reg);
+		alu_rm(a, ALU_SUB, OP_W, S2, V_AT(fast.win_first));
+		alu_rm(a, ALU_CMP, OP_W, S2, V_AT(fast.win_size));
+		cc = CC_AE;
+	}
+	struct cold *c = cold(t, COLD_OUT, jcc_later(a, cc));
+	c->insn = k;
+	c->m = *m;
+}
+/* Where m is, behind t->prefix. check: S1 is what it was behind check_window(). */
+static struct rm pointer_in_window(struct tr *t, const struct access *m, bool checked)
+{
+	struct x64_asm *a = &t->a;
+	t->prefix = m->win == X86_WIN_HIGH ? 0x65 : 0;
+	if (is_simple(m)) {
+		if (m->base == X86_RIP) {
+			if (!checked) mov_load(a, OP_W, S1, V_AT(fast.page));
+			return rm_mem(S1, m->disp);
+		}
+		unsigned h = x86_host_of(m->base);
+		if (h == NOREG && !checked) mov_load(a, OP_W, S1, x86_reg_slot(m->base));
+		return rm_mem(h == NOREG ? (unsigned)S1 : h, m->disp);
+	}
+	bool direct = m->base < 16 && x86_host_of(m->base) != NOREG && m->seg == X86_DS &&
+		      !m->a32 && !m->bits && x86_host_of(m->index) != NOREG;
+	if (direct) return rm_index(x86_host_of(m->base), x86_host_of(m->index), m->scale, m->disp);
+	return rm_mem(S1, 0);
+}
+/* For an instruction of one byte at most before its ModRM: a move between S1 or a register and what
+ * has been looked up. */
+static void move(struct tr *t, unsigned k, unsigned reg, struct rm rm, bool load)
+{
+	(void)x86_map_add(t->j, (uint32_t)(t->a.p - t->j->rw), t->i[k].off,
+			  t->state & HOST && t->i[k].before);
+	if (t->prefix) put8(&t->a, t->prefix);
+	t->prefix = 0;
+	if (load)
+		mov_load(&t->a, OP_W, reg, rm);
+	else
+		mov_store(&t->a, OP_W, rm, reg);
+}
 static struct rm look_up_alone(struct tr *t, unsigned k, const struct access *m)
 {
+	if (m->win) {
+		check_window(t, k, m);
+		return pointer_in_window(t, m, true);
+	}
 	check(t, k, m, m->size, ends_block(t->i[k].class));
 	return pointer(t, m, &t->i[k].in);
 }
@@ -722,6 +837,12 @@ static struct rm look_up(struct tr *t, unsigned k)
 	struct insn *i = &t->i[k];
 	if (i->group == NO_GROUP) return look_up_alone(t, k, &i->m);
 	struct group *g = &t->g[i->group];
+	if (g->win) {
+		bool first = !g->done;
+		if (first) check_window(t, k, &i->m);
+		g->done = true;
+		return pointer_in_window(t, &i->m, first);
+	}
 	struct rm add = V_AT(fast.add);
 	add.disp += 8 * i->group;
 	if (g->done) {
@@ -865,6 +986,8 @@ static void emit_with(struct tr *t, unsigned k, struct fields f, struct homes *h
 	if (touched) flags_come(t, i->before);
 	bool counts = i->live && t->state & HOST;
 	(void)x86_map_add(t->j, (uint32_t)(t->a.p - t->j->rw), i->off, counts);
+	if (t->prefix) put8(&t->a, t->prefix);
+	t->prefix = 0;
 	encode(&t->a, &i->in, i->bytes, &f);
 	if ((info->writes | info->undefines) & X86_ARITH) t->state = HOST;
 	for (unsigned n = 0; n < hs->n; n++)
@@ -990,6 +1113,7 @@ static struct rm look_up_operand(struct tr *t, unsigned k, int op)
 {
 	struct access m;
 	(void)access_of_operand(&m, &t->i[k], (unsigned)op);
+	m.win = t->i[k].m2_win;
 	return look_up_alone(t, k, &m);
 }
 /* S1 = what it pushes or jumps to, kept in save[3] if it had to be looked up. */
@@ -998,7 +1122,7 @@ static bool fetch_operand(struct tr *t, unsigned k)
 	int op = mem_operand(&t->i[k].in);
 	bool sp = t->i[k].in.o[0].kind == X86_REG && t->i[k].in.o[0].reg == RSP;
 	if (op >= 0) {
-		mov_load(&t->a, OP_W, S1, look_up_operand(t, k, op));
+		move(t, k, S1, look_up_operand(t, k, op), true);
 		mov_store(&t->a, OP_W, V_AT(fast.save[3]), S1);
 	} else if (sp) {
 		mov_store(&t->a, OP_W, V_AT(fast.save[3]), GSP);
@@ -1018,19 +1142,20 @@ static void emit_push(struct tr *t, unsigned k)
 	bool kept = fetch_operand(t, k);
 	struct rm to = look_up(t, k);
 	if (o->kind == X86_IMM) {
-		mov_store_imm(&t->a, 8, to, (int32_t)t->i[k].in.imm);
+		mov_imm(&t->a, S1, (uint64_t)t->i[k].in.imm);
+		move(t, k, S1, to, false);
 	} else if (!kept && x86_host_of(o->reg) != NOREG) {
-		mov_store(&t->a, OP_W, to, x86_host_of(o->reg));
+		move(t, k, x86_host_of(o->reg), to, false);
 	} else {
 		fetched(t, k, kept);
-		mov_store(&t->a, OP_W, to, S1);
+		move(t, k, S1, to, false);
 	}
 	move_sp(t, -8);
 }
 static void emit_pop(struct tr *t, unsigned k)
 {
 	unsigned g = t->i[k].in.o[0].reg, h = x86_host_of(g);
-	mov_load(&t->a, OP_W, h == NOREG ? (unsigned)S1 : h, look_up(t, k));
+	move(t, k, h == NOREG ? (unsigned)S1 : h, look_up(t, k), true);
 	if (h == NOREG) mov_store(&t->a, OP_W, x86_reg_slot(g), S1);
 	move_sp(t, 8);
 }
@@ -1038,7 +1163,7 @@ static void push_return(struct tr *t, unsigned k, struct rm to)
 {
 	mov_load(&t->a, OP_W, S1, V_AT(fast.page));
 	lea(&t->a, OP_W, S1, rm_mem(S1, (int32_t)(t->i[k].off + t->i[k].in.len)));
-	mov_store(&t->a, OP_W, to, S1);
+	move(t, k, S1, to, false);
 	move_sp(t, -8);
 }
 static void emit_call(struct tr *t, unsigned k)
@@ -1048,12 +1173,13 @@ static void emit_call(struct tr *t, unsigned k)
 }
 static void emit_calli(struct tr *t, unsigned k)
 {
-	static const struct access stack = {.base = RSP,
-					    .index = X86_NOREG,
-					    .seg = X86_DS,
-					    .write = true,
-					    .size = 8,
-					    .disp = -8};
+	const struct access stack = {.base = RSP,
+				     .index = X86_NOREG,
+				     .seg = X86_DS,
+				     .write = true,
+				     .size = 8,
+				     .disp = -8,
+				     .win = t->variant & VARIANT_WIN ? X86_WIN_HIGH : X86_WIN_NONE};
 	bool kept = fetch_operand(t, k);
 	push_return(t, k, look_up_alone(t, k, &stack));
 	fetched(t, k, kept);
@@ -1071,13 +1197,13 @@ static void emit_ret(struct tr *t, unsigned k)
 	const struct x86_insn *in = &t->i[k].in;
 	struct rm from = look_up(t, k);
 	if (!(t->state & SLOT)) save_flags(t);
-	mov_load(&t->a, OP_W, S1, from);
+	move(t, k, S1, from, true);
 	move_sp(t, 8 + (in->operands ? (int32_t)(uint16_t)in->imm : 0));
 	indirect(t);
 }
 static void emit_leave(struct tr *t, unsigned k)
 {
-	mov_load(&t->a, OP_W, S1, look_up(t, k));
+	move(t, k, S1, look_up(t, k), true);
 	lea(&t->a, OP_W, GSP, rm_mem(RBP, 8));
 	mov_rr(&t->a, OP_W, RBP, S1);
 }
@@ -1123,7 +1249,7 @@ static void emit_pushf(struct tr *t, unsigned k)
 	alu_rm(a, ALU_XOR, 0, S1, V_AT(fast.flags));
 	alu_imm(a, ALU_AND, 0, rm_reg(S1), ~X86_ARITH);
 	alu_rm(a, ALU_XOR, 0, S1, V_AT(fast.flags));
-	mov_store(a, OP_W, to, S1);
+	move(t, k, S1, to, false);
 	move_sp(t, -8);
 }
 static void emit_swapgs(struct tr *t, unsigned k)
@@ -1247,6 +1373,10 @@ static void emit_cold(struct tr *t, struct cold *c)
 		break;
 	case COLD_FAR: go_far(t, c->target); break;
 	case COLD_END: call_thunk(t, THUNK_END, info_of(t, i)); break;
+	case COLD_OUT:
+		emit_la(a, &c->m, &i->in);
+		call_thunk(t, THUNK_OUT, info_of(t, i) | INFO_LEAVE);
+		break;
 	case COLD_CROSS:
 		mov_imm(a, S1, c->info);
 		call_thunk(t, THUNK_CROSS, info_of(t, i));
@@ -1320,6 +1450,7 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	t.plain = plain;
 	t.cross = CROSS_NOT;
 	t.groups = t.colds = 0;
+	t.prefix = 0;
 	t.end_steps = *nothing = false;
 	decode_block(&t);
 	if (!t.n) {

@@ -13,8 +13,9 @@
  * and all thunks with SLOT. The rest of RFLAGS is in cpu.flags at all times. */
 enum { S1 = R13, S2 = R14, GSP = R15 };
 enum { JIT_BLOCK_INSNS = 48, JIT_NOT = 0xffff };
-/* A block's variant: view, and whether vector instructions are what they are. */
-enum { VARIANT_VEC = 4, VARIANTS = 8 };
+/* A block's variant: view, whether vector instructions are what they are, whether user memory is in
+ * a window. */
+enum { VARIANT_VEC = 4, VARIANT_WIN = 8 };
 
 /* What a thunk is told in S2. */
 enum {
@@ -33,6 +34,7 @@ enum thunk {
 	THUNK_LINK, /* go to INFO_OFF; behind the call: 32 bits, how far the jump to be linked is */
 	THUNK_MISS, /* go to S1 */
 	THUNK_REP,  /* rep movs or stos: S1 says which, see enum rep */
+	THUNK_OUT,  /* an address is not in the part of the window it was thought to be in */
 	THUNK_CROSS, /* is the next page what it was? S1: number in fast.cross */
 	THUNK_POLL,  /* poll is not 0; at INFO_OFF */
 	THUNKS,
@@ -68,6 +70,8 @@ struct x86_code_page {
 	uint32_t crossing; /* list of blocks that end in it */
 	uint32_t next;
 };
+/* What is known of an instruction's memory operand: enum x86_cluster; HINT_NONE: nothing. */
+enum { HINTS = 1 << 14, HINT_NONE = 3 };
 struct x86_jit {
 	struct x86_vcpu *v;
 	uint8_t *rx, *rw;
@@ -78,6 +82,7 @@ struct x86_jit {
 	uint32_t blocks, blocks_room;
 	struct x86_at_host *map;
 	uint32_t maps, maps_room;
+	uint8_t hint[HINTS];
 	uint32_t hash[JIT_HASH], page_hash[JIT_PAGES];
 	struct x86_code_page *page;
 	uint32_t pages, pages_room;
@@ -93,6 +98,10 @@ struct x86_jit {
 	gpa_t wrote[64];
 	unsigned wrote_n; /* more than fit: all */
 };
+static inline uint8_t *x86_hint(struct x86_jit *j, gpa_t page, unsigned off)
+{
+	return &j->hint[((page | off) * 0x9e3779b97f4a7c15u) >> 50];
+}
 static inline const uint8_t *x86_rx(const struct x86_jit *j, uint32_t off) { return j->rx + off; }
 
 /* x86_block.c: translate what begins at off of the page whose bytes are at code. NULL: there is no
@@ -115,6 +124,7 @@ const void *x86_jit_thunk_end(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
 const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
 const void *x86_jit_thunk_rep(struct x86_vcpu *v, uint64_t how, uint32_t info, const uint8_t *back);
+const void *x86_jit_thunk_out(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
 const void *x86_jit_thunk_cross(struct x86_vcpu *v, uint64_t la, uint32_t info,
 				const uint8_t *back);
 const void *x86_jit_thunk_poll(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);

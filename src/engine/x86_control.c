@@ -1,6 +1,7 @@
 /* Writes to control registers: which of them a CPU refuses (SDM 3, 2.5, and SDM 2, MOV to control
  * registers), and what they bring about. */
 #include "engine/x86_vcpu.h"
+#include "engine/x86_window.h"
 #include "hw/gmem.h"
 
 enum { PDPTES = 4 };
@@ -72,6 +73,7 @@ int x86_cr0_write(struct x86_vcpu *v, uint64_t val)
 int x86_cr3_write(struct x86_vcpu *v, uint64_t val)
 {
 	uint64_t was = v->cr3;
+	bool keeps = v->cr4 & CR4_PCIDE && val & CR3_NOFLUSH;
 	if (v->cr4 & CR4_PCIDE) val &= ~CR3_NOFLUSH;
 	if (v->mode == X86_64 && val & PHYS_HIGH) return refused(v);
 	v->cr3 = val;
@@ -80,6 +82,7 @@ int x86_cr3_write(struct x86_vcpu *v, uint64_t val)
 		return refused(v);
 	}
 	x86_tlb_flush(v, false);
+	x86_window_cr3(v, keeps);
 	return 0;
 }
 

@@ -23,6 +23,9 @@
 	X(CROSSINGS, "page_crossings") \
 	X(DROPS, "code_pages_dropped") \
 	X(EMPTIED, "code_emptied") \
-	X(FLUSHES, "flushes")
+	X(FLUSHES, "flushes") \
+	X(WINDOW, "window_pages") \
+	X(WINDOW_MISSES, "window_misses") \
+	X(PROMOTED, "windows_given")
 /* clang-format on */
 #endif

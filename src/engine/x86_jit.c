@@ -4,6 +4,7 @@
 #include "engine/x86_jit.h"
 #include "engine/x86_code.h"
 #include "engine/x86_vector.h"
+#include "engine/x86_window.h"
 #include "hw/gmem.h"
 #include "jit/jit.h"
 #include <errno.h>
@@ -12,7 +13,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-enum { FAILS = 32, ROOM = 64 * MIB };
+enum { FAILS = 32, FAILS_OUT = 4, ROOM = 64 * MIB };
 
 /* ---- blocks */
 
@@ -110,6 +111,7 @@ static void forget_writes(struct x86_jit *j, gpa_t page)
 {
 	struct x86_machine *m = j->v->machine;
 	x86_tlb_flush_writes(j->v, page);
+	x86_window_readonly(j->v, page);
 	for (unsigned k = 0; k < m->n; k++)
 		if (m->vcpu[k] && m->vcpu[k] != j->v) x86_fence(m->vcpu[k], j->v);
 }
@@ -201,7 +203,8 @@ static unsigned variant_now(const struct x86_vcpu *v)
 {
 	bool vec = (v->cr0 & (CR0_EM | CR0_TS)) == 0 && v->cr4 & CR4_OSFXSR &&
 		   v->cr4 & CR4_OSXSAVE && v->xcr0 == X86_XCR0;
-	return v->view | (vec ? (unsigned)VARIANT_VEC : 0);
+	bool win = v->view == X86_VIEW_USER && x86_window_is_on(v);
+	return v->view | (vec ? (unsigned)VARIANT_VEC : 0) | (win ? (unsigned)VARIANT_WIN : 0);
 }
 static bool translatable(const struct x86_vcpu *v)
 {
@@ -311,7 +314,14 @@ static const void *find(struct x86_vcpu *v)
 		if (unlikely(atomic_load_explicit(&v->poll, memory_order_relaxed)) ||
 		    v->activity != X86_RUNNING || is_stopped(v)) {
 			calm(j);
-			if (is_stopped(v) || !x86_events(v)) {
+			uint64_t irqs = v->stats[X86_STAT_IRQ];
+			bool user = v->cpl == 3;
+			bool goes_on = !is_stopped(v) && x86_events(v);
+			if (user && v->stats[X86_STAT_IRQ] != irqs && x86_window_tick(v)) {
+				x86_count(v, X86_STAT_PROMOTED);
+				ibtc_clear(j, X86_VIEW_USER);
+			}
+			if (!goes_on) {
 				x86_jit_home(v);
 				return x86_rx(j, (uint32_t)(j->leave - j->rw));
 			}
@@ -377,19 +387,33 @@ static struct x86_block *block_with(struct x86_jit *j, const uint8_t *host)
 static void group_failed(struct x86_jit *j, const uint8_t *back)
 {
 	struct x86_block *b = block_with(j, back);
-	if (b->plain || ++b->failed != FAILS) return;
+	bool win = b->variant & VARIANT_WIN;
+	if ((b->plain && !win) || ++b->failed != (win ? FAILS_OUT : FAILS)) return;
 	uint32_t n = (uint32_t)(b - j->block), body = b->body;
 	gpa_t page = b->page;
 	const uint8_t *code = gmem_ptr(j->v->machine->env.mem, page, X86_PAGE, false);
 	unsigned off = b->off, variant = b->variant;
+	bool plain = !win || b->plain;
 	uint64_t emptied = j->v->stats[X86_STAT_EMPTIED];
 	if (x86_block_find(j, page, off, variant) != b || !code) return;
 	unhash(j, b);
 	j->block[n].off = JIT_NOT; /* its key is the new one's */
-	b = block_make(j, page, code, off, variant, true);
+	b = block_make(j, page, code, off, variant, plain);
 	if (!b || j->v->stats[X86_STAT_EMPTIED] != emptied) return;
 	struct x64_asm a = {.p = j->rw + body};
 	set_rel32(jump_later(&a), j->rw + b->body);
+}
+/* The window's part that was guessed is wrong: know better the next time. */
+const void *x86_jit_thunk_out(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
+{
+	struct x86_jit *j = v->jit;
+	at_info(v, info);
+	uint8_t *hint = x86_hint(j, block_with(j, back)->page, info & INFO_OFF);
+	enum x86_cluster is = x86_cluster_of(la);
+	*hint = *hint == HINT_NONE || *hint == is ? (uint8_t)is : (uint8_t)X86_WIN_NONE;
+	group_failed(j, back);
+	x86_count(v, X86_STAT_REFUSED);
+	return step_here(v, info, back);
 }
 const void *x86_jit_thunk_mem(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
 {
@@ -555,7 +579,14 @@ static const struct x86_at_host *map_find(const struct x86_jit *j, uint32_t host
 	}
 	return lo < j->maps && j->map[lo].host == host ? &j->map[lo] : NULL;
 }
-static bool fault_in_code(ucontext_t *u)
+static bool fault_in_window(struct x86_jit *j, const greg_t *r, const siginfo_t *info)
+{
+	enum { PAGE_FAULT = 14, WRITE = 2 };
+	if (r[REG_TRAPNO] != PAGE_FAULT) return false;
+	x86_count(j->v, X86_STAT_WINDOW_MISSES);
+	return x86_window_fault(j->v, (uint64_t)(uintptr_t)info->si_addr, r[REG_ERR] & WRITE);
+}
+static bool fault_in_code(ucontext_t *u, const siginfo_t *info)
 {
 	struct x86_jit *j = running;
 	greg_t *r = u->uc_mcontext.gregs;
@@ -563,6 +594,7 @@ static bool fault_in_code(ucontext_t *u)
 	if (!j || pc >= j->used) return false;
 	const struct x86_at_host *m = map_find(j, (uint32_t)pc);
 	if (!m) return false;
+	if (j->v->window && fault_in_window(j, r, info)) return true;
 	if (m->flags) j->v->fast.flags = (uint64_t)r[REG_EFL];
 	r[REG_R14] = m->off; /* S2 */
 	r[REG_RSP] = (greg_t)(uintptr_t)j->v - 8;
@@ -572,7 +604,7 @@ static bool fault_in_code(ucontext_t *u)
 }
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
-	if (fault_in_code(context)) return;
+	if (fault_in_code(context, info)) return;
 	struct sigaction *b = &before[sig];
 	if (b->sa_flags & SA_SIGINFO)
 		b->sa_sigaction(sig, info, context);
@@ -595,6 +627,7 @@ void x86_jit_run(struct x86_vcpu *v)
 {
 	struct x86_jit *j = v->jit;
 	running = j;
+	if (v->window) __asm__ volatile("wrgsbase %0" : : "r"(v->fast.win_add));
 	const void *to = find(v);
 	if (j->live) j->enter(v, to);
 	running = NULL;
@@ -661,12 +694,15 @@ int x86_jit_new(struct x86_vcpu *v, size_t room, struct err *e)
 	x86_thunks_make(j, &a);
 	j->used = j->floor = ((size_t)(a.p - j->rw) + 63) & ~(size_t)63;
 	drop_all(j);
+	memset(j->hint, HINT_NONE, sizeof(j->hint));
+	v->window = x86_window_new(v);
 	catch_faults();
 	return 0;
 }
 void x86_jit_free(struct x86_jit *j)
 {
 	if (!j) return;
+	x86_window_free(j->v->window);
 	if (j->rx) munmap(j->rx, j->size);
 	if (j->rw) munmap(j->rw, j->size);
 	(void)pthread_mutex_destroy(&j->lock);

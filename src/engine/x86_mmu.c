@@ -2,6 +2,7 @@
  * comes here: a walk, the checks, the access, and an entry for the next time if the page is RAM. */
 #include "engine/x86_jit.h"
 #include "engine/x86_vcpu.h"
+#include "engine/x86_window.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
 #include <sched.h>
@@ -265,7 +266,10 @@ void x86_tlb_flush(struct x86_vcpu *v, bool globals)
 		for (unsigned i = 0; globals && i < X86_TLB_SIZE; i++) entry_drop(v, view, i);
 		v->entered[view].n = 0;
 	}
-	if (globals) v->large = 0;
+	if (globals) {
+		v->large = 0;
+		x86_window_drop(v);
+	}
 	fetches_drop(v);
 }
 
@@ -286,7 +290,11 @@ void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la)
 		const struct x86_tlb_entry *e = &v->tlb[view][i];
 		if (e->rd == (la & PAGE_MASK) || e->wr == (la & PAGE_MASK)) entry_drop(v, view, i);
 	}
-	if (v->large & large_bit(la)) larges_drop(v);
+	if (v->large & large_bit(la)) {
+		larges_drop(v);
+		x86_window_drop(v);
+	}
+	x86_window_drop_page(v, la);
 	fetches_drop(v);
 }
 

@@ -87,10 +87,11 @@ void x86_thunks_make(struct x86_jit *j, struct x64_asm *a)
 	static const struct {
 		const void *(*fn)(struct x86_vcpu *, uint64_t, uint32_t, const uint8_t *);
 	} fn[THUNKS] = {
-		[THUNK_MEM] = {x86_jit_thunk_mem},     [THUNK_STEP] = {x86_jit_thunk_step},
-		[THUNK_END] = {x86_jit_thunk_end},     [THUNK_LINK] = {x86_jit_thunk_link},
-		[THUNK_MISS] = {x86_jit_thunk_miss},   [THUNK_REP] = {x86_jit_thunk_rep},
-		[THUNK_CROSS] = {x86_jit_thunk_cross}, [THUNK_POLL] = {x86_jit_thunk_poll},
+		[THUNK_MEM] = {x86_jit_thunk_mem},   [THUNK_STEP] = {x86_jit_thunk_step},
+		[THUNK_END] = {x86_jit_thunk_end},   [THUNK_LINK] = {x86_jit_thunk_link},
+		[THUNK_MISS] = {x86_jit_thunk_miss}, [THUNK_REP] = {x86_jit_thunk_rep},
+		[THUNK_OUT] = {x86_jit_thunk_out},   [THUNK_CROSS] = {x86_jit_thunk_cross},
+		[THUNK_POLL] = {x86_jit_thunk_poll},
 	};
 	uint8_t *in = a->p; /* rdi: the vCPU, rsi: where to */
 	for (unsigned k = 0; k < COUNT(kept); k++) push_pop(a, kept[k], false);

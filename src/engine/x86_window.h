@@ -1,0 +1,33 @@
+#ifndef ENGINE_X86_WINDOW_H
+#define ENGINE_X86_WINDOW_H
+#include "engine/x86_vcpu.h"
+/* User memory of one address space laid out in the host's, so that the host's MMU does the
+ * translation of translated code's accesses. Two ranges of guest addresses have a place: LOW, where
+ * programs at fixed addresses are, stands at the same host addresses; HIGH, where everything else
+ * of a Linux process is, stands at win_add more. A vCPU's own thread only. */
+#define X86_LOW_END    (1ull << 31) /* bases below are LOW; what they reach, below twice that */
+#define X86_HIGH_BEGIN 0x550000000000ull
+#define X86_HIGH_END   0x800000000000ull /* where user addresses end */
+enum x86_cluster { X86_WIN_NONE, X86_WIN_LOW, X86_WIN_HIGH };
+struct x86_window;
+
+/* NULL: this host has no room for one, or another vCPU has it. */
+struct x86_window *x86_window_new(struct x86_vcpu *v);
+void x86_window_free(struct x86_window *w); /* NULL is fine, here and below */
+/* Is translated user code to use it now? */
+bool x86_window_is_on(const struct x86_vcpu *v);
+/* A timer interrupt has found user code at work. True: it is on from now on. */
+bool x86_window_tick(struct x86_vcpu *v);
+/* In a signal handler, in generated code: host address `at` was missing. True: it is there now. */
+bool x86_window_fault(struct x86_vcpu *v, uint64_t at, bool write);
+/* The guest's page tables have changed, and the guest says so. */
+void x86_window_cr3(struct x86_vcpu *v, bool keeps); /* CR3 was written */
+void x86_window_drop(struct x86_vcpu *v);
+void x86_window_drop_page(struct x86_vcpu *v, uint64_t la);
+void x86_window_readonly(struct x86_vcpu *v, gpa_t page); /* it has code now */
+static inline enum x86_cluster x86_cluster_of(uint64_t la)
+{
+	if (la < X86_LOW_END) return X86_WIN_LOW;
+	return la - X86_HIGH_BEGIN < X86_HIGH_END - X86_HIGH_BEGIN ? X86_WIN_HIGH : X86_WIN_NONE;
+}
+#endif
