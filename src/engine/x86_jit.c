@@ -30,7 +30,7 @@ static bool grow(void **p, uint32_t *room, uint32_t n, size_t size)
 static unsigned block_hash(gpa_t page, unsigned off, unsigned variant)
 {
 	uint64_t h = ((page | off) ^ (uint64_t)variant << 50) * 0x9e3779b97f4a7c15;
-	return (unsigned)(h >> 49);
+	return (unsigned)(h >> (64 - JIT_HASH_BITS));
 }
 struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant)
 {
@@ -49,6 +49,11 @@ static struct x86_code_page *page_find(struct x86_jit *j, gpa_t page)
 		n = p->next;
 	}
 	return NULL;
+}
+const uint64_t *x86_block_begins(struct x86_jit *j, gpa_t page)
+{
+	const struct x86_code_page *p = page_find(j, page);
+	return p ? p->begins : NULL;
 }
 static struct x86_code_page *page_get(struct x86_jit *j, gpa_t page)
 {
@@ -82,6 +87,7 @@ struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, uns
 				.next = *head,
 				.page_next = p->blocks};
 	*head = p->blocks = j->blocks;
+	p->begins[off / 64] |= 1ull << off % 64;
 	return b;
 }
 void x86_code_used(struct x86_jit *j, gpa_t page, unsigned from, unsigned to)
@@ -173,6 +179,7 @@ static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 	}
 	p->blocks = p->crossing = 0;
 	p->granules = 0;
+	memset(p->begins, 0, sizeof(p->begins));
 	mark_page(j, p->at, false);
 	ibtc_clear_all(j);
 	j->dropped = true;
@@ -323,11 +330,12 @@ static const void *find(struct x86_vcpu *v)
 			}
 			if (!goes_on) {
 				x86_jit_home(v);
+				j->found = NULL;
 				return x86_rx(j, (uint32_t)(j->leave - j->rw));
 			}
 		}
 		look_at_changes(j);
-		struct x86_block *b = block_at_rip(j);
+		struct x86_block *b = j->found = block_at_rip(j);
 		if (b) {
 			v->fast.page = v->cpu.rip & ~(uint64_t)(X86_PAGE - 1);
 			return into_code(v, x86_rx(j, b->slot));
@@ -513,10 +521,9 @@ const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	v->cpu.rip = la;
 	x86_count(v, X86_STAT_LOOKUPS);
 	const void *to = find(v);
+	const struct x86_block *b = j->found;
 	/* Only if that is where we are now, and not in an interrupt's handler, say. */
-	if (v->cpu.rip != la || !translatable(v) || !j->live) return to;
-	struct x86_block *b = x86_block_find(j, v->fetch_gpa, la & (X86_PAGE - 1), variant_now(v));
-	if (!b || v->fetch_tag != (la & ~(uint64_t)(X86_PAGE - 1))) return to;
+	if (v->cpu.rip != la || !b) return to;
 	unsigned at = (unsigned)(la ^ la >> X86_PAGE_SHIFT) & (X86_IBTC - 1), view = v->view;
 	v->fast.ibtc[view][at] = (struct x86_ibtc){la, x86_rx(j, b->code)};
 	unsigned n = j->used_ibtc_n[view];
@@ -534,9 +541,8 @@ const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	gpa_t page = block_with(j, back)->page;
 	j->dropped = false;
 	const void *to = find(v);
-	if (j->dropped || v->cpu.rip != rip || v->fetch_gpa != page || !j->live) return to;
-	struct x86_block *b = x86_block_find(j, page, rip & (X86_PAGE - 1), variant_now(v));
-	if (!b) return to;
+	const struct x86_block *b = j->found;
+	if (j->dropped || v->cpu.rip != rip || !b || b->page != page) return to;
 	memcpy(&site, back, sizeof(site));
 	set_rel32(j->rw + (back - j->rx) + site, j->rw + b->body);
 	x86_count(v, X86_STAT_LINKS);
