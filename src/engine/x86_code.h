@@ -89,7 +89,8 @@ struct x86_jit {
 	uint32_t pages, pages_room;
 	uint16_t used_ibtc[X86_VIEWS][256];
 	unsigned used_ibtc_n[X86_VIEWS];
-	bool kernel_local;	 /* entries of kernel views that are of pages not global */
+	bool kernel_local;	 /* something of kernel addresses is of pages not global */
+	unsigned vec;		 /* VARIANT_VEC of what is in fast.ibtc */
 	bool live;		 /* vector and x87 state is in the host's registers */
 	bool dropped;		 /* blocks have gone since this was last looked at */
 	bool stop;		 /* x86_events() said to leave */

@@ -134,9 +134,12 @@ bool x86_next_page(struct x86_jit *j, uint64_t la, gpa_t *page, const uint8_t **
 {
 	struct x86_vcpu *v = j->v;
 	bool good = !x86_fetch(v, (la & ~(uint64_t)(X86_PAGE - 1)) + X86_PAGE) && v->fetch_host;
+	bool global = v->fetch_global;
 	*page = v->fetch_gpa;
 	*code = v->fetch_host;
-	return !x86_fetch(v, la) && good && gmem_ptr(v->machine->env.mem, *page, X86_PAGE, true);
+	if (x86_fetch(v, la)) return false;
+	v->fetch_global &= global;
+	return good && gmem_ptr(v->machine->env.mem, *page, X86_PAGE, true);
 }
 void x86_block_crosses(struct x86_jit *j, struct x86_block *b, gpa_t page, unsigned to)
 {
@@ -237,6 +240,8 @@ static struct x86_block *block_at_rip(struct x86_jit *j)
 	if (!translatable(v)) return NULL;
 	if (x86_fetch(v, v->cpu.rip)) return NULL;
 	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = variant_now(v);
+	if (unlikely((variant & VARIANT_VEC) != j->vec)) ibtc_clear_all(j);
+	j->vec = variant & VARIANT_VEC;
 	struct x86_block *b = x86_block_find(j, v->fetch_gpa, off, variant);
 	if (!b && gmem_ptr(v->machine->env.mem, v->fetch_gpa, X86_PAGE, true))
 		b = block_make(j, v->fetch_gpa, v->fetch_host, off, variant, false);
@@ -525,6 +530,7 @@ const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	/* Only if that is where we are now, and not in an interrupt's handler, say. */
 	if (v->cpu.rip != la || !b) return to;
 	unsigned at = (unsigned)(la ^ la >> X86_PAGE_SHIFT) & (X86_IBTC - 1), view = v->view;
+	j->kernel_local |= view != X86_VIEW_USER && !v->fetch_global;
 	v->fast.ibtc[view][at] = (struct x86_ibtc){la, x86_rx(j, b->code)};
 	unsigned n = j->used_ibtc_n[view];
 	if (n <= COUNT(j->used_ibtc[0])) j->used_ibtc_n[view] = n + 1;
@@ -557,6 +563,7 @@ const void *x86_jit_thunk_cross(struct x86_vcpu *v, uint64_t la, uint32_t info, 
 	x86_count(v, X86_STAT_CROSSINGS);
 	bool is = x86_next_page(j, v->cpu.rip, &next, &code);
 	if (!is || block_with(j, back)->cross != next) return step_and_find(v);
+	j->kernel_local |= !v->fetch_global && v->fast.page >> 63;
 	v->fast.cross[(la >> 4) % X86_CROSS] = (struct x86_cross){v->fast.page, la};
 	return into_code(v, back);
 }
@@ -638,11 +645,18 @@ void x86_jit_run(struct x86_vcpu *v)
 	if (j->live) j->enter(v, to);
 	running = NULL;
 }
-void x86_jit_flush(struct x86_vcpu *v)
+void x86_jit_flush(struct x86_vcpu *v, bool globals)
 {
+	struct x86_cross *c = v->fast.cross;
 	if (!v->jit) return;
 	x86_count(v, X86_STAT_FLUSHES);
-	ibtc_clear_all(v->jit);
+	if (globals || v->jit->kernel_local) {
+		ibtc_clear_all(v->jit);
+		return;
+	}
+	ibtc_clear(v->jit, X86_VIEW_USER);
+	for (unsigned k = 0; k < X86_CROSS; k++)
+		if (!(c[k].page >> 63)) c[k].code = 0;
 }
 static void wrote(struct x86_jit *j, gpa_t at, unsigned n)
 {
