@@ -171,6 +171,13 @@ static void ibtc_clear_all(struct x86_jit *j)
 	for (unsigned view = 0; view < X86_VIEWS; view++) ibtc_clear(j, view);
 	j->kernel_local = false;
 }
+/* What fast.ibtc says of a block leads to a look-up from now on. Its code is no other's until all
+ * are dropped. */
+static void block_shut(struct x86_jit *j, const struct x86_block *b)
+{
+	struct x64_asm a = {.p = j->rw + b->code};
+	jump_to(&a, j->miss);
+}
 /* All code of a page: links to its blocks come from the page itself, other ways in by look-up. */
 static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 {
@@ -178,13 +185,13 @@ static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 	for (uint32_t n = p->blocks; n;) {
 		struct x86_block *b = &j->block[n - 1];
 		if (b->off != JIT_NOT) unhash(j, b);
+		block_shut(j, b);
 		n = b->page_next;
 	}
 	p->blocks = p->crossing = 0;
 	p->granules = 0;
 	memset(p->begins, 0, sizeof(p->begins));
 	mark_page(j, p->at, false);
-	ibtc_clear_all(j);
 	j->dropped = true;
 	x86_count(j->v, X86_STAT_DROPS);
 	while (crossing) { /* other blocks of their page may have links to them */
