@@ -588,13 +588,17 @@ static bool decode_crossing(struct tr *t, struct insn *i, unsigned off)
 }
 static void decode_block(struct tr *t)
 {
+	/* A block that is there already ends a longer one only: loops are to be in one piece,
+	 * though some of their instructions have been gone on from after a detour. */
+	enum { ENOUGH = 16 };
 	unsigned off = t->start, view = t->variant & 3;
 	const uint64_t *begins = x86_block_begins(t->j, t->page);
 	t->end = JIT_NOT;
 	for (t->n = 0; t->n < JIT_BLOCK_INSNS; t->n++) {
 		struct insn *i = &t->i[t->n];
 		if (off >= X86_PAGE ||
-		    (t->n && !is_shadow(i - 1) && begins && begins[off / 64] >> off % 64 & 1 &&
+		    (t->n >= ENOUGH && !is_shadow(i - 1) && begins &&
+		     begins[off / 64] >> off % 64 & 1 &&
 		     x86_block_find(t->j, t->page, off, (t->variant & ~3u) | view))) {
 			t->end = off;
 			return;

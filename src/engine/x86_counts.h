@@ -9,6 +9,7 @@
 	X(PIO, "pio") \
 	X(IRQ, "interrupts") \
 	X(SLEEP, "sleeps") \
+	X(FAULTS, "user_page_faults") \
 	X(UNITS, "units") \
 	X(UNIT_INSNS, "unit_instructions") \
 	X(LINKS, "links") \

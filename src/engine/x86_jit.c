@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#define NOWHERE (1ull << 63)
 enum { FAILS = 32, FAILS_OUT = 4, ROOM = 64 * MIB };
 
 /* ---- blocks */
@@ -349,6 +350,7 @@ static const void *find(struct x86_vcpu *v)
 		look_at_changes(j);
 		struct x86_block *b = j->found = block_at_rip(j);
 		if (b) {
+			if (v->window && v->cpl == 3) x86_window_expect(v);
 			v->fast.page = v->cpu.rip & ~(uint64_t)(X86_PAGE - 1);
 			return into_code(v, x86_rx(j, b->slot));
 		}
@@ -430,7 +432,8 @@ const void *x86_jit_thunk_out(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 	at_info(v, info);
 	uint8_t *hint = x86_hint(j, block_with(j, back)->page, info & INFO_OFF);
 	enum x86_cluster is = x86_cluster_of(la);
-	*hint = *hint == HINT_NONE || *hint == is ? (uint8_t)is : (uint8_t)X86_WIN_NONE;
+	*hint = la != NOWHERE && (*hint == HINT_NONE || *hint == is) ? (uint8_t)is
+								     : (uint8_t)X86_WIN_NONE;
 	group_failed(j, back);
 	x86_count(v, X86_STAT_REFUSED);
 	return step_here(v, info, back);
@@ -599,12 +602,21 @@ static const struct x86_at_host *map_find(const struct x86_jit *j, uint32_t host
 	}
 	return lo < j->maps && j->map[lo].host == host ? &j->map[lo] : NULL;
 }
-static bool fault_in_window(struct x86_jit *j, const greg_t *r, const siginfo_t *info)
+static enum x86_missing fault_in_window(struct x86_jit *j, const greg_t *r, const siginfo_t *info)
 {
 	enum { PAGE_FAULT = 14, WRITE = 2 };
-	if (r[REG_TRAPNO] != PAGE_FAULT) return false;
+	if (r[REG_TRAPNO] != PAGE_FAULT) return X86_GUEST_FAULTS;
 	x86_count(j->v, X86_STAT_WINDOW_MISSES);
 	return x86_window_fault(j->v, (uint64_t)(uintptr_t)info->si_addr, r[REG_ERR] & WRITE);
+}
+/* Have a thunk called as if from where the fault was. */
+static void divert(struct x86_jit *j, greg_t *r, enum thunk to, uint32_t info)
+{
+	uint64_t *sp = (uint64_t *)(void *)j->v - 1;
+	*sp = (uint64_t)r[REG_RIP];
+	r[REG_R14] = info; /* S2 */
+	r[REG_RSP] = (greg_t)(uintptr_t)sp;
+	r[REG_RIP] = (greg_t)(uintptr_t)x86_rx(j, (uint32_t)(j->thunk[to] - j->rw));
 }
 static bool fault_in_code(ucontext_t *u, const siginfo_t *info)
 {
@@ -614,12 +626,13 @@ static bool fault_in_code(ucontext_t *u, const siginfo_t *info)
 	if (!j || pc >= j->used) return false;
 	const struct x86_at_host *m = map_find(j, (uint32_t)pc);
 	if (!m) return false;
-	if (j->v->window && fault_in_window(j, r, info)) return true;
+	bool in_window = block_with(j, j->rx + pc)->variant & VARIANT_WIN;
+	enum x86_missing is = in_window ? fault_in_window(j, r, info) : X86_GUEST_FAULTS;
+	if (is == X86_CAME) return true;
 	if (m->flags) j->v->fast.flags = (uint64_t)r[REG_EFL];
-	r[REG_R14] = m->off; /* S2 */
-	r[REG_RSP] = (greg_t)(uintptr_t)j->v - 8;
-	r[REG_RIP] = (greg_t)(uintptr_t)x86_rx(j, (uint32_t)(j->thunk[THUNK_END] - j->rw));
-	r[REG_EFL] &= ~(greg_t)X86_TF;
+	/* No linear address: not to be looked for in the window again. */
+	r[REG_R13] = (greg_t)NOWHERE; /* S1 */
+	divert(j, r, is == X86_NOT_HERE ? THUNK_OUT : THUNK_END, m->off | (uint32_t)INFO_LEAVE);
 	return true;
 }
 static void on_fault(int sig, siginfo_t *info, void *context)

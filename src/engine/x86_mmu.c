@@ -219,15 +219,21 @@ int x86_translate(struct x86_vcpu *v, uint64_t la, unsigned access, enum x86_vie
 	return translate(&w, out);
 }
 
-bool x86_peek(struct x86_vcpu *v, uint64_t la, gpa_t *out)
+bool x86_peek_page(struct x86_vcpu *v, uint64_t la, struct x86_page_found *out)
 {
 	struct walk w = {.v = v, .la = la, .as = X86_VIEW_BOTH, .quiet = true};
-	struct x86_page_found pg;
 	uint64_t fault = v->fault;
 	uint32_t code = v->code;
-	bool found = !translate(&w, &pg);
+	bool found = !translate(&w, out);
+	out->dirty = w.pte & PTE_D;
 	v->fault = fault;
 	v->code = code;
+	return found;
+}
+bool x86_peek(struct x86_vcpu *v, uint64_t la, gpa_t *out)
+{
+	struct x86_page_found pg;
+	bool found = x86_peek_page(v, la, &pg);
 	if (found) *out = pg.at | (la & ~PAGE_MASK);
 	return found;
 }

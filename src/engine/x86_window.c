@@ -13,14 +13,15 @@
 #define LOW_ROOM  (2 * X86_LOW_END + (1 << 20))
 #define HIGH_ROOM (X86_HIGH_END - X86_HIGH_BEGIN)
 #define PAGE_MASK (~(uint64_t)(X86_PAGE - 1))
-enum { HASH = 1 << 16, MOST = 24000, AROUND = 8, SPACES = 32 };
+enum { HASH = 1 << 16, MOST = 24000, SPACES = 32, LARGE = 512, CODED = 1 << 16 };
 /* In timer interrupts: how often one must find a space at work; how long it waits after it lost the
- * window; work (mappings) in one that is too much, and how many such there may be. */
-enum { GIVE = 1, WAIT = 64, BAD_WORK = 200, BAD_TICKS = 3 };
+ * window; page faults and mappings in one that are too much, and how many such there may be. */
+enum { GIVE = 1, WAIT = 64, FAULTS = 12, BAD_WORK = 120, BAD_TICKS = 2 };
 
 struct page {
-	uint64_t la; /* 0: none here; the lowest bit: there, and writable */
-	gpa_t at;
+	uint64_t
+		la; /* 0: none here; bits 0: there, and writable; 1: part of a guest's large page */
+	gpa_t at;   /* of a large page: all of it stands there, as one entry */
 };
 struct space {
 	uint64_t cr3;
@@ -30,9 +31,14 @@ struct space {
 struct x86_window {
 	uint8_t *high; /* with its guards */
 	uint64_t cr3;  /* whose it is; 0: nobody's */
-	unsigned pages, work, bad;
+	unsigned pages, work, bad, listed;
+	uint64_t faults;  /* as counted at the last tick */
+	uint64_t pending; /* a page that the guest has been told is missing */
 	uint64_t clock;
 	struct space space[SPACES];
+	uint64_t coded[CODED /
+		       64];  /* by page: has had code and been written to; some are by chance */
+	uint64_t list[MOST]; /* what has been put in, also if it is out again */
 	struct page page[HASH];
 };
 static atomic_flag taken = ATOMIC_FLAG_INIT;
@@ -46,6 +52,7 @@ static struct page *page_find(struct x86_window *w, uint64_t la)
 	while (w->page[k].la && (w->page[k].la & PAGE_MASK) != la) k = (k + 1) % HASH;
 	return &w->page[k];
 }
+enum { IS_WRITABLE = 1, IS_LARGE = 2 };
 static uint8_t *host_of(const struct x86_vcpu *v, uint64_t la)
 {
 	/* Guest addresses are numbers, which two additions make one of ours. */
@@ -57,6 +64,7 @@ static void hide(void *at, uint64_t len)
 	/* Were this to fail, code could reach what the guest was told it cannot. */
 	must(mmap(at, len, PROT_NONE, flags, -1, 0) == at);
 }
+static uint64_t size_of(uint64_t entry) { return entry & IS_LARGE ? LARGE * X86_PAGE : X86_PAGE; }
 static int by_address(const void *a, const void *b)
 {
 	uint64_t x, y;
@@ -64,31 +72,36 @@ static int by_address(const void *a, const void *b)
 	memcpy(&y, b, 8);
 	return x < y ? -1 : x > y;
 }
+/* Small holes go along: there is nothing in them. */
+static bool together(uint64_t a, uint64_t b)
+{
+	return (b & PAGE_MASK) - (a & PAGE_MASK) < 64 * X86_PAGE + size_of(a) &&
+	       (a < X86_HIGH_BEGIN) == (b < X86_HIGH_BEGIN);
+}
 static void clear(struct x86_vcpu *v)
 {
 	struct x86_window *w = v->window;
-	static _Thread_local uint64_t all[MOST];
-	unsigned n = 0;
-	if (!w || !w->pages) return;
-	for (unsigned k = 0; k < HASH; k++)
-		if (w->page[k].la) all[n++] = w->page[k].la & PAGE_MASK;
-	qsort(all, n, sizeof(*all), by_address);
-	for (unsigned k = 0, len; k < n; k += len) {
-		/* Small holes go along: there is nothing in them. */
-		for (len = 1; k + len < n && all[k + len] - all[k + len - 1] < 64 * X86_PAGE &&
-			      (all[k] < X86_HIGH_BEGIN) == (all[k + len] < X86_HIGH_BEGIN);
-		     len++) {
+	if (!w || !w->listed) return;
+	qsort(w->list, w->listed, sizeof(*w->list), by_address);
+	for (unsigned k = 0, n; k < w->listed; k += n) {
+		uint64_t *l = &w->list[k];
+		for (n = 1; k + n < w->listed && together(l[n - 1], l[n]); n++) {
 		}
-		hide(host_of(v, all[k]), all[k + len - 1] - all[k] + X86_PAGE);
+		uint64_t first = l[0] & PAGE_MASK, last = l[n - 1] & PAGE_MASK;
+		hide(host_of(v, first), last - first + size_of(l[n - 1]));
 	}
-	memset(w->page, 0, sizeof(w->page));
-	w->pages = 0;
+	/* Open addressing: nothing may stay behind what goes. */
+	for (unsigned k = 0; k < w->listed; k++) {
+		unsigned at = hash(w->list[k] & PAGE_MASK);
+		for (; w->page[at].la; at = (at + 1) % HASH) w->page[at].la = 0;
+	}
+	w->pages = w->listed = 0;
 }
 static void page_drop(struct x86_vcpu *v, struct page *p)
 {
 	struct x86_window *w = v->window;
 	unsigned k = (unsigned)(p - w->page);
-	hide(host_of(v, p->la & PAGE_MASK), X86_PAGE);
+	hide(host_of(v, p->la & PAGE_MASK), size_of(p->la));
 	p->la = 0;
 	w->pages--;
 	for (;;) { /* close the gap: open addressing */
@@ -119,29 +132,41 @@ bool x86_window_is_on(const struct x86_vcpu *v)
 static void take_away(struct x86_vcpu *v)
 {
 	clear(v);
+	memset(v->window->coded, 0, sizeof(v->window->coded));
 	v->window->cr3 = 0;
+}
+/* Faults of user code since the last tick: memory that only just comes is not worth it. */
+static bool settles(struct x86_vcpu *v)
+{
+	uint64_t n = v->stats[X86_STAT_FAULTS] - v->window->faults;
+	v->window->faults += n;
+	return n < FAULTS;
+}
+static bool tick_of_owner(struct x86_vcpu *v, struct space *s, bool settled)
+{
+	struct x86_window *w = v->window;
+	w->bad = w->work > BAD_WORK || !settled ? w->bad + 1 : 0;
+	w->work = 0;
+	if (w->bad < BAD_TICKS) return false;
+	take_away(v);
+	s->ticks = 0;
+	s->wait = WAIT;
+	return true;
 }
 bool x86_window_tick(struct x86_vcpu *v)
 {
 	struct x86_window *w = v->window;
 	if (!w || gmem_tracking(v->machine->env.mem)) return false;
 	struct space *s = space_of(w, v->cr3);
+	bool settled = settles(v);
 	s->last = ++w->clock;
-	if (w->cr3 == v->cr3) {
-		w->bad = w->work > BAD_WORK ? w->bad + 1 : 0;
-		w->work = 0;
-		if (w->bad < BAD_TICKS) return false;
-		take_away(v);
-		s->ticks = 0;
-		s->wait = WAIT;
-		return false;
-	}
+	if (w->cr3 == v->cr3) return tick_of_owner(v, s, settled);
 	if (s->wait) {
 		s->wait--;
 		return false;
 	}
 	struct space *owner = w->cr3 ? space_of(w, w->cr3) : NULL;
-	if (++s->ticks < GIVE || (owner && owner->last + 2 > w->clock)) return false;
+	if (!settled || ++s->ticks < GIVE || (owner && owner->last + 2 > w->clock)) return false;
 	take_away(v);
 	w->cr3 = v->cr3;
 	w->bad = w->work = 0;
@@ -154,36 +179,86 @@ static bool has_code(const struct x86_machine *m, gpa_t page)
 {
 	return m->code && page >> X86_PAGE_SHIFT < m->code_pages && m->code[page >> X86_PAGE_SHIFT];
 }
-static bool put(struct x86_vcpu *v, uint64_t la, const struct x86_page_found *pg, bool stored)
+static uint64_t *coded(struct x86_window *w, gpa_t at, uint64_t *bit)
+{
+	uint64_t k = at >> X86_PAGE_SHIFT & (CODED - 1);
+	*bit = 1ull << (k & 63);
+	return &w->coded[k / 64];
+}
+static bool no_code(const struct x86_vcpu *v, gpa_t at, unsigned pages)
+{
+	for (unsigned k = 0; k < pages; k++, at += X86_PAGE) {
+		uint64_t bit, *word = coded(v->window, at, &bit);
+		if (has_code(v->machine, at) || *word & bit) return false;
+	}
+	return true;
+}
+/* n pages from la on: one, or all of a large page's 2 MiB. */
+static bool map(struct x86_vcpu *v, uint64_t la, gpa_t at, unsigned n, bool write)
 {
 	struct x86_window *w = v->window;
-	struct gmem *mem = v->machine->env.mem;
-	bool write = pg->writable && pg->dirty && !has_code(v->machine, pg->at) &&
-		     gmem_ptr(mem, pg->at, X86_PAGE, true);
-	if ((stored && !write) || pg->at == v->apic_page) return false;
-	if (w->pages + AROUND >= MOST) clear(v);
-	if (!gmem_map(mem, pg->at, X86_PAGE, host_of(v, la), write, true)) return false;
-	if (write) gmem_dirty(mem, pg->at, X86_PAGE);
+	size_t len = (size_t)n * X86_PAGE;
+	if (w->listed == MOST) clear(v);
+	if (!gmem_map(v->machine->env.mem, at, len, host_of(v, la), write, true)) return false;
+	if (write) gmem_dirty(v->machine->env.mem, at, len);
 	struct page *p = page_find(w, la);
 	if (!p->la) w->pages++;
-	*p = (struct page){la | write, pg->at};
+	*p = (struct page){la | (write ? IS_WRITABLE : 0) | (n > 1 ? IS_LARGE : 0), at};
+	w->list[w->listed++] = p->la;
 	w->work++;
 	x86_count(v, X86_STAT_WINDOW);
 	return true;
 }
-bool x86_window_fault(struct x86_vcpu *v, uint64_t at, bool write)
+static bool put(struct x86_vcpu *v, uint64_t la, const struct x86_page_found *pg, bool stored)
+{
+	struct gmem *mem = v->machine->env.mem;
+	uint64_t in = la & (LARGE - 1) * (uint64_t)X86_PAGE;
+	bool write = pg->writable && pg->dirty;
+	if (pg->at == v->apic_page || (stored && !write)) return false;
+	if (pg->large && gmem_ptr(mem, pg->at - in, LARGE * X86_PAGE, write) &&
+	    no_code(v, pg->at - in, LARGE))
+		return map(v, la - in, pg->at - in, LARGE, write);
+	write = write && gmem_ptr(mem, pg->at, X86_PAGE, true) && no_code(v, pg->at, 1);
+	return (!stored || write) && map(v, la, pg->at, 1, write);
+}
+static bool can_have(struct x86_vcpu *v, uint64_t la)
+{
+	return x86_window_is_on(v) && la >= LOW_FIRST &&
+	       (la < LOW_ROOM - X86_PAGE || la - X86_HIGH_BEGIN < HIGH_ROOM);
+}
+static bool is_there(struct x86_window *w, uint64_t la, bool write)
+{
+	const struct page *p = page_find(w, la);
+	if (!p->la)
+		p = page_find(w, la & ~(uint64_t)(LARGE * X86_PAGE - 1));
+	else if (p->la & IS_LARGE || p->la & IS_WRITABLE || !write)
+		return true;
+	return p->la & IS_LARGE && (p->la & IS_WRITABLE || !write);
+}
+enum x86_missing x86_window_fault(struct x86_vcpu *v, uint64_t at, bool write)
+{
+	struct x86_page_found pg;
+	uint64_t la = (at < LOW_ROOM ? at : at - v->fast.win_add) & PAGE_MASK;
+	if (!can_have(v, la)) return X86_NOT_HERE;
+	if (x86_translate(v, la, write ? X86_W : X86_R, X86_VIEW_USER, &pg)) {
+		v->window->pending = la;
+		return X86_GUEST_FAULTS;
+	}
+	if (is_there(v->window, la, write)) return X86_NOT_HERE; /* it is not that */
+	return put(v, la, &pg, write) ? X86_CAME : X86_NOT_HERE;
+}
+void x86_window_expect(struct x86_vcpu *v)
 {
 	struct x86_window *w = v->window;
 	struct x86_page_found pg;
-	if (!x86_window_is_on(v)) return false;
-	uint64_t la = at < LOW_ROOM ? at : at - v->fast.win_add;
-	if (la >= LOW_ROOM && la - X86_HIGH_BEGIN >= HIGH_ROOM) return false;
-	la &= PAGE_MASK;
-	if (la < LOW_FIRST) return false;
-	const struct page *p = page_find(w, la);
-	if (p->la && (p->la & 1 || !write)) return false; /* it is not that */
-	if (x86_translate(v, la, write ? X86_W : X86_R, X86_VIEW_USER, &pg)) return false;
-	return put(v, la, &pg, write);
+	uint64_t la = w ? w->pending : 0, fault = v->fault;
+	uint32_t code = v->code;
+	if (!la) return;
+	w->pending = 0;
+	if (can_have(v, la) && !is_there(w, la, false) && x86_peek_page(v, la, &pg) && pg.user)
+		(void)put(v, la, &pg, false);
+	v->fault = fault;
+	v->code = code;
 }
 
 /* ---- taking them out */
@@ -203,15 +278,23 @@ void x86_window_drop_page(struct x86_vcpu *v, uint64_t la)
 {
 	struct x86_window *w = v->window;
 	if (!w || !w->pages) return;
+	uint64_t large = la & ~(uint64_t)(LARGE * X86_PAGE - 1);
 	struct page *p = page_find(w, la & PAGE_MASK);
 	if (p->la) page_drop(v, p);
+	p = page_find(w, large);
+	if (p->la & IS_LARGE) page_drop(v, p);
 }
 void x86_window_readonly(struct x86_vcpu *v, gpa_t page)
 {
 	struct x86_window *w = v->window;
 	if (!w || !w->pages) return;
 	for (unsigned k = 0; k < HASH; k++)
-		while (w->page[k].la & 1 && w->page[k].at == page) page_drop(v, &w->page[k]);
+		while (w->page[k].la & IS_WRITABLE &&
+		       page - w->page[k].at < size_of(w->page[k].la)) {
+			uint64_t bit, *word = coded(w, page, &bit);
+			*word |= bit;
+			page_drop(v, &w->page[k]);
+		}
 }
 
 /* ---- life */

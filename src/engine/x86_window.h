@@ -16,10 +16,17 @@ struct x86_window *x86_window_new(struct x86_vcpu *v);
 void x86_window_free(struct x86_window *w); /* NULL is fine, here and below */
 /* Is translated user code to use it now? */
 bool x86_window_is_on(const struct x86_vcpu *v);
-/* A timer interrupt has found user code at work. True: it is on from now on. */
+/* A timer interrupt has found user code at work. True: it is on or off from now on. */
 bool x86_window_tick(struct x86_vcpu *v);
-/* In a signal handler, in generated code: host address `at` was missing. True: it is there now. */
-bool x86_window_fault(struct x86_vcpu *v, uint64_t at, bool write);
+/* In a signal handler, in generated code: host address `at` was missing. */
+enum x86_missing {
+	X86_CAME,	  /* it is there now */
+	X86_GUEST_FAULTS, /* the guest's page tables do not have it */
+	X86_NOT_HERE,	  /* something else: a device, code that is written to... */
+};
+enum x86_missing x86_window_fault(struct x86_vcpu *v, uint64_t at, bool write);
+/* User code is about to go on: what the guest may have brought since x86_window_fault(). */
+void x86_window_expect(struct x86_vcpu *v);
 /* The guest's page tables have changed, and the guest says so. */
 void x86_window_cr3(struct x86_vcpu *v, bool keeps); /* CR3 was written */
 void x86_window_drop(struct x86_vcpu *v);
