@@ -30,6 +30,10 @@ enum class {
 	C_STAC,
 	C_CLAC,
 	C_RDTSC,
+	C_IF, /* cli, sti */
+	C_PUSHF,
+	C_SWAPGS,
+	C_SERIALIZE,
 	C_REP,
 	C_STEP,
 	C_END,
@@ -61,7 +65,7 @@ struct group {
 	bool write, done;
 };
 struct cold { /* code out of line */
-	enum { COLD_MEM, COLD_LINK, COLD_FAR, COLD_CROSS, COLD_OUT, COLD_POLL } kind;
+	enum { COLD_MEM, COLD_LINK, COLD_FAR, COLD_CROSS, COLD_OUT, COLD_POLL, COLD_END } kind;
 	uint8_t *from, *back; /* rel32 that leads here; where to go on */
 	unsigned insn, view;
 	int64_t target; /* from the page's beginning */
@@ -99,9 +103,7 @@ static unsigned class_of_rest(unsigned op)
 	case X86_OP_out:
 	case X86_OP_ins:
 	case X86_OP_outs:
-	case X86_OP_rdtscp:
 	case X86_OP_rdpid:
-	case X86_OP_swapgs:
 	case X86_OP_rdfsbase:
 	case X86_OP_rdgsbase:
 	case X86_OP_wrfsbase:
@@ -124,7 +126,12 @@ static unsigned class_of_rest(unsigned op)
 	case X86_OP_xsaveopt:
 	case X86_OP_xsavec:
 	case X86_OP_xrstor:
-	case X86_OP_cli: return C_STEP;
+	case X86_OP_movfs:
+	case X86_OP_pushs: return C_STEP;
+	case X86_OP_cli:
+	case X86_OP_sti: return C_IF;
+	case X86_OP_swapgs: return C_SWAPGS;
+	case X86_OP_serialize: return C_SERIALIZE;
 	default: return C_END;
 	}
 }
@@ -156,12 +163,12 @@ static unsigned class_of_integer(const struct x86_insn *in)
 	case X86_OP_cmps:
 	case X86_OP_scas:
 	case X86_OP_lods:
-	case X86_OP_pushf:
+	case X86_OP_popf:
 	case X86_OP_cld:
 	case X86_OP_std:
 	case X86_OP_xlat:
 	case X86_OP_enter: return C_STEP;
-	case X86_OP_popf:
+	case X86_OP_pushf: return wide ? C_PUSHF : C_STEP;
 	case X86_OP_loop:
 	case X86_OP_loope:
 	case X86_OP_loopne:
@@ -223,7 +230,7 @@ static bool is_hard_to_copy(const struct x86_insn *in)
 	for (unsigned k = 0; k < in->operands; k++) {
 		const struct x86_operand *o = &in->o[k];
 		if (o->kind == X86_MEM && (o->at != X86_AT_RM || !o->size)) return true;
-		high |= o->kind == X86_WIN_HIGH;
+		high |= o->kind == X86_HIGH;
 		if (o->kind != X86_REG) continue;
 		moved |= o->reg == RSP || o->reg >= 13;
 		homeless += x86_host_of(o->reg) == NOREG;
@@ -239,7 +246,7 @@ static unsigned classify(const struct tr *t, const struct x86_insn *in, const ui
 		return t->variant & 3 && t->j->v->cr4 & CR4_SMAP
 			       ? in->op == X86_OP_stac ? C_STAC : C_CLAC
 			       : C_END;
-	else if (in->op == X86_OP_rdtsc)
+	else if (in->op == X86_OP_rdtsc || in->op == X86_OP_rdtscp)
 		return t->variant & 3 || !(t->j->v->cr4 & CR4_TSD) ? C_RDTSC : C_STEP;
 	else if (in->op > X86_OP_illegal && in->op < X86_OP_rdrand && in->op != X86_OP_ins &&
 		 in->op != X86_OP_outs && in->op != X86_OP_cli && in->op != X86_OP_sti)
@@ -291,6 +298,7 @@ static void find_access(struct insn *i)
 		if (op >= 0) fits = access_of_operand(&i->m, i, (unsigned)op);
 		break;
 	case C_PUSH: /* the other is looked up first and on its own */
+	case C_PUSHF:
 	case C_CALL:
 		i->m = stack;
 		i->m.write = true;
@@ -514,7 +522,8 @@ static void follow_registers(struct bases *b, const struct insn *i)
 		clobber_all(b);
 		return;
 	}
-	if (i->class == C_PUSH || i->class == C_CALL || i->class == C_CALLI) {
+	if (i->class == C_PUSH || i->class == C_PUSHF || i->class == C_CALL ||
+	    i->class == C_CALLI) {
 		b[RSP].delta -= 8;
 		return;
 	}
@@ -531,7 +540,7 @@ static void follow_registers(struct bases *b, const struct insn *i)
 		return;
 	}
 	for (unsigned k = 0; k < in->operands; k++)
-		if ((in->o[k].kind == X86_REG || in->o[k].kind == X86_WIN_HIGH) &&
+		if ((in->o[k].kind == X86_REG || in->o[k].kind == X86_HIGH) &&
 		    info->writes_o >> k & 1)
 			clobber(b, in->o[k].reg);
 	for (unsigned r = 0; r < 16; r++)
@@ -558,6 +567,9 @@ static bool ends_block(unsigned class)
 	return class == C_JMP || class == C_JMPI || class == C_CALL || class == C_CALLI ||
 	       class == C_RET || class == C_END;
 }
+/* No interrupt may come between sti and what is behind it: no block ends here, as the next one
+ * would begin with a look at them. */
+static bool is_shadow(const struct insn *i) { return i->class == C_IF && i->in.op == X86_OP_sti; }
 /* The one that runs over the end of the page. */
 static bool decode_crossing(struct tr *t, struct insn *i, unsigned off)
 {
@@ -580,11 +592,13 @@ static void decode_block(struct tr *t)
 	 * though some of their instructions have been gone on from after a detour. */
 	enum { ENOUGH = 16 };
 	unsigned off = t->start, view = t->variant & 3;
+	const uint64_t *begins = x86_block_begins(t->j, t->page);
 	t->end = JIT_NOT;
 	for (t->n = 0; t->n < JIT_BLOCK_INSNS; t->n++) {
 		struct insn *i = &t->i[t->n];
 		if (off >= X86_PAGE ||
-		    (t->n >= ENOUGH &&
+		    (t->n >= ENOUGH && !is_shadow(i - 1) && begins &&
+		     begins[off / 64] >> off % 64 & 1 &&
 		     x86_block_find(t->j, t->page, off, (t->variant & ~3u) | view))) {
 			t->end = off;
 			return;
@@ -604,6 +618,8 @@ static void decode_block(struct tr *t)
 		if (i->class == C_STAC) view = X86_VIEW_BOTH;
 		if (i->class == C_CLAC) view = X86_VIEW_KERNEL;
 		off += i->in.len;
+		if (is_shadow(i) && (off >= X86_PAGE || t->n == JIT_BLOCK_INSNS - 1))
+			i->class = C_END;
 		if (ends_block(i->class)) {
 			t->n++;
 			return;
@@ -1206,10 +1222,68 @@ static void emit_ac(struct tr *t, unsigned k, bool set)
 	t->view = set ? X86_VIEW_BOTH : X86_VIEW_KERNEL;
 	mov_store_imm(&t->a, 1, V_AT(view), (int32_t)t->view);
 }
+/* Instruction k is the interpreter's if cc holds. */
+static void end_if(struct tr *t, unsigned k, enum cc cc)
+{
+	cold(t, COLD_END, jcc_later(&t->a, cc))->insn = k;
+}
+/* Who may do it is what popf_mask says. An interrupt that waits is the interpreter's: it has the
+ * shadow; later ones are seen by the next block. */
+static void emit_if(struct tr *t, unsigned k, bool set)
+{
+	struct x64_asm *a = &t->a;
+	flags_go(t, t->i[k].before);
+	mov_load(a, 0, S1, V_AT(cpu.popf_mask));
+	alu_imm(a, ALU_AND, 0, rm_reg(S1), X86_IF);
+	end_if(t, k, CC_E);
+	if (set) {
+		alu_imm(a, ALU_CMP, 0, V_AT(intr), 0);
+		end_if(t, k, CC_NE);
+		alu_rm(a, ALU_OR, 0, S1, V_AT(cpu.flags));
+		mov_store(a, 0, V_AT(cpu.flags), S1);
+	} else {
+		alu_imm(a, ALU_AND, 0, V_AT(cpu.flags), ~X86_IF);
+	}
+}
+static void emit_pushf(struct tr *t, unsigned k)
+{
+	struct x64_asm *a = &t->a;
+	flags_go(t, X86_ARITH);
+	struct rm to = look_up(t, k);
+	mov_load(a, 0, S1, V_AT(cpu.flags)); /* but the arithmetic ones from their slot */
+	alu_rm(a, ALU_XOR, 0, S1, V_AT(fast.flags));
+	alu_imm(a, ALU_AND, 0, rm_reg(S1), ~X86_ARITH);
+	alu_rm(a, ALU_XOR, 0, S1, V_AT(fast.flags));
+	move(t, k, S1, to, false);
+	move_sp(t, -8);
+}
+static void emit_swapgs(struct tr *t, unsigned k)
+{
+	struct x64_asm *a = &t->a;
+	flags_go(t, t->i[k].before);
+	op_rm(a, OP(0, 0, 0x80), ALU_CMP, V_AT(cpl), 1);
+	put8(a, 0);
+	end_if(t, k, CC_NE);
+	mov_load(a, OP_W, S1, V_AT(kernel_gs));
+	mov_load(a, OP_W, S2, V_AT(seg[X86_GS].base));
+	mov_store(a, OP_W, V_AT(kernel_gs), S2);
+	mov_store(a, OP_W, V_AT(seg[X86_GS].base), S1);
+	mov_store(a, OP_W, V_AT(cpu.base[X86_GS]), S1);
+}
+/* Code that others have written before is executed behind it. */
+static void emit_serialize(struct tr *t, unsigned k)
+{
+	flags_go(t, t->i[k].before);
+	put8(&t->a, 0x0f), put8(&t->a, 0xae), put8(&t->a, 0xf0); /* mfence */
+	alu_imm(&t->a, ALU_CMP, 0, V_AT(poll), 0);
+	end_if(t, k, CC_NE);
+}
 static void emit_rdtsc(struct tr *t, unsigned k)
 {
 	struct x64_asm *a = &t->a;
 	flags_go(t, t->i[k].before);
+	bool p = t->i[k].in.op == X86_OP_rdtscp;
+	if (p) put8(a, 0x0f), put8(a, 0xae), put8(a, 0xe8); /* lfence */
 	put8(a, 0x0f), put8(a, 0x31);
 	shift_imm(a, SH_SHL, OP_W, RDX, 32);
 	alu_rr(a, ALU_OR, OP_W, RAX, RDX);
@@ -1217,6 +1291,7 @@ static void emit_rdtsc(struct tr *t, unsigned k)
 	mov_rr(a, OP_W, RDX, RAX);
 	shift_imm(a, SH_SHR, OP_W, RDX, 32);
 	mov_rr(a, 0, RAX, RAX);
+	if (p) mov_load(a, 0, RCX, V_AT(tsc_aux));
 }
 /* Before the instruction that runs over the end of the page: is the next page still that page? */
 static void emit_crossing(struct tr *t, unsigned k)
@@ -1258,6 +1333,10 @@ static void emit_insn(struct tr *t, unsigned k)
 	case C_STAC:
 	case C_CLAC: emit_ac(t, k, i->class == C_STAC); break;
 	case C_RDTSC: emit_rdtsc(t, k); break;
+	case C_IF: emit_if(t, k, i->in.op == X86_OP_sti); break;
+	case C_PUSHF: emit_pushf(t, k); break;
+	case C_SWAPGS: emit_swapgs(t, k); break;
+	case C_SERIALIZE: emit_serialize(t, k); break;
 	case C_REP:
 		flags_go(t, i->before);
 		mov_imm(&t->a, S1,
@@ -1298,6 +1377,7 @@ static void emit_cold(struct tr *t, struct cold *c)
 		put32(a, (uint32_t)(c->from - a->p));
 		break;
 	case COLD_FAR: go_far(t, c->target); break;
+	case COLD_END: call_thunk(t, THUNK_END, info_of(t, i)); break;
 	case COLD_OUT:
 		emit_la(a, &c->m, &i->in);
 		call_thunk(t, THUNK_OUT, info_of(t, i) | INFO_LEAVE);

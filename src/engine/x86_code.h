@@ -62,13 +62,14 @@ struct x86_at_host { /* where an instruction's own host instruction may fault */
 	uint16_t off;
 	bool flags; /* HOST holds flags that count */
 };
-enum { JIT_HASH = 1 << 15, JIT_PAGES = 1 << 12, JIT_SITES = 64 };
+enum { JIT_HASH_BITS = 17, JIT_HASH = 1 << JIT_HASH_BITS, JIT_PAGES = 1 << 12, JIT_SITES = 64 };
 struct x86_code_page {
 	gpa_t at;
 	uint64_t granules; /* of 64 bytes: which have been translated */
 	uint32_t blocks;   /* list: index + 1 */
 	uint32_t crossing; /* list of blocks that end in it */
 	uint32_t next;
+	uint64_t begins[X86_PAGE / 64]; /* by offset: a block of some variant may begin here */
 };
 /* What is known of an instruction's memory operand: enum x86_cluster; HINT_NONE: nothing. */
 enum { HINTS = 1 << 14, HINT_NONE = 3 };
@@ -88,13 +89,15 @@ struct x86_jit {
 	uint32_t pages, pages_room;
 	uint16_t used_ibtc[X86_VIEWS][256];
 	unsigned used_ibtc_n[X86_VIEWS];
-	bool kernel_local;    /* entries of kernel views that are of pages not global */
-	bool live;	      /* vector and x87 state is in the host's registers */
-	bool dropped;	      /* blocks have gone since this was last looked at */
-	bool stop;	      /* x86_events() said to leave */
-	uint64_t seals;	      /* gmem_broken() */
-	uint64_t cr4;	      /* what of it is in code */
-	pthread_mutex_t lock; /* guards the rest: what others have written */
+	bool kernel_local;	 /* something of kernel addresses is of pages not global */
+	unsigned vec;		 /* VARIANT_VEC of what is in fast.ibtc */
+	bool live;		 /* vector and x87 state is in the host's registers */
+	bool dropped;		 /* blocks have gone since this was last looked at */
+	bool stop;		 /* x86_events() said to leave */
+	struct x86_block *found; /* by find(), at rip; NULL: it leaves */
+	uint64_t seals;		 /* gmem_broken() */
+	uint64_t cr4;		 /* what of it is in code */
+	pthread_mutex_t lock;	 /* guards the rest: what others have written */
 	gpa_t wrote[64];
 	unsigned wrote_n; /* more than fit: all */
 };
@@ -114,6 +117,8 @@ bool x86_next_page(struct x86_jit *j, uint64_t la, gpa_t *page, const uint8_t **
 /* b's last instruction ends in `page`. */
 void x86_block_crosses(struct x86_jit *j, struct x86_block *b, gpa_t page, unsigned to);
 struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant);
+/* For many questions about one page: where blocks may begin; NULL: nowhere. */
+const uint64_t *x86_block_begins(struct x86_jit *j, gpa_t page);
 struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant);
 void x86_code_used(struct x86_jit *j, gpa_t page, unsigned from, unsigned to);
 bool x86_map_add(struct x86_jit *j, uint32_t host, unsigned off, bool flags);

@@ -31,7 +31,7 @@ static bool grow(void **p, uint32_t *room, uint32_t n, size_t size)
 static unsigned block_hash(gpa_t page, unsigned off, unsigned variant)
 {
 	uint64_t h = ((page | off) ^ (uint64_t)variant << 50) * 0x9e3779b97f4a7c15;
-	return (unsigned)(h >> 49);
+	return (unsigned)(h >> (64 - JIT_HASH_BITS));
 }
 struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant)
 {
@@ -50,6 +50,11 @@ static struct x86_code_page *page_find(struct x86_jit *j, gpa_t page)
 		n = p->next;
 	}
 	return NULL;
+}
+const uint64_t *x86_block_begins(struct x86_jit *j, gpa_t page)
+{
+	const struct x86_code_page *p = page_find(j, page);
+	return p ? p->begins : NULL;
 }
 static struct x86_code_page *page_get(struct x86_jit *j, gpa_t page)
 {
@@ -83,6 +88,7 @@ struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, uns
 				.next = *head,
 				.page_next = p->blocks};
 	*head = p->blocks = j->blocks;
+	p->begins[off / 64] |= 1ull << off % 64;
 	return b;
 }
 void x86_code_used(struct x86_jit *j, gpa_t page, unsigned from, unsigned to)
@@ -129,9 +135,12 @@ bool x86_next_page(struct x86_jit *j, uint64_t la, gpa_t *page, const uint8_t **
 {
 	struct x86_vcpu *v = j->v;
 	bool good = !x86_fetch(v, (la & ~(uint64_t)(X86_PAGE - 1)) + X86_PAGE) && v->fetch_host;
+	bool global = v->fetch_global;
 	*page = v->fetch_gpa;
 	*code = v->fetch_host;
-	return !x86_fetch(v, la) && good && gmem_ptr(v->machine->env.mem, *page, X86_PAGE, true);
+	if (x86_fetch(v, la)) return false;
+	v->fetch_global &= global;
+	return good && gmem_ptr(v->machine->env.mem, *page, X86_PAGE, true);
 }
 void x86_block_crosses(struct x86_jit *j, struct x86_block *b, gpa_t page, unsigned to)
 {
@@ -163,6 +172,13 @@ static void ibtc_clear_all(struct x86_jit *j)
 	for (unsigned view = 0; view < X86_VIEWS; view++) ibtc_clear(j, view);
 	j->kernel_local = false;
 }
+/* What fast.ibtc says of a block leads to a look-up from now on. Its code is no other's until all
+ * are dropped. */
+static void block_shut(struct x86_jit *j, const struct x86_block *b)
+{
+	struct x64_asm a = {.p = j->rw + b->code};
+	jump_to(&a, j->miss);
+}
 /* All code of a page: links to its blocks come from the page itself, other ways in by look-up. */
 static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 {
@@ -170,12 +186,13 @@ static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 	for (uint32_t n = p->blocks; n;) {
 		struct x86_block *b = &j->block[n - 1];
 		if (b->off != JIT_NOT) unhash(j, b);
+		block_shut(j, b);
 		n = b->page_next;
 	}
 	p->blocks = p->crossing = 0;
 	p->granules = 0;
+	memset(p->begins, 0, sizeof(p->begins));
 	mark_page(j, p->at, false);
-	ibtc_clear_all(j);
 	j->dropped = true;
 	x86_count(j->v, X86_STAT_DROPS);
 	while (crossing) { /* other blocks of their page may have links to them */
@@ -231,6 +248,8 @@ static struct x86_block *block_at_rip(struct x86_jit *j)
 	if (!translatable(v)) return NULL;
 	if (x86_fetch(v, v->cpu.rip)) return NULL;
 	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = variant_now(v);
+	if (unlikely((variant & VARIANT_VEC) != j->vec)) ibtc_clear_all(j);
+	j->vec = variant & VARIANT_VEC;
 	struct x86_block *b = x86_block_find(j, v->fetch_gpa, off, variant);
 	if (!b && gmem_ptr(v->machine->env.mem, v->fetch_gpa, X86_PAGE, true))
 		b = block_make(j, v->fetch_gpa, v->fetch_host, off, variant, false);
@@ -324,11 +343,12 @@ static const void *find(struct x86_vcpu *v)
 			}
 			if (!goes_on) {
 				x86_jit_home(v);
+				j->found = NULL;
 				return x86_rx(j, (uint32_t)(j->leave - j->rw));
 			}
 		}
 		look_at_changes(j);
-		struct x86_block *b = block_at_rip(j);
+		struct x86_block *b = j->found = block_at_rip(j);
 		if (b) {
 			if (v->window && v->cpl == 3) x86_window_expect(v);
 			v->fast.page = v->cpu.rip & ~(uint64_t)(X86_PAGE - 1);
@@ -516,11 +536,11 @@ const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	v->cpu.rip = la;
 	x86_count(v, X86_STAT_LOOKUPS);
 	const void *to = find(v);
+	const struct x86_block *b = j->found;
 	/* Only if that is where we are now, and not in an interrupt's handler, say. */
-	if (v->cpu.rip != la || !translatable(v) || !j->live) return to;
-	struct x86_block *b = x86_block_find(j, v->fetch_gpa, la & (X86_PAGE - 1), variant_now(v));
-	if (!b || v->fetch_tag != (la & ~(uint64_t)(X86_PAGE - 1))) return to;
+	if (v->cpu.rip != la || !b) return to;
 	unsigned at = (unsigned)(la ^ la >> X86_PAGE_SHIFT) & (X86_IBTC - 1), view = v->view;
+	j->kernel_local |= view != X86_VIEW_USER && !v->fetch_global;
 	v->fast.ibtc[view][at] = (struct x86_ibtc){la, x86_rx(j, b->code)};
 	unsigned n = j->used_ibtc_n[view];
 	if (n <= COUNT(j->used_ibtc[0])) j->used_ibtc_n[view] = n + 1;
@@ -537,9 +557,8 @@ const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	gpa_t page = block_with(j, back)->page;
 	j->dropped = false;
 	const void *to = find(v);
-	if (j->dropped || v->cpu.rip != rip || v->fetch_gpa != page || !j->live) return to;
-	struct x86_block *b = x86_block_find(j, page, rip & (X86_PAGE - 1), variant_now(v));
-	if (!b) return to;
+	const struct x86_block *b = j->found;
+	if (j->dropped || v->cpu.rip != rip || !b || b->page != page) return to;
 	memcpy(&site, back, sizeof(site));
 	set_rel32(j->rw + (back - j->rx) + site, j->rw + b->body);
 	x86_count(v, X86_STAT_LINKS);
@@ -554,6 +573,7 @@ const void *x86_jit_thunk_cross(struct x86_vcpu *v, uint64_t la, uint32_t info, 
 	x86_count(v, X86_STAT_CROSSINGS);
 	bool is = x86_next_page(j, v->cpu.rip, &next, &code);
 	if (!is || block_with(j, back)->cross != next) return step_and_find(v);
+	j->kernel_local |= !v->fetch_global && v->fast.page >> 63;
 	v->fast.cross[(la >> 4) % X86_CROSS] = (struct x86_cross){v->fast.page, la};
 	return into_code(v, back);
 }
@@ -645,11 +665,18 @@ void x86_jit_run(struct x86_vcpu *v)
 	if (j->live) j->enter(v, to);
 	running = NULL;
 }
-void x86_jit_flush(struct x86_vcpu *v)
+void x86_jit_flush(struct x86_vcpu *v, bool globals)
 {
+	struct x86_cross *c = v->fast.cross;
 	if (!v->jit) return;
 	x86_count(v, X86_STAT_FLUSHES);
-	ibtc_clear_all(v->jit);
+	if (globals || v->jit->kernel_local) {
+		ibtc_clear_all(v->jit);
+		return;
+	}
+	ibtc_clear(v->jit, X86_VIEW_USER);
+	for (unsigned k = 0; k < X86_CROSS; k++)
+		if (!(c[k].page >> 63)) c[k].code = 0;
 }
 static void wrote(struct x86_jit *j, gpa_t at, unsigned n)
 {

@@ -17,8 +17,9 @@ void x86_jit_run(struct x86_vcpu *v);
 /* The vCPU's vector and x87 state is needed in v->x now: it may have been left in the host's
  * registers. Called by whoever touches v->x on the vCPU's thread; NULL jit is fine. */
 void x86_jit_home(struct x86_vcpu *v);
-/* Translations of linear addresses are forgotten; a NULL jit is fine, here and below. */
-void x86_jit_flush(struct x86_vcpu *v);
+/* Translations of linear addresses are forgotten, global ones too or not; a NULL jit is fine, here
+ * and below. */
+void x86_jit_flush(struct x86_vcpu *v, bool globals);
 /* [at, at+n) of guest memory, where some vCPU has code of, was written by v: x86_machine's
  * code_wrote. */
 void x86_jit_wrote(struct x86_vcpu *v, gpa_t at, unsigned n);

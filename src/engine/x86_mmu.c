@@ -246,11 +246,30 @@ static void entry_drop(struct x86_vcpu *v, unsigned view, unsigned i)
 	v->tlb[view][i] = (struct x86_tlb_entry){.rd = X86_NO_TAG(i), .wr = X86_NO_TAG(i)};
 }
 
-static void fetches_drop(struct x86_vcpu *v)
+static uint64_t *seen_word(struct x86_vcpu *v, uint64_t la, uint64_t *bit)
 {
-	v->fetches.gen++;
+	uint64_t n = la >> X86_PAGE_SHIFT;
+	*bit = 1ull << (n & 63);
+	return &v->fetches.seen[la >> 63][(n >> 6 ^ n >> 10) & (COUNT(v->fetches.seen[0]) - 1)];
+}
+static void seen_note(struct x86_vcpu *v, uint64_t la)
+{
+	uint64_t bit, *at = seen_word(v, la, &bit);
+	*at |= bit;
+}
+static bool is_seen(struct x86_vcpu *v, uint64_t la)
+{
+	uint64_t bit;
+	return *seen_word(v, la, &bit) & bit;
+}
+static void fetches_drop(struct x86_vcpu *v, bool globals)
+{
+	struct x86_fetches *f = &v->fetches;
+	f->gen++;
+	if (globals) f->gen_global = f->gen;
+	memset(f->seen, 0, globals ? sizeof(f->seen) : sizeof(f->seen[0]));
 	v->fetch_tag = X86_NO_FETCH;
-	x86_jit_flush(v);
+	x86_jit_flush(v, globals);
 }
 
 static void locals_drop(struct x86_vcpu *v, unsigned view)
@@ -276,10 +295,11 @@ void x86_tlb_flush(struct x86_vcpu *v, bool globals)
 		v->large = 0;
 		x86_window_drop(v);
 	}
-	fetches_drop(v);
+	fetches_drop(v, globals);
 }
 
-static uint64_t large_bit(uint64_t la) { return 1ull << (la >> 30 & 63); }
+/* User and kernel addresses each have half of them. */
+static uint64_t large_bit(uint64_t la) { return 1ull << ((la >> 30 & 31) | la >> 63 << 5); }
 
 static void larges_drop(struct x86_vcpu *v)
 {
@@ -296,12 +316,13 @@ void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la)
 		const struct x86_tlb_entry *e = &v->tlb[view][i];
 		if (e->rd == (la & PAGE_MASK) || e->wr == (la & PAGE_MASK)) entry_drop(v, view, i);
 	}
-	if (v->large & large_bit(la)) {
+	bool large = v->large & large_bit(la);
+	if (large) {
 		larges_drop(v);
 		x86_window_drop(v);
 	}
 	x86_window_drop_page(v, la);
-	fetches_drop(v);
+	if (large || is_seen(v, la)) fetches_drop(v, true);
 }
 
 void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page)
@@ -624,7 +645,9 @@ static int fetch_walk(struct x86_vcpu *v, uint64_t page, bool user, struct x86_f
 	if (e) return e;
 	f->tag = page | user;
 	f->gen = v->fetches.gen;
-	f->gpa = pg.at;
+	f->gpa = pg.at | (pg.global ? GLOBAL : 0);
+	seen_note(v, page);
+	if (pg.large) v->large |= large_bit(page);
 	f->host = pg.at == v->apic_page ? NULL
 					: gmem_ptr(v->machine->env.mem, pg.at, X86_PAGE, false);
 	return 0;
@@ -635,13 +658,15 @@ int x86_fetch(struct x86_vcpu *v, uint64_t la)
 	uint64_t page = la & PAGE_MASK;
 	bool user = v->cpl == 3;
 	struct x86_fetched *f = &v->fetches.at[page >> X86_PAGE_SHIFT & (COUNT(v->fetches.at) - 1)];
-	if (f->tag != (page | user) || f->gen != v->fetches.gen) {
+	uint64_t gen = f->gpa & GLOBAL ? v->fetches.gen_global : v->fetches.gen;
+	if (f->tag != (page | user) || f->gen < gen) {
 		int e = fetch_walk(v, page, user, f);
 		if (e && v->fault == page && e == X86_TRAP_PF) v->fault = la;
 		if (e) return e;
 	}
 	v->fetch_tag = page;
-	v->fetch_gpa = f->gpa;
+	v->fetch_gpa = f->gpa & PAGE_MASK;
+	v->fetch_global = f->gpa & GLOBAL;
 	v->fetch_host = f->host;
 	return 0;
 }

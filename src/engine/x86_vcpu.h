@@ -191,6 +191,7 @@ struct x86_vcpu {
 	/* Fetches: where rip's page is. */
 	uint64_t fetch_tag, fetch_gpa; /* linear page; NO_FETCH: none */
 	const uint8_t *fetch_host;
+	bool fetch_global; /* what is made of it may be kept over a write to CR3 */
 
 	const char *broken; /* why the engine cannot go on; NULL */
 	char words[160];
@@ -217,10 +218,14 @@ struct x86_vcpu {
 	} entered[X86_VIEWS];
 	uint64_t large;
 	struct x86_fetches {
-		uint64_t gen; /* entries of others are void */
+		uint64_t gen, gen_global; /* older entries are void: any, global ones */
+		/* Of user and kernel addresses, a hash of the pages that fetches have seen since
+		 * all was forgotten: nothing is known of others that invlpg could ask for. */
+		uint64_t seen[2][16];
 		struct x86_fetched {
-			uint64_t tag, gen, gpa; /* tag: linear page, bit 0: CPL 3 */
-			const uint8_t *host;	/* NULL: a device */
+			/* tag: linear page, bit 0: CPL 3; gpa: bit 0: global */
+			uint64_t tag, gen, gpa;
+			const uint8_t *host; /* NULL: a device */
 		} at[256];
 	} fetches;
 	/* Sleep, and fences that others ask for: as rv64_cpu.c's. */
