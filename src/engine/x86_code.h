@@ -50,8 +50,10 @@ struct x86_block {
 	gpa_t cross;	     /* that page, or CROSS_NOT */
 	uint16_t off;
 	uint8_t variant;
-	bool plain;	 /* accesses are not grouped */
-	uint16_t failed; /* groups that did */
+	bool plain;   /* accesses are not grouped */
+	uint8_t made; /* how often it was made anew */
+	uint16_t failed,
+		out; /* groups that lay in two pages, accesses not where they were expected */
 	uint16_t insns;
 	uint32_t map;		   /* first of `insns` entries, by host address */
 	uint32_t code, body, slot; /* offsets in the cache: ib entry, HOST entry, SLOT entry */

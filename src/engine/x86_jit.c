@@ -14,7 +14,7 @@
 #include <ucontext.h>
 
 #define NOWHERE (1ull << 63)
-enum { FAILS = 32, FAILS_OUT = 4, ROOM = 64 * MIB };
+enum { ROOM = 64 * MIB };
 
 /* ---- blocks */
 
@@ -404,24 +404,27 @@ static struct x86_block *block_with(struct x86_jit *j, const uint8_t *host)
 	}
 	return &j->block[lo];
 }
-/* A group of accesses lies in two pages, again: its block is made anew with each access by itself,
- * and whoever comes to the old one goes on to that. */
-static void group_failed(struct x86_jit *j, const uint8_t *back)
+/* A block was wrong about its accesses again: it is made anew, and whoever comes to the old one
+ * goes on to that. plain: each access by itself, since a group of them lies in two pages. */
+static void remake(struct x86_jit *j, const uint8_t *back, bool plain)
 {
+	enum { FAILS = 32, FAILS_OUT = 4, TIMES = 8 };
 	struct x86_block *b = block_with(j, back);
-	bool win = b->variant & VARIANT_WIN;
-	if ((b->plain && !win) || ++b->failed != (win ? FAILS_OUT : FAILS)) return;
+	uint16_t *failed = plain ? &b->failed : &b->out;
+	unsigned made = b->made + 1u;
+	if ((plain && b->plain) || made > TIMES || ++*failed != (plain ? FAILS : FAILS_OUT)) return;
 	uint32_t n = (uint32_t)(b - j->block), body = b->body;
 	gpa_t page = b->page;
 	const uint8_t *code = gmem_ptr(j->v->machine->env.mem, page, X86_PAGE, false);
 	unsigned off = b->off, variant = b->variant;
-	bool plain = !win || b->plain;
+	plain |= b->plain;
 	uint64_t emptied = j->v->stats[X86_STAT_EMPTIED];
 	if (x86_block_find(j, page, off, variant) != b || !code) return;
 	unhash(j, b);
 	j->block[n].off = JIT_NOT; /* its key is the new one's */
 	b = block_make(j, page, code, off, variant, plain);
 	if (!b || j->v->stats[X86_STAT_EMPTIED] != emptied) return;
+	b->made = (uint8_t)made;
 	struct x64_asm a = {.p = j->rw + body};
 	set_rel32(jump_later(&a), j->rw + b->body);
 }
@@ -434,7 +437,7 @@ const void *x86_jit_thunk_out(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 	enum x86_cluster is = x86_cluster_of(la);
 	*hint = la != NOWHERE && (*hint == HINT_NONE || *hint == is) ? (uint8_t)is
 								     : (uint8_t)X86_WIN_NONE;
-	group_failed(j, back);
+	remake(j, back, false);
 	x86_count(v, X86_STAT_REFUSED);
 	return step_here(v, info, back);
 }
@@ -453,7 +456,7 @@ const void *x86_jit_thunk_mem(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 			return into_code(v, back);
 		}
 	} else if (info & INFO_LEAVE) {
-		group_failed(v->jit, back);
+		remake(v->jit, back, true);
 	}
 	x86_count(v, X86_STAT_REFUSED);
 	return step_here(v, info, back + JUMP);
