@@ -1462,7 +1462,8 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 		*nothing = true;
 		return NULL;
 	}
-	if (j->size - j->used < (t.n + 4) * MOST) return NULL;
+	if (j->size / 2 - j->used < (t.n + 4) * MOST || j->size - j->cold < (t.n + 4) * MOST)
+		return NULL;
 	struct x86_block *b = x86_block_new(j, page, off, variant);
 	if (!b) return NULL;
 	find_flags(&t);
@@ -1473,11 +1474,14 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	emit_entries(&t, b);
 	for (unsigned k = 0; k < t.n; k++) emit_insn(&t, k);
 	emit_end(&t);
+	b->end = (uint32_t)(t.a.p - j->rw);
+	b->cold = (uint32_t)j->cold;
+	t.a.p = j->rw + j->cold;
 	for (unsigned k = 0; k < t.colds; k++) emit_cold(&t, &t.cold[k]);
+	j->cold = (size_t)(t.a.p - j->rw);
 	x86_count(j->v, X86_STAT_UNITS);
 	for (unsigned k = 0; k < t.n; k++) x86_count(j->v, X86_STAT_UNIT_INSNS);
 	b->insns = (uint16_t)(j->maps - b->map);
-	b->end = (uint32_t)(t.a.p - j->rw);
 	j->used = ((size_t)b->end + 15) & ~(size_t)15;
 	struct insn *last = &t.i[t.n - 1];
 	unsigned end = last->off + last->in.len;

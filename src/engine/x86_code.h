@@ -58,6 +58,7 @@ struct x86_block {
 	uint32_t map;		   /* first of `insns` entries, by host address */
 	uint32_t code, body, slot; /* offsets in the cache: ib entry, HOST entry, SLOT entry */
 	uint32_t end;
+	uint32_t cold; /* where what is out of line begins */
 };
 struct x86_at_host { /* where an instruction's own host instruction may fault */
 	uint32_t host;
@@ -78,7 +79,8 @@ enum { HINTS = 1 << 14, HINT_NONE = 3 };
 struct x86_jit {
 	struct x86_vcpu *v;
 	uint8_t *rx, *rw;
-	size_t size, used, floor;
+	/* What runs from the beginning on, what is out of line from the middle on. */
+	size_t size, used, floor, cold;
 	uint8_t *thunk[THUNKS], *miss, *leave; /* rw */
 	void (*enter)(struct x86_vcpu *v, const void *to);
 	struct x86_block *block;

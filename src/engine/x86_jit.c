@@ -14,7 +14,7 @@
 #include <ucontext.h>
 
 #define NOWHERE (1ull << 63)
-enum { ROOM = 64 * MIB };
+enum { ROOM = 128 * MIB };
 
 /* ---- blocks */
 
@@ -210,6 +210,7 @@ static void drop_all(struct x86_jit *j)
 	memset(j->page_hash, 0, sizeof(j->page_hash));
 	j->blocks = j->maps = j->pages = 0;
 	j->used = j->floor;
+	j->cold = j->size / 2;
 	for (unsigned view = 0; view < X86_VIEWS; view++) j->used_ibtc_n[view] = X86_IBTC;
 	ibtc_clear_all(j);
 	j->dropped = true;
@@ -395,9 +396,10 @@ static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next
 static struct x86_block *block_with(struct x86_jit *j, const uint8_t *host)
 {
 	uint32_t at = (uint32_t)(host - j->rx), lo = 0, hi = j->blocks;
+	bool cold = at >= j->size / 2;
 	while (hi - lo > 1) {
 		uint32_t mid = lo + (hi - lo) / 2;
-		if (j->block[mid].code <= at)
+		if ((cold ? j->block[mid].cold : j->block[mid].code) <= at)
 			lo = mid;
 		else
 			hi = mid;
