@@ -1396,6 +1396,12 @@ static void emit_cold(struct tr *t, struct cold *c)
 		break;
 	}
 }
+/* Branches into other pages are taken often: they stay near. */
+static void emit_colds(struct tr *t, bool near)
+{
+	for (unsigned k = 0; k < t->colds; k++)
+		if ((t->cold[k].kind == COLD_FAR) == near) emit_cold(t, &t->cold[k]);
+}
 static void emit_poll(struct tr *t)
 {
 	struct x64_asm *a = &t->a;
@@ -1474,10 +1480,11 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	emit_entries(&t, b);
 	for (unsigned k = 0; k < t.n; k++) emit_insn(&t, k);
 	emit_end(&t);
+	emit_colds(&t, true);
 	b->end = (uint32_t)(t.a.p - j->rw);
 	b->cold = (uint32_t)j->cold;
 	t.a.p = j->rw + j->cold;
-	for (unsigned k = 0; k < t.colds; k++) emit_cold(&t, &t.cold[k]);
+	emit_colds(&t, false);
 	j->cold = (size_t)(t.a.p - j->rw);
 	x86_count(j->v, X86_STAT_UNITS);
 	for (unsigned k = 0; k < t.n; k++) x86_count(j->v, X86_STAT_UNIT_INSNS);

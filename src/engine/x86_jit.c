@@ -395,7 +395,8 @@ static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next
 /* The block that has code at `host`. */
 static struct x86_block *block_with(struct x86_jit *j, const uint8_t *host)
 {
-	uint32_t at = (uint32_t)(host - j->rx), lo = 0, hi = j->blocks;
+	/* A return address may be where the next one begins. */
+	uint32_t at = (uint32_t)(host - j->rx) - 1, lo = 0, hi = j->blocks;
 	bool cold = at >= j->size / 2;
 	while (hi - lo > 1) {
 		uint32_t mid = lo + (hi - lo) / 2;
