@@ -16,7 +16,7 @@
 enum { HASH = 1 << 16, MOST = 24000, SPACES = 32, LARGE = 512, CODED = 1 << 16 };
 /* In timer interrupts: how often one must find a space at work; how long it waits after it lost the
  * window; page faults and mappings in one that are too much, and how many such there may be. */
-enum { GIVE = 1, WAIT = 6, FAULTS = 30, BAD_WORK = 120, BAD_TICKS = 2 };
+enum { GIVE = 1, WAIT = 8, FAULTS = 12, BAD_WORK = 200, BAD_TICKS = 3, LOSSES = 5 };
 
 struct page {
 	uint64_t
@@ -25,7 +25,7 @@ struct page {
 };
 struct space {
 	uint64_t cr3;
-	unsigned ticks, wait;
+	unsigned ticks, wait, losses;
 	uint64_t last;
 };
 struct x86_window {
@@ -36,9 +36,9 @@ struct x86_window {
 	uint64_t pending; /* a page that the guest has been told is missing */
 	uint64_t clock;
 	struct space space[SPACES];
-	uint64_t coded[CODED /
-		       64];  /* by page: has had code and been written to; some are by chance */
-	uint64_t list[MOST]; /* what has been put in, also if it is out again */
+	uint64_t writable[CODED / 64]; /* by page: may be writable here */
+	uint64_t coded[CODED / 64];    /* has had code and been written to */
+	uint64_t list[MOST];	       /* what has been put in, also if it is out again */
 	struct page page[HASH];
 };
 static atomic_flag taken = ATOMIC_FLAG_INIT;
@@ -95,6 +95,7 @@ static void clear(struct x86_vcpu *v)
 		unsigned at = hash(w->list[k] & PAGE_MASK);
 		for (; w->page[at].la; at = (at + 1) % HASH) w->page[at].la = 0;
 	}
+	memset(w->writable, 0, sizeof(w->writable));
 	w->pages = w->listed = 0;
 }
 static void page_drop(struct x86_vcpu *v, struct page *p)
@@ -142,15 +143,16 @@ static bool settles(struct x86_vcpu *v)
 	v->window->faults += n;
 	return n < FAULTS;
 }
-static bool tick_of_owner(struct x86_vcpu *v, struct space *s, bool settled)
+static bool tick_of_owner(struct x86_vcpu *v, struct space *s)
 {
 	struct x86_window *w = v->window;
-	w->bad = w->work > BAD_WORK || !settled ? w->bad + 1 : 0;
+	w->bad = w->work > BAD_WORK ? w->bad + 1 : 0;
 	w->work = 0;
 	if (w->bad < BAD_TICKS) return false;
 	take_away(v);
 	s->ticks = 0;
-	s->wait = WAIT;
+	s->wait = WAIT << s->losses;
+	if (s->losses < LOSSES) s->losses++;
 	return true;
 }
 bool x86_window_tick(struct x86_vcpu *v)
@@ -160,7 +162,7 @@ bool x86_window_tick(struct x86_vcpu *v)
 	struct space *s = space_of(w, v->cr3);
 	bool settled = settles(v);
 	s->last = ++w->clock;
-	if (w->cr3 == v->cr3) return tick_of_owner(v, s, settled);
+	if (w->cr3 == v->cr3) return tick_of_owner(v, s);
 	if (s->wait) {
 		s->wait--;
 		return false;
@@ -179,17 +181,20 @@ static bool has_code(const struct x86_machine *m, gpa_t page)
 {
 	return m->code && page >> X86_PAGE_SHIFT < m->code_pages && m->code[page >> X86_PAGE_SHIFT];
 }
-static uint64_t *coded(struct x86_window *w, gpa_t at, uint64_t *bit)
+static bool marked(const uint64_t *map, gpa_t at)
 {
 	uint64_t k = at >> X86_PAGE_SHIFT & (CODED - 1);
-	*bit = 1ull << (k & 63);
-	return &w->coded[k / 64];
+	return map[k / 64] >> (k & 63) & 1;
+}
+static void mark(uint64_t *map, gpa_t at)
+{
+	uint64_t k = at >> X86_PAGE_SHIFT & (CODED - 1);
+	map[k / 64] |= 1ull << (k & 63);
 }
 static bool no_code(const struct x86_vcpu *v, gpa_t at, unsigned pages)
 {
 	for (unsigned k = 0; k < pages; k++, at += X86_PAGE) {
-		uint64_t bit, *word = coded(v->window, at, &bit);
-		if (has_code(v->machine, at) || *word & bit) return false;
+		if (has_code(v->machine, at) || marked(v->window->coded, at)) return false;
 	}
 	return true;
 }
@@ -201,6 +206,7 @@ static bool map(struct x86_vcpu *v, uint64_t la, gpa_t at, unsigned n, bool writ
 	if (w->listed == MOST) clear(v);
 	if (!gmem_map(v->machine->env.mem, at, len, host_of(v, la), write, true)) return false;
 	if (write) gmem_dirty(v->machine->env.mem, at, len);
+	for (unsigned k = 0; write && k < n; k++) mark(w->writable, at + k * X86_PAGE);
 	struct page *p = page_find(w, la);
 	if (!p->la) w->pages++;
 	*p = (struct page){la | (write ? IS_WRITABLE : 0) | (n > 1 ? IS_LARGE : 0), at};
@@ -287,12 +293,11 @@ void x86_window_drop_page(struct x86_vcpu *v, uint64_t la)
 void x86_window_readonly(struct x86_vcpu *v, gpa_t page)
 {
 	struct x86_window *w = v->window;
-	if (!w || !w->pages) return;
+	if (!w || !w->pages || !marked(w->writable, page)) return;
 	for (unsigned k = 0; k < HASH; k++)
 		while (w->page[k].la & IS_WRITABLE &&
 		       page - w->page[k].at < size_of(w->page[k].la)) {
-			uint64_t bit, *word = coded(w, page, &bit);
-			*word |= bit;
+			mark(w->coded, page);
 			page_drop(v, &w->page[k]);
 		}
 }
