@@ -50,15 +50,16 @@ def reboot():
 def disk():
     raw = work + "/disk"
     with open(raw, "wb") as f:
-        f.write(lines(100000))
-        f.truncate(8 << 20)
+        f.write(lines(20000))
+        f.truncate(2 << 20)
     with open(raw, "rb") as f:
         want = sha(f.read())
     g = boots("disk", *BOOT, "--net", "none", "--disk", raw)
     if not g:
         return
     check("disk: reads", g.says("sha256sum /dev/vda", want), g)
-    check("disk: writes", g.run("mkfs.vfat /dev/vda && mount /dev/vda /mnt && seq 1 1000 > /mnt/f && umount /mnt")[0] == 0, g)
+    check("disk: writes", g.run("seq 1 20000 | dd of=/dev/vda conv=notrunc,fsync && mke2fs -q /dev/vda && mount -t ext4 /dev/vda /mnt && "
+                                 "seq 1 1000 > /mnt/f && umount /mnt")[0] == 0, g)
     check("disk: interrupts are messages", g.says("grep virtio /proc/interrupts", "PCI-MSI"), g)
     g.type("exit")
     ends("disk", g)
