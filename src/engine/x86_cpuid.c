@@ -107,8 +107,10 @@ static void leaf_7(uint32_t index, uint32_t out[4])
 {
 	unsigned f = x86_features();
 	uint32_t host[4];
+	if (index == 2) out[EDX] = BIT(4); /* BHI_CTRL, or Linux clears branch history itself */
 	if (index) return;
 	host_cpuid(7, 0, host);
+	out[EAX] = 2;
 	/* FSGSBASE TSC_ADJUST BMI1 SMEP BMI2 ERMS INVPCID ADX SMAP CLFLUSHOPT CLWB; and how its x87
 	 * saves pointers is the host's */
 	out[EBX] = BIT(0) | BIT(1) | BIT(3) | BIT(7) | BIT(8) | BIT(9) | BIT(10) | BIT(19) |

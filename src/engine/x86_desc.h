@@ -64,7 +64,8 @@ struct x86_segreg x86_seg_null(uint16_t sel, unsigned dpl);
 struct x86_segreg x86_seg_v86(uint16_t sel);
 struct x86_segreg x86_seg_flat(uint16_t sel, unsigned access); /* base 0, 4 GiB */
 void x86_seg_real(struct x86_segreg *s, uint16_t sel);	       /* in real mode: base alone */
-void x86_seg_drop_inner(struct x86_vcpu *v, unsigned cpl);     /* returns to outer levels do */
+int x86_seg_load_ldt(struct x86_vcpu *v, uint16_t sel);
+void x86_seg_drop_inner(struct x86_vcpu *v, unsigned cpl); /* returns to outer levels do */
 
 /* ---- stacks, which become SS:rSP when x86_stack_use() is called */
 struct x86_stack {
@@ -104,6 +105,19 @@ int x86_target_return(struct x86_vcpu *v, uint16_t sel, struct x86_target *t);
 /* Their stack there. Its SS and rSP are popped from s. */
 int x86_stack_outer(struct x86_vcpu *v, const struct x86_target *t, struct x86_stack *s,
 		    unsigned n);
+
+/* ---- tasks, x86_task.c. Once the switch is done a trap is the new task's. */
+enum x86_task_why { X86_TASK_JUMP, X86_TASK_CALL /* or interrupt */, X86_TASK_IRET };
+struct x86_task {
+	enum x86_task_why why;
+	unsigned ext;
+	bool has_code; /* an error code is pushed there */
+	uint32_t code;
+	uint64_t rip, flags; /* of the old task, for its way back */
+	struct x86_desc tss;
+};
+int x86_task_find(struct x86_vcpu *v, uint16_t sel, struct x86_task *t); /* sets tss */
+int x86_task_switch(struct x86_vcpu *v, struct x86_task *t);
 
 /* ---- operands of general registers and memory, by number; rip behind in */
 int x86_operand_get(struct x86_vcpu *v, const struct x86_insn *in, unsigned n, uint64_t *val);

@@ -28,6 +28,9 @@ static int x86_open(struct engine **out, const struct engine_env *env, struct er
 	if (rc) return rc;
 	if (env->irqchip != IRQCHIP_NONE)
 		return fail(e, -ENOTSUP, "x86 in software: interrupt controllers are the board's");
+	if (env->counted)
+		return fail(e, -ENOTSUP,
+			    "x86 in software: time by instructions is not implemented");
 	struct engine *en = calloc(1, sizeof(*en));
 	if (!en) return fail(e, -ENOMEM, "engine: out of memory");
 	en->machine.env = *env;

@@ -200,6 +200,23 @@ static int go_gate(struct x86_vcpu *v, const struct x86_insn *in, struct x86_des
 	if (t.cpl == v->cpl) return go_near(v, in, call, &t, size);
 	return go_inner(v, in, &t, v->long_mode ? 0 : count, size);
 }
+/* A TSS, or a task gate before one; all else is nowhere to go. */
+static int go_task(struct x86_vcpu *v, const struct x86_insn *in, const struct x86_desc *d,
+		   bool call)
+{
+	struct x86_task t = {
+		.why = call ? X86_TASK_CALL : X86_TASK_JUMP,
+		.rip = x86_rip_behind(v, in),
+		.flags = v->cpu.flags,
+	};
+	unsigned type = x86_desc_system(d), dpl = x86_desc_dpl(d);
+	bool gate = type == SYS_TASK;
+	if (v->long_mode || (!gate && type != SYS_TSS && type != SYS_TSS16)) return gp(v, d->sel);
+	if (dpl < v->cpl || dpl < x86_rpl(d->sel)) return gp(v, d->sel);
+	if (!(d->access & SEG_P)) return np(v, d->sel);
+	int e = x86_task_find(v, gate ? (uint16_t)(d->raw >> 16) : d->sel, &t);
+	return e ? e : x86_task_switch(v, &t);
+}
 static int go_protected(struct x86_vcpu *v, const struct x86_insn *in, uint16_t sel, uint64_t off,
 			bool call)
 {
@@ -214,8 +231,7 @@ static int go_protected(struct x86_vcpu *v, const struct x86_insn *in, uint16_t 
 	}
 	if (type == SYS_CALL || (type == SYS_CALL16 && !v->long_mode))
 		return go_gate(v, in, &d, call);
-	/* Data; or a TSS or task gate: switching tasks is not done. */
-	return gp(v, sel);
+	return go_task(v, in, &d, call);
 }
 static int go_far(struct x86_vcpu *v, const struct x86_insn *in, uint16_t sel, uint64_t off,
 		  bool call)

@@ -140,13 +140,7 @@ static uint64_t clock_ns(const struct x86_vcpu *v)
 	return c ? vclock_ns(c) : 0;
 }
 
-uint64_t x86_tsc(const struct x86_vcpu *v)
-{
-	const struct x86_machine *m = v->machine;
-	if (!m->env.clock || !vclock_counts(m->env.clock)) return x86_host_tsc() + v->tsc_off;
-	/* Time by instructions: the counter follows it. */
-	return (uint64_t)((u128)clock_ns(v) * m->tsc_khz / 1000000) + v->tsc_off + m->tsc_zero;
-}
+uint64_t x86_tsc(const struct x86_vcpu *v) { return x86_host_tsc() + v->tsc_off; }
 
 uint64_t x86_tsc_ns(const struct x86_vcpu *v, uint64_t tsc)
 {
@@ -338,7 +332,7 @@ int x86_msr_read(struct x86_vcpu *v, uint32_t index, uint64_t *val)
 static bool is_legal(const struct x86_vcpu *v, uint32_t i, uint64_t val)
 {
 	switch (i) {
-	case MSR_SPEC_CTRL: return !(val & ~7ull); /* IBRS STIBP SSBD */
+	case MSR_SPEC_CTRL: return !(val & ~0x407ull); /* IBRS STIBP SSBD BHI_DIS_S */
 	case MSR_MISC_FEATURES: return !val;
 	case MSR_SYSENTER_ESP:
 	case MSR_SYSENTER_EIP:

@@ -417,15 +417,14 @@ static int do_store_system(struct x86_vcpu *v, const struct x86_insn *in, unsign
 static bool is_loadable(const struct x86_vcpu *v, unsigned seg, const struct x86_desc *d)
 {
 	unsigned type = x86_desc_system(d);
-	if (d->sel & 4) return false;
 	if (seg == X86_SEG_LDTR) return type == SYS_LDT;
 	return type == SYS_TSS || (type == SYS_TSS16 && !v->long_mode);
 }
 static int load_system(struct x86_vcpu *v, unsigned seg, uint16_t sel)
 {
 	struct x86_desc d = {.sel = sel};
-	int e = sel & 4 ? x86_raise_sel(v, X86_TRAP_GP, sel, 0)
-			: x86_desc_read(v, sel, X86_TRAP_GP, 0, &d);
+	int e = sel & 4 || x86_is_null(sel) ? x86_raise_sel(v, X86_TRAP_GP, sel, 0)
+					    : x86_desc_read(v, sel, X86_TRAP_GP, 0, &d);
 	if (e) return e;
 	if (!is_loadable(v, seg, &d)) return x86_raise_sel(v, X86_TRAP_GP, sel, 0);
 	if (!(d.access & SEG_P)) return x86_raise_sel(v, X86_TRAP + TRAP_NP, sel, 0);
@@ -436,19 +435,22 @@ static int load_system(struct x86_vcpu *v, unsigned seg, uint16_t sel)
 	if (!e) v->seg[seg] = x86_desc_seg(&d);
 	return e;
 }
+int x86_seg_load_ldt(struct x86_vcpu *v, uint16_t sel)
+{
+	if (!x86_is_null(sel)) return load_system(v, X86_SEG_LDTR, sel);
+	v->seg[X86_SEG_LDTR] = x86_seg_null(sel, 0);
+	return 0;
+}
 static int do_load_system(struct x86_vcpu *v, const struct x86_insn *in, unsigned seg)
 {
 	uint64_t sel;
 	if (!x86_is_protected(v)) return X86_TRAP_UD;
 	if (v->cpl) return x86_raise(v, X86_TRAP_GP, 0);
 	int e = x86_operand_get(v, in, 0, &sel);
-	if (e) return e;
-	if (!x86_is_null((uint16_t)sel))
+	if (!e && seg == X86_SEG_LDTR)
+		e = x86_seg_load_ldt(v, (uint16_t)sel);
+	else if (!e) /* of which null is none */
 		e = load_system(v, seg, (uint16_t)sel);
-	else if (seg == X86_SEG_LDTR)
-		v->seg[seg] = x86_seg_null((uint16_t)sel, 0);
-	else
-		e = x86_raise(v, X86_TRAP_GP, 0);
 	return e ? e : x86_done(v, in);
 }
 

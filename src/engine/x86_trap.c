@@ -179,15 +179,26 @@ static int deliver_real(struct x86_vcpu *v, const struct event *e)
 	enter(v, &to, &s, true);
 	return 0;
 }
+static int deliver_task(struct x86_vcpu *v, const struct event *e, uint16_t sel)
+{
+	struct x86_task to = {
+		.why = X86_TASK_CALL,
+		.ext = e->ext,
+		.has_code = e->has_code,
+		.code = e->code,
+		.rip = e->rip,
+		.flags = e->flags,
+	};
+	int t = x86_task_find(v, sel, &to);
+	return t ? t : x86_task_switch(v, &to);
+}
 static int deliver(struct x86_vcpu *v, const struct event *e)
 {
 	struct gate g;
 	if (x86_is_real(v)) return deliver_real(v, e);
 	int t = gate_check(v, e, &g);
 	if (t) return t;
-	/* Switching tasks by interrupt is not done: as if the gate were none. */
-	if (g.type == SYS_TASK) return idt_trap(v, X86_TRAP_GP, e);
-	return deliver_gate(v, e, &g);
+	return g.type == SYS_TASK ? deliver_task(v, e, g.sel) : deliver_gate(v, e, &g);
 }
 int x86_interrupt(struct x86_vcpu *v, unsigned vector, enum x86_source from, uint64_t rip)
 {
@@ -306,6 +317,20 @@ static int iret_protected(struct x86_vcpu *v, struct x86_stack *s, const uint64_
 	x86_target_use(v, &to);
 	return 0;
 }
+/* NT: back to the task that this one's TSS names. */
+static int iret_task(struct x86_vcpu *v, const struct x86_insn *in)
+{
+	struct x86_task to = {
+		.why = X86_TASK_IRET,
+		.rip = x86_rip_behind(v, in),
+		.flags = v->cpu.flags & ~(uint64_t)X86_NT,
+	};
+	uint16_t sel = 0;
+	if (v->long_mode) return x86_raise(v, X86_TRAP_GP, 0);
+	int t = x86_load(v, (uint32_t)v->seg[X86_SEG_TR].base, &sel, 2, x86_system_view(v));
+	if (!t) t = x86_task_find(v, sel, &to);
+	return t ? t : x86_task_switch(v, &to);
+}
 int x86_do_iret(struct x86_vcpu *v, const struct x86_insn *in)
 {
 	struct x86_stack s = x86_stack_now(v);
@@ -314,8 +339,7 @@ int x86_do_iret(struct x86_vcpu *v, const struct x86_insn *in)
 	v->nmi_masked = false; /* even if it faults: SDM 3, 7.7.1 */
 	if (x86_is_v86(v) && (v->cpu.flags & X86_IOPL) != X86_IOPL)
 		return x86_raise(v, X86_TRAP_GP, 0);
-	/* NT asks for the task before this one; there are none. */
-	if (x86_is_protected(v) && v->cpu.flags & X86_NT) return x86_raise(v, X86_TRAP_GP, 0);
+	if (x86_is_protected(v) && v->cpu.flags & X86_NT) return iret_task(v, in);
 	int t = pop_all(v, &s, frame, COUNT(frame), size);
 	if (t) return t;
 	if (!x86_is_protected(v)) return iret_real(v, &s, frame, size);

@@ -1,6 +1,10 @@
 /* Instructions on vector and x87 registers: which they are, whether the CPU is in a state to run
  * them, and what comes of them. The host's own CPU does the arithmetic (x86_vector_stub.c), with
- * exceptions masked: those that the guest has not masked are seen in the flags that come up. */
+ * exceptions masked: those that the guest has not masked are seen in the flags that come up.
+ *
+ * What this cannot know: whether a result that overflows or underflows unmasked would have been
+ * exact with a wider exponent (PE of MXCSR at that #XM), and where dpps and dppd would have stopped
+ * between their steps. */
 #include "engine/x86_vector_impl.h"
 #include "isa/x86/table.h"
 
@@ -100,11 +104,6 @@ static int find_memory(struct x86_vcpu *v, const struct x86_insn *in, struct x86
 	if (at->la & (alignment(in, at->n) - 1)) return x86_raise(v, X86_TRAP_GP, 0);
 	return at->write ? 0 : x86_vector_load(v, at->la, c->mem, at->n);
 }
-static int put_memory(struct x86_vcpu *v, const struct x86_native *c, const struct place *at)
-{
-	return at->write ? x86_vector_store(v, at->la, c->mem, at->n) : 0;
-}
-
 /* ---- general registers, EFLAGS ---- */
 
 static void give(const struct x86_vcpu *v, const struct x86_insn *in, struct x86_native *c)
@@ -226,6 +225,37 @@ static void run_tiny(struct x86_vcpu *v, const struct x86_insn *in, const struct
 
 /* ---- SSE, AVX ---- */
 
+/* What is to be stored: only now is it asked where. */
+static int finish_store(struct x86_vcpu *v, const struct x86_insn *in, struct x86_native *c)
+{
+	struct place at;
+	int e = find_memory(v, in, c, &at);
+	return e ? e : x86_vector_store(v, at.la, c->mem, at.n);
+}
+static bool stores(const struct x86_insn *in)
+{
+	return in->operands && in->o[0].kind == X86_MEM &&
+	       !(x86_op_info((enum x86_op)in->op)->reads_o & 1);
+}
+static int run_sse(struct x86_vcpu *v, const struct x86_insn *in, const struct x86_stub *s,
+		   struct x86_native *c)
+{
+	uint8_t was = v->x.bytes[X_MXCSR];
+	give(v, in, c);
+	if (s->floats) give_mxcsr(v, c);
+	if (s->floats && c->trap & UE)
+		run_tiny(v, in, s, c);
+	else
+		s->run(v->x.bytes, c);
+	int e = s->floats ? take_mxcsr(v, c) : 0;
+	if (!e && stores(in)) {
+		e = finish_store(v, in, c);
+		if (e) v->x.bytes[X_MXCSR] = was;
+	}
+	if (e) return e;
+	take(v, in, c);
+	return x86_vector_done(v, in);
+}
 static int do_sse(struct x86_vcpu *v, const struct x86_insn *in, struct x86_native *c)
 {
 	const struct x86_stub *s = x86_stub_get(in, false);
@@ -234,24 +264,8 @@ static int do_sse(struct x86_vcpu *v, const struct x86_insn *in, struct x86_nati
 	int e = in->vex ? x86_may_avx(v) : x86_may_sse(v);
 	if (!e) e = x86_do_elements(v, in);
 	if (e != X86_OTHER) return e ? e : x86_vector_done(v, in);
-	e = find_memory(v, in, c, &at);
-	if (e) return e;
-	give(v, in, c);
-	if (s->floats) give_mxcsr(v, c);
-	if (s->floats && c->trap & UE)
-		run_tiny(v, in, s, c);
-	else
-		s->run(v->x.bytes, c);
-	uint8_t was = v->x.bytes[X_MXCSR];
-	if (s->floats) e = take_mxcsr(v, c);
-	if (e) return e;
-	e = put_memory(v, c, &at);
-	if (e) {
-		v->x.bytes[X_MXCSR] = was;
-		return e;
-	}
-	take(v, in, c);
-	return x86_vector_done(v, in);
+	e = stores(in) ? 0 : find_memory(v, in, c, &at);
+	return e ? e : run_sse(v, in, s, c);
 }
 
 /* ---- x87, MMX ---- */
@@ -263,11 +277,18 @@ void x86_settle_x87(uint8_t *x)
 	x[X_FSW] = (uint8_t)((x[X_FSW] & ~FSW_ES) | (pending ? FSW_ES : 0));
 	x[X_FSW + 1] = (uint8_t)((x[X_FSW + 1] & 0x7f) | (pending ? FSW_B >> 8 : 0));
 }
+/* Bytes of the state that an instruction of x87 or MMX can change. */
+static size_t fx_size(const struct x86_insn *in)
+{
+	for (int i = 0; i < in->operands; i++)
+		if (in->o[i].kind == X86_XMM) return X_XMM + 256;
+	return X_XMM;
+}
 const struct x86_stub *x86_run_x87(struct x86_vcpu *v, const struct x86_insn *in,
 				   struct x86_native *c)
 {
 	const struct x86_stub *s = x86_stub_get(in, true);
-	memcpy(c->fx, v->x.bytes, X_XMM + 256);
+	memcpy(c->fx, v->x.bytes, fx_size(in));
 	x86_settle_x87(c->fx);
 	give(v, in, c);
 	give_mxcsr(v, c);
@@ -282,12 +303,13 @@ void x86_commit_x87(struct x86_vcpu *v, const struct x86_insn *in, const struct 
 {
 	uint8_t *x = v->x.bytes;
 	unsigned fop = (x86_opcode(in) & 7) << 8;
-	bool was = load_le(x + X_FOP, 2) == (fop | s->modrm);
+	bool was = load_le(x + X_FOP, 2) == (fop | s->modrm), pending = x86_x87_pending(&v->x);
 	memcpy(x, c->fx, X_MXCSR);
-	memcpy(x + X_ST, c->fx + X_ST, X_XMM + 256 - X_ST);
+	memcpy(x + X_ST, c->fx + X_ST, fx_size(in) - X_ST);
 	if (load_le(x + X_FIP, 8) == (uint64_t)(uintptr_t)s->insn) {
 		store_le(x + X_FIP, v->cpu.rip, 8);
-		if (!was && load_le(x + X_FOP, 2) == (fop | s->modrm))
+		if ((!was || pending != x86_x87_pending(&v->x)) &&
+		    load_le(x + X_FOP, 2) == (fop | s->modrm))
 			store_le(x + X_FOP, fop | in->modrm, 2);
 	}
 	if (in->has_mem && load_le(x + X_FDP, 8) == (uint64_t)(uintptr_t)c->mem)
@@ -314,19 +336,14 @@ static bool keeps_memory(const struct x86_vcpu *v, const struct x86_native *c)
 {
 	return c->fx[X_FSW] & ~c->fx[X_FCW] & (FLAGS & ~PE) && !x86_x87_pending(&v->x);
 }
-static int run_memory(struct x86_vcpu *v, const struct x86_insn *in, struct x86_native *c)
+static int run_fx(struct x86_vcpu *v, const struct x86_insn *in, struct x86_native *c)
 {
-	int i = x86_mem_operand(in);
-	struct place at = {0};
-	bool write = i == 0 && !(x86_op_info((enum x86_op)in->op)->reads_o & 1);
-	int e = write ? 0 : find_memory(v, in, c, &at);
+	struct place at;
+	int e = stores(in) ? 0 : find_memory(v, in, c, &at);
 	if (e) return e;
 	const struct x86_stub *s = x86_run_x87(v, in, c);
 	if (s->floats) e = take_mxcsr(v, c);
-	if (!e && write && !keeps_memory(v, c)) {
-		e = find_memory(v, in, c, &at);
-		if (!e) e = put_memory(v, c, &at);
-	}
+	if (!e && stores(in) && !keeps_memory(v, c)) e = finish_store(v, in, c);
 	if (e) return e;
 	x86_commit_x87(v, in, s, c);
 	take(v, in, c);
@@ -341,7 +358,7 @@ static int do_x87(struct x86_vcpu *v, const struct x86_insn *in, struct x86_nati
 	if (waits(in) && x86_x87_pending(&v->x)) return x86_raise(v, X86_TRAP_MF, 0);
 	e = mmx ? x86_do_elements(v, in) : x86_do_env(v, in);
 	if (e != X86_OTHER) return e ? e : x86_vector_done(v, in);
-	return run_memory(v, in, c);
+	return run_fx(v, in, c);
 }
 static int do_fwait(struct x86_vcpu *v, const struct x86_insn *in)
 {
@@ -363,6 +380,7 @@ static int do_vzero(struct x86_vcpu *v, const struct x86_insn *in)
 
 /* ---- which it is ---- */
 
+/* Or no host that could: x86_host_can(). */
 static int no_memory(struct x86_vcpu *v)
 {
 	v->broken = "no memory for vector instructions";

@@ -4,6 +4,8 @@
 
 _Static_assert(X_XMM == 160 && X_YMM == 576 && X_MXCSR == 24 && X_HEADER == 512, "as below");
 
+bool x86_vector_has_avx;
+#ifdef __x86_64__
 #define ALL(do)                                                                                    \
 	do (0) do(1) do(2) do(3) do(4) do(5) do(6) do(7) ALL_HIGH(do)
 #define ALL_HIGH(do)                                                                               \
@@ -22,7 +24,6 @@ _Static_assert(X_XMM == 160 && X_YMM == 576 && X_MXCSR == 24 && X_HEADER == 512,
 
 /* 0x1f80: SDM 1, 10.2.3, MXCSR after reset, which is C's. */
 __asm__(".section .rodata\n.p2align 2\n.Lx86_usual: .long 0x1f80\n.text\n");
-bool x86_vector_has_avx;
 
 FUNCTION(x86_vector_leave,
 	 "cmpb $0, x86_vector_has_avx(%rip)\nje 1f\n" ALL(SAVE_YMM) "vzeroupper\njmp 2f\n1:\n" ALL(
@@ -46,3 +47,9 @@ __attribute__((constructor)) static void find_avx(void)
 	__builtin_cpu_init();
 	x86_vector_has_avx = __builtin_cpu_supports("avx");
 }
+#else
+void x86_vector_leave(struct x86_xarea *a) { (void)a; }
+void x86_vector_enter(const struct x86_xarea *a) { (void)a; }
+void x86_x87_leave(struct x86_xarea *a) { (void)a; }
+void x86_x87_enter(struct x86_xarea *a) { (void)a; }
+#endif

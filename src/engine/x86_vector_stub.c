@@ -2,14 +2,50 @@
  * registers, its memory operand in struct x86_native, its general register in RAX. The one idea: a
  * stub depends on nothing but the instruction, so a thread keeps those that it has made in a
  * direct-mapped table; hostile code can only make it generate again. */
+#include "base/err.h"
 #include "base/types.h"
 #include "engine/x86_vector_impl.h"
 #include "isa/x86/table.h"
 #include "isa/x86/x86.info.inc"
-#include <cpuid.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+
+unsigned x86_opcode(const struct x86_insn *in)
+{
+	const struct x86_form *f = &x86_forms[in->form];
+	unsigned map = f->map > 3 ? f->map - 3u : f->map;
+	return map << 8 | f->opcode | (in->vex ? OPCODE_VEX : 0);
+}
+unsigned x86_pfx(const struct x86_insn *in)
+{
+	unsigned mask = x86_forms[in->form].mask[D_PFX];
+	return mask == 2 ? PFX_66 : mask == 4 ? PFX_F3 : mask == 8 ? PFX_F2 : PFX_NONE;
+}
+/* Those that look at MXCSR or change it. */
+bool x86_uses_mxcsr(const struct x86_insn *in)
+{
+	unsigned op = x86_opcode(in) & 0x3ff;
+	switch (op) {
+	case 0x12a:
+	case 0x12c ... 0x12f:
+	case 0x151:
+	case 0x158 ... 0x15f:
+	case 0x17c:
+	case 0x17d:
+	case 0x1c2:
+	case 0x1d0:
+	case 0x1e6:
+	case 0x213:
+	case 0x308 ... 0x30b:
+	case 0x31d:
+	case 0x340:
+	case 0x341: return true;
+	default: return op >= 0x296 && op <= 0x2bf;
+	}
+}
+#ifdef __x86_64__
+#include <cpuid.h>
 
 enum { STUBS = 2048, STUB_ROOM = 192, CODE_SIZE = STUBS * STUB_ROOM };
 struct cache {
@@ -38,17 +74,6 @@ static uint32_t host_has(void)
 	if (!x86_vector_has_avx) return has;
 	return has | 1u << NEED_AVX | (b >> 5 & 1) << NEED_AVX2 | fma << NEED_FMA |
 	       f16c << NEED_F16C | (c >> 9 & 1) << NEED_VAES | (c >> 10 & 1) << NEED_VPCLMUL;
-}
-unsigned x86_opcode(const struct x86_insn *in)
-{
-	const struct x86_form *f = &x86_forms[in->form];
-	unsigned map = f->map > 3 ? f->map - 3u : f->map;
-	return map << 8 | f->opcode | (in->vex ? OPCODE_VEX : 0);
-}
-unsigned x86_pfx(const struct x86_insn *in)
-{
-	unsigned mask = x86_forms[in->form].mask[D_PFX];
-	return mask == 2 ? PFX_66 : mask == 4 ? PFX_F3 : mask == 8 ? PFX_F2 : PFX_NONE;
 }
 /* Opcodes from lo to hi: legacy, in a VEX form of 128 bits, of 256 bits. */
 static const struct range {
@@ -114,29 +139,6 @@ static uint32_t needs(const struct x86_insn *in)
 		all |= 1u << NEED_SSE3;
 	return all;
 }
-/* Those that look at MXCSR or change it. */
-bool x86_uses_mxcsr(const struct x86_insn *in)
-{
-	unsigned op = x86_opcode(in) & 0x3ff;
-	switch (op) {
-	case 0x12a:
-	case 0x12c ... 0x12f:
-	case 0x151:
-	case 0x158 ... 0x15f:
-	case 0x17c:
-	case 0x17d:
-	case 0x1c2:
-	case 0x1d0:
-	case 0x1e6:
-	case 0x213:
-	case 0x308 ... 0x30b:
-	case 0x31d:
-	case 0x340:
-	case 0x341: return true;
-	default: return op >= 0x296 && op <= 0x2bf;
-	}
-}
-
 /* ---- memory ---- */
 
 static void drop(void *p)
@@ -370,10 +372,8 @@ static void generate(struct cache *c, struct x86_stub *s, const struct x86_insn 
 	s->modrm = k->modrm;
 	s->floats = x86_uses_mxcsr(in);
 	s->here = !(needs(in) & ~c->has);
-	if (x87)
-		(void)put_x87(rw, in, k, s, rw);
-	else
-		(void)put_vector(rw, in, k, s);
+	uint8_t *end = x87 ? put_x87(rw, in, k, s, rw) : put_vector(rw, in, k, s);
+	must(end <= rw + STUB_ROOM);
 	serialize();
 }
 const struct x86_stub *x86_stub_get(const struct x86_insn *in, bool x87)
@@ -389,3 +389,12 @@ const struct x86_stub *x86_stub_get(const struct x86_insn *in, bool x87)
 	}
 	return s;
 }
+#else /* other hosts cannot: x86_host_can() */
+struct x86_native *x86_native(void) { return NULL; }
+const struct x86_stub *x86_stub_get(const struct x86_insn *in, bool x87)
+{
+	(void)in;
+	(void)x87;
+	return NULL;
+}
+#endif

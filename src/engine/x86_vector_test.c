@@ -15,13 +15,18 @@
 #ifdef __x86_64__
 
 enum { GUARD = 0x20000, BUF = 0x1000, CODE = 0x1000, CTX = 0x2000 };
-enum { ENTRY = 0, INSN = 0x280, LEAVE = 0x400 };
+enum { ENTRY = 0, INSN = 0x280, LEAVE32 = 0x380, LEAVE = 0x400, ENTRY32 = 0x600 };
+enum { USER32_CS = 0x23, USER_DS = 0x2b, USER_CS = 0x33 }; /* Linux, asm/segment.h */
 /* What goes into the processor and comes out of it. */
 struct ctx {
 	uint64_t in[16], in_flags, out[16], out_flags, host_sp, signal;
 	uint32_t usual; /* MXCSR */
+	struct {
+		uint32_t at;
+		uint16_t cs;
+	} far; /* into compatibility mode */
 	_Alignas(64) uint8_t x_in[1024];
-	_Alignas(64) uint8_t x_out[8192 - 1024 - 320];
+	_Alignas(64) uint8_t x_out[8192 - 1024 - 384];
 };
 _Static_assert(sizeof(struct ctx) <= CTX, "has room");
 static struct {
@@ -56,19 +61,25 @@ static uint8_t *put_all(uint8_t *p)
 	p = put(p, 5, 0x7b8);	  /* mov eax, 7 */
 	return put(p, 2, 0xd231); /* xor edx, edx */
 }
-static void write_entry(void)
+static void write_entry(bool is32)
 {
 	struct ctx *x = lab.ctx;
-	uint8_t *p = lab.code + ENTRY;
+	uint8_t *p = lab.code + (is32 ? ENTRY32 : ENTRY);
 	for (unsigned i = 0; i < COUNT(kept); i++) {
 		if (kept[i] >= 8) p = put(p, 1, 0x41);
 		p = put(p, 1, 0x50 | (kept[i] & 7));
 	}
 	p = put_mov(p, false, 4, &x->host_sp);
+	p = put(p, 5, 0xb8 | USER_DS << 8);		  /* mov eax, USER_DS */
+	if (is32) p = put(p, 4, 0xc08ed88e);		  /* mov ds, eax; mov es, eax */
 	p = put_rip(put_all(p), 3, 0xae0f48, 5, x->x_in); /* xrstor64 */
 	p = put_mov(p, true, 0, &x->in_flags);
 	p = put(p, 2, 0x9d50); /* push rax; popfq */
 	for (unsigned i = 0; i < 16; i++) p = put_mov(p, true, i, &x->in[i]);
+	if (is32) {
+		(void)put_rip(p, 1, 0xff, 5, &x->far); /* jmp far */
+		return;
+	}
 	p = put(p, 1, 0xe9);
 	p = put(p, 4, (uint64_t)(lab.code + INSN - (p + 4)));
 	CHECK(p <= lab.code + INSN);
@@ -76,7 +87,10 @@ static void write_entry(void)
 static void write_leave(void)
 {
 	struct ctx *x = lab.ctx;
-	uint8_t *p = lab.code + LEAVE;
+	uint8_t *p = put(lab.code + LEAVE32, 1, 0xea); /* jmp far USER_CS:LEAVE */
+	p = put(p, 4, lab.leave);
+	(void)put(p, 2, USER_CS);
+	p = lab.code + LEAVE;
 	for (unsigned i = 0; i < 16; i++) p = put_mov(p, false, i, &x->out[i]);
 	p = put_mov(p, true, 4, &x->host_sp);
 	p = put(p, 2, 0x589c); /* pushfq; pop rax */
@@ -108,6 +122,7 @@ static void on_signal(int sig, siginfo_t *info, void *uc)
 	if (lab.ctx->signal || (uint64_t)g[REG_RIP] != lab.insn) lost(sig, (uint64_t)g[REG_RIP]);
 	lab.ctx->signal = (uint64_t)sig;
 	g[REG_RIP] = (greg_t)lab.leave;
+	g[REG_CSGSFS] = (g[REG_CSGSFS] & ~(greg_t)0xffff) | USER_CS;
 }
 static const int caught[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
 static struct sigaction old_action[4];
@@ -130,7 +145,10 @@ static void open_host(void)
 	lab.insn = (uint64_t)lab.code + INSN;
 	lab.leave = (uint64_t)lab.code + LEAVE;
 	lab.ctx->usual = 0x1f80;
-	write_entry();
+	lab.ctx->far.at = (uint32_t)lab.insn;
+	lab.ctx->far.cs = USER32_CS;
+	write_entry(false);
+	write_entry(true);
 	write_leave();
 	sigaltstack(&ss, &old_stack);
 	for (unsigned i = 0; i < COUNT(caught); i++) sigaction(caught[i], &sa, &old_action[i]);
@@ -252,6 +270,7 @@ static uint64_t corner(void)
 	}
 }
 struct run {
+	enum x86_mode mode;
 	uint8_t bytes[16];
 	struct x86_insn in;
 	uint64_t r[16], flags;
@@ -339,6 +358,14 @@ static void aim_gather(struct run *k)
 		store_le(p, next() % 64 ? (uint64_t)v : next() % 9999, 4);
 	}
 }
+/* With exceptions that are not masked they end between their steps, which only the host sees. */
+static bool is_in_steps(const struct run *k)
+{
+	unsigned op = k->in.op;
+	bool dpp =
+		op == X86_OP_dpps || op == X86_OP_dppd || op == X86_OP_vdpps || op == X86_OP_vdppd;
+	return dpp && ~load_le(k->x.bytes + X_MXCSR, 4) & 0x1f80;
+}
 static bool is_excluded(const struct x86_insn *in)
 {
 	switch (in->op) {
@@ -348,13 +375,15 @@ static bool is_excluded(const struct x86_insn *in)
 	case X86_OP_xsaves:
 	case X86_OP_xrstor:
 	case X86_OP_xrstors: return true;
-	default: return in->seg_over == X86_FS || in->seg_over == X86_GS;
+	default: return in->seg_over == X86_FS || in->seg_over == X86_GS || in->seg_over == X86_CS;
 	}
 }
 static bool make_case(struct run *k, unsigned form)
 {
-	if (!x86_form_bytes(form, X86_64, k->bytes, next)) return false;
-	if (x86_decode(&k->in, k->bytes, 16, X86_64) != X86_OK || is_excluded(&k->in)) return false;
+	k->mode = next() % 4 ? X86_64 : X86_32;
+	if (!x86_form_bytes(form, k->mode, k->bytes, next)) return false;
+	if (x86_decode(&k->in, k->bytes, 16, k->mode) != X86_OK || is_excluded(&k->in))
+		return false;
 	for (unsigned i = 0; i < 64; i++) {
 		uint64_t v = corner();
 		memcpy(lab.buf + next() % (BUF / 8) * 8, &v, 8);
@@ -362,7 +391,9 @@ static bool make_case(struct run *k, unsigned form)
 	make_state(k);
 	aim(k);
 	aim_gather(k);
-	if (x86_decode(&k->in, k->bytes, 16, X86_64) != X86_OK) return false;
+	if (x86_decode(&k->in, k->bytes, 16, k->mode) != X86_OK) return false;
+	for (int i = 0; i < 16 && k->mode == X86_32; i++) k->r[i] = (uint32_t)k->r[i];
+	if (is_in_steps(k)) store_le(k->x.bytes + X_MXCSR, 0x1f80, 4);
 	uint32_t mxcsr = next() & 0xffff;
 	if (k->in.op == X86_OP_fxrstor || k->in.op == X86_OP_ldmxcsr || k->in.op == X86_OP_vldmxcsr)
 		for (unsigned i = 0; i + 4 <= BUF; i += 8 + (unsigned)(next() & 8))
@@ -382,8 +413,9 @@ static void run_host(const struct run *k)
 	uint8_t *p = lab.code + INSN;
 	memcpy(p, k->bytes, k->in.len);
 	p = put(p + k->in.len, 1, 0xe9);
-	(void)put(p, 4, (uint64_t)(lab.code + LEAVE - (p + 4)));
-	((void (*)(void))(void *)(lab.code + ENTRY))();
+	bool is32 = k->mode == X86_32;
+	(void)put(p, 4, (uint64_t)(lab.code + (is32 ? LEAVE32 : LEAVE) - (p + 4)));
+	((void (*)(void))(void *)(lab.code + (is32 ? ENTRY32 : ENTRY)))();
 	/* components that were found to be as they are initially */
 	if (!(x->x_out[X_HEADER] & 1)) {
 		memset(x->x_out, 0, X_MXCSR);
@@ -393,9 +425,13 @@ static void run_host(const struct run *k)
 	if (!(x->x_out[X_HEADER] & 2)) memset(x->x_out + X_XMM, 0, 256);
 	if (!(x->x_out[X_HEADER] & 4)) memset(x->x_out + X_YMM, 0, 256);
 }
-static int signal_of(int trap)
+/* Long operands that wrap around 4 GiB fault in their first page before they do in their segment.
+ */
+static int signal_of(const struct run *k)
 {
-	switch (trap) {
+	if (k->mode == X86_32 && k->trap == X86_TRAP_SS && lab.ctx->signal == SIGSEGV)
+		return SIGSEGV;
+	switch (k->trap) {
 	case 0: return 0;
 	case X86_TRAP_XM:
 	case X86_TRAP_MF: return SIGFPE;
@@ -418,12 +454,28 @@ static const char *compare_state(const uint8_t *a, const uint8_t *b)
 	if (memcmp(a + X_XMM, b + X_XMM, 256)) return "XMM";
 	return memcmp(a + X_YMM, b + X_YMM, 256) ? "YMM" : 0;
 }
-/* What a CPU may do and we do not: enter MMX, set MXCSR's flags though memory faults, store 10
- * bytes in two parts; and know whether a result that is too big or small would have been exact. */
+/* What is behind the elements that a gather is about, when it faults. */
+static void forgive_gather(const struct run *k, uint8_t *host)
+{
+	const struct x86_insn *in = &k->in;
+	if (!in->vex || in->operands < 3 || in->o[1].kind != X86_MEM || in->index > 15) return;
+	unsigned size = in->o[1].size, isize = x86_opcode(in) & 1 ? 8 : 4;
+	unsigned from = (in->vl ? 32u : 16u) / (size > isize ? size : isize) * size;
+	if (in->imm_len || in->o[2].kind != X86_XMM || x86_opcode(in) >> 4 != 0x69) return;
+	for (unsigned i = from; i < 32; i++)
+		for (int o = 0; o < 3; o += 2) {
+			unsigned at = (i < 16 ? X_XMM : X_YMM - 16) + 16u * in->o[o].reg + i;
+			host[at] = vcpu->x.bytes[at];
+		}
+}
+/* What a CPU may do and we do not: canonical FIP by fxrstor, enter MMX, set MXCSR's flags though
+ * memory faults, store 10 bytes in two parts; and know whether a result that is too big or small
+ * would have been exact. */
 static void forgive(const struct run *k, uint8_t *host)
 {
 	const uint8_t *ours = vcpu->x.bytes;
 	bool mmx = false;
+	if (k->in.op == X86_OP_fxrstor) memcpy(host + X_FIP + 6, ours + X_FIP + 6, 2);
 	if (!k->trap) return;
 	for (int i = 0; i < k->in.operands; i++) mmx |= k->in.o[i].kind == X86_MMX;
 	if (mmx) memcpy(host, ours, X_FOP);
@@ -431,6 +483,7 @@ static void forgive(const struct run *k, uint8_t *host)
 	if (k->trap != X86_TRAP_XM) memcpy(host + X_MXCSR, ours + X_MXCSR, 4);
 	if (k->trap == X86_TRAP_PF && x86_mem_operand(&k->in) == 0 && k->in.o[0].size == 10)
 		memcpy(lab.buf, lab.expect, BUF);
+	forgive_gather(k, host);
 	unsigned over = ~load_le(k->x.bytes + X_MXCSR, 4) >> 7 & ours[X_MXCSR] & 0x18;
 	if (k->trap == X86_TRAP_XM && over)
 		host[X_MXCSR] = (uint8_t)((host[X_MXCSR] & ~0x20) | (ours[X_MXCSR] & 0x20));
@@ -442,6 +495,7 @@ static const char *check_case(struct run *k)
 	memcpy(lab.before, lab.buf, BUF);
 	memcpy(vcpu->cpu.r, k->r, sizeof k->r);
 	vcpu->cpu.rip = lab.insn;
+	vcpu->mode = (uint8_t)k->mode;
 	vcpu->cpu.flags = k->flags;
 	vcpu->x = k->x;
 	lab.wild = false;
@@ -450,7 +504,7 @@ static const char *check_case(struct run *k)
 	memcpy(lab.buf, lab.before, BUF);
 	if (k->trap == X86_OTHER || lab.wild) return 0;
 	run_host(k);
-	if ((int)x->signal != signal_of(k->trap)) return "exception";
+	if ((int)x->signal != signal_of(k)) return "exception";
 	if (vcpu->cpu.rip != lab.insn + (k->trap ? 0 : k->in.len)) return "rip";
 	if (memcmp(x->out, vcpu->cpu.r, sizeof x->out)) return "register";
 	if ((x->out_flags ^ vcpu->cpu.flags) & X86_ARITH) return "flags";
