@@ -7,9 +7,10 @@
 #include <stdlib.h>
 
 enum { LINES = 4096, LONGEST = 15 };
-enum { DR6_BS = 1 << 14, DR7_ENABLED = 0xff };
+enum { DR6_BS = 1 << 14 };
 struct line {
-	uint64_t key, lo, hi; /* guest-physical address and mode; bytes */
+	uint64_t key, lo, hi;	   /* guest-physical address and mode; bytes */
+	uint64_t lo_mask, hi_mask; /* those that are its own */
 	struct x86_insn in;
 };
 struct x86_own {
@@ -219,6 +220,21 @@ static int stack_limit(struct x86_vcpu *v, const struct x86_insn *in)
 	return x86_linear(v, X86_SS, cut(sp, v->cpu.ssize), (unsigned)abs(n), n < 0, &la);
 }
 
+/* Not all that name memory use it, or use it there: bt's register goes far beyond. */
+static bool touches(const struct x86_insn *in)
+{
+	switch (in->op) {
+	case X86_OP_lea:
+	case X86_OP_nop:
+	case X86_OP_prefetch: return false;
+	case X86_OP_bt:
+	case X86_OP_bts:
+	case X86_OP_btr:
+	case X86_OP_btc: return in->o[1].kind == X86_IMM;
+	default: return true;
+	}
+}
+
 static int limits(struct x86_vcpu *v, const struct x86_insn *in, bool *once)
 {
 	int e = stack_limit(v, in);
@@ -227,8 +243,7 @@ static int limits(struct x86_vcpu *v, const struct x86_insn *in, bool *once)
 		uint64_t la;
 		if (o->kind == X86_SI || o->kind == X86_DI)
 			e = string_limit(v, in, i, once);
-		else if (o->kind == X86_MEM && o->size && in->op != X86_OP_lea &&
-			 in->op != X86_OP_prefetch && !is_flat(&v->seg[in->seg]))
+		else if (o->kind == X86_MEM && o->size && touches(in) && !is_flat(&v->seg[in->seg]))
 			e = x86_operand_la(v, in, o->size, x86_op_info(in->op)->writes_o >> i & 1,
 					   &la);
 	}
@@ -258,7 +273,7 @@ static bool is_real(const struct x86_vcpu *v)
 	return !(v->cr0 & CR0_PE) || v->cpu.flags & X86_VM;
 }
 
-static int do_exec(struct x86_vcpu *v, const struct x86_insn *in)
+static inline int do_exec(struct x86_vcpu *v, const struct x86_insn *in)
 {
 	bool once = v->cpu.flags & X86_TF;
 	if (unlikely(in->mode != X86_64)) {
@@ -300,8 +315,8 @@ int x86_do(struct x86_vcpu *v, const struct x86_insn *in)
 	int e = X86_OTHER;
 	v->code = 0;
 	if (unlikely(in->vex) && is_real(v)) return X86_TRAP_UD;
+	if (likely(groups[in->op] == G_EXEC)) return do_exec(v, in);
 	switch (groups[in->op]) {
-	case G_EXEC: return do_exec(v, in);
 	case G_POPF: return do_popf(v, in);
 	case G_VECTOR: e = x86_do_vector(v, in); break;
 	case G_FAR:
@@ -321,16 +336,13 @@ int x86_do(struct x86_vcpu *v, const struct x86_insn *in)
 struct bytes {
 	uint64_t lo, hi;
 	gpa_t at;
-	unsigned n;
 };
 
 static uint64_t low_bytes(unsigned n) { return n >= 8 ? UINT64_MAX : (1ull << 8 * n) - 1; }
 
-static bool is_same(const struct line *l, const struct bytes *b)
+static inline bool is_same(const struct line *l, const struct bytes *b)
 {
-	unsigned n = l->in.len;
-	uint64_t high = n > 8 ? low_bytes(n - 8) : 0;
-	return n <= b->n && !(((l->lo ^ b->lo) & low_bytes(n)) | ((l->hi ^ b->hi) & high));
+	return !(((l->lo ^ b->lo) & l->lo_mask) | ((l->hi ^ b->hi) & l->hi_mask));
 }
 
 /* n bytes from off in the page that fetch_* is about. */
@@ -361,10 +373,12 @@ static __attribute__((noinline)) int decode(struct x86_vcpu *v, const struct byt
 	memcpy(code, &b->lo, 8);
 	memcpy(code + 8, &b->hi, 8);
 	l->key = 0;
-	int e = decoded(v, x86_decode(&l->in, code, b->n, v->mode));
+	int e = decoded(v, x86_decode(&l->in, code, LONGEST, v->mode));
 	if (e) return e;
 	l->lo = b->lo;
 	l->hi = b->hi;
+	l->lo_mask = low_bytes(l->in.len);
+	l->hi_mask = l->in.len > 8 ? low_bytes(l->in.len - 8u) : 0;
 	l->key = b->at | (uint64_t)(v->mode + 1) << 60;
 	return 0;
 }
@@ -399,7 +413,7 @@ static inline int fetch_any(struct x86_vcpu *v, const struct x86_insn **in)
 		if (e) return e;
 	}
 	if (unlikely(off > X86_PAGE - 16 || !v->fetch_host)) return fetch_edge(v, la, in);
-	struct bytes b = {.at = v->fetch_gpa + off, .n = LONGEST};
+	struct bytes b = {.at = v->fetch_gpa + off};
 	memcpy(&b.lo, v->fetch_host + off, 8);
 	memcpy(&b.hi, v->fetch_host + off + 8, 8);
 	struct line *l = &v->own->line[(b.at ^ b.at >> 12) & (LINES - 1)];
@@ -427,17 +441,50 @@ static __attribute__((noinline)) void trap(struct x86_vcpu *v, int e)
 	look_again(v);
 }
 
-/* SDM 3, 18.2.4: which of DR0 to DR3 stop here, as bits of DR6. */
-static unsigned breakpoints(const struct x86_vcpu *v)
+/* SDM 3, 18.2.4: which of DR0 to DR3 stop an access of that kind, as bits of DR6. */
+enum { DR_EXECUTE, DR_WRITE, DR_ACCESS = 3 };
+static unsigned breakpoints(const struct x86_vcpu *v, uint64_t la, unsigned n, unsigned kind)
 {
+	static const uint8_t bytes[4] = {1, 2, 8, 4};
 	unsigned hit = 0;
-	uint64_t la = fetch_la(v);
 	for (unsigned i = 0; i < 4; i++) {
-		bool on = v->dr[7] >> 2 * i & 3, executes = !(v->dr[7] >> (16 + 4 * i) & 15);
-		if (on && executes && v->dr[i] == la) hit |= 1u << i;
+		unsigned how = v->dr[7] >> (16 + 4 * i) & 15;
+		uint64_t len = bytes[how >> 2], at = v->dr[i] & -len;
+		bool kinds = (how & 3) == kind || (kind == DR_WRITE && (how & 3) == DR_ACCESS);
+		bool on = v->dr[7] >> 2 * i & 3 && kinds;
+		if (on && la < at + len && at < la + n) hit |= 1u << i;
 	}
 	return hit;
 }
+
+/* Memory while data breakpoints are set or alignment is checked. What the table has no meaning of
+ * (x87, vectors, far transfers) passes by. */
+static int watched(struct x86_cpu *c, int e, uint64_t at, unsigned n, unsigned kind)
+{
+	struct x86_vcpu *v = x86_vcpu_of(c);
+	if (!e && v->dr[7] & X86_DR7_ENABLED) v->hit |= (uint8_t)breakpoints(v, at, n, kind);
+	return e;
+}
+static bool is_misaligned(struct x86_cpu *c, uint64_t at, unsigned n)
+{
+	return at & (n - 1) && x86_checks_alignment(x86_vcpu_of(c));
+}
+static int watched_load(struct x86_cpu *c, uint64_t at, void *to, unsigned n)
+{
+	if (is_misaligned(c, at, n)) return x86_raise(x86_vcpu_of(c), X86_TRAP_AC, 0);
+	return watched(c, x86_mem_ops.load(c, at, to, n), at, n, DR_ACCESS);
+}
+static int watched_store(struct x86_cpu *c, uint64_t at, const void *from, unsigned n)
+{
+	if (is_misaligned(c, at, n)) return x86_raise(x86_vcpu_of(c), X86_TRAP_AC, 0);
+	return watched(c, x86_mem_ops.store(c, at, from, n), at, n, DR_WRITE);
+}
+static int watched_cas(struct x86_cpu *c, uint64_t at, void *expected, const void *to, unsigned n)
+{
+	if (is_misaligned(c, at, n)) return x86_raise(x86_vcpu_of(c), X86_TRAP_AC, 0);
+	return watched(c, x86_mem_ops.cas(c, at, expected, to, n), at, n, DR_WRITE);
+}
+static const struct x86_mem watched_ops = {watched_load, watched_store, watched_cas};
 
 /* TF counts as it was before; but these clear it, or leave it to what they have loaded. */
 static bool is_entry(enum x86_op op)
@@ -448,13 +495,16 @@ static bool is_entry(enum x86_op op)
 
 static int stepped(struct x86_vcpu *v, const struct x86_insn *in, uint64_t was)
 {
+	v->cpu.mem = &watched_ops;
+	v->hit = 0;
 	int e = x86_do(v, in);
+	v->cpu.mem = &x86_mem_ops;
 	if (e && e != X86_REPEAT) return e;
 	if (!e && in->op != X86_OP_iret) v->cpu.flags &= ~(uint64_t)X86_RF;
 	v->n += !e;
 	bool steps = was & X86_TF && (!is_entry(in->op) || v->cpu.flags & X86_TF);
-	if (!steps || v->shadow & 1) return 0;
-	v->fault = DR6_BS;
+	if ((!steps && !v->hit) || v->shadow & 1) return 0;
+	v->fault = v->hit | (steps ? DR6_BS : 0);
 	return x86_raise(v, X86_TRAP_DB, 0);
 }
 
@@ -462,8 +512,8 @@ static int stepped(struct x86_vcpu *v, const struct x86_insn *in, uint64_t was)
 static __attribute__((noinline)) void step_watched(struct x86_vcpu *v)
 {
 	const struct x86_insn *in;
-	bool bare = v->dr[7] & DR7_ENABLED && !(v->cpu.flags & X86_RF) && !(v->shadow & 1);
-	unsigned hit = bare ? breakpoints(v) : 0;
+	bool bare = v->dr[7] & X86_DR7_ENABLED && !(v->cpu.flags & X86_RF) && !(v->shadow & 1);
+	unsigned hit = bare ? breakpoints(v, fetch_la(v), 1, DR_EXECUTE) : 0;
 	if (hit) {
 		v->fault = hit;
 		v->code = 0;
@@ -479,8 +529,7 @@ static __attribute__((noinline)) void step_watched(struct x86_vcpu *v)
 void x86_step(struct x86_vcpu *v)
 {
 	const struct x86_insn *in;
-	bool watched = v->cpu.flags & (X86_TF | X86_RF) || v->dr[7] & DR7_ENABLED || v->shadow;
-	if (unlikely(watched)) {
+	if (unlikely(!x86_is_plain(v))) {
 		step_watched(v);
 		return;
 	}

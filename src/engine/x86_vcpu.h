@@ -174,6 +174,7 @@ struct x86_vcpu {
 	struct x86_jit *jit; /* NULL: only interpreted */
 	unsigned id;
 	uint8_t cr8;	     /* where no local APIC is asked */
+	uint8_t hit;	     /* data breakpoints that the instruction at work has met */
 	bool nmi_waits;	     /* for nmi_masked to go */
 	gpa_t apic_page;     /* of the local APIC; ~0: it is not in memory */
 	struct x86_own *own; /* x86_vcpu.c's: decoded instructions */
@@ -228,6 +229,18 @@ bool x86_events(struct x86_vcpu *v);
 /* Fetch, decode and execute one instruction, and deliver the trap if it ends with one. Events are
  * not looked at. A REP does a bounded part of itself. */
 void x86_step(struct x86_vcpu *v);
+static inline bool x86_checks_alignment(const struct x86_vcpu *v) /* SDM 3, 7.15, #AC */
+{
+	return v->cpu.flags & X86_AC && v->cr0 & CR0_AM && v->cpl == 3;
+}
+/* No TF, RF, breakpoints, shadow, #AC: all the rest that x86_step() does about an instruction is
+ * x86_do(). */
+enum { X86_DR7_ENABLED = 0xff };
+static inline bool x86_is_plain(const struct x86_vcpu *v)
+{
+	return !(v->cpu.flags & (X86_TF | X86_RF)) && !(v->dr[7] & X86_DR7_ENABLED) && !v->shadow &&
+	       !x86_checks_alignment(v);
+}
 /* Execute one that has been decoded, at rip: 0, X86_REPEAT or a trap. It raises `poll` again if
  * what waited for IF or for iret may now come in; the shadow and TF are x86_step()'s. */
 int x86_do(struct x86_vcpu *v, const struct x86_insn *in);

@@ -218,6 +218,50 @@ TEST(x86_single_step_and_breakpoint)
 	x86_rig_free(r);
 }
 
+TEST(x86_data_breakpoints)
+{
+	struct x86_rig *r = x86_rig_new();
+	struct x86_vcpu *v = r->v;
+	with_interrupts(r);
+	x86_rig_put(r, 4, 0x2000, 4);
+	X86_RIG_CODE(r, 0xa1, 0x04, 0x30, 0xa3, 0x04, 0x30, 0xa3, 0x06, 0x30); /* [3004], [3006] */
+	v->dr[1] = 0x3005;
+	v->dr[7] |= 2 << 2 | 0x1u << 20; /* writes of a byte */
+	x86_step(v);
+	CHECK(v->cpu.rip == 0x1003);
+	x86_step(v);
+	CHECK(v->cpu.rip == 0x2000 && (v->dr[6] & 0x400f) == 2);
+	CHECK(x86_rig_get(r, v->cpu.r[4], 2) == 0x1006); /* a trap: behind it */
+	v->cpu.rip = 0x1006;
+	x86_step(v);
+	CHECK(v->cpu.rip == 0x1009);
+	v->dr[7] |= 0x3u << 20; /* reads, too */
+	v->cpu.rip = 0x1000;
+	x86_step(v);
+	CHECK(v->cpu.rip == 0x2000);
+	x86_rig_free(r);
+}
+
+TEST(x86_alignment_is_checked_at_cpl_3)
+{
+	struct x86_rig *r = x86_rig_new();
+	struct x86_vcpu *v = r->v;
+	x86_rig_flat(r, X86_32, 3);
+	v->cpu.rip = r->at = 0x1000;
+	X86_RIG_CODE(r, 0xa1, 0x02, 0x30, 0, 0); /* mov eax, [0x3002] */
+	v->cpu.flags |= X86_AC;
+	CHECK(x86_is_plain(v));
+	x86_step(v);
+	CHECK(v->cpu.rip == 0x1005);
+	v->cr0 |= CR0_AM;
+	v->cpu.rip = 0x1000;
+	v->idt.limit = 0; /* #AC, then #GP, #DF... */
+	CHECK(!x86_is_plain(v));
+	x86_step(v);
+	CHECK(v->reset_asked && v->cpu.rip == 0x1000);
+	x86_rig_free(r);
+}
+
 TEST(x86_code_may_change_and_cross_pages)
 {
 	struct x86_rig *r = x86_rig_new();
@@ -303,7 +347,9 @@ TEST(x86_engine_ops)
 	for (unsigned i = 0; i < 16; i++) CHECK(!ops->get(c, i, &val) && val == i + 100);
 	CHECK(!ops->set(c, REG_X86_SEG + 4 * 1 + SEG_BASE, 0x4000));
 	CHECK(!ops->set(c, REG_X86_RIP, 0x10) && !ops->get(c, REG_X86_RIP, &val) && val == 0x10);
-	CHECK(!ops->set(c, REG_X86_MSR + 0xc0000082u - 0, 5) || true);
+	CHECK(!ops->set(c, REG_X86_MSR + 0xc0000082u, 5));
+	CHECK(!ops->get(c, REG_X86_MSR + 0xc0000082u, &val) && val == 5);
+	CHECK(ops->set(c, REG_X86_MSR + 0xc0000082u, 1ull << 47) == -22);
 	CHECK(!ops->get(c, REG_X86_XSAVE + 3, &val) && ops->get(c, REG_X86_LAPIC, &val) == -2);
 	CHECK(ops->tsc_ns(c, 0) <= vclock_ns(&r->clock));
 	ops->kick(c);
