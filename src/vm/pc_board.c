@@ -310,7 +310,8 @@ static int wire_pci(struct vm *vm, struct pc *b, struct err *e)
 			      .msi = b->lapics ? (struct pci_msi){lapics_msi, b->lapics}
 					       : (struct pci_msi){engine_msi, vm}};
 	for (unsigned i = 0; i < 4; i++) w.intx[i] = (struct irq){intx_set, b, i};
-	return board_pci_wire(vm, &w, e);
+	int r = board_pci_wire(vm, &w, e);
+	return r < 0 || !has_firmware(b) ? r : q35_new(b->board.pci, e);
 }
 
 /* What the guest is told */
