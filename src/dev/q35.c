@@ -9,7 +9,7 @@
 
 enum { INTEL = 0x8086, MCH = 0x29c0, ICH9_LPC = 0x2918, LPC_SLOT = 31 };
 enum { HOST_BRIDGE = 0x06000002, ISA_BRIDGE = 0x06010002 }; /* class, revision 2 */
-enum { PMBASE = 0x40, IO_SPACE = 1 };
+enum { COMMAND = 0x04, ALWAYS_ON = 7 /* I/O, memory, bus master */, PMBASE = 0x40, IO_SPACE = 1 };
 
 struct span { /* of config space, to be written */
 	uint8_t at, len;
@@ -45,6 +45,8 @@ int q35_new(struct pci_host *h, struct err *e)
 	open_up(bridge, mch, sizeof(mch) / sizeof(mch[0]));
 	pci_func_init(f, &lpc_ops, INTEL, ICH9_LPC, ISA_BRIDGE, 0x1af4, 0x1100);
 	open_up(f, lpc, sizeof(lpc) / sizeof(lpc[0]));
+	f->config[COMMAND] = ALWAYS_ON; /* 13.1.3 */
+	f->wmask[COMMAND] &= (uint8_t)~ALWAYS_ON;
 	f->config[PMBASE] = IO_SPACE;
 	f->wmask[PMBASE] = 0x80; /* a block of 128 ports */
 	return pci_plug(h, f, LPC_SLOT, e);

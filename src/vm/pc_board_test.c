@@ -229,6 +229,13 @@ TEST(pc_board_boots_firmware)
 	CHECK(in(m, PC_PORT_FW_CFG + 1, 1) == 'Q' && in(m, PC_PORT_FW_CFG + 1, 1) == 'E');
 	out(m, PC_PORT_RTC, 0x5f, 1);
 	CHECK(in(m, PC_PORT_RTC + 1, 1) == CPUS - 1);
+	const uint64_t lpc = PC_ECAM + (31 << 15);
+	CHECK(bus_read(m->vm.mmio, PC_ECAM, 4) == 0x29c08086);
+	CHECK(bus_read(m->vm.mmio, lpc, 4) == 0x29188086 && bus_read(m->vm.mmio, lpc + 4, 2) == 7);
+	bus_write(m->vm.mmio, lpc + 0x40, 0x680, 4);
+	CHECK(bus_read(m->vm.mmio, lpc + 0x40, 4) == 0x681);
+	bus_write(m->vm.mmio, PC_ECAM + 0x60, 0xb0000001, 8);
+	CHECK(bus_read(m->vm.mmio, PC_ECAM + 0x60, 8) == 0xb0000001);
 	paper_done(m);
 }
 
