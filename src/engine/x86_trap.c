@@ -253,11 +253,13 @@ void x86_deliver(struct x86_vcpu *v, unsigned vector, enum x86_source from)
 /* Flags that an instruction at this level may load: SDM 2, IRET, POPF. */
 static uint64_t loadable(const struct x86_vcpu *v, unsigned size)
 {
+	enum { VIF = 1 << 19, VIP = 1 << 20 };
 	uint64_t mask = X86_ARITH | X86_TF | X86_DF | X86_NT;
 	unsigned iopl = v->cpu.flags >> 12 & 3;
 	if (size > 2) mask |= X86_RF | X86_AC | X86_ID;
 	if (v->cpl <= iopl) mask |= X86_IF;
 	if (!v->cpl) mask |= X86_IOPL;
+	if (!v->cpl && size > 2 && x86_is_protected(v)) mask |= VIF | VIP;
 	return mask;
 }
 static uint64_t merge(const struct x86_vcpu *v, uint64_t popped, uint64_t mask)

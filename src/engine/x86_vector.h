@@ -14,6 +14,11 @@ void x86_vector_enter(const struct x86_xarea *a); /* changes no general register
 void x86_x87_leave(struct x86_xarea *a);
 void x86_x87_enter(struct x86_xarea *a);
 bool x86_x87_pending(const struct x86_xarea *a);
+/* Make of the area, whatever bytes it holds (a snapshot's, say), a state that a CPU can have:
+ * components that XSTATE_BV lacks become what they are initially, reserved bits go, and then all is
+ * in use. To be called when someone else has written to it and before enter; what is interpreted
+ * needs it only for XSTATE_BV. */
+void x86_vector_sane(struct x86_xarea *a);
 /* MXCSR has an unmasked exception: what raises it must be interpreted. */
 static inline bool x86_vector_unmasked(const struct x86_xarea *a)
 {

@@ -20,6 +20,11 @@ static inline int x86_vector_store(struct x86_vcpu *v, uint64_t la, const void *
 {
 	return x86_vector_memory.store(v, la, from, n, (enum x86_view)v->view);
 }
+/* Outside 64 bit mode linear addresses wrap at 4 GiB. */
+static inline uint64_t x86_la(const struct x86_vcpu *v, uint64_t la)
+{
+	return v->mode == X86_64 ? la : (uint32_t)la;
+}
 /* May it be written? */
 static inline int x86_vector_probe(struct x86_vcpu *v, uint64_t la, unsigned n)
 {

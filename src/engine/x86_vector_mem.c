@@ -13,7 +13,7 @@ int x86_load_long(struct x86_vcpu *v, uint64_t la, void *to, unsigned n)
 	uint8_t *p = to;
 	for (unsigned i = 0; i < n; i += 64) {
 		unsigned k = n - i < 64 ? n - i : 64;
-		int e = x86_vector_load(v, la + i, p + i, k);
+		int e = x86_vector_load(v, x86_la(v, la + i), p + i, k);
 		if (e) return e;
 	}
 	return 0;
@@ -22,11 +22,11 @@ int x86_store_long(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n
 {
 	const uint8_t *p = from;
 	for (unsigned i = 0; n > 64 && i < n; i += 64) {
-		int e = x86_vector_probe(v, la + i, n - i < 64 ? n - i : 64);
+		int e = x86_vector_probe(v, x86_la(v, la + i), n - i < 64 ? n - i : 64);
 		if (e) return e;
 	}
 	for (unsigned i = 0; i < n; i += 64) {
-		int e = x86_vector_store(v, la + i, p + i, n - i < 64 ? n - i : 64);
+		int e = x86_vector_store(v, x86_la(v, la + i), p + i, n - i < 64 ? n - i : 64);
 		if (e) return e;
 	}
 	return 0;
@@ -169,7 +169,7 @@ static int store_bytes(struct x86_vcpu *v, uint64_t la, const struct reg *from,
 	int e = 0;
 	for (unsigned i = 0, k; i < n && !e; i = k + 1) {
 		for (k = i; k < n && chosen(mask, k, 1);) k++;
-		if (k > i) e = x86_vector_store(v, la + i, from->b + i, k - i);
+		if (k > i) e = x86_vector_store(v, x86_la(v, la + i), from->b + i, k - i);
 	}
 	return e;
 }

@@ -46,30 +46,48 @@ static void write_x87(const struct x86_vcpu *v, const struct x86_insn *in, uint8
 	memset(to + X_FIP + 4, 0, 4);
 	memset(to + X_FDP + 4, 0, 4);
 }
+/* Reserved bits of x87's part as CPUs load them. */
+static void clean_x87(uint8_t *x)
+{
+	store_le(x + X_FCW, (load_le(x + X_FCW, 2) & FCW_BITS) | FCW_ONE, 2);
+	x[X_FTW + 1] = 0;
+	x[X_FOP + 1] &= 7;
+	x86_settle_x87(x);
+}
 static void read_x87(struct x86_vcpu *v, const struct x86_insn *in, const uint8_t *from)
 {
 	uint8_t *x = v->x.bytes;
 	memcpy(x, from, X_MXCSR);
-	store_le(x + X_FCW, (load_le(x + X_FCW, 2) & FCW_BITS) | FCW_ONE, 2);
-	x[X_FTW + 1] = 0;
-	x[X_FOP + 1] &= 7;
+	clean_x87(x);
 	for (unsigned i = 0; i < 8; i++) memcpy(x + X_ST + 16 * i, from + X_ST + 16 * i, 10);
-	x86_settle_x87(x);
 	if (in->rex & 8 && in->mode == X86_64) return;
 	memset(x + X_FIP + 4, 0, 4);
 	memset(x + X_FDP + 4, 0, 4);
 }
-static void init_x87(struct x86_vcpu *v)
+static void init_x87(uint8_t *x)
 {
-	memset(v->x.bytes, 0, X_MXCSR);
-	memset(v->x.bytes + X_ST, 0, 128);
-	store_le(v->x.bytes + X_FCW, 0x37f, 2);
+	memset(x, 0, X_MXCSR);
+	memset(x + X_ST, 0, 128);
+	store_le(x + X_FCW, 0x37f, 2);
+}
+void x86_vector_sane(struct x86_xarea *a)
+{
+	uint8_t *x = a->bytes, use = x[X_HEADER];
+	if (!(use & C_X87)) init_x87(x);
+	clean_x87(x);
+	if (!(use & C_SSE)) memset(x + X_XMM, 0, 256);
+	if (!(use & C_AVX)) memset(x + X_YMM, 0, 256);
+	store_le(x + X_MXCSR, load_le(x + X_MXCSR, 4) & MXCSR_BITS, 4);
+	store_le(x + X_MXCSR_MASK, MXCSR_BITS, 4);
+	for (unsigned i = 0; i < 8; i++) memset(x + X_ST + 16 * i + 10, 0, 6);
+	memset(x + X_LEGACY, 0, X_YMM - X_LEGACY);
+	x[X_HEADER] = X86_XCR0;
 }
 /* So that nothing is written if anything cannot be. */
 static int probe(struct x86_vcpu *v, uint64_t la, unsigned n)
 {
 	int e = 0;
-	for (unsigned i = 0; i < n && !e; i += 64) e = x86_vector_probe(v, la + i, 64);
+	for (unsigned i = 0; i < n && !e; i += 64) e = x86_vector_probe(v, x86_la(v, la + i), 64);
 	return e;
 }
 static int do_fxsave(struct x86_vcpu *v, const struct x86_insn *in)
@@ -203,7 +221,7 @@ static void load_parts(struct x86_vcpu *v, const struct x86_insn *in, uint8_t *i
 		if (bv & C_X87)
 			read_x87(v, in, image);
 		else
-			init_x87(v);
+			init_x87(v->x.bytes);
 	}
 	if (!(bv & C_SSE)) memset(image + X_XMM, 0, 256);
 	if (!(bv & C_AVX)) memset(image + X_YMM, 0, 256);

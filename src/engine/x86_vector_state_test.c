@@ -422,4 +422,31 @@ TEST(x86_vector_after_reset)
 	CHECK(!x86_x87_pending(&lab.v->x) && !x86_vector_unmasked(&lab.v->x));
 	close_lab();
 }
+/* Any bytes at all become what XRSTOR and ldmxcsr take. */
+TEST(x86_vector_made_sane)
+{
+	static struct x86_xarea a, b;
+	open_lab();
+	for (int i = 0; i < 100; i++) {
+		fill(&a, sizeof a);
+		unsigned use = a.bytes[X_HEADER];
+		x86_vector_sane(&a);
+		CHECK(use & 2 || !load_le(a.bytes + X_XMM, 8));
+		CHECK(use & 1 || load_le(a.bytes, 8) == 0x37f);
+		if (x86_x87_pending(&a)) continue;
+		b = a;
+		__asm__ volatile("movq %0, %%rdi\n\tcall x86_x87_enter\n\tcall x86_vector_enter\n\t"
+				 "call x86_vector_leave\n\tcall x86_x87_leave"
+				 :
+				 : "r"(&b)
+				 : "rax", "rdx", "rdi", "cc", "memory", "xmm0", "xmm1", "xmm2",
+				   "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+				   "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+		/* FIP may have become canonical */
+		memcpy(b.bytes + X_FIP, a.bytes + X_FIP, X_MXCSR - X_FIP);
+		CHECK(!memcmp(&a, &b, X_MXCSR_MASK));
+		CHECK(!memcmp(a.bytes + X_ST, b.bytes + X_ST, X_XMM + 256 - X_ST));
+	}
+	close_lab();
+}
 #endif

@@ -558,7 +558,7 @@ static const char *no_host(void)
 TEST(x86_vector_as_the_host)
 {
 	static struct run k;
-	static unsigned done[X86_OP__max];
+	static unsigned done[X86_OP__max], bad[X86_OP__max];
 	const char *count = getenv("RANDOM_COUNT");
 	unsigned failed = 0, ops = 0, traps = 0;
 	long cases = count ? atol(count) : getenv("LONG") ? 20000000 : 300000;
@@ -570,8 +570,7 @@ TEST(x86_vector_as_the_host)
 	vcpu = new_vcpu();
 	x86_vector_memory = (struct x86_vector_memory){do_load, do_store, do_probe};
 	open_host();
-	static unsigned bad[X86_OP__max];
-	for (long i = 0; i < cases && failed < 400; i++) {
+	for (long i = 0; i < cases && failed < 20; i++) {
 		unsigned form = 1 + (unsigned)(next() % (x86_form_count() - 1));
 		if (bad[x86_form_op(form)] > 1 || !make_case(&k, form)) continue;
 		const char *how = check_case(&k);
@@ -582,7 +581,6 @@ TEST(x86_vector_as_the_host)
 	free(vcpu);
 	x86_vector_memory = (struct x86_vector_memory){x86_load, x86_store, x86_probe};
 	for (unsigned i = 0; i < X86_OP__max; i++) ops += done[i] > 10;
-	(void)printf("%u ops %u traps\n", ops, traps);
-	CHECK(ops >= 100 && traps > 1000); /* it did try what it says */
+	CHECK(count || (ops >= 690 && traps > 10000)); /* it did try what it says */
 }
 #endif
