@@ -583,8 +583,7 @@ static void follow_registers(struct bases *b, const struct insn *i)
 	if (adds_constant(in, &reg, &by) && by < FAR_ENOUGH && by > -FAR_ENOUGH &&
 	    b[reg].delta < FAR_ENOUGH && b[reg].delta > -FAR_ENOUGH) {
 		b[reg].delta += by;
-		b[reg].changed = true;
-		b[reg].win = NO_GROUP;
+		b[reg].changed = true; /* but not by more than the window's guards bear */
 		return;
 	}
 	for (unsigned k = 0; k < in->operands; k++)

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define GUARD	  (4ull << 30) /* more than a displacement reaches */
+#define GUARD	  (4ull << 30) /* more than a displacement and what a block adds to a base reach */
 #define LOW_FIRST 0x10000ull   /* where hosts let anything be mapped */
-#define LOW_ROOM  (2 * X86_LOW_END + (1 << 20))
+#define LOW_ROOM  (2 * X86_LOW_END + (64 << 20))
 #define HIGH_ROOM (X86_HIGH_END - X86_HIGH_BEGIN)
 #define PAGE_MASK (~(uint64_t)(X86_PAGE - 1))
 enum { HASH = 1 << 16, MOST = 24000, SPACES = 32, LARGE = 512 };
