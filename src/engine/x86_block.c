@@ -69,6 +69,7 @@ struct cold { /* code out of line */
 	uint8_t *from, *back; /* rel32 that leads here; where to go on */
 	unsigned insn, view;
 	int64_t target; /* from the page's beginning */
+	bool ahead;	/* which is further down */
 	uint32_t info;
 	struct access m;
 	unsigned state;
@@ -83,7 +84,7 @@ struct tr {
 	bool end_steps; /* what is there is the interpreter's */
 	bool plain;
 	uint16_t head_live;
-	uint8_t *body;
+	uint8_t *body, *slot;
 	unsigned prefix;  /* of the access that has been looked up: 0x65, or 0 */
 	gpa_t cross;	  /* where the last instruction ends, or CROSS_NOT */
 	uint8_t edge[32]; /* that instruction */
@@ -636,15 +637,19 @@ static void save_flags(struct tr *t)
 	op_rm(&t->a, OP(0, 0, 0x8f), 0, V_AT(fast.flags), 0); /* pop */
 	t->state |= SLOT;
 }
-static void restore_flags(struct tr *t)
+static void restore_flags(struct tr *t, unsigned live)
 {
 	struct x64_asm *a = &t->a;
 	mov_store(a, OP_W, V_AT(fast.save[2]), RAX);
-	mov_load(a, 0, RAX, V_AT(fast.flags));
-	put8(a, 0x86), put8(a, 0xe0); /* xchg al, ah */
-	put8(a, 0x24), put8(a, 0x08); /* and al, 8: OF */
-	put8(a, 0x04), put8(a, 0x78); /* add al, 0x78: overflows if it is set */
-	put8(a, 0x9e);		      /* sahf: the others */
+	if (live & X86_OF) {
+		struct rm upper = V_AT(fast.flags);
+		upper.disp++;
+		op_rm(a, OP(0, 0, 0x8a), RAX, upper, 0);
+		put8(a, 0x24), put8(a, 0x08); /* and al, 8: OF */
+		put8(a, 0x04), put8(a, 0x78); /* add al, 0x78: overflows if it is set */
+	}
+	op_rm(a, OP(0, 0, 0x8a), 4, V_AT(fast.flags), 0); /* mov ah, the others */
+	put8(a, 0x9e);					  /* sahf */
 	mov_load(a, OP_W, RAX, V_AT(fast.save[2]));
 	t->state |= HOST;
 }
@@ -656,7 +661,7 @@ static void flags_go(struct tr *t, unsigned live)
 }
 static void flags_come(struct tr *t, unsigned live)
 {
-	if (live && !(t->state & HOST)) restore_flags(t);
+	if (live && !(t->state & HOST)) restore_flags(t, live);
 }
 
 /* ---- code: memory */
@@ -1075,30 +1080,63 @@ static bool is_self(const struct tr *t, int64_t target)
 {
 	return target == t->start && t->view == (t->variant & 3);
 }
-static void go(struct tr *t, int64_t target)
+static const uint8_t *self_entry(const struct tr *t) { return t->state & HOST ? t->body : t->slot; }
+/* from: where the instruction is that goes there. */
+static void go(struct tr *t, int64_t from, int64_t target)
 {
 	if (!is_near(target)) {
 		go_far(t, target);
 		return;
 	}
-	flags_come(t, live_at_exit(t, target));
-	if (is_self(t, target))
-		jump_to(&t->a, t->body);
-	else
-		cold(t, COLD_LINK, jump_later(&t->a))->target = target;
+	if (is_self(t, target)) {
+		jump_to(&t->a, self_entry(t));
+		return;
+	}
+	struct cold *c = cold(t, COLD_LINK, jump_later(&t->a));
+	c->target = target;
+	c->ahead = target > from;
+}
+/* The host's condition that holds if the guest's cc does, whose flags are in SLOT alone. */
+static enum cc test_slot(struct tr *t, enum cc cc)
+{
+	enum { OF_TO_SF = 4 };
+	static const uint8_t low[] = {
+		[CC_O >> 1] = X86_OF >> 8, /* of the second byte */
+		[CC_B >> 1] = X86_CF,	   [CC_E >> 1] = X86_ZF, [CC_BE >> 1] = X86_CF | X86_ZF,
+		[CC_S >> 1] = X86_SF,	   [CC_P >> 1] = X86_PF,
+	};
+	struct x64_asm *a = &t->a;
+	struct rm flags = V_AT(fast.flags);
+	enum cc is_set = cc & 1 ? CC_E : CC_NE;
+	if (cc < CC_L) {
+		if (cc <= CC_NO) flags.disp++;
+		op_rm(a, OP(0, 0, 0xf6), 0, flags, 1); /* test byte */
+		put8(a, low[cc >> 1]);
+		return is_set;
+	}
+	mov_load(a, 0, S1, flags);
+	mov_rr(a, 0, S2, S1);
+	shift_imm(a, SH_SHR, 0, S2, OF_TO_SF);
+	alu_rr(a, ALU_XOR, 0, S2, S1);
+	alu_imm(a, ALU_AND, 0, rm_reg(S2), X86_SF);
+	if (cc >= CC_LE) {
+		alu_imm(a, ALU_AND, 0, rm_reg(S1), X86_ZF);
+		alu_rr(a, ALU_OR, 0, S2, S1);
+	}
+	return is_set;
 }
 static void emit_jcc(struct tr *t, unsigned k)
 {
 	struct insn *i = &t->i[k];
 	int64_t target = branch_target(i);
-	flags_come(t, X86_ARITH);
+	enum cc cc = t->state & HOST ? i->in.cc : test_slot(t, i->in.cc);
 	if (is_self(t, target)) {
-		jcc_to(&t->a, i->in.cc, t->body);
+		jcc_to(&t->a, cc, self_entry(t));
 		return;
 	}
-	struct cold *c =
-		cold(t, is_near(target) ? COLD_LINK : COLD_FAR, jcc_later(&t->a, i->in.cc));
+	struct cold *c = cold(t, is_near(target) ? COLD_LINK : COLD_FAR, jcc_later(&t->a, cc));
 	c->target = target;
+	c->ahead = target > i->off;
 }
 static void call_thunk(struct tr *t, enum thunk which, uint32_t info)
 {
@@ -1174,7 +1212,7 @@ static void push_return(struct tr *t, unsigned k, struct rm to)
 static void emit_call(struct tr *t, unsigned k)
 {
 	push_return(t, k, look_up(t, k));
-	go(t, branch_target(&t->i[k]));
+	go(t, t->i[k].off, branch_target(&t->i[k]));
 }
 static void emit_calli(struct tr *t, unsigned k)
 {
@@ -1322,7 +1360,7 @@ static void emit_insn(struct tr *t, unsigned k)
 	case C_LEA: emit_lea(t, k); break;
 	case C_BIT: emit_bit(t, k); break;
 	case C_JCC: emit_jcc(t, k); break;
-	case C_JMP: go(t, branch_target(i)); break;
+	case C_JMP: go(t, i->off, branch_target(i)); break;
 	case C_JMPI: emit_jmpi(t, k); break;
 	case C_CALL: emit_call(t, k); break;
 	case C_CALLI: emit_calli(t, k); break;
@@ -1373,7 +1411,10 @@ static void emit_cold(struct tr *t, struct cold *c)
 		break;
 	case COLD_LINK:
 		if (!(c->state & SLOT)) save_flags(t);
-		call_thunk(t, THUNK_LINK, (uint32_t)c->target | c->view << INFO_VIEW);
+		call_thunk(t, THUNK_LINK,
+			   (uint32_t)c->target | c->view << INFO_VIEW |
+				   (c->state & HOST ? 0 : (uint32_t)INFO_SLOT) |
+				   (c->ahead ? (uint32_t)INFO_AHEAD : 0));
 		put32(a, (uint32_t)(c->from - a->p));
 		break;
 	case COLD_FAR: go_far(t, c->target); break;
@@ -1421,6 +1462,7 @@ static void emit_entries(struct tr *t, struct x86_block *b)
 	jcc_to(a, CC_NE, t->j->miss);
 	alu_imm(a, ALU_AND, OP_W, rm_reg(S1), -X86_PAGE);
 	mov_store(a, OP_W, V_AT(fast.page), S1);
+	t->slot = a->p;
 	b->slot = (uint32_t)(a->p - t->j->rw);
 	t->state = SLOT;
 	flags_come(t, t->head_live);
@@ -1428,6 +1470,7 @@ static void emit_entries(struct tr *t, struct x86_block *b)
 	t->body = a->p;
 	b->body = (uint32_t)(a->p - t->j->rw);
 	emit_poll(t);
+	b->ahead = (uint32_t)(a->p - t->j->rw);
 }
 static void emit_end(struct tr *t)
 {
@@ -1437,7 +1480,7 @@ static void emit_end(struct tr *t)
 		flags_go(t, X86_ARITH);
 		call_thunk(t, THUNK_END, t->end | t->view << INFO_VIEW);
 	} else {
-		go(t, t->end);
+		go(t, t->start, t->end);
 	}
 }
 

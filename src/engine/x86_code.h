@@ -25,6 +25,8 @@ enum {
 	INFO_LEN_MASK = 0x7ff,
 	INFO_VIEW = 24,	      /* 2 bits */
 	INFO_LEAVE = 1 << 26, /* if the instruction is interpreted, do not come back */
+	INFO_SLOT = 1 << 12,  /* of a link: the guest's flags are in SLOT alone */
+	INFO_AHEAD = 1 << 13, /* of a link: it leads forward in the page */
 	INFO_BYTES = 27,      /* the instruction's length */
 };
 enum thunk {
@@ -53,8 +55,10 @@ struct x86_block {
 	bool plain;	 /* accesses are not grouped */
 	uint16_t failed; /* groups that did */
 	uint16_t insns;
-	uint32_t map;		   /* first of `insns` entries, by host address */
-	uint32_t code, body, slot; /* offsets in the cache: ib entry, HOST entry, SLOT entry */
+	uint32_t map; /* first of `insns` entries, by host address */
+	/* Offsets in the cache: ib entry, HOST entry, SLOT entry; behind the look at v->poll, for
+	 * who comes with HOST from further up in the page: all loops have a look in them. */
+	uint32_t code, body, slot, ahead;
 	uint32_t end;
 };
 struct x86_at_host { /* where an instruction's own host instruction may fault */

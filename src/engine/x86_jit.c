@@ -547,6 +547,12 @@ const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	if (n < COUNT(j->used_ibtc[0])) j->used_ibtc[view][n] = (uint16_t)at;
 	return to;
 }
+/* Where a jump that is linked leads; SLOT is all that a block needs which reads no flags. */
+static uint32_t link_entry(const struct x86_block *b, uint32_t info)
+{
+	if (info & INFO_SLOT && b->slot != b->body) return b->slot;
+	return info & INFO_AHEAD ? b->ahead : b->body;
+}
 const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
 {
 	struct x86_jit *j = v->jit;
@@ -560,7 +566,7 @@ const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	const struct x86_block *b = j->found;
 	if (j->dropped || v->cpu.rip != rip || !b || b->page != page) return to;
 	memcpy(&site, back, sizeof(site));
-	set_rel32(j->rw + (back - j->rx) + site, j->rw + b->body);
+	set_rel32(j->rw + (back - j->rx) + site, j->rw + link_entry(b, info));
 	x86_count(v, X86_STAT_LINKS);
 	return to;
 }
