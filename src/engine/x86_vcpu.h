@@ -107,7 +107,7 @@ struct x86_tlb_entry {
 	uint64_t add;	 /* host address - linear address */
 	uint64_t gpa;	 /* of the page; bit 0: global, bit 1: part of a large page */
 };
-enum { X86_TLB_SIZE = 1024 };
+enum { X86_TLB_SIZE = 4096 };
 enum x86_view { X86_VIEW_USER, X86_VIEW_KERNEL, X86_VIEW_BOTH, X86_VIEWS };
 /* No address in any page that looks at entry i equals it up to its lowest 12 bits. */
 #define X86_NO_TAG(i) ((uint64_t)((i) ^ 1) << X86_PAGE_SHIFT)
@@ -214,7 +214,7 @@ struct x86_vcpu {
 	 * dropped; and by GiB modulo 64 where large pages are, of which invlpg must drop all. */
 	struct x86_entered {
 		unsigned n; /* may be more than are noted */
-		uint16_t at[128];
+		uint16_t at[512];
 	} entered[X86_VIEWS];
 	uint64_t large;
 	struct x86_fetches {
