@@ -16,7 +16,7 @@
 enum { HASH = 1 << 16, MOST = 24000, SPACES = 32, LARGE = 512, CODED = 1 << 16 };
 /* In timer interrupts: how often one must find a space at work; how long it waits after it lost the
  * window; page faults and mappings in one that are too much, and how many such there may be. */
-enum { GIVE = 1, WAIT = 64, FAULTS = 12, BAD_WORK = 120, BAD_TICKS = 2 };
+enum { GIVE = 1, WAIT = 6, FAULTS = 30, BAD_WORK = 120, BAD_TICKS = 2 };
 
 struct page {
 	uint64_t
