@@ -1349,6 +1349,11 @@ static void emit_crossing(struct tr *t, unsigned k)
 	c->info = d->info = here;
 	c->insn = d->insn = k;
 }
+static enum thunk thunk_of_end(const struct x86_insn *in)
+{
+	if (in->op == X86_OP_sysret && in->osize == 8) return THUNK_SYSRET;
+	return in->op == X86_OP_syscall ? THUNK_SYSCALL : THUNK_END;
+}
 static void emit_insn(struct tr *t, unsigned k)
 {
 	struct insn *i = &t->i[k];
@@ -1387,7 +1392,7 @@ static void emit_insn(struct tr *t, unsigned k)
 		break;
 	default: /* C_END */
 		flags_go(t, i->before);
-		call_thunk(t, THUNK_END, info_of(t, i));
+		call_thunk(t, thunk_of_end(&i->in), info_of(t, i));
 		break;
 	}
 	i->state_after = (uint8_t)t->state;

@@ -1,6 +1,7 @@
 #ifndef ENGINE_X86_CODE_H
 #define ENGINE_X86_CODE_H
 #include "engine/x86_vcpu.h"
+#include "engine/x86_window.h"
 #include "jit/x64/asm.h"
 #include <pthread.h>
 /* Inside the translator: blocks, and how their code is laid out.
@@ -37,8 +38,10 @@ enum thunk {
 	THUNK_MISS, /* go to S1 */
 	THUNK_REP,  /* rep movs or stos: S1 says which, see enum rep */
 	THUNK_OUT,  /* an address is not in the part of the window it was thought to be in */
-	THUNK_CROSS, /* is the next page what it was? S1: number in fast.cross */
-	THUNK_POLL,  /* poll is not 0; at INFO_OFF */
+	THUNK_CROSS,   /* is the next page what it was? S1: number in fast.cross */
+	THUNK_POLL,    /* poll is not 0; at INFO_OFF */
+	THUNK_SYSCALL, /* as THUNK_END, but it is syscall, or sysret to 64-bit code */
+	THUNK_SYSRET,
 	THUNKS,
 };
 /* In S1 for THUNK_REP: bytes of an element, or REP_STOS. */
@@ -111,6 +114,50 @@ static inline uint8_t *x86_hint(struct x86_jit *j, gpa_t page, unsigned off)
 }
 static inline const uint8_t *x86_rx(const struct x86_jit *j, uint32_t off) { return j->rx + off; }
 
+static inline unsigned x86_block_hash(gpa_t page, unsigned off, unsigned variant)
+{
+	uint64_t h = ((page | off) ^ (uint64_t)variant << 50) * 0x9e3779b97f4a7c15;
+	return (unsigned)(h >> (64 - JIT_HASH_BITS));
+}
+static inline struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, unsigned off,
+					       unsigned variant)
+{
+	for (uint32_t n = j->hash[x86_block_hash(page, off, variant)]; n;) {
+		struct x86_block *b = &j->block[n - 1];
+		if (b->page == page && b->off == off && b->variant == variant) return b;
+		n = b->next;
+	}
+	return NULL;
+}
+static inline unsigned x86_variant_now(const struct x86_vcpu *v)
+{
+	bool vec = (v->cr0 & (CR0_EM | CR0_TS)) == 0 && v->cr4 & CR4_OSFXSR &&
+		   v->cr4 & CR4_OSXSAVE && v->xcr0 == X86_XCR0;
+	bool win = v->view == X86_VIEW_USER && x86_window_is_on(v);
+	return v->view | (vec ? (unsigned)VARIANT_VEC : 0) | (win ? (unsigned)VARIANT_WIN : 0);
+}
+static inline bool x86_translatable(const struct x86_vcpu *v)
+{
+	enum { DR7_ON = 0xff };
+	return v->mode == X86_64 && !(v->cpu.flags & (X86_TF | X86_RF)) && !(v->dr[7] & DR7_ON) &&
+	       !v->shadow;
+}
+enum { X86_CR4_IN_CODE = CR4_SMAP | CR4_TSD }; /* what of it translations depend on */
+static inline unsigned x86_ibtc_index(uint64_t la)
+{
+	return (unsigned)(la ^ la >> X86_PAGE_SHIFT) & (X86_IBTC - 1);
+}
+/* Branches to la, which v->fetch_* is about, find b from now on. */
+static inline void x86_ibtc_enter(struct x86_jit *j, uint64_t la, const struct x86_block *b)
+{
+	struct x86_vcpu *v = j->v;
+	unsigned at = x86_ibtc_index(la), view = v->view, n = j->used_ibtc_n[view];
+	j->kernel_local |= view != X86_VIEW_USER && !v->fetch_global;
+	v->fast.ibtc[view][at] = (struct x86_ibtc){la, x86_rx(j, b->code)};
+	if (n <= COUNT(j->used_ibtc[0])) j->used_ibtc_n[view] = n + 1;
+	if (n < COUNT(j->used_ibtc[0])) j->used_ibtc[view][n] = (uint16_t)at;
+}
+
 /* x86_block.c: translate what begins at off of the page whose bytes are at code. NULL: there is no
  * room (j->used is at the end) or nothing to translate (*nothing). */
 struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gpa_t page,
@@ -120,7 +167,6 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 bool x86_next_page(struct x86_jit *j, uint64_t la, gpa_t *page, const uint8_t **code);
 /* b's last instruction ends in `page`. */
 void x86_block_crosses(struct x86_jit *j, struct x86_block *b, gpa_t page, unsigned to);
-struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant);
 /* For many questions about one page: where blocks may begin; NULL: nowhere. */
 const uint64_t *x86_block_begins(struct x86_jit *j, gpa_t page);
 struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant);
@@ -137,6 +183,13 @@ const void *x86_jit_thunk_out(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 const void *x86_jit_thunk_cross(struct x86_vcpu *v, uint64_t la, uint32_t info,
 				const uint8_t *back);
 const void *x86_jit_thunk_poll(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+/* x86_light.c: tried before these. NULL: not done, or only a part of it. */
+const void *x86_light_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+const void *x86_light_rep(struct x86_vcpu *v, uint64_t how, uint32_t info, const uint8_t *back);
+const void *x86_light_syscall(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+const void *x86_light_sysret(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+/* As many elements as lie in one page each, if the TLB knows those. */
+bool x86_rep_some(struct x86_vcpu *v, unsigned how, enum x86_view view);
 /* x86_thunk.c: the pieces of code that all others use. */
 void x86_thunks_make(struct x86_jit *j, struct x64_asm *a);
 #define V_AT(field) rm_mem(RSP, (int32_t)offsetof(struct x86_vcpu, field))

@@ -28,20 +28,6 @@ static bool grow(void **p, uint32_t *room, uint32_t n, size_t size)
 	*room = want;
 	return true;
 }
-static unsigned block_hash(gpa_t page, unsigned off, unsigned variant)
-{
-	uint64_t h = ((page | off) ^ (uint64_t)variant << 50) * 0x9e3779b97f4a7c15;
-	return (unsigned)(h >> (64 - JIT_HASH_BITS));
-}
-struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant)
-{
-	for (uint32_t n = j->hash[block_hash(page, off, variant)]; n;) {
-		struct x86_block *b = &j->block[n - 1];
-		if (b->page == page && b->off == off && b->variant == variant) return b;
-		n = b->next;
-	}
-	return NULL;
-}
 static struct x86_code_page *page_find(struct x86_jit *j, gpa_t page)
 {
 	for (uint32_t n = j->page_hash[page >> X86_PAGE_SHIFT & (JIT_PAGES - 1)]; n;) {
@@ -70,7 +56,7 @@ static struct x86_code_page *page_get(struct x86_jit *j, gpa_t page)
 static void unhash(struct x86_jit *j, struct x86_block *b)
 {
 	uint32_t me = (uint32_t)(b - j->block) + 1;
-	uint32_t *at = &j->hash[block_hash(b->page, b->off, b->variant)];
+	uint32_t *at = &j->hash[x86_block_hash(b->page, b->off, b->variant)];
 	while (*at != me) at = &j->block[*at - 1].next;
 	*at = b->next;
 }
@@ -80,7 +66,7 @@ struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, uns
 	if (!p || !grow((void **)&j->block, &j->blocks_room, j->blocks + 1, sizeof(*j->block)))
 		return NULL;
 	struct x86_block *b = &j->block[j->blocks++];
-	uint32_t *head = &j->hash[block_hash(page, off, variant)];
+	uint32_t *head = &j->hash[x86_block_hash(page, off, variant)];
 	*b = (struct x86_block){.page = page,
 				.cross = CROSS_NOT,
 				.off = (uint16_t)off,
@@ -217,19 +203,6 @@ static void drop_all(struct x86_jit *j)
 
 /* ---- looking up */
 
-static unsigned variant_now(const struct x86_vcpu *v)
-{
-	bool vec = (v->cr0 & (CR0_EM | CR0_TS)) == 0 && v->cr4 & CR4_OSFXSR &&
-		   v->cr4 & CR4_OSXSAVE && v->xcr0 == X86_XCR0;
-	bool win = v->view == X86_VIEW_USER && x86_window_is_on(v);
-	return v->view | (vec ? (unsigned)VARIANT_VEC : 0) | (win ? (unsigned)VARIANT_WIN : 0);
-}
-static bool translatable(const struct x86_vcpu *v)
-{
-	enum { DR7_ON = 0xff };
-	return v->mode == X86_64 && !(v->cpu.flags & (X86_TF | X86_RF)) && !(v->dr[7] & DR7_ON) &&
-	       !v->shadow;
-}
 static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t *code,
 				    unsigned off, unsigned variant, bool plain)
 {
@@ -245,9 +218,9 @@ static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t
 static struct x86_block *block_at_rip(struct x86_jit *j)
 {
 	struct x86_vcpu *v = j->v;
-	if (!translatable(v)) return NULL;
+	if (!x86_translatable(v)) return NULL;
 	if (x86_fetch(v, v->cpu.rip)) return NULL;
-	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = variant_now(v);
+	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = x86_variant_now(v);
 	if (unlikely((variant & VARIANT_VEC) != j->vec)) ibtc_clear_all(j);
 	j->vec = variant & VARIANT_VEC;
 	struct x86_block *b = x86_block_find(j, v->fetch_gpa, off, variant);
@@ -257,7 +230,7 @@ static struct x86_block *block_at_rip(struct x86_jit *j)
 }
 static void look_at_changes(struct x86_jit *j)
 {
-	uint64_t cr4 = j->v->cr4 & (CR4_SMAP | CR4_TSD);
+	uint64_t cr4 = j->v->cr4 & X86_CR4_IN_CODE;
 	if (unlikely(cr4 != j->cr4)) drop_all(j);
 	j->cr4 = cr4;
 	gpa_t page[GMEM_NOTES];
@@ -376,17 +349,17 @@ static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next
 {
 	struct x86_jit *j = v->jit;
 	uint64_t end = v->cpu.rip + (info >> INFO_BYTES);
-	unsigned variant = variant_now(v);
+	unsigned variant = x86_variant_now(v);
 	j->dropped = false;
 	calm(j);
 	x86_count(v, X86_STAT_STEPS);
 	x86_step(v);
 	while (v->cpu.rip == end - (info >> INFO_BYTES) && !j->dropped && !is_stopped(v) &&
-	       !atomic_load_explicit(&v->poll, memory_order_relaxed) && variant_now(v) == variant &&
-	       translatable(v))
+	       !atomic_load_explicit(&v->poll, memory_order_relaxed) &&
+	       x86_variant_now(v) == variant && x86_translatable(v))
 		x86_step(v); /* a string instruction has more to do */
-	if (info & INFO_LEAVE || v->cpu.rip != end || j->dropped || variant_now(v) != variant ||
-	    !translatable(v) || is_stopped(v) || v->activity != X86_RUNNING ||
+	if (info & INFO_LEAVE || v->cpu.rip != end || j->dropped || x86_variant_now(v) != variant ||
+	    !x86_translatable(v) || is_stopped(v) || v->activity != X86_RUNNING ||
 	    atomic_load_explicit(&v->poll, memory_order_relaxed))
 		return find(v);
 	return into_code(v, next);
@@ -464,59 +437,21 @@ const void *x86_jit_thunk_step(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	at_info(v, info);
 	return step_here(v, info, back);
 }
-/* Elements by the host's own instruction, which does them in the same order. */
-static void rep_native(void *to, const void *from, uint64_t val, uint64_t n, unsigned how)
+/* Have the TLB know the pages of the next part. False: it is not that simple. */
+static bool rep_ready(struct x86_vcpu *v, unsigned how, enum x86_view view)
 {
-	switch (how) {
-#define MOVS(size, insn)                                                                           \
-	case size:                                                                                 \
-		__asm__ volatile(insn : "+D"(to), "+S"(from), "+c"(n) : : "memory");               \
-		break;
-#define STOS(size, insn)                                                                           \
-	case REP_STOS | size:                                                                      \
-		__asm__ volatile(insn : "+D"(to), "+c"(n) : "a"(val) : "memory");                  \
-		break;
-		MOVS(1, "rep movsb")
-		MOVS(2, "rep movsw")
-		MOVS(4, "rep movsl")
-		MOVS(8, "rep movsq")
-		STOS(1, "rep stosb")
-		STOS(2, "rep stosw")
-		STOS(4, "rep stosl")
-		STOS(8, "rep stosq")
-#undef MOVS
-#undef STOS
-	default: break;
-	}
-}
-static uint64_t left_in_page(uint64_t la, unsigned size)
-{
-	return (X86_PAGE - (la & (X86_PAGE - 1))) / size;
-}
-/* As much as lies in one page each. 0: not that simple. */
-static uint64_t rep_some(struct x86_vcpu *v, unsigned how, enum x86_view view)
-{
-	uint64_t *r = v->cpu.r, n = r[RCX], most = left_in_page(r[RDI], how & REP_SIZE);
-	bool stos = how & REP_STOS;
-	if (n > most) n = most;
-	most = left_in_page(r[RSI], how & REP_SIZE);
-	if (!stos && n > most) n = most;
-	void *to = n ? x86_tlb_find(v, r[RDI], true, view) : NULL;
-	const void *from = to && !stos ? x86_tlb_find(v, r[RSI], false, view) : to;
-	if (!from) return 0;
-	rep_native(to, from, r[RAX], n, how);
-	r[RCX] -= n;
-	r[RDI] += n * (how & REP_SIZE);
-	if (!stos) r[RSI] += n * (how & REP_SIZE);
-	return n;
+	uint64_t *r = v->cpu.r;
+	if (v->cpu.flags & X86_DF || !x86_tlb_find(v, r[RDI], true, view)) return false;
+	return how & REP_STOS || x86_tlb_find(v, r[RSI], false, view);
 }
 const void *x86_jit_thunk_rep(struct x86_vcpu *v, uint64_t how, uint32_t info, const uint8_t *back)
 {
 	at_info(v, info);
 	x86_count(v, X86_STAT_REPS);
+	enum x86_view view = info >> INFO_VIEW & 3;
 	while (v->cpu.r[RCX]) {
 		if (atomic_load_explicit(&v->poll, memory_order_relaxed)) return find(v);
-		if (v->cpu.flags & X86_DF || !rep_some(v, (unsigned)how, info >> INFO_VIEW & 3))
+		if (!rep_ready(v, (unsigned)how, view) || !x86_rep_some(v, (unsigned)how, view))
 			return step_here(v, info, back);
 	}
 	v->cpu.rip += info >> INFO_BYTES;
@@ -539,12 +474,7 @@ const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	const struct x86_block *b = j->found;
 	/* Only if that is where we are now, and not in an interrupt's handler, say. */
 	if (v->cpu.rip != la || !b) return to;
-	unsigned at = (unsigned)(la ^ la >> X86_PAGE_SHIFT) & (X86_IBTC - 1), view = v->view;
-	j->kernel_local |= view != X86_VIEW_USER && !v->fetch_global;
-	v->fast.ibtc[view][at] = (struct x86_ibtc){la, x86_rx(j, b->code)};
-	unsigned n = j->used_ibtc_n[view];
-	if (n <= COUNT(j->used_ibtc[0])) j->used_ibtc_n[view] = n + 1;
-	if (n < COUNT(j->used_ibtc[0])) j->used_ibtc[view][n] = (uint16_t)at;
+	x86_ibtc_enter(j, la, b);
 	return to;
 }
 /* Where a jump that is linked leads; SLOT is all that a block needs which reads no flags. */

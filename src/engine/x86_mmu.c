@@ -359,22 +359,14 @@ static void tlb_fill(struct x86_vcpu *v, uint64_t la, enum x86_view as,
 	if (pg->large) v->large |= large_bit(la);
 }
 
-static inline uint8_t *tlb_look(const struct x86_vcpu *v, uint64_t la, bool write, enum x86_view as)
-{
-	const struct x86_tlb_entry *e = &v->tlb[as][x86_tlb_index(la)];
-	uint64_t tag = write ? e->wr : e->rd;
-	/* The host's address is a number here: e->add is a difference of two address spaces. */
-	return likely(tag == (la & PAGE_MASK)) ? (uint8_t *)(uintptr_t)(la + e->add) : NULL;
-}
-
 void *x86_tlb_find(struct x86_vcpu *v, uint64_t la, bool write, enum x86_view as)
 {
 	struct x86_page_found pg;
-	uint8_t *p = tlb_look(v, la, write, as);
+	uint8_t *p = x86_tlb_look(v, la, write, as);
 	if (p) return p;
 	if (x86_translate(v, la, write ? X86_W : X86_R, as, &pg)) return NULL;
 	tlb_fill(v, la, as, &pg);
-	return tlb_look(v, la, write, as);
+	return x86_tlb_look(v, la, write, as);
 }
 
 /* ---- accesses */
@@ -512,7 +504,7 @@ static __attribute__((noinline)) int store_slow(struct x86_vcpu *v, uint64_t la,
 
 int x86_load(struct x86_vcpu *v, uint64_t la, void *to, unsigned n, enum x86_view as)
 {
-	const uint8_t *p = tlb_look(v, la, false, as);
+	const uint8_t *p = x86_tlb_look(v, la, false, as);
 	if (unlikely(!p || first_part(la, n) < n)) return load_slow(v, la, to, n, as);
 	copy(to, p, n);
 	return 0;
@@ -520,7 +512,7 @@ int x86_load(struct x86_vcpu *v, uint64_t la, void *to, unsigned n, enum x86_vie
 
 int x86_store(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n, enum x86_view as)
 {
-	uint8_t *p = tlb_look(v, la, true, as);
+	uint8_t *p = x86_tlb_look(v, la, true, as);
 	if (unlikely(!p || first_part(la, n) < n)) return store_slow(v, la, from, n, as);
 	copy(p, from, n);
 	return 0;
@@ -531,7 +523,7 @@ int x86_probe(struct x86_vcpu *v, uint64_t la, unsigned n, unsigned access, enum
 	struct reach r;
 	unsigned k = first_part(la, n);
 	int e = 0;
-	if (!tlb_look(v, la, access & X86_W, as)) e = reach(v, la, access, as, &r);
+	if (!x86_tlb_look(v, la, access & X86_W, as)) e = reach(v, la, access, as, &r);
 	return !e && k < n ? reach(v, behind(v, la, k), access, as, &r) : e;
 }
 
@@ -629,7 +621,7 @@ static int mem_store(struct x86_cpu *c, uint64_t at, const void *from, unsigned 
 static int mem_cas(struct x86_cpu *c, uint64_t at, void *expected, const void *to, unsigned n)
 {
 	struct x86_vcpu *v = x86_vcpu_of(c);
-	uint8_t *p = tlb_look(v, at, true, v->view);
+	uint8_t *p = x86_tlb_look(v, at, true, v->view);
 	if (unlikely(n > 16)) return X86_TRAP_UD;
 	if (unlikely(!p || first_part(at, n) < n || !host_cas(p, expected, to, n)))
 		return cas_slow(v, at, expected, to, n);
@@ -653,22 +645,30 @@ static int fetch_walk(struct x86_vcpu *v, uint64_t page, bool user, struct x86_f
 	return 0;
 }
 
-int x86_fetch(struct x86_vcpu *v, uint64_t la)
+static struct x86_fetched *fetched(struct x86_vcpu *v, uint64_t page)
+{
+	return &v->fetches.at[page >> X86_PAGE_SHIFT & (COUNT(v->fetches.at) - 1)];
+}
+bool x86_fetch_known(struct x86_vcpu *v, uint64_t la)
 {
 	uint64_t page = la & PAGE_MASK;
-	bool user = v->cpl == 3;
-	struct x86_fetched *f = &v->fetches.at[page >> X86_PAGE_SHIFT & (COUNT(v->fetches.at) - 1)];
+	const struct x86_fetched *f = fetched(v, page);
 	uint64_t gen = f->gpa & GLOBAL ? v->fetches.gen_global : v->fetches.gen;
-	if (f->tag != (page | user) || f->gen < gen) {
-		int e = fetch_walk(v, page, user, f);
-		if (e && v->fault == page && e == X86_TRAP_PF) v->fault = la;
-		if (e) return e;
-	}
+	if (f->tag != (page | (v->cpl == 3)) || f->gen < gen) return false;
 	v->fetch_tag = page;
 	v->fetch_gpa = f->gpa & PAGE_MASK;
 	v->fetch_global = f->gpa & GLOBAL;
 	v->fetch_host = f->host;
-	return 0;
+	return true;
+}
+int x86_fetch(struct x86_vcpu *v, uint64_t la)
+{
+	uint64_t page = la & PAGE_MASK;
+	if (x86_fetch_known(v, la)) return 0;
+	int e = fetch_walk(v, page, v->cpl == 3, fetched(v, page));
+	if (e && v->fault == page && e == X86_TRAP_PF) v->fault = la;
+	if (!e) (void)x86_fetch_known(v, la);
+	return e;
 }
 
 /* ---- what mode it is in */

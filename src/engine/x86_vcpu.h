@@ -304,6 +304,14 @@ static inline enum x86_view x86_system_view(const struct x86_vcpu *v)
 {
 	return v->cr4 & CR4_SMAP ? X86_VIEW_KERNEL : X86_VIEW_BOTH;
 }
+static inline uint8_t *x86_tlb_look(const struct x86_vcpu *v, uint64_t la, bool write,
+				    enum x86_view as)
+{
+	const struct x86_tlb_entry *e = &v->tlb[as][x86_tlb_index(la)];
+	uint64_t page = la & ~(uint64_t)(X86_PAGE - 1), tag = write ? e->wr : e->rd;
+	/* The host's address is a number here: e->add is a difference of two address spaces. */
+	return likely(tag == page) ? (uint8_t *)(uintptr_t)(la + e->add) : NULL;
+}
 /* Data at linear addresses, n bytes up to 64, which may cross a page or be a device's. */
 int x86_load(struct x86_vcpu *v, uint64_t la, void *to, unsigned n, enum x86_view as);
 int x86_store(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n, enum x86_view as);
@@ -315,6 +323,7 @@ extern const struct x86_mem x86_mem_ops; /* with v->view; v is what holds the st
 void *x86_tlb_find(struct x86_vcpu *v, uint64_t la, bool write, enum x86_view as);
 /* The page where rip's instruction begins: 0 with fetch_* set, or a trap. */
 int x86_fetch(struct x86_vcpu *v, uint64_t la);
+bool x86_fetch_known(struct x86_vcpu *v, uint64_t la); /* the same, if it is known already */
 void x86_tlb_flush(struct x86_vcpu *v, bool globals);
 void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la);
 void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page); /* it has become a page of code */
@@ -349,6 +358,9 @@ uint64_t x86_operand_ea(struct x86_vcpu *v, const struct x86_insn *in); /* offse
  * mov/pop/lds.. to segments, mov/push from them, lgdt lidt sgdt sidt lldt ltr sldt str, lar lsl
  * verr verw, swapgs, rd/wrfsbase... X86_OTHER: not one of them. */
 int x86_do_far(struct x86_vcpu *v, const struct x86_insn *in);
+/* Two of them, decoded; next: where the program goes on after the call. 0 or a trap. */
+int x86_syscall(struct x86_vcpu *v, uint64_t next);
+int x86_sysret(struct x86_vcpu *v, bool to64);
 
 /* ---- x86_system.c, x86_msr.c, x86_cpuid.c: mov cr/dr, clts, lmsw, smsw, in/out/ins/outs, hlt,
  * cli sti, cpuid, rdmsr wrmsr, rdtsc(p), rdpid, invlpg invpcid, wbinvd, clac stac, monitor mwait,

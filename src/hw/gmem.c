@@ -204,10 +204,15 @@ void gmem_open(struct gmem *m, gpa_t at, size_t len)
 	}
 }
 
+bool gmem_is_broken(const struct gmem *m, uint64_t seen)
+{
+	return atomic_load(&m->nbroken) != seen;
+}
+
 int gmem_broken(struct gmem *m, uint64_t *seen, gpa_t out[GMEM_NOTES])
 {
 	int n = 0;
-	if (atomic_load(&m->nbroken) == *seen) return 0;
+	if (!gmem_is_broken(m, *seen)) return 0;
 	(void)pthread_mutex_lock(&m->lock);
 	uint64_t now = atomic_load(&m->nbroken);
 	if (now - *seen > GMEM_NOTES) n = -1;
