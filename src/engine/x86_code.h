@@ -94,7 +94,7 @@ struct x86_jit {
 	uint32_t hash[JIT_HASH], page_hash[JIT_PAGES];
 	struct x86_code_page *page;
 	uint32_t pages, pages_room;
-	uint16_t used_ibtc[X86_VIEWS][256];
+	uint16_t used_ibtc[X86_VIEWS][1024];
 	unsigned used_ibtc_n[X86_VIEWS];
 	bool kernel_local;	 /* something of kernel addresses is of pages not global */
 	unsigned vec;		 /* VARIANT_VEC of what is in fast.ibtc */

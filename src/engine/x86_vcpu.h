@@ -132,7 +132,7 @@ struct x86_xarea {
 };
 
 /* What translated code keeps beside the registers; x86_jit.h. */
-enum { X86_IBTC = 4096, X86_ADDS = 12, X86_CROSS = 64 };
+enum { X86_IBTC = 16384, X86_ADDS = 12, X86_CROSS = 64 };
 struct x86_fast {
 	uint64_t flags; /* OF SF ZF AF PF CF, wherever they are not in the host's */
 	uint64_t page;	/* linear address of the page that the running block is of */
