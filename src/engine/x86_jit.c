@@ -3,6 +3,7 @@
  * linear addresses come in only where a branch leaves its page (fast.ibtc). */
 #include "engine/x86_jit.h"
 #include "engine/x86_code.h"
+#include "engine/x86_context.h"
 #include "engine/x86_vector.h"
 #include "engine/x86_window.h"
 #include "hw/gmem.h"
@@ -196,6 +197,7 @@ static void drop_all(struct x86_jit *j)
 	memset(j->page_hash, 0, sizeof(j->page_hash));
 	j->blocks = j->maps = j->pages = 0;
 	j->used = j->floor;
+	x86_contexts_drop(j->v);
 	for (unsigned view = 0; view < X86_VIEWS; view++) j->used_ibtc_n[view] = X86_IBTC;
 	ibtc_clear_all(j);
 	j->dropped = true;

@@ -1,5 +1,6 @@
 /* Address translation (SDM 3, chapter 4) and the software TLB before it. Whoever finds no entry
  * comes here: a walk, the checks, the access, and an entry for the next time if the page is RAM. */
+#include "engine/x86_context.h"
 #include "engine/x86_jit.h"
 #include "engine/x86_vcpu.h"
 #include "engine/x86_window.h"
@@ -239,7 +240,6 @@ bool x86_peek(struct x86_vcpu *v, uint64_t la, gpa_t *out)
 }
 
 /* ---- the TLB */
-enum { GLOBAL = 1, LARGE = 2 };
 
 static void entry_drop(struct x86_vcpu *v, unsigned view, unsigned i)
 {
@@ -279,7 +279,7 @@ static void locals_drop(struct x86_vcpu *v, unsigned view)
 	unsigned n = all ? X86_TLB_SIZE : in->n;
 	for (unsigned k = 0; k < n; k++) {
 		unsigned i = all ? k : in->at[k];
-		if (!(v->tlb[view][i].gpa & GLOBAL)) entry_drop(v, view, i);
+		if (!(v->tlb[view][i].gpa & X86_TLB_GLOBAL)) entry_drop(v, view, i);
 	}
 	in->n = 0;
 }
@@ -294,6 +294,7 @@ void x86_tlb_flush(struct x86_vcpu *v, bool globals)
 	if (globals) {
 		v->large = 0;
 		x86_window_drop(v);
+		x86_contexts_drop(v);
 	}
 	fetches_drop(v, globals);
 }
@@ -305,7 +306,7 @@ static void larges_drop(struct x86_vcpu *v)
 {
 	for (unsigned view = 0; view < X86_VIEWS; view++)
 		for (unsigned i = 0; i < X86_TLB_SIZE; i++)
-			if (v->tlb[view][i].gpa & LARGE) entry_drop(v, view, i);
+			if (v->tlb[view][i].gpa & X86_TLB_LARGE) entry_drop(v, view, i);
 	v->large = 0;
 }
 
@@ -327,6 +328,7 @@ void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la)
 
 void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page)
 {
+	x86_contexts_drop(v);
 	for (unsigned view = 0; view < X86_VIEWS; view++)
 		for (unsigned i = 0; i < X86_TLB_SIZE; i++)
 			if ((v->tlb[view][i].gpa & PAGE_MASK) == page)
@@ -353,8 +355,8 @@ static void tlb_fill(struct x86_vcpu *v, uint64_t la, enum x86_view as,
 	v->tlb[as][i] = (struct x86_tlb_entry){.rd = page,
 					       .wr = write ? page : X86_NO_TAG(i),
 					       .add = (uintptr_t)host - page,
-					       .gpa = pg->at | (pg->global ? GLOBAL : 0) |
-						      (pg->large ? LARGE : 0)};
+					       .gpa = pg->at | (pg->global ? X86_TLB_GLOBAL : 0) |
+						      (pg->large ? X86_TLB_LARGE : 0)};
 	if (!pg->global) entered(v, as, i);
 	if (pg->large) v->large |= large_bit(la);
 }
@@ -637,7 +639,7 @@ static int fetch_walk(struct x86_vcpu *v, uint64_t page, bool user, struct x86_f
 	if (e) return e;
 	f->tag = page | user;
 	f->gen = v->fetches.gen;
-	f->gpa = pg.at | (pg.global ? GLOBAL : 0);
+	f->gpa = pg.at | (pg.global ? X86_TLB_GLOBAL : 0);
 	seen_note(v, page);
 	if (pg.large) v->large |= large_bit(page);
 	f->host = pg.at == v->apic_page ? NULL
@@ -653,11 +655,11 @@ bool x86_fetch_known(struct x86_vcpu *v, uint64_t la)
 {
 	uint64_t page = la & PAGE_MASK;
 	const struct x86_fetched *f = fetched(v, page);
-	uint64_t gen = f->gpa & GLOBAL ? v->fetches.gen_global : v->fetches.gen;
+	uint64_t gen = f->gpa & X86_TLB_GLOBAL ? v->fetches.gen_global : v->fetches.gen;
 	if (f->tag != (page | (v->cpl == 3)) || f->gen < gen) return false;
 	v->fetch_tag = page;
 	v->fetch_gpa = f->gpa & PAGE_MASK;
-	v->fetch_global = f->gpa & GLOBAL;
+	v->fetch_global = f->gpa & X86_TLB_GLOBAL;
 	v->fetch_host = f->host;
 	return true;
 }

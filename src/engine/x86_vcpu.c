@@ -2,6 +2,7 @@
  * `poll`, and whoever sets one that cannot be served yet sees to it that it is set again. */
 #include "engine/x86_vcpu.h"
 #include "base/err.h"
+#include "engine/x86_context.h"
 #include "engine/x86_jit.h"
 #include "hw/gmem.h"
 #include <limits.h>
@@ -50,7 +51,8 @@ struct x86_vcpu *x86_vcpu_new(struct x86_machine *m, unsigned id)
 	v->cpu.mem = &x86_mem_ops;
 	v->msrs = x86_msrs_new();
 	v->own = x86_own_new();
-	if (!v->msrs || !v->own) {
+	v->contexts = x86_contexts_new();
+	if (!v->msrs || !v->own || !v->contexts) {
 		x86_vcpu_free(v);
 		return NULL;
 	}
@@ -67,6 +69,7 @@ void x86_vcpu_free(struct x86_vcpu *v)
 	x86_jit_free(v->jit);
 	free(v->msrs);
 	free(v->own);
+	free(v->contexts);
 	(void)munmap((uint8_t *)v - STACK - GUARD, room());
 }
 

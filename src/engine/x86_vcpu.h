@@ -105,8 +105,9 @@ enum x86_stat {
 struct x86_tlb_entry {
 	uint64_t rd, wr; /* linear address of the page, or X86_NO_TAG(index) */
 	uint64_t add;	 /* host address - linear address */
-	uint64_t gpa;	 /* of the page; bit 0: global, bit 1: part of a large page */
+	uint64_t gpa;	 /* of the page; and these: */
 };
+enum { X86_TLB_GLOBAL = 1, X86_TLB_LARGE = 2 }; /* large: part of a large page */
 enum { X86_TLB_SIZE = 4096 };
 enum x86_view { X86_VIEW_USER, X86_VIEW_KERNEL, X86_VIEW_BOTH, X86_VIEWS };
 /* No address in any page that looks at entry i equals it up to its lowest 12 bits. */
@@ -204,6 +205,7 @@ struct x86_vcpu {
 	struct x86_machine *machine;
 	struct x86_jit *jit;	   /* NULL: only interpreted */
 	struct x86_window *window; /* NULL: none */
+	struct x86_contexts *contexts;
 	unsigned id;
 	uint8_t cr8;	     /* where no local APIC is asked */
 	uint8_t hit;	     /* data breakpoints that the instruction at work has met */
