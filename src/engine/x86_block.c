@@ -65,7 +65,16 @@ struct group {
 	bool write, done;
 };
 struct cold { /* code out of line */
-	enum { COLD_MEM, COLD_LINK, COLD_FAR, COLD_CROSS, COLD_OUT, COLD_POLL, COLD_END } kind;
+	enum {
+		COLD_MEM,
+		COLD_LINK,
+		COLD_FAR,
+		COLD_SAVE,
+		COLD_CROSS,
+		COLD_OUT,
+		COLD_POLL,
+		COLD_END
+	} kind;
 	uint8_t *from, *back; /* rel32 that leads here; where to go on */
 	unsigned insn, view;
 	int64_t target; /* from the page's beginning */
@@ -377,6 +386,35 @@ static unsigned flags_needed_at(const struct tr *t, int64_t off)
 	return need | open;
 }
 static int64_t branch_target(const struct insn *i) { return i->off + i->in.len + i->in.imm; }
+static bool ends_block(unsigned class)
+{
+	return class == C_JMP || class == C_JMPI || class == C_CALL || class == C_CALLI ||
+	       class == C_RET || class == C_END;
+}
+/* No interrupt may come between sti and what is behind it: no block ends here, as the next one
+ * would begin with a look at them. */
+static bool is_shadow(const struct insn *i) { return i->class == C_IF && i->in.op == X86_OP_sti; }
+/* Where a block that begins at off wants the flags: the same answer for those who go there and for
+ * the block itself. HOST if the first that has to do with flags reads them, 0 if it overwrites all,
+ * else SLOT: there they stay until they are read, if ever. */
+static unsigned wants_flags(const struct tr *t, int64_t off)
+{
+	enum { LOOK = 12 };
+	unsigned open = X86_ARITH;
+	for (unsigned n = 0; n < LOOK && off >= 0 && off < X86_PAGE; n++) {
+		struct x86_insn in;
+		if (x86_decode(&in, t->code + off, (size_t)(X86_PAGE - off), X86_64) != X86_OK)
+			break;
+		unsigned class = classify(t, &in, t->code + off);
+		if (class == C_JCC) return open ? HOST : 0;
+		if (ends_block(class) || class == C_STEP) break;
+		if (x86_op_info(in.op)->reads & open) return HOST;
+		open &= flags_before(&in, class, open);
+		if (!open) return 0;
+		off += in.len;
+	}
+	return SLOT;
+}
 static unsigned live_at_exit(const struct tr *t, int64_t off)
 {
 	if (off == t->start) return t->head_live;
@@ -563,14 +601,6 @@ static void find_groups(struct tr *t)
 		if (t->i[k].group != NO_GROUP && t->g[t->i[k].group].n < 2)
 			t->i[k].group = NO_GROUP;
 }
-static bool ends_block(unsigned class)
-{
-	return class == C_JMP || class == C_JMPI || class == C_CALL || class == C_CALLI ||
-	       class == C_RET || class == C_END;
-}
-/* No interrupt may come between sti and what is behind it: no block ends here, as the next one
- * would begin with a look at them. */
-static bool is_shadow(const struct insn *i) { return i->class == C_IF && i->in.op == X86_OP_sti; }
 /* The one that runs over the end of the page. */
 static bool decode_crossing(struct tr *t, struct insn *i, unsigned off)
 {
@@ -1081,6 +1111,10 @@ static bool is_self(const struct tr *t, int64_t target)
 	return target == t->start && t->view == (t->variant & 3);
 }
 static const uint8_t *self_entry(const struct tr *t) { return t->state & HOST ? t->body : t->slot; }
+static bool must_save(const struct tr *t, int64_t target)
+{
+	return !(t->state & SLOT) && wants_flags(t, target) == SLOT;
+}
 /* from: where the instruction is that goes there. */
 static void go(struct tr *t, int64_t from, int64_t target)
 {
@@ -1088,6 +1122,7 @@ static void go(struct tr *t, int64_t from, int64_t target)
 		go_far(t, target);
 		return;
 	}
+	if (must_save(t, target)) save_flags(t);
 	if (is_self(t, target)) {
 		jump_to(&t->a, self_entry(t));
 		return;
@@ -1130,11 +1165,17 @@ static void emit_jcc(struct tr *t, unsigned k)
 	struct insn *i = &t->i[k];
 	int64_t target = branch_target(i);
 	enum cc cc = t->state & HOST ? i->in.cc : test_slot(t, i->in.cc);
-	if (is_self(t, target)) {
+	bool near = is_near(target), save = near && must_save(t, target);
+	if (is_self(t, target) && !save) {
 		jcc_to(&t->a, cc, self_entry(t));
 		return;
 	}
-	struct cold *c = cold(t, is_near(target) ? COLD_LINK : COLD_FAR, jcc_later(&t->a, cc));
+	struct cold *c = cold(t,
+			      !near  ? COLD_FAR
+			      : save ? COLD_SAVE
+				     : COLD_LINK,
+			      jcc_later(&t->a, cc));
+	c->insn = k;
 	c->target = target;
 	c->ahead = target > i->off;
 }
@@ -1423,6 +1464,7 @@ static void emit_cold(struct tr *t, struct cold *c)
 		put32(a, (uint32_t)(c->from - a->p));
 		break;
 	case COLD_FAR: go_far(t, c->target); break;
+	case COLD_SAVE: go(t, i->off, c->target); break;
 	case COLD_END: call_thunk(t, THUNK_END, info_of(t, i)); break;
 	case COLD_OUT:
 		emit_la(a, &c->m, &i->in);
@@ -1434,7 +1476,7 @@ static void emit_cold(struct tr *t, struct cold *c)
 		set_rel32(jump_later(a), c->back);
 		break;
 	case COLD_POLL:
-		if (t->head_live) {
+		if (t->head_live && c->state & HOST) {
 			mov_load(a, OP_W, RCX, V_AT(fast.save[2]));
 			save_flags(t);
 		}
@@ -1442,10 +1484,17 @@ static void emit_cold(struct tr *t, struct cold *c)
 		break;
 	}
 }
+/* Branches into other pages are taken often: they stay near. */
+static void emit_colds(struct tr *t, bool near)
+{
+	for (unsigned k = 0; k < t->colds; k++)
+		if ((t->cold[k].kind == COLD_FAR || t->cold[k].kind == COLD_SAVE) == near)
+			emit_cold(t, &t->cold[k]);
+}
 static void emit_poll(struct tr *t)
 {
 	struct x64_asm *a = &t->a;
-	if (!t->head_live) {
+	if (!t->head_live || !(t->state & HOST)) {
 		alu_imm(a, ALU_CMP, 0, V_AT(poll), 0);
 		cold(t, COLD_POLL, jcc_later(a, CC_NE));
 		return;
@@ -1470,8 +1519,10 @@ static void emit_entries(struct tr *t, struct x86_block *b)
 	t->slot = a->p;
 	b->slot = (uint32_t)(a->p - t->j->rw);
 	t->state = SLOT;
-	flags_come(t, t->head_live);
-	t->state = HOST;
+	if (wants_flags(t, t->start) == HOST) {
+		flags_come(t, X86_ARITH);
+		t->state = HOST;
+	}
 	t->body = a->p;
 	b->body = (uint32_t)(a->p - t->j->rw);
 	emit_poll(t);
@@ -1510,7 +1561,8 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 		*nothing = true;
 		return NULL;
 	}
-	if (j->size - j->used < (t.n + 4) * MOST) return NULL;
+	if (j->size / 2 - j->used < (t.n + 4) * MOST || j->size - j->cold < (t.n + 4) * MOST)
+		return NULL;
 	struct x86_block *b = x86_block_new(j, page, off, variant);
 	if (!b) return NULL;
 	find_flags(&t);
@@ -1521,11 +1573,15 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	emit_entries(&t, b);
 	for (unsigned k = 0; k < t.n; k++) emit_insn(&t, k);
 	emit_end(&t);
-	for (unsigned k = 0; k < t.colds; k++) emit_cold(&t, &t.cold[k]);
+	emit_colds(&t, true);
+	b->end = (uint32_t)(t.a.p - j->rw);
+	b->cold = (uint32_t)j->cold;
+	t.a.p = j->rw + j->cold;
+	emit_colds(&t, false);
+	j->cold = (size_t)(t.a.p - j->rw);
 	x86_count(j->v, X86_STAT_UNITS);
 	for (unsigned k = 0; k < t.n; k++) x86_count(j->v, X86_STAT_UNIT_INSNS);
 	b->insns = (uint16_t)(j->maps - b->map);
-	b->end = (uint32_t)(t.a.p - j->rw);
 	j->used = ((size_t)b->end + 15) & ~(size_t)15;
 	struct insn *last = &t.i[t.n - 1];
 	unsigned end = last->off + last->in.len;

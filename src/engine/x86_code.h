@@ -55,14 +55,17 @@ struct x86_block {
 	gpa_t cross;	     /* that page, or CROSS_NOT */
 	uint16_t off;
 	uint8_t variant;
-	bool plain;	 /* accesses are not grouped */
-	uint16_t failed; /* groups that did */
+	bool plain;   /* accesses are not grouped */
+	uint8_t made; /* how often it was made anew */
+	uint16_t failed,
+		out; /* groups that lay in two pages, accesses not where they were expected */
 	uint16_t insns;
 	uint32_t map; /* first of `insns` entries, by host address */
 	/* Offsets in the cache: ib entry, HOST entry, SLOT entry; behind the look at v->poll, for
 	 * who comes with HOST from further up in the page: all loops have a look in them. */
 	uint32_t code, body, slot, ahead;
 	uint32_t end;
+	uint32_t cold; /* where what is out of line begins */
 };
 struct x86_at_host { /* where an instruction's own host instruction may fault */
 	uint32_t host;
@@ -83,7 +86,8 @@ enum { HINTS = 1 << 14, HINT_NONE = 3 };
 struct x86_jit {
 	struct x86_vcpu *v;
 	uint8_t *rx, *rw;
-	size_t size, used, floor;
+	/* What runs from the beginning on, what is out of line from the middle on. */
+	size_t size, used, floor, cold;
 	uint8_t *thunk[THUNKS], *miss, *leave; /* rw */
 	void (*enter)(struct x86_vcpu *v, const void *to);
 	struct x86_block *block;

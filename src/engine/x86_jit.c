@@ -15,7 +15,7 @@
 #include <ucontext.h>
 
 #define NOWHERE (1ull << 63)
-enum { FAILS = 32, FAILS_OUT = 4, ROOM = 64 * MIB };
+enum { ROOM = 128 * MIB };
 
 /* ---- blocks */
 
@@ -197,6 +197,7 @@ static void drop_all(struct x86_jit *j)
 	memset(j->page_hash, 0, sizeof(j->page_hash));
 	j->blocks = j->maps = j->pages = 0;
 	j->used = j->floor;
+	j->cold = j->size / 2;
 	x86_contexts_drop(j->v);
 	for (unsigned view = 0; view < X86_VIEWS; view++) j->used_ibtc_n[view] = X86_IBTC;
 	ibtc_clear_all(j);
@@ -369,36 +370,42 @@ static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next
 /* The block that has code at `host`. */
 static struct x86_block *block_with(struct x86_jit *j, const uint8_t *host)
 {
-	uint32_t at = (uint32_t)(host - j->rx), lo = 0, hi = j->blocks;
+	/* A return address may be where the next one begins. */
+	uint32_t at = (uint32_t)(host - j->rx) - 1, lo = 0, hi = j->blocks;
+	bool cold = at >= j->size / 2;
 	while (hi - lo > 1) {
 		uint32_t mid = lo + (hi - lo) / 2;
-		if (j->block[mid].code <= at)
+		if ((cold ? j->block[mid].cold : j->block[mid].code) <= at)
 			lo = mid;
 		else
 			hi = mid;
 	}
 	return &j->block[lo];
 }
-/* A group of accesses lies in two pages, again: its block is made anew with each access by itself,
- * and whoever comes to the old one goes on to that. */
-static void group_failed(struct x86_jit *j, const uint8_t *back)
+/* A block was wrong about its accesses again: it is made anew, and whoever comes to the old one
+ * goes on to that. plain: each access by itself, since a group of them lies in two pages. */
+static void remake(struct x86_jit *j, const uint8_t *back, bool plain)
 {
+	enum { FAILS = 32, FAILS_OUT = 4, TIMES = 8 };
 	struct x86_block *b = block_with(j, back);
-	bool win = b->variant & VARIANT_WIN;
-	if ((b->plain && !win) || ++b->failed != (win ? FAILS_OUT : FAILS)) return;
-	uint32_t n = (uint32_t)(b - j->block), body = b->body;
+	uint16_t *failed = plain ? &b->failed : &b->out;
+	unsigned made = b->made + 1u;
+	if ((plain && b->plain) || made > TIMES || ++*failed != (plain ? FAILS : FAILS_OUT)) return;
+	uint32_t n = (uint32_t)(b - j->block), entry[2] = {b->body, b->ahead};
 	gpa_t page = b->page;
 	const uint8_t *code = gmem_ptr(j->v->machine->env.mem, page, X86_PAGE, false);
 	unsigned off = b->off, variant = b->variant;
-	bool plain = !win || b->plain;
+	plain |= b->plain;
 	uint64_t emptied = j->v->stats[X86_STAT_EMPTIED];
 	if (x86_block_find(j, page, off, variant) != b || !code) return;
 	unhash(j, b);
 	j->block[n].off = JIT_NOT; /* its key is the new one's */
 	b = block_make(j, page, code, off, variant, plain);
 	if (!b || j->v->stats[X86_STAT_EMPTIED] != emptied) return;
-	struct x64_asm a = {.p = j->rw + body};
-	set_rel32(jump_later(&a), j->rw + b->body);
+	b->made = (uint8_t)made;
+	struct x64_asm a = {.p = j->rw + entry[0]}, ahead = {.p = j->rw + entry[1]};
+	jump_to(&a, j->rw + b->body);
+	jump_to(&ahead, j->rw + b->ahead);
 }
 /* The window's part that was guessed is wrong: know better the next time. */
 const void *x86_jit_thunk_out(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
@@ -409,7 +416,7 @@ const void *x86_jit_thunk_out(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 	enum x86_cluster is = x86_cluster_of(la);
 	*hint = la != NOWHERE && (*hint == HINT_NONE || *hint == is) ? (uint8_t)is
 								     : (uint8_t)X86_WIN_NONE;
-	group_failed(j, back);
+	remake(j, back, false);
 	x86_count(v, X86_STAT_REFUSED);
 	return step_here(v, info, back);
 }
@@ -428,7 +435,7 @@ const void *x86_jit_thunk_mem(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 			return into_code(v, back);
 		}
 	} else if (info & INFO_LEAVE) {
-		group_failed(v->jit, back);
+		remake(v->jit, back, true);
 	}
 	x86_count(v, X86_STAT_REFUSED);
 	return step_here(v, info, back + JUMP);
