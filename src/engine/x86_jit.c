@@ -107,7 +107,7 @@ static void forget_writes(struct x86_jit *j, gpa_t page)
 	x86_tlb_flush_writes(j->v, page);
 	x86_window_readonly(j->v, page);
 	for (unsigned k = 0; k < m->n; k++)
-		if (m->vcpu[k] && m->vcpu[k] != j->v) x86_fence(m->vcpu[k], j->v);
+		if (m->vcpu[k] && m->vcpu[k] != j->v) x86_fence_writes(m->vcpu[k], j->v);
 }
 /* Code of the page is about to be translated. */
 static void watch(struct x86_jit *j, gpa_t page)

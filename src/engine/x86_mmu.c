@@ -335,6 +335,18 @@ void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page)
 				v->tlb[view][i].wr = X86_NO_TAG(i);
 }
 
+void x86_tlb_flush_writes_to_code(struct x86_vcpu *v)
+{
+	x86_contexts_drop(v);
+	x86_window_drop(v);
+	for (unsigned view = 0; view < X86_VIEWS; view++)
+		for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
+			struct x86_tlb_entry *e = &v->tlb[view][i];
+			if (e->wr != X86_NO_TAG(i) && has_code(v->machine, e->gpa & PAGE_MASK))
+				e->wr = X86_NO_TAG(i);
+		}
+}
+
 static void entered(struct x86_vcpu *v, enum x86_view as, unsigned i)
 {
 	struct x86_entered *in = &v->entered[as];

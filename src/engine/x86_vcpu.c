@@ -117,13 +117,9 @@ static void set_running(struct x86_vcpu *v, bool on)
 	if (!on && atomic_load(&v->fence_waiters)) futex_wake(&v->fence_done);
 }
 
-void x86_fence(struct x86_vcpu *v, struct x86_vcpu *from)
+void x86_fence_writes(struct x86_vcpu *v, struct x86_vcpu *from)
 {
 	const struct timespec while_ = {.tv_nsec = 1000000};
-	if (v == from) {
-		x86_tlb_flush(v, true);
-		return;
-	}
 	uint32_t mine = atomic_fetch_add(&v->fence_asked, 1) + 1, done;
 	(void)atomic_fetch_or(&v->poll, X86_POLL_FENCE); /* who sleeps need not wake for it */
 	bool was = from && atomic_load(&from->running);
@@ -136,11 +132,24 @@ void x86_fence(struct x86_vcpu *v, struct x86_vcpu *from)
 	if (was) set_running(from, true);
 }
 
+void x86_fence(struct x86_vcpu *v, struct x86_vcpu *from)
+{
+	if (v == from) {
+		x86_tlb_flush(v, true);
+		return;
+	}
+	atomic_store(&v->fence_all, 1);
+	x86_fence_writes(v, from);
+}
+
 static void fence_serve(struct x86_vcpu *v)
 {
 	(void)atomic_fetch_and(&v->poll, ~(uint32_t)X86_POLL_FENCE);
 	uint32_t asked = atomic_load(&v->fence_asked);
-	x86_tlb_flush(v, true);
+	if (atomic_exchange(&v->fence_all, 0))
+		x86_tlb_flush(v, true);
+	else
+		x86_tlb_flush_writes_to_code(v);
 	atomic_store(&v->fence_done, asked);
 	if (atomic_load(&v->fence_waiters)) futex_wake(&v->fence_done);
 }

@@ -232,6 +232,7 @@ struct x86_vcpu {
 	} fetches;
 	/* Sleep, and fences that others ask for: as rv64_cpu.c's. */
 	_Atomic uint32_t asleep, running, fence_asked, fence_done, fence_waiters;
+	_Atomic uint32_t fence_all; /* one that is asked for is x86_fence() */
 };
 
 /* What the vCPUs of a machine have in common. Zeroed but for env; x86_machine_init() does the rest.
@@ -262,6 +263,8 @@ void x86_poke(struct x86_vcpu *v, enum x86_poll why); /* any thread */
 void x86_irq(struct x86_vcpu *v, unsigned line, int level);
 /* Have v forget all translations: when it returns v uses none of before. from: as engine.h's. */
 void x86_fence(struct x86_vcpu *v, struct x86_vcpu *from);
+/* Only those that pages which have code now may be written by; v is another one than from. */
+void x86_fence_writes(struct x86_vcpu *v, struct x86_vcpu *from);
 /* Take what has come: interrupts, NMI, INIT, SIPI, fences. False: leave x86_vcpu_run(). */
 bool x86_events(struct x86_vcpu *v);
 /* Fetch, decode and execute one instruction, and deliver the trap if it ends with one. Events are
@@ -329,6 +332,7 @@ bool x86_fetch_known(struct x86_vcpu *v, uint64_t la); /* the same, if it is kno
 void x86_tlb_flush(struct x86_vcpu *v, bool globals);
 void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la);
 void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page); /* it has become a page of code */
+void x86_tlb_flush_writes_to_code(struct x86_vcpu *v);	   /* to all that have */
 /* CR0, CR3, CR4, EFER, CPL, CS, AC have changed: view, mode, popf_mask, ssize, base. */
 void x86_mode_update(struct x86_vcpu *v);
 /* Of these, view alone, where only AC has changed. */
