@@ -109,7 +109,7 @@ struct x86_jit {
 	uint64_t seals;		 /* gmem_broken() */
 	uint64_t cr4;		 /* what of it is in code */
 	pthread_mutex_t lock;	 /* guards the rest: what others have written */
-	gpa_t wrote[64];
+	gpa_t wrote[256];
 	unsigned wrote_n; /* more than fit: all */
 };
 static inline uint8_t *x86_hint(struct x86_jit *j, gpa_t page, unsigned off)

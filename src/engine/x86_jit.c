@@ -634,11 +634,23 @@ static void wrote(struct x86_jit *j, gpa_t at, unsigned n)
 			return;
 		}
 }
+static bool is_told(const struct x86_jit *j, gpa_t granule)
+{
+	for (unsigned k = 0; k < j->wrote_n && k < COUNT(j->wrote); k++)
+		if (j->wrote[k] == granule) return true;
+	return false;
+}
+/* Another one, if it has code of that page; who sleeps may not look for long. */
 static void tell(struct x86_jit *j, gpa_t at)
 {
+	const struct x86_machine *m = j->v->machine;
+	gpa_t granule = at & ~(gpa_t)63;
+	if (!(m->code[at >> X86_PAGE_SHIFT] >> (j->v->id & 7) & 1)) return;
 	(void)pthread_mutex_lock(&j->lock);
-	if (j->wrote_n < COUNT(j->wrote)) j->wrote[j->wrote_n] = at;
-	if (j->wrote_n <= COUNT(j->wrote)) j->wrote_n++;
+	if (!is_told(j, granule)) {
+		if (j->wrote_n < COUNT(j->wrote)) j->wrote[j->wrote_n] = granule;
+		if (j->wrote_n <= COUNT(j->wrote)) j->wrote_n++;
+	}
 	(void)pthread_mutex_unlock(&j->lock);
 	x86_poke(j->v, X86_POLL_CODE);
 }
