@@ -79,6 +79,8 @@ struct x86_code_page {
 	uint32_t blocks;   /* list: index + 1 */
 	uint32_t crossing; /* list of blocks that end in it */
 	uint32_t next;
+	bool watched; /* no write to it goes unnoticed, whether it has code or not */
+	uint8_t idle; /* writes to it since it has had none */
 	uint64_t begins[X86_PAGE / 64]; /* by offset: a block of some variant may begin here */
 };
 /* What is known of an instruction's memory operand: enum x86_cluster; HINT_NONE: nothing. */

@@ -112,11 +112,18 @@ static void forget_writes(struct x86_jit *j, gpa_t page)
 /* Code of the page is about to be translated. */
 static void watch(struct x86_jit *j, gpa_t page)
 {
-	struct x86_code_page *p = page_find(j, page);
-	if (p && (p->blocks || p->crossing)) return;
+	struct x86_code_page *p = page_get(j, page);
+	if (p) p->idle = 0;
+	if (p && p->watched) return;
 	mark_page(j, page, true);
 	forget_writes(j, page);
 	(void)gmem_seal(j->v->machine->env.mem, page);
+	if (p) p->watched = true;
+}
+static void unwatch(struct x86_jit *j, struct x86_code_page *p)
+{
+	p->watched = false;
+	mark_page(j, p->at, false);
 }
 bool x86_next_page(struct x86_jit *j, uint64_t la, gpa_t *page, const uint8_t **code)
 {
@@ -166,7 +173,8 @@ static void block_shut(struct x86_jit *j, const struct x86_block *b)
 	struct x64_asm a = {.p = j->rw + b->code};
 	jump_to(&a, j->miss);
 }
-/* All code of a page: links to its blocks come from the page itself, other ways in by look-up. */
+/* All code of a page, which stays watched: what has been written once is likely to be written and
+ * run again. Links to its blocks come from the page itself, other ways in by look-up. */
 static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 {
 	uint32_t crossing = p->crossing;
@@ -179,7 +187,6 @@ static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 	p->blocks = p->crossing = 0;
 	p->granules = 0;
 	memset(p->begins, 0, sizeof(p->begins));
-	mark_page(j, p->at, false);
 	j->dropped = true;
 	x86_count(j->v, X86_STAT_DROPS);
 	while (crossing) { /* other blocks of their page may have links to them */
@@ -242,6 +249,7 @@ static void look_at_changes(struct x86_jit *j)
 	for (int k = 0; k < n; k++) {
 		struct x86_code_page *p = page_find(j, page[k]);
 		if (p && (p->blocks || p->crossing)) page_drop(j, p);
+		if (p) unwatch(j, p); /* until it is sealed again */
 	}
 }
 
@@ -625,6 +633,7 @@ void x86_jit_flush(struct x86_vcpu *v, bool globals)
 }
 static void wrote(struct x86_jit *j, gpa_t at, unsigned n)
 {
+	enum { ENOUGH = 32 };
 	struct x86_code_page *p = page_find(j, at & ~(gpa_t)(X86_PAGE - 1));
 	unsigned first = (unsigned)(at & (X86_PAGE - 1)) >> 6;
 	unsigned last = (unsigned)((at & (X86_PAGE - 1)) + n - 1) >> 6;
@@ -633,6 +642,7 @@ static void wrote(struct x86_jit *j, gpa_t at, unsigned n)
 			page_drop(j, p);
 			return;
 		}
+	if (p && !p->blocks && !p->crossing && ++p->idle == ENOUGH) unwatch(j, p);
 }
 static bool is_told(const struct x86_jit *j, gpa_t granule)
 {

@@ -27,7 +27,7 @@ enum { PF_P = 1, PF_U = 4, PF_RSVD = 8 };
 void x86_wrote(struct x86_vcpu *v, gpa_t at, unsigned n)
 {
 	struct x86_machine *m = v->machine;
-	gmem_dirty(m->env.mem, at, n);
+	gmem_log(m->env.mem, at, n); /* code_wrote tells of code, and more exactly than seals */
 	if (!m->code || !m->code_wrote) return;
 	for (uint64_t p = at >> X86_PAGE_SHIFT; p <= (at + n - 1) >> X86_PAGE_SHIFT; p++)
 		if (p < m->code_pages && atomic_load_explicit(&m->code[p], memory_order_relaxed)) {

@@ -241,9 +241,8 @@ static void seals_break(struct gmem *m, gpa_t at, size_t len)
 	for (uint64_t p = (at - r->base) / PAGE; p <= last; p++) seal_break(m, r, p);
 }
 
-void gmem_dirty(struct gmem *m, gpa_t at, size_t len)
+void gmem_log(struct gmem *m, gpa_t at, size_t len)
 {
-	if (atomic_load_explicit(&m->sealing, memory_order_relaxed)) seals_break(m, at, len);
 	if (likely(!gmem_tracking(m)) || !len) return;
 	const struct region *r = region_of(m, at, len);
 	if (!r) return;
@@ -254,6 +253,12 @@ void gmem_dirty(struct gmem *m, gpa_t at, size_t len)
 		atomic_thread_fence(memory_order_seq_cst); /* the data before its mark */
 		if (!(atomic_load_explicit(w, memory_order_relaxed) & bit)) atomic_fetch_or(w, bit);
 	}
+}
+
+void gmem_dirty(struct gmem *m, gpa_t at, size_t len)
+{
+	if (atomic_load_explicit(&m->sealing, memory_order_relaxed)) seals_break(m, at, len);
+	gmem_log(m, at, len);
 }
 
 /* n <= 64 bits, the first one being bit `first`, taken out of the bitmap. */

@@ -38,6 +38,7 @@ bool gmem_write(struct gmem *m, gpa_t at, const void *buf, size_t len); /* marks
 void gmem_track(struct gmem *m, bool on);
 bool gmem_tracking(const struct gmem *m);
 void gmem_dirty(struct gmem *m, gpa_t at, size_t len); /* any thread, atomic */
+void gmem_log(struct gmem *m, gpa_t at, size_t len);   /* the same, but no seal is broken */
 /* Pages of code. A sealed page is one that somebody has made something of: gmem_dirty() breaks the
  * seal and notes that. Only for one hart, which sees to its own ways of writing. */
 enum { GMEM_NOTES = 64 };
