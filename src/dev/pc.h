@@ -117,6 +117,10 @@ uint64_t acpi_pm_next(struct device *d);
 int conf1_new(struct device **out, struct device *ecam, void (*reset)(void *ctx), void *ctx,
 	      struct err *e);
 
+/* Have the host bridge and a function in slot 31 look as firmware for PCs of the q35 kind expects.
+ */
+int q35_new(struct pci_host *h, struct err *e);
+
 /* A port that takes bytes: POST codes, a firmware's debug output. answer: what reading gives, -1:
  * what was written last (0 at first). put may be NULL. */
 enum { SINK_DEBUGCON = 0xe9 };

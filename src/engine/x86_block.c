@@ -52,6 +52,7 @@ struct insn {
 	struct x86_insn in;
 	struct access m;
 	uint8_t class, view, group, state_after;
+	bool either;	/* m is in the other part of the window at times */
 	uint8_t m2_win; /* of the operand of a push, jmp or call, which is looked up besides */
 	uint16_t off, live, before; /* flags needed behind it, before it */
 	const uint8_t *bytes;
@@ -72,6 +73,7 @@ struct cold { /* code out of line */
 		COLD_SAVE,
 		COLD_CROSS,
 		COLD_OUT,
+		COLD_EITHER,
 		COLD_POLL,
 		COLD_END
 	} kind;
@@ -483,6 +485,8 @@ static unsigned cluster_of(const struct tr *t, const struct bases *all, const st
 	const struct access *m = &i->m;
 	unsigned hint = *x86_hint(t->j, t->page, i->off);
 	if (!(t->variant & VARIANT_WIN) || !m->size) return X86_WIN_NONE;
+	bool simple = i->class == C_COPY || i->class == C_BIT;
+	if (hint == X86_WIN_EITHER && !simple) return X86_WIN_NONE;
 	if (hint != HINT_NONE) return hint;
 	if (m->base == RSP || m->seg != X86_DS) return X86_WIN_HIGH;
 	if (m->base == X86_RIP) return x86_cluster_of(v->cpu.rip);
@@ -512,9 +516,15 @@ static void group_access(struct tr *t, struct bases *all, struct insn *i)
 {
 	const struct access *m = &i->m;
 	i->group = NO_GROUP;
+	i->either = false;
 	i->m.win = i->m2_win = (uint8_t)cluster_of(t, all, i);
 	if (i->class == C_PUSH) i->m2_win = X86_WIN_NONE; /* what is known is of the stack */
 	if (i->class == C_JMPI || i->class == C_CALLI) return;
+	if (m->win == X86_WIN_EITHER) {
+		i->either = true;
+		i->m.win = X86_WIN_HIGH;
+		return;
+	}
 	if (m->win) {
 		group_in_window(t, all, i);
 		return;
@@ -826,7 +836,7 @@ static void check_window(struct tr *t, unsigned k, const struct access *m)
 		alu_rm(a, ALU_CMP, OP_W, S2, V_AT(fast.win_size));
 		cc = CC_AE;
 	}
-	struct cold *c = cold(t, COLD_OUT, jcc_later(a, cc));
+	struct cold *c = cold(t, i->either ? COLD_EITHER : COLD_OUT, jcc_later(a, cc));
 	c->insn = k;
 	c->m = *m;
 }
@@ -1438,6 +1448,19 @@ static void emit_insn(struct tr *t, unsigned k)
 	}
 	i->state_after = (uint8_t)t->state;
 }
+/* The instruction, once more, for the lower part of the window. */
+static void emit_again(struct tr *t, unsigned k)
+{
+	struct insn *i = &t->i[k];
+	i->either = false;
+	i->m.win = X86_WIN_LOW;
+	t->state = SLOT;
+	if (i->class == C_BIT)
+		emit_bit(t, k);
+	else
+		emit_copy(t, k);
+	set_rel32(jump_later(&t->a), t->i[k + 1].host);
+}
 static void emit_cold(struct tr *t, struct cold *c)
 {
 	struct x64_asm *a = &t->a;
@@ -1466,6 +1489,7 @@ static void emit_cold(struct tr *t, struct cold *c)
 	case COLD_FAR: go_far(t, c->target); break;
 	case COLD_SAVE: go(t, i->off, c->target); break;
 	case COLD_END: call_thunk(t, THUNK_END, info_of(t, i)); break;
+	case COLD_EITHER: emit_again(t, c->insn); break;
 	case COLD_OUT:
 		emit_la(a, &c->m, &i->in);
 		call_thunk(t, THUNK_OUT, info_of(t, i) | INFO_LEAVE);
@@ -1484,12 +1508,15 @@ static void emit_cold(struct tr *t, struct cold *c)
 		break;
 	}
 }
-/* Branches into other pages are taken often: they stay near. */
+static bool is_near_cold(const struct cold *c)
+{
+	return c->kind == COLD_FAR || c->kind == COLD_SAVE || c->kind == COLD_EITHER;
+}
+/* Branches into other pages are taken often, and so on: they stay near. */
 static void emit_colds(struct tr *t, bool near)
 {
 	for (unsigned k = 0; k < t->colds; k++)
-		if ((t->cold[k].kind == COLD_FAR || t->cold[k].kind == COLD_SAVE) == near)
-			emit_cold(t, &t->cold[k]);
+		if (is_near_cold(&t->cold[k]) == near) emit_cold(t, &t->cold[k]);
 }
 static void emit_poll(struct tr *t)
 {

@@ -84,7 +84,7 @@ struct x86_code_page {
 	uint64_t begins[X86_PAGE / 64]; /* by offset: a block of some variant may begin here */
 };
 /* What is known of an instruction's memory operand: enum x86_cluster; HINT_NONE: nothing. */
-enum { HINTS = 1 << 14, HINT_NONE = 3 };
+enum { HINTS = 1 << 14, HINT_NONE = 4 };
 struct x86_jit {
 	struct x86_vcpu *v;
 	uint8_t *rx, *rw;

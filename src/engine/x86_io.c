@@ -21,7 +21,7 @@ static int ask_tss(struct x86_vcpu *v, unsigned port, unsigned n)
 	if (at + 1 > tr->limit) return refused(v);
 	e = x86_load(v, tr->base + at, &bits, 2, as);
 	if (e) return e;
-	return bits >> port % 8 & ((1u << n) - 1) ? refused(v) : 0;
+	return (uint32_t)bits >> port % 8 & ((1u << n) - 1) ? refused(v) : 0;
 }
 
 static int allowed(struct x86_vcpu *v, unsigned port, unsigned n)

@@ -415,6 +415,11 @@ static void remake(struct x86_jit *j, const uint8_t *back, bool plain)
 	jump_to(&a, j->rw + b->body);
 	jump_to(&ahead, j->rw + b->ahead);
 }
+static unsigned hint_with(unsigned was, enum x86_cluster is)
+{
+	if (was == HINT_NONE || was == is) return is;
+	return was && is ? X86_WIN_EITHER : X86_WIN_NONE;
+}
 /* The window's part that was guessed is wrong: know better the next time. */
 const void *x86_jit_thunk_out(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
 {
@@ -422,8 +427,7 @@ const void *x86_jit_thunk_out(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 	at_info(v, info);
 	uint8_t *hint = x86_hint(j, block_with(j, back)->page, info & INFO_OFF);
 	enum x86_cluster is = x86_cluster_of(la);
-	*hint = la != NOWHERE && (*hint == HINT_NONE || *hint == is) ? (uint8_t)is
-								     : (uint8_t)X86_WIN_NONE;
+	*hint = (uint8_t)hint_with(*hint, la == NOWHERE ? X86_WIN_NONE : is);
 	remake(j, back, false);
 	x86_count(v, X86_STAT_REFUSED);
 	return step_here(v, info, back);

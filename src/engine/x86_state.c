@@ -180,7 +180,8 @@ static void changed(struct x86_vcpu *v)
 {
 	bool v86 = v->cpu.flags & X86_VM && v->cr0 & CR0_PE;
 	v->cpu.flags |= 2;
-	v->cpl = v86 ? 3 : v->cr0 & CR0_PE ? (v->seg[X86_SS].access & SEG_DPL) >> 5 : 0;
+	unsigned dpl = (v->seg[X86_SS].access & SEG_DPL) >> 5;
+	v->cpl = v86 ? 3 : v->cr0 & CR0_PE ? (uint8_t)dpl : 0;
 	x86_mode_update(v);
 	x86_tlb_flush(v, true);
 	(void)atomic_fetch_or(&v->poll, X86_POLL_INTR);

@@ -137,7 +137,7 @@ static int do_clts(struct x86_vcpu *v, const struct x86_insn *in)
 /* ---- interrupts */
 static int do_if(struct x86_vcpu *v, const struct x86_insn *in, bool on)
 {
-	unsigned iopl = (v->cpu.flags & X86_IOPL) >> 12;
+	unsigned iopl = (unsigned)(v->cpu.flags & X86_IOPL) >> 12;
 	if (is_v86(v) ? iopl < 3 : v->cr0 & CR0_PE && v->cpl > iopl) return gp(v);
 	if (!on)
 		v->cpu.flags &= ~(uint64_t)X86_IF;

@@ -13,10 +13,10 @@
 #define LOW_ROOM  (2 * X86_LOW_END + (1 << 20))
 #define HIGH_ROOM (X86_HIGH_END - X86_HIGH_BEGIN)
 #define PAGE_MASK (~(uint64_t)(X86_PAGE - 1))
-enum { HASH = 1 << 16, MOST = 24000, SPACES = 32, LARGE = 512, CODED = 1 << 16 };
+enum { HASH = 1 << 16, MOST = 24000, SPACES = 32, LARGE = 512 };
 /* In timer interrupts: how often one must find a space at work; how long it waits after it lost the
  * window; page faults and mappings in one that are too much, and how many such there may be. */
-enum { GIVE = 1, WAIT = 6, FAULTS = 30, BAD_WORK = 120, BAD_TICKS = 2 };
+enum { GIVE = 1, WAIT = 8, FAULTS = 12, BAD_WORK = 200, BAD_TICKS = 3, LOSSES = 5 };
 
 struct page {
 	uint64_t
@@ -25,7 +25,7 @@ struct page {
 };
 struct space {
 	uint64_t cr3;
-	unsigned ticks, wait;
+	unsigned ticks, wait, losses;
 	uint64_t last;
 };
 struct x86_window {
@@ -36,8 +36,9 @@ struct x86_window {
 	uint64_t pending; /* a page that the guest has been told is missing */
 	uint64_t clock;
 	struct space space[SPACES];
-	uint64_t coded[CODED /
-		       64];  /* by page: has had code and been written to; some are by chance */
+	/* By page of guest memory: may be writable here; has had code and been written to. */
+	uint64_t *writable, *coded;
+	size_t map_size;     /* bytes of each */
 	uint64_t list[MOST]; /* what has been put in, also if it is out again */
 	struct page page[HASH];
 };
@@ -95,6 +96,7 @@ static void clear(struct x86_vcpu *v)
 		unsigned at = hash(w->list[k] & PAGE_MASK);
 		for (; w->page[at].la; at = (at + 1) % HASH) w->page[at].la = 0;
 	}
+	memset(w->writable, 0, w->map_size);
 	w->pages = w->listed = 0;
 }
 static void page_drop(struct x86_vcpu *v, struct page *p)
@@ -132,7 +134,7 @@ bool x86_window_is_on(const struct x86_vcpu *v)
 static void take_away(struct x86_vcpu *v)
 {
 	clear(v);
-	memset(v->window->coded, 0, sizeof(v->window->coded));
+	memset(v->window->coded, 0, v->window->map_size);
 	v->window->cr3 = 0;
 }
 /* Faults of user code since the last tick: memory that only just comes is not worth it. */
@@ -142,15 +144,16 @@ static bool settles(struct x86_vcpu *v)
 	v->window->faults += n;
 	return n < FAULTS;
 }
-static bool tick_of_owner(struct x86_vcpu *v, struct space *s, bool settled)
+static bool tick_of_owner(struct x86_vcpu *v, struct space *s)
 {
 	struct x86_window *w = v->window;
-	w->bad = w->work > BAD_WORK || !settled ? w->bad + 1 : 0;
+	w->bad = w->work > BAD_WORK ? w->bad + 1 : 0;
 	w->work = 0;
 	if (w->bad < BAD_TICKS) return false;
 	take_away(v);
 	s->ticks = 0;
-	s->wait = WAIT;
+	s->wait = WAIT << s->losses;
+	if (s->losses < LOSSES) s->losses++;
 	return true;
 }
 bool x86_window_tick(struct x86_vcpu *v)
@@ -160,7 +163,7 @@ bool x86_window_tick(struct x86_vcpu *v)
 	struct space *s = space_of(w, v->cr3);
 	bool settled = settles(v);
 	s->last = ++w->clock;
-	if (w->cr3 == v->cr3) return tick_of_owner(v, s, settled);
+	if (w->cr3 == v->cr3) return tick_of_owner(v, s);
 	if (s->wait) {
 		s->wait--;
 		return false;
@@ -179,17 +182,20 @@ static bool has_code(const struct x86_machine *m, gpa_t page)
 {
 	return m->code && page >> X86_PAGE_SHIFT < m->code_pages && m->code[page >> X86_PAGE_SHIFT];
 }
-static uint64_t *coded(struct x86_window *w, gpa_t at, uint64_t *bit)
+static bool marked(const uint64_t *map, gpa_t at)
 {
-	uint64_t k = at >> X86_PAGE_SHIFT & (CODED - 1);
-	*bit = 1ull << (k & 63);
-	return &w->coded[k / 64];
+	uint64_t k = at >> X86_PAGE_SHIFT;
+	return map[k / 64] >> (k & 63) & 1;
+}
+static void mark(uint64_t *map, gpa_t at, bool on)
+{
+	uint64_t k = at >> X86_PAGE_SHIFT, bit = 1ull << (k & 63);
+	map[k / 64] = on ? map[k / 64] | bit : map[k / 64] & ~bit;
 }
 static bool no_code(const struct x86_vcpu *v, gpa_t at, unsigned pages)
 {
 	for (unsigned k = 0; k < pages; k++, at += X86_PAGE) {
-		uint64_t bit, *word = coded(v->window, at, &bit);
-		if (has_code(v->machine, at) || *word & bit) return false;
+		if (has_code(v->machine, at) || marked(v->window->coded, at)) return false;
 	}
 	return true;
 }
@@ -201,6 +207,7 @@ static bool map(struct x86_vcpu *v, uint64_t la, gpa_t at, unsigned n, bool writ
 	if (w->listed == MOST) clear(v);
 	if (!gmem_map(v->machine->env.mem, at, len, host_of(v, la), write, true)) return false;
 	if (write) gmem_dirty(v->machine->env.mem, at, len);
+	for (unsigned k = 0; write && k < n; k++) mark(w->writable, at + k * X86_PAGE, true);
 	struct page *p = page_find(w, la);
 	if (!p->la) w->pages++;
 	*p = (struct page){la | (write ? IS_WRITABLE : 0) | (n > 1 ? IS_LARGE : 0), at};
@@ -287,32 +294,46 @@ void x86_window_drop_page(struct x86_vcpu *v, uint64_t la)
 void x86_window_readonly(struct x86_vcpu *v, gpa_t page)
 {
 	struct x86_window *w = v->window;
-	if (!w || !w->pages) return;
+	if (!w || !w->pages || !marked(w->writable, page)) return;
 	for (unsigned k = 0; k < HASH; k++)
 		while (w->page[k].la & IS_WRITABLE &&
 		       page - w->page[k].at < size_of(w->page[k].la)) {
-			uint64_t bit, *word = coded(w, page, &bit);
-			*word |= bit;
+			mark(w->coded, page, true);
 			page_drop(v, &w->page[k]);
 		}
+	mark(w->writable, page, false);
 }
 
 /* ---- life */
 
+static void window_done(struct x86_window *w)
+{
+	if (!w) return;
+	free(w->writable);
+	free(w->coded);
+	free(w);
+}
 struct x86_window *x86_window_new(struct x86_vcpu *v)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 	if (atomic_flag_test_and_set(&taken)) return NULL;
 	struct x86_window *w = calloc(1, sizeof(*w));
+	size_t map_size = (v->machine->code_pages / 64 + 1) * sizeof(uint64_t);
+	if (w) {
+		w->map_size = map_size;
+		w->writable = calloc(1, map_size);
+		w->coded = calloc(1, map_size);
+	}
 	/* Its address is guest data, a number. */
 	void *low = mmap((void *)(uintptr_t)LOW_FIRST, LOW_ROOM - LOW_FIRST, PROT_NONE,
 			 flags | MAP_FIXED_NOREPLACE, -1, 0);
 	void *high = mmap(NULL, HIGH_ROOM + 2 * GUARD, PROT_NONE, flags, -1, 0);
-	bool good = w && high != MAP_FAILED && (uintptr_t)low == LOW_FIRST;
+	bool good =
+		w && w->writable && w->coded && high != MAP_FAILED && (uintptr_t)low == LOW_FIRST;
 	if (!good) {
 		if (low != MAP_FAILED) munmap(low, LOW_ROOM - LOW_FIRST);
 		if (high != MAP_FAILED) munmap(high, HIGH_ROOM + 2 * GUARD);
-		free(w);
+		window_done(w);
 		atomic_flag_clear(&taken);
 		return NULL;
 	}
@@ -327,6 +348,6 @@ void x86_window_free(struct x86_window *w)
 	if (!w) return;
 	munmap((void *)(uintptr_t)LOW_FIRST, LOW_ROOM - LOW_FIRST);
 	munmap(w->high, HIGH_ROOM + 2 * GUARD);
-	free(w);
+	window_done(w);
 	atomic_flag_clear(&taken);
 }

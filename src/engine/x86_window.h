@@ -8,7 +8,7 @@
 #define X86_LOW_END    (1ull << 31) /* bases below are LOW; what they reach, below twice that */
 #define X86_HIGH_BEGIN 0x550000000000ull
 #define X86_HIGH_END   0x800000000000ull /* where user addresses end */
-enum x86_cluster { X86_WIN_NONE, X86_WIN_LOW, X86_WIN_HIGH };
+enum x86_cluster { X86_WIN_NONE, X86_WIN_LOW, X86_WIN_HIGH, X86_WIN_EITHER };
 struct x86_window;
 
 /* NULL: this host has no room for one, or another vCPU has it. */

@@ -44,14 +44,19 @@ struct pci_host {
 	struct pci_func *slot[SLOTS];
 };
 
+void pci_func_rename(struct pci_func *f, uint16_t vendor, uint16_t device, uint32_t class_rev)
+{
+	store_le(f->config + REG_VENDOR, vendor, 2);
+	store_le(f->config + REG_DEVICE, device, 2);
+	store_le(f->config + REG_CLASS_REV, class_rev, 4);
+}
+
 void pci_func_init(struct pci_func *f, const struct pci_func_ops *ops, uint16_t vendor,
 		   uint16_t device, uint32_t class_rev, uint16_t subvendor, uint16_t subdevice)
 {
 	f->ops = ops;
 	f->slot = -1;
-	store_le(f->config + REG_VENDOR, vendor, 2);
-	store_le(f->config + REG_DEVICE, device, 2);
-	store_le(f->config + REG_CLASS_REV, class_rev, 4);
+	pci_func_rename(f, vendor, device, class_rev);
 	store_le(f->config + REG_SUBVENDOR, subvendor, 2);
 	store_le(f->config + REG_SUBDEVICE, subdevice, 2);
 	store_le(f->wmask + REG_COMMAND, COMMAND_WRITABLE, 2);
@@ -219,6 +224,8 @@ int pci_host_new(struct pci_host **out, struct bus *mmio, const struct pci_windo
 }
 
 struct device *pci_host_ecam(struct pci_host *h) { return &h->ecam; }
+
+struct pci_func *pci_host_bridge(struct pci_host *h) { return &h->bridge; }
 
 bool pci_host_has_msi(const struct pci_host *h) { return h->msi.send; }
 

@@ -19,9 +19,10 @@ struct pci_msi {
 };
 int pci_host_new(struct pci_host **out, struct bus *mmio, const struct pci_windows *w,
 		 const struct irq intx[4], const struct pci_msi *msi, struct err *e);
-struct device *pci_host_ecam(struct pci_host *h); /* for the board to map; 1 MiB for one bus */
-void pci_host_reset(struct pci_host *h);	  /* and every function in it */
-void pci_host_free(struct pci_host *h);		  /* frees its functions too */
+struct device *pci_host_ecam(struct pci_host *h);     /* for the board to map; 1 MiB for one bus */
+struct pci_func *pci_host_bridge(struct pci_host *h); /* for a board whose firmware wants another */
+void pci_host_reset(struct pci_host *h);	      /* and every function in it */
+void pci_host_free(struct pci_host *h);		      /* frees its functions too */
 bool pci_host_has_msi(const struct pci_host *h);
 
 enum { PCI_BARS = 6, PCI_CONFIG = 4096 };
@@ -54,6 +55,7 @@ struct pci_func { /* embedded first in the function's own struct */
 void pci_func_init(struct pci_func *f, const struct pci_func_ops *ops, uint16_t vendor,
 		   uint16_t device, uint32_t class_rev, uint16_t subvendor, uint16_t subdevice);
 void pci_func_done(struct pci_func *f);
+void pci_func_rename(struct pci_func *f, uint16_t vendor, uint16_t device, uint32_t class_rev);
 /* Append a capability: body is all len bytes of it, of which the first two are filled in here;
  * its config offset. What of it the guest may write is then said in wmask. */
 unsigned pci_add_cap(struct pci_func *f, uint8_t id, const void *body, unsigned len);

@@ -302,15 +302,24 @@ static void intx_set(void *ctx, unsigned pin, int level)
 	irq_set(pic_line(b->chip[PIC], pc_pic_irq(pin)), (b->intx & shared) != 0);
 }
 
+/* OVMF puts 64-bit BARs at the end of what the CPU can address. */
+static struct pci_windows pci_windows_of(const struct pc *b)
+{
+	const uint64_t end = 1ull << 52;
+	uint64_t len = has_firmware(b) ? end - b->map.window64 : PC_WINDOW64;
+	return (struct pci_windows){PC_MMIO32, PC_MMIO32_END - PC_MMIO32, b->map.window64, len};
+}
+
 static int wire_pci(struct vm *vm, struct pc *b, struct err *e)
 {
-	struct board_pci w = {{PC_MMIO32, PC_MMIO32_END - PC_MMIO32, b->map.window64, PC_WINDOW64},
+	struct board_pci w = {.windows = pci_windows_of(b),
 			      .ecam = PC_ECAM,
 			      .ecam_len = PC_ECAM_LEN,
 			      .msi = b->lapics ? (struct pci_msi){lapics_msi, b->lapics}
 					       : (struct pci_msi){engine_msi, vm}};
 	for (unsigned i = 0; i < 4; i++) w.intx[i] = (struct irq){intx_set, b, i};
-	return board_pci_wire(vm, &w, e);
+	int r = board_pci_wire(vm, &w, e);
+	return r < 0 || !has_firmware(b) ? r : q35_new(b->board.pci, e);
 }
 
 /* What the guest is told */

@@ -10,6 +10,8 @@
 #include "vm/pc.h"
 #include "vm/vm.h"
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -76,7 +78,9 @@ static size_t paper_output(void *host, const uint8_t *p, size_t n)
 	return n;
 }
 
-/* A kernel with nothing but a PVH note: enough to be loaded. Linked at 1 MiB, entered there. */
+/* A kernel with a PVH note, linked at 1 MiB, of the least code that does something. It begins with
+ * a triple fault, and the second time asks for S5. */
+enum { ENTRY = PC_MIB + 200 };
 static int pvh_file(void)
 {
 	static const struct {
@@ -90,18 +94,25 @@ static int pvh_file(void)
 			uint32_t type, flags;
 			uint64_t off, vaddr, paddr, filesz, memsz, align;
 		} ph[2];
-		uint32_t note[5];
+		uint32_t note[6];
+		uint8_t code[32];
 	} k = {.ident = {0x7f, 'E', 'L', 'F', 2, 1, 1},
 	       .type = 2,
 	       .machine = 62,
 	       .version = 1,
-	       .entry = PC_MIB,
+	       .entry = ENTRY,
 	       .phoff = 64,
 	       .ehsize = 64,
 	       .phentsize = 56,
 	       .phnum = 2,
-	       .ph = {{1, 5, 0, PC_MIB, PC_MIB, 176, 176, 4096}, {4, 4, 176, 0, 0, 20, 20, 4}},
-	       .note = {4, 4, 18, 'X' | 'e' << 8 | 'n' << 16, PC_MIB + 0x40}};
+	       .ph = {{1, 5, 0, PC_MIB, PC_MIB, 232, 232, 4096}, {4, 4, 176, 0, 0, 20, 20, 4}},
+	       .note = {4, 4, 18, 'X' | 'e' << 8 | 'n' << 16, ENTRY},
+	       .code = {0xff, 0x05, 0,	  0,	5, 0,	 /* inc dword [0x50000] */
+			0x83, 0x3d, 0,	  0,	5, 0, 2, /* cmp dword [0x50000], 2 */
+			0x73, 2,    0x0f, 0x0b,		 /* jae over; ud2, with no IDT */
+			0xba, 4,    6,	  0,	0,	 /* over: mov edx, 0x604 */
+			0xb8, 0,    0x20, 0,	0,	 /* mov eax, 0x2000 */
+			0x66, 0xef, 0xf4}};		 /* out dx, ax; hlt */
 	int fd = memfd_create("kernel", MFD_CLOEXEC);
 	CHECK(write(fd, &k, sizeof(k)) == sizeof(k));
 	return fd;
@@ -204,7 +215,7 @@ TEST(pc_board_boots_a_kernel)
 	struct paper *m = paper_new(false);
 	uint64_t *reg = m->cpu[0].reg, sign = 0;
 	CHECK(m->cpu[0].resets == 1 && m->cpu[1].resets == 1);
-	CHECK(reg[REG_X86_RIP] == PC_MIB + 0x40 && reg[REG_X86_RFLAGS] == 2);
+	CHECK(reg[REG_X86_RIP] == ENTRY && reg[REG_X86_RFLAGS] == 2);
 	CHECK(reg[REG_X86_CR] == 0x11 && reg[REG_X86_SEG + 4 + SEG_ACCESS] == 0xc09b);
 	CHECK(reg[REG_X86_SEG + 4 * 7 + SEG_LIMIT] == 0x67);
 	CHECK(hart_state(&m->vm.hart[0]) == HART_STARTED);
@@ -229,6 +240,13 @@ TEST(pc_board_boots_firmware)
 	CHECK(in(m, PC_PORT_FW_CFG + 1, 1) == 'Q' && in(m, PC_PORT_FW_CFG + 1, 1) == 'E');
 	out(m, PC_PORT_RTC, 0x5f, 1);
 	CHECK(in(m, PC_PORT_RTC + 1, 1) == CPUS - 1);
+	const uint64_t lpc = PC_ECAM + (31 << 15);
+	CHECK(bus_read(m->vm.mmio, PC_ECAM, 4) == 0x29c08086);
+	CHECK(bus_read(m->vm.mmio, lpc, 4) == 0x29188086 && bus_read(m->vm.mmio, lpc + 4, 2) == 7);
+	bus_write(m->vm.mmio, lpc + 0x40, 0x680, 4);
+	CHECK(bus_read(m->vm.mmio, lpc + 0x40, 4) == 0x681);
+	bus_write(m->vm.mmio, PC_ECAM + 0x60, 0xb0000001, 8);
+	CHECK(bus_read(m->vm.mmio, PC_ECAM + 0x60, 8) == 0xb0000001);
 	paper_done(m);
 }
 
@@ -346,7 +364,7 @@ TEST(pc_board_reset_is_power_on)
 	CHECK(msr(m, 0, 0x1b, false, &base) && base == (PC_LAPIC | 0x900));
 	CHECK(m->cpu[0].intr == 0);
 	m->cpu[0].reg[REG_X86_RIP] = 1;
-	CHECK(board_pc.boot(&m->vm, &e) == 0 && m->cpu[0].reg[REG_X86_RIP] == PC_MIB + 0x40);
+	CHECK(board_pc.boot(&m->vm, &e) == 0 && m->cpu[0].reg[REG_X86_RIP] == ENTRY);
 	CHECK(m->cpu[0].resets == 2 && m->cpu[1].resets == 2);
 	paper_done(m);
 }
@@ -362,4 +380,25 @@ TEST(pc_board_refuses_firmware_of_no_flash)
 	board_pc.free(vm.board);
 	bus_free(vm.pio);
 	gmem_free(vm.mem);
+}
+
+TEST(pc_board_resets_at_a_triple_fault_and_powers_off)
+{
+	struct spec s = {.arch = ARCH_X86_64, .cpus = 2, .memory = 32 * MIB, .engine = "interp"};
+	struct chr console = {.output = paper_output};
+	struct guest_end end = {.code = -1};
+	struct loop *l = NULL;
+	struct err e = {0};
+	sigset_t before;
+	char path[32];
+	int fd = pvh_file();
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	s.kernel = path;
+	(void)pthread_sigmask(SIG_SETMASK, NULL, &before);
+	CHECK(loop_new(&l, &e) == 0);
+	CHECK(guest_run(&kind_vm, &s, l, &console, &end, &e) == 0 && end.code == 0);
+	if (e.msg[0]) (void)printf("%s\n", e.msg);
+	loop_free(l);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	(void)close(fd);
 }

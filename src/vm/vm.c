@@ -330,10 +330,6 @@ static int engine_named(const struct spec *s, const struct engine_ops **out, str
 static int vm_engine_first(struct vm *vm, struct err *e)
 {
 	const struct engine_ops *const *o = vm->kind->engines;
-	if (!o[0])
-		return fail(e, -ENOTSUP,
-			    "arch: only /dev/kvm runs guests of this CPU, which here is %s",
-			    kvm_probe()->what);
 	int r = vm_engine_open(vm, o[0], e);
 	if (r == 0 || !o[1]) return r;
 	log_warn("%s; instructions are interpreted, which is slower", e->msg);

@@ -275,6 +275,15 @@ is 'run --stats: and counted' grep -q '^ *board_calls  *0$' err
 
 refuses "'qemu': there are auto, jit" run --engine qemu --kernel off
 refuses "kvm: it runs guests of this machine's own CPU" run --engine kvm --kernel off
+mkdir -p "$LODGE_HOME/images/both" # whose kernels are all riscv64's, so that one sees what is tried
+for a in riscv64 amd64; do
+	echo "{ \"name\": \"both\", \"arch\": \"$a\", \"kind\": \"vm\", \"created\": 1, \"memory\": 67108864,
+		\"kernel\": { $(blob off) } }" > "$LODGE_HOME/images/both/$a.json"
+done
+run --arch riscv64 both > out 2> err
+is 'an image for the CPU that was asked for' [ $? = 0 ]
+[ "$(uname -m)" != x86_64 ] || refuses 'this guest is x86-64' run both
+rm -r "$LODGE_HOME/images/both"
 refuses "'qemu': there are auto" run --arch amd64 --engine qemu --kernel off
 refuses 'too small' run --arch amd64 -m 8M --kernel off
 says '/dev/kvm' doctor

@@ -1,5 +1,5 @@
 """The built-in guest of x86-64 end to end: Debian's own kernel on the board, its CPUs, power, disk and
-network."""
+network; and firmware."""
 import os
 import sys
 
@@ -8,8 +8,8 @@ from guest import Guest, boots, check, ends, finish, part, work
 
 os.environ["LODGE_HOME"] = work + "/home"
 image = os.environ["GUEST"]
-BASE = ["--arch", "amd64", "--engine", os.environ.get("ENGINE") or "auto", "--kernel", image + "/kernel",
-        "--initrd", image + "/initrd", "--memory", "512M"]
+ENGINE = ["--arch", "amd64", "--engine", os.environ.get("ENGINE") or "auto"]
+BASE = ENGINE + ["--kernel", image + "/kernel", "--initrd", image + "/initrd", "--memory", "512M"]
 BOOT = BASE + ["--append", "console=ttyS0 quiet"]
 
 
@@ -50,15 +50,16 @@ def reboot():
 def disk():
     raw = work + "/disk"
     with open(raw, "wb") as f:
-        f.write(lines(100000))
-        f.truncate(8 << 20)
+        f.write(lines(20000))
+        f.truncate(2 << 20)
     with open(raw, "rb") as f:
         want = sha(f.read())
     g = boots("disk", *BOOT, "--net", "none", "--disk", raw)
     if not g:
         return
     check("disk: reads", g.says("sha256sum /dev/vda", want), g)
-    check("disk: writes", g.run("mkfs.vfat /dev/vda && mount /dev/vda /mnt && seq 1 1000 > /mnt/f && umount /mnt")[0] == 0, g)
+    check("disk: writes", g.run("seq 1 20000 | dd of=/dev/vda conv=notrunc,fsync && mke2fs -q /dev/vda && mount -t ext4 /dev/vda /mnt && "
+                                 "seq 1 1000 > /mnt/f && umount /mnt")[0] == 0, g)
     check("disk: interrupts are messages", g.says("grep virtio /proc/interrupts", "PCI-MSI"), g)
     g.type("exit")
     ends("disk", g)
@@ -75,7 +76,35 @@ def network():
         ends("network", g)
 
 
-for p in [power_off, one_cpu, two_cpus, more_memory, reboot, disk, network]:
+def seabios():
+    """A boot sector that says so to the serial port and asks for S5."""
+    bios = "/usr/share/seabios/bios-256k.bin"
+    if not os.path.exists(bios):
+        print("SKIPPED: seabios: it is not installed")
+        return
+    code = bytes.fromhex("be187c ac 84c0 7406 baf803 ee ebf5 ba0406 b80020 ef f4 ebfd") + b"a sector speaks\n\0"
+    with open(work + "/boot", "wb") as f:
+        f.write(code.ljust(510, b"\0") + b"\x55\xaa")
+        f.truncate(1 << 20)
+    g = Guest(*ENGINE, "--net", "none", "--firmware", bios, "--disk", work + "/boot")
+    g.expect("Booting from Hard Disk")
+    g.expect("a sector speaks")
+    ends("seabios", g)
+
+
+def ovmf():
+    """A kernel that it finds by fw_cfg and starts as an EFI program."""
+    uefi = "/usr/share/ovmf/OVMF.fd"
+    if not os.path.exists(uefi):
+        print("SKIPPED: ovmf: it is not installed")
+        return
+    g = Guest(*BASE, "--net", "none", "--firmware", uefi, "--append", 'console=ttyS0 lodge.run="echo 6*7=$((6*7))"')
+    g.expect("efi: EFI v2")
+    g.expect(r"^6\*7=42")
+    ends("ovmf", g)
+
+
+for p in [power_off, one_cpu, two_cpus, more_memory, reboot, disk, network, seabios, ovmf]:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)
 finish()

@@ -112,7 +112,7 @@ static inline void x86_flags_shl(struct x86_cpu *c, uint64_t a, uint64_t n, unsi
 {
 	if (!n) return;
 	uint64_t r = a << n;
-	unsigned cf = n <= 8 * size ? a >> (8 * size - n) & 1 : 0;
+	unsigned cf = n <= 8 * size ? (unsigned)(a >> (8 * size - n) & 1) : 0;
 	x86_put(c, X86_ARITH, x86_szp(r, size) | x86_cf(cf) | x86_of(x86_top(r, size) ^ cf));
 }
 static inline void x86_flags_shr(struct x86_cpu *c, uint64_t a, uint64_t n, bool sar, unsigned size)
@@ -153,7 +153,7 @@ static inline void x86_flags_shld(struct x86_cpu *c, uint64_t a, uint64_t b, uin
 {
 	if (!n) return;
 	uint64_t r = x86_shld(a, b, n, size);
-	unsigned cf = n <= 8 * size ? a >> (8 * size - n) & 1 : r & 1;
+	unsigned cf = n <= 8 * size ? (unsigned)(a >> (8 * size - n) & 1) : (unsigned)(r & 1);
 	x86_put(c, X86_ARITH, x86_szp(r, size) | x86_cf(cf) | x86_of(x86_top(r ^ a, size)));
 }
 static inline void x86_flags_shrd(struct x86_cpu *c, uint64_t a, uint64_t b, uint64_t n,
@@ -161,7 +161,7 @@ static inline void x86_flags_shrd(struct x86_cpu *c, uint64_t a, uint64_t b, uin
 {
 	if (!n) return;
 	uint64_t r = x86_shrd(a, b, n, size);
-	unsigned cf = n <= 8 * size ? a >> (n - 1) & 1 : x86_top(r, size);
+	unsigned cf = n <= 8 * size ? (unsigned)(a >> (n - 1) & 1) : x86_top(r, size);
 	x86_put(c, X86_ARITH, x86_szp(r, size) | x86_cf(cf) | x86_of(x86_top(r ^ a, size)));
 }
 /* a and b are sign-extended. */
