@@ -85,8 +85,18 @@ struct cold { /* code out of line */
 	struct access m;
 	unsigned state;
 };
+struct ahead { /* an instruction that has been looked at from before it */
+	struct x86_insn in;
+	uint64_t run; /* which block was translated: others are void */
+	uint16_t off;
+	uint8_t class;
+	bool good;
+};
+enum { AHEAD = 128 };
 struct tr {
 	struct x86_jit *j;
+	uint64_t run;
+	unsigned me; /* the block's index */
 	struct x64_asm a;
 	const uint8_t *code;
 	gpa_t page;
@@ -102,6 +112,7 @@ struct tr {
 	struct insn i[JIT_BLOCK_INSNS + 1];
 	struct group g[GROUPS];
 	struct cold cold[COLDS];
+	struct ahead ahead[AHEAD];
 };
 
 /* ---- what is to be done with an instruction */
@@ -363,25 +374,38 @@ static unsigned flags_before(const struct x86_insn *in, unsigned class, unsigned
 	if (in->rep && (in->op == X86_OP_cmps || in->op == X86_OP_scas)) kills = 0;
 	return ((live & ~kills) | f->reads) & X86_ARITH;
 }
+/* What is at off of the page, class included. NULL: nothing that is all in it. */
+static const struct ahead *look_ahead(struct tr *t, int64_t off)
+{
+	if (off < 0 || off >= X86_PAGE) return NULL;
+	struct ahead *l = &t->ahead[off % AHEAD];
+	const uint8_t *at = t->code + off;
+	if (l->run != t->run || l->off != off) {
+		l->run = t->run;
+		l->off = (uint16_t)off;
+		l->good = x86_decode(&l->in, at, (size_t)(X86_PAGE - off), X86_64) == X86_OK;
+		if (l->good) l->class = (uint8_t)classify(t, &l->in, at);
+	}
+	return l->good ? l : NULL;
+}
 /* Are flags needed at offset `off` of the page? A few instructions are looked at. */
-static unsigned flags_needed_at(const struct tr *t, int64_t off)
+static unsigned flags_needed_at(struct tr *t, int64_t off)
 {
 	enum { LOOK = 6 };
 	unsigned need = 0, open = X86_ARITH;
 	for (unsigned n = 0; n < LOOK && open; n++) {
-		struct x86_insn in;
-		if (off < 0 || off >= X86_PAGE) return need | open;
-		if (x86_decode(&in, t->code + off, (size_t)(X86_PAGE - off), X86_64) != X86_OK)
-			return need | open;
-		unsigned class = classify(t, &in, t->code + off);
+		const struct ahead *l = look_ahead(t, off);
+		if (!l) return need | open;
+		const struct x86_insn *in = &l->in;
+		unsigned class = l->class;
 		if (class >= C_JCC && class != C_PUSH && class != C_POP && class != C_LEAVE &&
 		    class != C_CALL && class != C_JMP)
 			return need | open;
-		need |= open & x86_op_info(in.op)->reads;
-		open &= flags_before(&in, class, open);
-		off += in.len;
+		need |= open & x86_op_info(in->op)->reads;
+		open &= flags_before(in, class, open);
+		off += in->len;
 		if (class == C_CALL || class == C_JMP) {
-			off += in.imm;
+			off += in->imm;
 			if (class == C_CALL) return need | open;
 		}
 	}
@@ -399,25 +423,25 @@ static bool is_shadow(const struct insn *i) { return i->class == C_IF && i->in.o
 /* Where a block that begins at off wants the flags: the same answer for those who go there and for
  * the block itself. HOST if the first that has to do with flags reads them, 0 if it overwrites all,
  * else SLOT: there they stay until they are read, if ever. */
-static unsigned wants_flags(const struct tr *t, int64_t off)
+static unsigned wants_flags(struct tr *t, int64_t off)
 {
 	enum { LOOK = 12 };
 	unsigned open = X86_ARITH;
-	for (unsigned n = 0; n < LOOK && off >= 0 && off < X86_PAGE; n++) {
-		struct x86_insn in;
-		if (x86_decode(&in, t->code + off, (size_t)(X86_PAGE - off), X86_64) != X86_OK)
-			break;
-		unsigned class = classify(t, &in, t->code + off);
+	for (unsigned n = 0; n < LOOK; n++) {
+		const struct ahead *l = look_ahead(t, off);
+		if (!l) break;
+		const struct x86_insn *in = &l->in;
+		unsigned class = l->class;
 		if (class == C_JCC) return open ? HOST : 0;
 		if (ends_block(class) || class == C_STEP) break;
-		if (x86_op_info(in.op)->reads & open) return HOST;
-		open &= flags_before(&in, class, open);
+		if (x86_op_info(in->op)->reads & open) return HOST;
+		open &= flags_before(in, class, open);
 		if (!open) return 0;
-		off += in.len;
+		off += in->len;
 	}
 	return SLOT;
 }
-static unsigned live_at_exit(const struct tr *t, int64_t off)
+static unsigned live_at_exit(struct tr *t, int64_t off)
 {
 	if (off == t->start) return t->head_live;
 	return flags_needed_at(t, off);
@@ -1121,7 +1145,7 @@ static bool is_self(const struct tr *t, int64_t target)
 	return target == t->start && t->view == (t->variant & 3);
 }
 static const uint8_t *self_entry(const struct tr *t) { return t->state & HOST ? t->body : t->slot; }
-static bool must_save(const struct tr *t, int64_t target)
+static bool must_save(struct tr *t, int64_t target)
 {
 	return !(t->state & SLOT) && wants_flags(t, target) == SLOT;
 }
@@ -1485,6 +1509,7 @@ static void emit_cold(struct tr *t, struct cold *c)
 				   (c->state & HOST ? 0 : (uint32_t)INFO_SLOT) |
 				   (c->ahead ? (uint32_t)INFO_AHEAD : 0));
 		put32(a, (uint32_t)(c->from - a->p));
+		put32(a, t->me);
 		break;
 	case COLD_FAR: go_far(t, c->target); break;
 	case COLD_SAVE: go(t, i->off, c->target); break;
@@ -1573,6 +1598,7 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	enum { MOST = 256 }; /* bytes for an instruction with all that is out of line for it */
 	static _Thread_local struct tr t;
 	t.j = j;
+	t.run++;
 	t.code = code;
 	t.page = page;
 	t.start = off;
@@ -1592,6 +1618,7 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 		return NULL;
 	struct x86_block *b = x86_block_new(j, page, off, variant);
 	if (!b) return NULL;
+	t.me = (unsigned)(b - j->block);
 	find_flags(&t);
 	find_groups(&t);
 	t.a.p = j->rw + j->used;

@@ -508,15 +508,17 @@ const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 {
 	struct x86_jit *j = v->jit;
 	int32_t site;
+	uint32_t from;
 	(void)la;
 	at_info(v, info);
+	memcpy(&site, back, sizeof(site));
+	memcpy(&from, back + sizeof(site), sizeof(from));
 	uint64_t rip = v->cpu.rip;
-	gpa_t page = block_with(j, back)->page;
+	gpa_t page = j->block[from].page;
 	j->dropped = false;
 	const void *to = find(v);
 	const struct x86_block *b = j->found;
 	if (j->dropped || v->cpu.rip != rip || !b || b->page != page) return to;
-	memcpy(&site, back, sizeof(site));
 	set_rel32(j->rw + (back - j->rx) + site, j->rw + link_entry(b, info));
 	x86_count(v, X86_STAT_LINKS);
 	return to;
