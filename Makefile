@@ -57,6 +57,10 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D); echo "  CC    $<"
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
 
+# Called while a guest's vectors are in the host's registers: x86_light.c.
+$(call obj,$(addprefix src/engine/x86_,light.c far.c seg.c mmu.c window.c) src/hw/gmem.c): \
+	override CFLAGS += -mgeneral-regs-only
+
 # A file appears here or goes: the program is linked anew.
 sources := $(BUILD)/gen/sources
 ifneq ($(shell cat $(sources) 2>/dev/null),$(strip $(src)))

@@ -80,12 +80,23 @@ struct cold { /* code out of line */
 	uint8_t *from, *back; /* rel32 that leads here; where to go on */
 	unsigned insn, view;
 	int64_t target; /* from the page's beginning */
+	bool ahead;	/* which is further down */
 	uint32_t info;
 	struct access m;
 	unsigned state;
 };
+struct ahead { /* an instruction that has been looked at from before it */
+	struct x86_insn in;
+	uint64_t run; /* which block was translated: others are void */
+	uint16_t off;
+	uint8_t class;
+	bool good;
+};
+enum { AHEAD = 128 };
 struct tr {
 	struct x86_jit *j;
+	uint64_t run;
+	unsigned me; /* the block's index */
 	struct x64_asm a;
 	const uint8_t *code;
 	gpa_t page;
@@ -94,13 +105,14 @@ struct tr {
 	bool end_steps; /* what is there is the interpreter's */
 	bool plain;
 	uint16_t head_live;
-	uint8_t *body;
+	uint8_t *body, *slot;
 	unsigned prefix;  /* of the access that has been looked up: 0x65, or 0 */
 	gpa_t cross;	  /* where the last instruction ends, or CROSS_NOT */
 	uint8_t edge[32]; /* that instruction */
 	struct insn i[JIT_BLOCK_INSNS + 1];
 	struct group g[GROUPS];
 	struct cold cold[COLDS];
+	struct ahead ahead[AHEAD];
 };
 
 /* ---- what is to be done with an instruction */
@@ -362,25 +374,38 @@ static unsigned flags_before(const struct x86_insn *in, unsigned class, unsigned
 	if (in->rep && (in->op == X86_OP_cmps || in->op == X86_OP_scas)) kills = 0;
 	return ((live & ~kills) | f->reads) & X86_ARITH;
 }
+/* What is at off of the page, class included. NULL: nothing that is all in it. */
+static const struct ahead *look_ahead(struct tr *t, int64_t off)
+{
+	if (off < 0 || off >= X86_PAGE) return NULL;
+	struct ahead *l = &t->ahead[off % AHEAD];
+	const uint8_t *at = t->code + off;
+	if (l->run != t->run || l->off != off) {
+		l->run = t->run;
+		l->off = (uint16_t)off;
+		l->good = x86_decode(&l->in, at, (size_t)(X86_PAGE - off), X86_64) == X86_OK;
+		if (l->good) l->class = (uint8_t)classify(t, &l->in, at);
+	}
+	return l->good ? l : NULL;
+}
 /* Are flags needed at offset `off` of the page? A few instructions are looked at. */
-static unsigned flags_needed_at(const struct tr *t, int64_t off)
+static unsigned flags_needed_at(struct tr *t, int64_t off)
 {
 	enum { LOOK = 6 };
 	unsigned need = 0, open = X86_ARITH;
 	for (unsigned n = 0; n < LOOK && open; n++) {
-		struct x86_insn in;
-		if (off < 0 || off >= X86_PAGE) return need | open;
-		if (x86_decode(&in, t->code + off, (size_t)(X86_PAGE - off), X86_64) != X86_OK)
-			return need | open;
-		unsigned class = classify(t, &in, t->code + off);
+		const struct ahead *l = look_ahead(t, off);
+		if (!l) return need | open;
+		const struct x86_insn *in = &l->in;
+		unsigned class = l->class;
 		if (class >= C_JCC && class != C_PUSH && class != C_POP && class != C_LEAVE &&
 		    class != C_CALL && class != C_JMP)
 			return need | open;
-		need |= open & x86_op_info(in.op)->reads;
-		open &= flags_before(&in, class, open);
-		off += in.len;
+		need |= open & x86_op_info(in->op)->reads;
+		open &= flags_before(in, class, open);
+		off += in->len;
 		if (class == C_CALL || class == C_JMP) {
-			off += in.imm;
+			off += in->imm;
 			if (class == C_CALL) return need | open;
 		}
 	}
@@ -398,25 +423,25 @@ static bool is_shadow(const struct insn *i) { return i->class == C_IF && i->in.o
 /* Where a block that begins at off wants the flags: the same answer for those who go there and for
  * the block itself. HOST if the first that has to do with flags reads them, 0 if it overwrites all,
  * else SLOT: there they stay until they are read, if ever. */
-static unsigned wants_flags(const struct tr *t, int64_t off)
+static unsigned wants_flags(struct tr *t, int64_t off)
 {
 	enum { LOOK = 12 };
 	unsigned open = X86_ARITH;
-	for (unsigned n = 0; n < LOOK && off >= 0 && off < X86_PAGE; n++) {
-		struct x86_insn in;
-		if (x86_decode(&in, t->code + off, (size_t)(X86_PAGE - off), X86_64) != X86_OK)
-			break;
-		unsigned class = classify(t, &in, t->code + off);
+	for (unsigned n = 0; n < LOOK; n++) {
+		const struct ahead *l = look_ahead(t, off);
+		if (!l) break;
+		const struct x86_insn *in = &l->in;
+		unsigned class = l->class;
 		if (class == C_JCC) return open ? HOST : 0;
 		if (ends_block(class) || class == C_STEP) break;
-		if (x86_op_info(in.op)->reads & open) return HOST;
-		open &= flags_before(&in, class, open);
+		if (x86_op_info(in->op)->reads & open) return HOST;
+		open &= flags_before(in, class, open);
 		if (!open) return 0;
-		off += in.len;
+		off += in->len;
 	}
 	return SLOT;
 }
-static unsigned live_at_exit(const struct tr *t, int64_t off)
+static unsigned live_at_exit(struct tr *t, int64_t off)
 {
 	if (off == t->start) return t->head_live;
 	return flags_needed_at(t, off);
@@ -675,15 +700,19 @@ static void save_flags(struct tr *t)
 	op_rm(&t->a, OP(0, 0, 0x8f), 0, V_AT(fast.flags), 0); /* pop */
 	t->state |= SLOT;
 }
-static void restore_flags(struct tr *t)
+static void restore_flags(struct tr *t, unsigned live)
 {
 	struct x64_asm *a = &t->a;
 	mov_store(a, OP_W, V_AT(fast.save[2]), RAX);
-	mov_load(a, 0, RAX, V_AT(fast.flags));
-	put8(a, 0x86), put8(a, 0xe0); /* xchg al, ah */
-	put8(a, 0x24), put8(a, 0x08); /* and al, 8: OF */
-	put8(a, 0x04), put8(a, 0x78); /* add al, 0x78: overflows if it is set */
-	put8(a, 0x9e);		      /* sahf: the others */
+	if (live & X86_OF) {
+		struct rm upper = V_AT(fast.flags);
+		upper.disp++;
+		op_rm(a, OP(0, 0, 0x8a), RAX, upper, 0);
+		put8(a, 0x24), put8(a, 0x08); /* and al, 8: OF */
+		put8(a, 0x04), put8(a, 0x78); /* add al, 0x78: overflows if it is set */
+	}
+	op_rm(a, OP(0, 0, 0x8a), 4, V_AT(fast.flags), 0); /* mov ah, the others */
+	put8(a, 0x9e);					  /* sahf */
 	mov_load(a, OP_W, RAX, V_AT(fast.save[2]));
 	t->state |= HOST;
 }
@@ -695,7 +724,7 @@ static void flags_go(struct tr *t, unsigned live)
 }
 static void flags_come(struct tr *t, unsigned live)
 {
-	if (live && !(t->state & HOST)) restore_flags(t);
+	if (live && !(t->state & HOST)) restore_flags(t, live);
 }
 
 /* ---- code: memory */
@@ -1114,32 +1143,74 @@ static bool is_self(const struct tr *t, int64_t target)
 {
 	return target == t->start && t->view == (t->variant & 3);
 }
-static void go(struct tr *t, int64_t target)
+static const uint8_t *self_entry(const struct tr *t) { return t->state & HOST ? t->body : t->slot; }
+static bool must_save(struct tr *t, int64_t target)
+{
+	return !(t->state & SLOT) && wants_flags(t, target) == SLOT;
+}
+/* from: where the instruction is that goes there. */
+static void go(struct tr *t, int64_t from, int64_t target)
 {
 	if (!is_near(target)) {
 		go_far(t, target);
 		return;
 	}
-	unsigned wants = wants_flags(t, target);
-	if (wants == HOST) flags_come(t, X86_ARITH);
-	if (wants == SLOT && !(t->state & SLOT)) save_flags(t);
-	if (is_self(t, target))
-		jump_to(&t->a, t->body);
-	else
-		cold(t, COLD_LINK, jump_later(&t->a))->target = target;
+	if (must_save(t, target)) save_flags(t);
+	if (is_self(t, target)) {
+		jump_to(&t->a, self_entry(t));
+		return;
+	}
+	struct cold *c = cold(t, COLD_LINK, jump_later(&t->a));
+	c->target = target;
+	c->ahead = target > from;
+}
+/* The host's condition that holds if the guest's cc does, whose flags are in SLOT alone. */
+static enum cc test_slot(struct tr *t, enum cc cc)
+{
+	enum { OF_TO_SF = 4 };
+	static const uint8_t low[] = {
+		[CC_O >> 1] = X86_OF >> 8, /* of the second byte */
+		[CC_B >> 1] = X86_CF,	   [CC_E >> 1] = X86_ZF, [CC_BE >> 1] = X86_CF | X86_ZF,
+		[CC_S >> 1] = X86_SF,	   [CC_P >> 1] = X86_PF,
+	};
+	struct x64_asm *a = &t->a;
+	struct rm flags = V_AT(fast.flags);
+	enum cc is_set = cc & 1 ? CC_E : CC_NE;
+	if (cc < CC_L) {
+		if (cc <= CC_NO) flags.disp++;
+		op_rm(a, OP(0, 0, 0xf6), 0, flags, 1); /* test byte */
+		put8(a, low[cc >> 1]);
+		return is_set;
+	}
+	mov_load(a, 0, S1, flags);
+	mov_rr(a, 0, S2, S1);
+	shift_imm(a, SH_SHR, 0, S2, OF_TO_SF);
+	alu_rr(a, ALU_XOR, 0, S2, S1);
+	alu_imm(a, ALU_AND, 0, rm_reg(S2), X86_SF);
+	if (cc >= CC_LE) {
+		alu_imm(a, ALU_AND, 0, rm_reg(S1), X86_ZF);
+		alu_rr(a, ALU_OR, 0, S2, S1);
+	}
+	return is_set;
 }
 static void emit_jcc(struct tr *t, unsigned k)
 {
 	struct insn *i = &t->i[k];
 	int64_t target = branch_target(i);
-	flags_come(t, X86_ARITH);
-	if (is_self(t, target)) {
-		jcc_to(&t->a, i->in.cc, t->body);
+	enum cc cc = t->state & HOST ? i->in.cc : test_slot(t, i->in.cc);
+	bool near = is_near(target), save = near && must_save(t, target);
+	if (is_self(t, target) && !save) {
+		jcc_to(&t->a, cc, self_entry(t));
 		return;
 	}
-	struct cold *c =
-		cold(t, is_near(target) ? COLD_LINK : COLD_FAR, jcc_later(&t->a, i->in.cc));
+	struct cold *c = cold(t,
+			      !near  ? COLD_FAR
+			      : save ? COLD_SAVE
+				     : COLD_LINK,
+			      jcc_later(&t->a, cc));
+	c->insn = k;
 	c->target = target;
+	c->ahead = target > i->off;
 }
 static void call_thunk(struct tr *t, enum thunk which, uint32_t info)
 {
@@ -1215,7 +1286,7 @@ static void push_return(struct tr *t, unsigned k, struct rm to)
 static void emit_call(struct tr *t, unsigned k)
 {
 	push_return(t, k, look_up(t, k));
-	go(t, branch_target(&t->i[k]));
+	go(t, t->i[k].off, branch_target(&t->i[k]));
 }
 static void emit_calli(struct tr *t, unsigned k)
 {
@@ -1352,6 +1423,11 @@ static void emit_crossing(struct tr *t, unsigned k)
 	c->info = d->info = here;
 	c->insn = d->insn = k;
 }
+static enum thunk thunk_of_end(const struct x86_insn *in)
+{
+	if (in->op == X86_OP_sysret && in->osize == 8) return THUNK_SYSRET;
+	return in->op == X86_OP_syscall ? THUNK_SYSCALL : THUNK_END;
+}
 static void emit_insn(struct tr *t, unsigned k)
 {
 	struct insn *i = &t->i[k];
@@ -1363,7 +1439,7 @@ static void emit_insn(struct tr *t, unsigned k)
 	case C_LEA: emit_lea(t, k); break;
 	case C_BIT: emit_bit(t, k); break;
 	case C_JCC: emit_jcc(t, k); break;
-	case C_JMP: go(t, branch_target(i)); break;
+	case C_JMP: go(t, i->off, branch_target(i)); break;
 	case C_JMPI: emit_jmpi(t, k); break;
 	case C_CALL: emit_call(t, k); break;
 	case C_CALLI: emit_calli(t, k); break;
@@ -1390,7 +1466,7 @@ static void emit_insn(struct tr *t, unsigned k)
 		break;
 	default: /* C_END */
 		flags_go(t, i->before);
-		call_thunk(t, THUNK_END, info_of(t, i));
+		call_thunk(t, thunk_of_end(&i->in), info_of(t, i));
 		break;
 	}
 	i->state_after = (uint8_t)t->state;
@@ -1427,11 +1503,15 @@ static void emit_cold(struct tr *t, struct cold *c)
 		break;
 	case COLD_LINK:
 		if (!(c->state & SLOT)) save_flags(t);
-		call_thunk(t, THUNK_LINK, (uint32_t)c->target | c->view << INFO_VIEW);
+		call_thunk(t, THUNK_LINK,
+			   (uint32_t)c->target | c->view << INFO_VIEW |
+				   (c->state & HOST ? 0 : (uint32_t)INFO_SLOT) |
+				   (c->ahead ? (uint32_t)INFO_AHEAD : 0));
 		put32(a, (uint32_t)(c->from - a->p));
+		put32(a, t->me);
 		break;
 	case COLD_FAR: go_far(t, c->target); break;
-	case COLD_SAVE: go(t, c->target); break;
+	case COLD_SAVE: go(t, i->off, c->target); break;
 	case COLD_END: call_thunk(t, THUNK_END, info_of(t, i)); break;
 	case COLD_EITHER: emit_again(t, c->insn); break;
 	case COLD_OUT:
@@ -1487,6 +1567,7 @@ static void emit_entries(struct tr *t, struct x86_block *b)
 	jcc_to(a, CC_NE, t->j->miss);
 	alu_imm(a, ALU_AND, OP_W, rm_reg(S1), -X86_PAGE);
 	mov_store(a, OP_W, V_AT(fast.page), S1);
+	t->slot = a->p;
 	b->slot = (uint32_t)(a->p - t->j->rw);
 	t->state = SLOT;
 	if (wants_flags(t, t->start) == HOST) {
@@ -1496,6 +1577,7 @@ static void emit_entries(struct tr *t, struct x86_block *b)
 	t->body = a->p;
 	b->body = (uint32_t)(a->p - t->j->rw);
 	emit_poll(t);
+	b->ahead = (uint32_t)(a->p - t->j->rw);
 }
 static void emit_end(struct tr *t)
 {
@@ -1505,7 +1587,7 @@ static void emit_end(struct tr *t)
 		flags_go(t, X86_ARITH);
 		call_thunk(t, THUNK_END, t->end | t->view << INFO_VIEW);
 	} else {
-		go(t, t->end);
+		go(t, t->start, t->end);
 	}
 }
 
@@ -1515,6 +1597,7 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	enum { MOST = 256 }; /* bytes for an instruction with all that is out of line for it */
 	static _Thread_local struct tr t;
 	t.j = j;
+	t.run++;
 	t.code = code;
 	t.page = page;
 	t.start = off;
@@ -1534,6 +1617,7 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 		return NULL;
 	struct x86_block *b = x86_block_new(j, page, off, variant);
 	if (!b) return NULL;
+	t.me = (unsigned)(b - j->block);
 	find_flags(&t);
 	find_groups(&t);
 	t.a.p = j->rw + j->used;

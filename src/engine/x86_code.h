@@ -1,6 +1,7 @@
 #ifndef ENGINE_X86_CODE_H
 #define ENGINE_X86_CODE_H
 #include "engine/x86_vcpu.h"
+#include "engine/x86_window.h"
 #include "jit/x64/asm.h"
 #include <pthread.h>
 /* Inside the translator: blocks, and how their code is laid out.
@@ -25,18 +26,23 @@ enum {
 	INFO_LEN_MASK = 0x7ff,
 	INFO_VIEW = 24,	      /* 2 bits */
 	INFO_LEAVE = 1 << 26, /* if the instruction is interpreted, do not come back */
+	INFO_SLOT = 1 << 12,  /* of a link: the guest's flags are in SLOT alone */
+	INFO_AHEAD = 1 << 13, /* of a link: it leads forward in the page */
 	INFO_BYTES = 27,      /* the instruction's length */
 };
 enum thunk {
-	THUNK_MEM,  /* the TLB has no such entry: S1 linear address. S2 = what to add */
-	THUNK_STEP, /* interpret the instruction at INFO_OFF, come back if nothing special */
-	THUNK_END,  /* interpret it, go on wherever that leads */
-	THUNK_LINK, /* go to INFO_OFF; behind the call: 32 bits, how far the jump to be linked is */
-	THUNK_MISS, /* go to S1 */
-	THUNK_REP,  /* rep movs or stos: S1 says which, see enum rep */
-	THUNK_OUT,  /* an address is not in the part of the window it was thought to be in */
-	THUNK_CROSS, /* is the next page what it was? S1: number in fast.cross */
-	THUNK_POLL,  /* poll is not 0; at INFO_OFF */
+	THUNK_MEM,     /* the TLB has no such entry: S1 linear address. S2 = what to add */
+	THUNK_STEP,    /* interpret the instruction at INFO_OFF, come back if nothing special */
+	THUNK_END,     /* interpret it, go on wherever that leads */
+	THUNK_LINK,    /* go to INFO_OFF; behind the call: how far the jump to be linked is, and in
+			  which    block, 32 bits each */
+	THUNK_MISS,    /* go to S1 */
+	THUNK_REP,     /* rep movs or stos: S1 says which, see enum rep */
+	THUNK_OUT,     /* an address is not in the part of the window it was thought to be in */
+	THUNK_CROSS,   /* is the next page what it was? S1: number in fast.cross */
+	THUNK_POLL,    /* poll is not 0; at INFO_OFF */
+	THUNK_SYSCALL, /* as THUNK_END, but it is syscall, or sysret to 64-bit code */
+	THUNK_SYSRET,
 	THUNKS,
 };
 /* In S1 for THUNK_REP: bytes of an element, or REP_STOS. */
@@ -55,8 +61,10 @@ struct x86_block {
 	uint16_t failed,
 		out; /* groups that lay in two pages, accesses not where they were expected */
 	uint16_t insns;
-	uint32_t map;		   /* first of `insns` entries, by host address */
-	uint32_t code, body, slot; /* offsets in the cache: ib entry, HOST entry, SLOT entry */
+	uint32_t map; /* first of `insns` entries, by host address */
+	/* Offsets in the cache: ib entry, HOST entry, SLOT entry; behind the look at v->poll, for
+	 * who comes with HOST from further up in the page: all loops have a look in them. */
+	uint32_t code, body, slot, ahead;
 	uint32_t end;
 	uint32_t cold; /* where what is out of line begins */
 };
@@ -72,6 +80,8 @@ struct x86_code_page {
 	uint32_t blocks;   /* list: index + 1 */
 	uint32_t crossing; /* list of blocks that end in it */
 	uint32_t next;
+	bool watched; /* no write to it goes unnoticed, whether it has code or not */
+	uint8_t idle; /* writes to it since it has had none */
 	uint64_t begins[X86_PAGE / 64]; /* by offset: a block of some variant may begin here */
 };
 /* What is known of an instruction's memory operand: enum x86_cluster; HINT_NONE: nothing. */
@@ -91,7 +101,7 @@ struct x86_jit {
 	uint32_t hash[JIT_HASH], page_hash[JIT_PAGES];
 	struct x86_code_page *page;
 	uint32_t pages, pages_room;
-	uint16_t used_ibtc[X86_VIEWS][256];
+	uint16_t used_ibtc[X86_VIEWS][1024];
 	unsigned used_ibtc_n[X86_VIEWS];
 	bool kernel_local;	 /* something of kernel addresses is of pages not global */
 	unsigned vec;		 /* VARIANT_VEC of what is in fast.ibtc */
@@ -102,7 +112,7 @@ struct x86_jit {
 	uint64_t seals;		 /* gmem_broken() */
 	uint64_t cr4;		 /* what of it is in code */
 	pthread_mutex_t lock;	 /* guards the rest: what others have written */
-	gpa_t wrote[64];
+	gpa_t wrote[256];
 	unsigned wrote_n; /* more than fit: all */
 };
 static inline uint8_t *x86_hint(struct x86_jit *j, gpa_t page, unsigned off)
@@ -110,6 +120,50 @@ static inline uint8_t *x86_hint(struct x86_jit *j, gpa_t page, unsigned off)
 	return &j->hint[((page | off) * 0x9e3779b97f4a7c15u) >> 50];
 }
 static inline const uint8_t *x86_rx(const struct x86_jit *j, uint32_t off) { return j->rx + off; }
+
+static inline unsigned x86_block_hash(gpa_t page, unsigned off, unsigned variant)
+{
+	uint64_t h = ((page | off) ^ (uint64_t)variant << 50) * 0x9e3779b97f4a7c15;
+	return (unsigned)(h >> (64 - JIT_HASH_BITS));
+}
+static inline struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, unsigned off,
+					       unsigned variant)
+{
+	for (uint32_t n = j->hash[x86_block_hash(page, off, variant)]; n;) {
+		struct x86_block *b = &j->block[n - 1];
+		if (b->page == page && b->off == off && b->variant == variant) return b;
+		n = b->next;
+	}
+	return NULL;
+}
+static inline unsigned x86_variant_now(const struct x86_vcpu *v)
+{
+	bool vec = (v->cr0 & (CR0_EM | CR0_TS)) == 0 && v->cr4 & CR4_OSFXSR &&
+		   v->cr4 & CR4_OSXSAVE && v->xcr0 == X86_XCR0;
+	bool win = v->view == X86_VIEW_USER && x86_window_is_on(v);
+	return v->view | (vec ? (unsigned)VARIANT_VEC : 0) | (win ? (unsigned)VARIANT_WIN : 0);
+}
+static inline bool x86_translatable(const struct x86_vcpu *v)
+{
+	enum { DR7_ON = 0xff };
+	return v->mode == X86_64 && !(v->cpu.flags & (X86_TF | X86_RF)) && !(v->dr[7] & DR7_ON) &&
+	       !v->shadow;
+}
+enum { X86_CR4_IN_CODE = CR4_SMAP | CR4_TSD }; /* what of it translations depend on */
+static inline unsigned x86_ibtc_index(uint64_t la)
+{
+	return (unsigned)(la ^ la >> X86_PAGE_SHIFT) & (X86_IBTC - 1);
+}
+/* Branches to la, which v->fetch_* is about, find b from now on. */
+static inline void x86_ibtc_enter(struct x86_jit *j, uint64_t la, const struct x86_block *b)
+{
+	struct x86_vcpu *v = j->v;
+	unsigned at = x86_ibtc_index(la), view = v->view, n = j->used_ibtc_n[view];
+	j->kernel_local |= view != X86_VIEW_USER && !v->fetch_global;
+	v->fast.ibtc[view][at] = (struct x86_ibtc){la, x86_rx(j, b->code)};
+	if (n <= COUNT(j->used_ibtc[0])) j->used_ibtc_n[view] = n + 1;
+	if (n < COUNT(j->used_ibtc[0])) j->used_ibtc[view][n] = (uint16_t)at;
+}
 
 /* x86_block.c: translate what begins at off of the page whose bytes are at code. NULL: there is no
  * room (j->used is at the end) or nothing to translate (*nothing). */
@@ -120,7 +174,6 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 bool x86_next_page(struct x86_jit *j, uint64_t la, gpa_t *page, const uint8_t **code);
 /* b's last instruction ends in `page`. */
 void x86_block_crosses(struct x86_jit *j, struct x86_block *b, gpa_t page, unsigned to);
-struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant);
 /* For many questions about one page: where blocks may begin; NULL: nowhere. */
 const uint64_t *x86_block_begins(struct x86_jit *j, gpa_t page);
 struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant);
@@ -137,6 +190,13 @@ const void *x86_jit_thunk_out(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 const void *x86_jit_thunk_cross(struct x86_vcpu *v, uint64_t la, uint32_t info,
 				const uint8_t *back);
 const void *x86_jit_thunk_poll(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+/* x86_light.c: tried before these. NULL: not done, or only a part of it. */
+const void *x86_light_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+const void *x86_light_rep(struct x86_vcpu *v, uint64_t how, uint32_t info, const uint8_t *back);
+const void *x86_light_syscall(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+const void *x86_light_sysret(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
+/* As many elements as lie in one page each, if the TLB knows those. */
+bool x86_rep_some(struct x86_vcpu *v, unsigned how, enum x86_view view);
 /* x86_thunk.c: the pieces of code that all others use. */
 void x86_thunks_make(struct x86_jit *j, struct x64_asm *a);
 #define V_AT(field) rm_mem(RSP, (int32_t)offsetof(struct x86_vcpu, field))

@@ -1,5 +1,6 @@
 /* Writes to control registers: which of them a CPU refuses (SDM 3, 2.5, and SDM 2, MOV to control
  * registers), and what they bring about. */
+#include "engine/x86_context.h"
 #include "engine/x86_vcpu.h"
 #include "engine/x86_window.h"
 #include "hw/gmem.h"
@@ -69,13 +70,14 @@ int x86_cr0_write(struct x86_vcpu *v, uint64_t val)
 	return 0;
 }
 
-/* Whether it asks for it or not, what is not global is forgotten: there are no tags by PCID. */
+/* What is not global is forgotten, but for what is kept by PCIDs. */
 int x86_cr3_write(struct x86_vcpu *v, uint64_t val)
 {
 	uint64_t was = v->cr3;
-	bool keeps = v->cr4 & CR4_PCIDE && val & CR3_NOFLUSH;
-	if (v->cr4 & CR4_PCIDE) val &= ~CR3_NOFLUSH;
+	bool tagged = v->cr4 & CR4_PCIDE, keeps = tagged && val & CR3_NOFLUSH;
+	if (tagged) val &= ~CR3_NOFLUSH;
 	if (v->mode == X86_64 && val & PHYS_HIGH) return refused(v);
+	if (tagged) x86_context_leave(v);
 	v->cr3 = val;
 	if (!x86_pdptes_load(v)) {
 		v->cr3 = was;
@@ -83,6 +85,10 @@ int x86_cr3_write(struct x86_vcpu *v, uint64_t val)
 	}
 	x86_tlb_flush(v, false);
 	x86_window_cr3(v, keeps);
+	if (keeps)
+		x86_context_enter(v);
+	else if (tagged)
+		x86_context_drop(v, val & X86_PCID);
 	return 0;
 }
 

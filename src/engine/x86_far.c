@@ -307,22 +307,21 @@ static void go_flat(struct x86_vcpu *v, unsigned cs, unsigned access, unsigned s
 	v->seg[X86_SS] = x86_seg_flat((uint16_t)((ss & 0xfffc) | cpl), DATA | level);
 	x86_target_use(v, &t);
 }
-static int do_syscall(struct x86_vcpu *v, const struct x86_insn *in)
+int x86_syscall(struct x86_vcpu *v, uint64_t next)
 {
 	unsigned cs = v->star >> 32 & 0xfffc;
 	if (!(v->efer & EFER_SCE) || v->mode != X86_64) return X86_TRAP_UD;
-	v->cpu.r[1] = x86_rip_behind(v, in);
+	v->cpu.r[1] = next;
 	v->cpu.r[11] = v->cpu.flags & ~(uint64_t)X86_RF;
 	v->cpu.flags &= ~(v->sfmask | X86_RF | X86_VM);
 	v->cpu.flags |= 2; /* which is always set */
 	go_flat(v, cs, CODE64, cs + 8, 0, v->lstar);
 	return 0;
 }
-static int do_sysret(struct x86_vcpu *v, const struct x86_insn *in)
+int x86_sysret(struct x86_vcpu *v, bool to64)
 {
 	enum { FLAGS = 0x3c7fd7 }; /* all but RF and VM */
 	unsigned cs = (uint16_t)(v->star >> 48);
-	bool to64 = in->osize == 8;
 	uint64_t rip = to64 ? v->cpu.r[1] : (uint32_t)v->cpu.r[1];
 	if (!(v->efer & EFER_SCE) || v->mode != X86_64) return X86_TRAP_UD;
 	if (v->cpl || !x86_canonical(rip)) return gp(v, 0);
@@ -381,8 +380,8 @@ int x86_do_far(struct x86_vcpu *v, const struct x86_insn *in)
 	case X86_OP_jmpfi: return do_indirect(v, in, false);
 	case X86_OP_callfi: return do_indirect(v, in, true);
 	case X86_OP_retf: return do_return(v, in);
-	case X86_OP_syscall: return do_syscall(v, in);
-	case X86_OP_sysret: return do_sysret(v, in);
+	case X86_OP_syscall: return x86_syscall(v, x86_rip_behind(v, in));
+	case X86_OP_sysret: return x86_sysret(v, in->osize == 8);
 	case X86_OP_sysenter: return do_sysenter(v);
 	case X86_OP_sysexit: return do_sysexit(v, in);
 	default: return x86_do_seg(v, in);

@@ -3,6 +3,7 @@
  * linear addresses come in only where a branch leaves its page (fast.ibtc). */
 #include "engine/x86_jit.h"
 #include "engine/x86_code.h"
+#include "engine/x86_context.h"
 #include "engine/x86_vector.h"
 #include "engine/x86_window.h"
 #include "hw/gmem.h"
@@ -27,20 +28,6 @@ static bool grow(void **p, uint32_t *room, uint32_t n, size_t size)
 	*p = q;
 	*room = want;
 	return true;
-}
-static unsigned block_hash(gpa_t page, unsigned off, unsigned variant)
-{
-	uint64_t h = ((page | off) ^ (uint64_t)variant << 50) * 0x9e3779b97f4a7c15;
-	return (unsigned)(h >> (64 - JIT_HASH_BITS));
-}
-struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant)
-{
-	for (uint32_t n = j->hash[block_hash(page, off, variant)]; n;) {
-		struct x86_block *b = &j->block[n - 1];
-		if (b->page == page && b->off == off && b->variant == variant) return b;
-		n = b->next;
-	}
-	return NULL;
 }
 static struct x86_code_page *page_find(struct x86_jit *j, gpa_t page)
 {
@@ -70,7 +57,7 @@ static struct x86_code_page *page_get(struct x86_jit *j, gpa_t page)
 static void unhash(struct x86_jit *j, struct x86_block *b)
 {
 	uint32_t me = (uint32_t)(b - j->block) + 1;
-	uint32_t *at = &j->hash[block_hash(b->page, b->off, b->variant)];
+	uint32_t *at = &j->hash[x86_block_hash(b->page, b->off, b->variant)];
 	while (*at != me) at = &j->block[*at - 1].next;
 	*at = b->next;
 }
@@ -80,7 +67,7 @@ struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, uns
 	if (!p || !grow((void **)&j->block, &j->blocks_room, j->blocks + 1, sizeof(*j->block)))
 		return NULL;
 	struct x86_block *b = &j->block[j->blocks++];
-	uint32_t *head = &j->hash[block_hash(page, off, variant)];
+	uint32_t *head = &j->hash[x86_block_hash(page, off, variant)];
 	*b = (struct x86_block){.page = page,
 				.cross = CROSS_NOT,
 				.off = (uint16_t)off,
@@ -120,16 +107,23 @@ static void forget_writes(struct x86_jit *j, gpa_t page)
 	x86_tlb_flush_writes(j->v, page);
 	x86_window_readonly(j->v, page);
 	for (unsigned k = 0; k < m->n; k++)
-		if (m->vcpu[k] && m->vcpu[k] != j->v) x86_fence(m->vcpu[k], j->v);
+		if (m->vcpu[k] && m->vcpu[k] != j->v) x86_fence_writes(m->vcpu[k], j->v);
 }
 /* Code of the page is about to be translated. */
 static void watch(struct x86_jit *j, gpa_t page)
 {
-	struct x86_code_page *p = page_find(j, page);
-	if (p && (p->blocks || p->crossing)) return;
+	struct x86_code_page *p = page_get(j, page);
+	if (p) p->idle = 0;
+	if (p && p->watched) return;
 	mark_page(j, page, true);
 	forget_writes(j, page);
 	(void)gmem_seal(j->v->machine->env.mem, page);
+	if (p) p->watched = true;
+}
+static void unwatch(struct x86_jit *j, struct x86_code_page *p)
+{
+	p->watched = false;
+	mark_page(j, p->at, false);
 }
 bool x86_next_page(struct x86_jit *j, uint64_t la, gpa_t *page, const uint8_t **code)
 {
@@ -179,7 +173,8 @@ static void block_shut(struct x86_jit *j, const struct x86_block *b)
 	struct x64_asm a = {.p = j->rw + b->code};
 	jump_to(&a, j->miss);
 }
-/* All code of a page: links to its blocks come from the page itself, other ways in by look-up. */
+/* All code of a page, which stays watched: what has been written once is likely to be written and
+ * run again. Links to its blocks come from the page itself, other ways in by look-up. */
 static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 {
 	uint32_t crossing = p->crossing;
@@ -192,7 +187,6 @@ static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 	p->blocks = p->crossing = 0;
 	p->granules = 0;
 	memset(p->begins, 0, sizeof(p->begins));
-	mark_page(j, p->at, false);
 	j->dropped = true;
 	x86_count(j->v, X86_STAT_DROPS);
 	while (crossing) { /* other blocks of their page may have links to them */
@@ -211,6 +205,7 @@ static void drop_all(struct x86_jit *j)
 	j->blocks = j->maps = j->pages = 0;
 	j->used = j->floor;
 	j->cold = j->size / 2;
+	x86_contexts_drop(j->v);
 	for (unsigned view = 0; view < X86_VIEWS; view++) j->used_ibtc_n[view] = X86_IBTC;
 	ibtc_clear_all(j);
 	j->dropped = true;
@@ -218,19 +213,6 @@ static void drop_all(struct x86_jit *j)
 
 /* ---- looking up */
 
-static unsigned variant_now(const struct x86_vcpu *v)
-{
-	bool vec = (v->cr0 & (CR0_EM | CR0_TS)) == 0 && v->cr4 & CR4_OSFXSR &&
-		   v->cr4 & CR4_OSXSAVE && v->xcr0 == X86_XCR0;
-	bool win = v->view == X86_VIEW_USER && x86_window_is_on(v);
-	return v->view | (vec ? (unsigned)VARIANT_VEC : 0) | (win ? (unsigned)VARIANT_WIN : 0);
-}
-static bool translatable(const struct x86_vcpu *v)
-{
-	enum { DR7_ON = 0xff };
-	return v->mode == X86_64 && !(v->cpu.flags & (X86_TF | X86_RF)) && !(v->dr[7] & DR7_ON) &&
-	       !v->shadow;
-}
 static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t *code,
 				    unsigned off, unsigned variant, bool plain)
 {
@@ -246,9 +228,9 @@ static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t
 static struct x86_block *block_at_rip(struct x86_jit *j)
 {
 	struct x86_vcpu *v = j->v;
-	if (!translatable(v)) return NULL;
+	if (!x86_translatable(v)) return NULL;
 	if (x86_fetch(v, v->cpu.rip)) return NULL;
-	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = variant_now(v);
+	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = x86_variant_now(v);
 	if (unlikely((variant & VARIANT_VEC) != j->vec)) ibtc_clear_all(j);
 	j->vec = variant & VARIANT_VEC;
 	struct x86_block *b = x86_block_find(j, v->fetch_gpa, off, variant);
@@ -258,7 +240,7 @@ static struct x86_block *block_at_rip(struct x86_jit *j)
 }
 static void look_at_changes(struct x86_jit *j)
 {
-	uint64_t cr4 = j->v->cr4 & (CR4_SMAP | CR4_TSD);
+	uint64_t cr4 = j->v->cr4 & X86_CR4_IN_CODE;
 	if (unlikely(cr4 != j->cr4)) drop_all(j);
 	j->cr4 = cr4;
 	gpa_t page[GMEM_NOTES];
@@ -267,6 +249,7 @@ static void look_at_changes(struct x86_jit *j)
 	for (int k = 0; k < n; k++) {
 		struct x86_code_page *p = page_find(j, page[k]);
 		if (p && (p->blocks || p->crossing)) page_drop(j, p);
+		if (p) unwatch(j, p); /* until it is sealed again */
 	}
 }
 
@@ -377,17 +360,17 @@ static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next
 {
 	struct x86_jit *j = v->jit;
 	uint64_t end = v->cpu.rip + (info >> INFO_BYTES);
-	unsigned variant = variant_now(v);
+	unsigned variant = x86_variant_now(v);
 	j->dropped = false;
 	calm(j);
 	x86_count(v, X86_STAT_STEPS);
 	x86_step(v);
 	while (v->cpu.rip == end - (info >> INFO_BYTES) && !j->dropped && !is_stopped(v) &&
-	       !atomic_load_explicit(&v->poll, memory_order_relaxed) && variant_now(v) == variant &&
-	       translatable(v))
+	       !atomic_load_explicit(&v->poll, memory_order_relaxed) &&
+	       x86_variant_now(v) == variant && x86_translatable(v))
 		x86_step(v); /* a string instruction has more to do */
-	if (info & INFO_LEAVE || v->cpu.rip != end || j->dropped || variant_now(v) != variant ||
-	    !translatable(v) || is_stopped(v) || v->activity != X86_RUNNING ||
+	if (info & INFO_LEAVE || v->cpu.rip != end || j->dropped || x86_variant_now(v) != variant ||
+	    !x86_translatable(v) || is_stopped(v) || v->activity != X86_RUNNING ||
 	    atomic_load_explicit(&v->poll, memory_order_relaxed))
 		return find(v);
 	return into_code(v, next);
@@ -416,7 +399,7 @@ static void remake(struct x86_jit *j, const uint8_t *back, bool plain)
 	uint16_t *failed = plain ? &b->failed : &b->out;
 	unsigned made = b->made + 1u;
 	if ((plain && b->plain) || made > TIMES || ++*failed != (plain ? FAILS : FAILS_OUT)) return;
-	uint32_t n = (uint32_t)(b - j->block), body = b->body;
+	uint32_t n = (uint32_t)(b - j->block), entry[2] = {b->body, b->ahead};
 	gpa_t page = b->page;
 	const uint8_t *code = gmem_ptr(j->v->machine->env.mem, page, X86_PAGE, false);
 	unsigned off = b->off, variant = b->variant;
@@ -428,8 +411,9 @@ static void remake(struct x86_jit *j, const uint8_t *back, bool plain)
 	b = block_make(j, page, code, off, variant, plain);
 	if (!b || j->v->stats[X86_STAT_EMPTIED] != emptied) return;
 	b->made = (uint8_t)made;
-	struct x64_asm a = {.p = j->rw + body};
-	set_rel32(jump_later(&a), j->rw + b->body);
+	struct x64_asm a = {.p = j->rw + entry[0]}, ahead = {.p = j->rw + entry[1]};
+	jump_to(&a, j->rw + b->body);
+	jump_to(&ahead, j->rw + b->ahead);
 }
 static unsigned hint_with(unsigned was, enum x86_cluster is)
 {
@@ -474,59 +458,21 @@ const void *x86_jit_thunk_step(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	at_info(v, info);
 	return step_here(v, info, back);
 }
-/* Elements by the host's own instruction, which does them in the same order. */
-static void rep_native(void *to, const void *from, uint64_t val, uint64_t n, unsigned how)
+/* Have the TLB know the pages of the next part. False: it is not that simple. */
+static bool rep_ready(struct x86_vcpu *v, unsigned how, enum x86_view view)
 {
-	switch (how) {
-#define MOVS(size, insn)                                                                           \
-	case size:                                                                                 \
-		__asm__ volatile(insn : "+D"(to), "+S"(from), "+c"(n) : : "memory");               \
-		break;
-#define STOS(size, insn)                                                                           \
-	case REP_STOS | size:                                                                      \
-		__asm__ volatile(insn : "+D"(to), "+c"(n) : "a"(val) : "memory");                  \
-		break;
-		MOVS(1, "rep movsb")
-		MOVS(2, "rep movsw")
-		MOVS(4, "rep movsl")
-		MOVS(8, "rep movsq")
-		STOS(1, "rep stosb")
-		STOS(2, "rep stosw")
-		STOS(4, "rep stosl")
-		STOS(8, "rep stosq")
-#undef MOVS
-#undef STOS
-	default: break;
-	}
-}
-static uint64_t left_in_page(uint64_t la, unsigned size)
-{
-	return (X86_PAGE - (la & (X86_PAGE - 1))) / size;
-}
-/* As much as lies in one page each. 0: not that simple. */
-static uint64_t rep_some(struct x86_vcpu *v, unsigned how, enum x86_view view)
-{
-	uint64_t *r = v->cpu.r, n = r[RCX], most = left_in_page(r[RDI], how & REP_SIZE);
-	bool stos = how & REP_STOS;
-	if (n > most) n = most;
-	most = left_in_page(r[RSI], how & REP_SIZE);
-	if (!stos && n > most) n = most;
-	void *to = n ? x86_tlb_find(v, r[RDI], true, view) : NULL;
-	const void *from = to && !stos ? x86_tlb_find(v, r[RSI], false, view) : to;
-	if (!from) return 0;
-	rep_native(to, from, r[RAX], n, how);
-	r[RCX] -= n;
-	r[RDI] += n * (how & REP_SIZE);
-	if (!stos) r[RSI] += n * (how & REP_SIZE);
-	return n;
+	uint64_t *r = v->cpu.r;
+	if (v->cpu.flags & X86_DF || !x86_tlb_find(v, r[RDI], true, view)) return false;
+	return how & REP_STOS || x86_tlb_find(v, r[RSI], false, view);
 }
 const void *x86_jit_thunk_rep(struct x86_vcpu *v, uint64_t how, uint32_t info, const uint8_t *back)
 {
 	at_info(v, info);
 	x86_count(v, X86_STAT_REPS);
+	enum x86_view view = info >> INFO_VIEW & 3;
 	while (v->cpu.r[RCX]) {
 		if (atomic_load_explicit(&v->poll, memory_order_relaxed)) return find(v);
-		if (v->cpu.flags & X86_DF || !rep_some(v, (unsigned)how, info >> INFO_VIEW & 3))
+		if (!rep_ready(v, (unsigned)how, view) || !x86_rep_some(v, (unsigned)how, view))
 			return step_here(v, info, back);
 	}
 	v->cpu.rip += info >> INFO_BYTES;
@@ -549,28 +495,31 @@ const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	const struct x86_block *b = j->found;
 	/* Only if that is where we are now, and not in an interrupt's handler, say. */
 	if (v->cpu.rip != la || !b) return to;
-	unsigned at = (unsigned)(la ^ la >> X86_PAGE_SHIFT) & (X86_IBTC - 1), view = v->view;
-	j->kernel_local |= view != X86_VIEW_USER && !v->fetch_global;
-	v->fast.ibtc[view][at] = (struct x86_ibtc){la, x86_rx(j, b->code)};
-	unsigned n = j->used_ibtc_n[view];
-	if (n <= COUNT(j->used_ibtc[0])) j->used_ibtc_n[view] = n + 1;
-	if (n < COUNT(j->used_ibtc[0])) j->used_ibtc[view][n] = (uint16_t)at;
+	x86_ibtc_enter(j, la, b);
 	return to;
+}
+/* Where a jump that is linked leads; SLOT is all that a block needs which reads no flags. */
+static uint32_t link_entry(const struct x86_block *b, uint32_t info)
+{
+	if (info & INFO_SLOT && b->slot != b->body) return b->slot;
+	return info & INFO_AHEAD ? b->ahead : b->body;
 }
 const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
 {
 	struct x86_jit *j = v->jit;
 	int32_t site;
+	uint32_t from;
 	(void)la;
 	at_info(v, info);
+	memcpy(&site, back, sizeof(site));
+	memcpy(&from, back + sizeof(site), sizeof(from));
 	uint64_t rip = v->cpu.rip;
-	gpa_t page = block_with(j, back)->page;
+	gpa_t page = j->block[from].page;
 	j->dropped = false;
 	const void *to = find(v);
 	const struct x86_block *b = j->found;
 	if (j->dropped || v->cpu.rip != rip || !b || b->page != page) return to;
-	memcpy(&site, back, sizeof(site));
-	set_rel32(j->rw + (back - j->rx) + site, j->rw + b->body);
+	set_rel32(j->rw + (back - j->rx) + site, j->rw + link_entry(b, info));
 	x86_count(v, X86_STAT_LINKS);
 	return to;
 }
@@ -690,6 +639,7 @@ void x86_jit_flush(struct x86_vcpu *v, bool globals)
 }
 static void wrote(struct x86_jit *j, gpa_t at, unsigned n)
 {
+	enum { ENOUGH = 32 };
 	struct x86_code_page *p = page_find(j, at & ~(gpa_t)(X86_PAGE - 1));
 	unsigned first = (unsigned)(at & (X86_PAGE - 1)) >> 6;
 	unsigned last = (unsigned)((at & (X86_PAGE - 1)) + n - 1) >> 6;
@@ -698,12 +648,25 @@ static void wrote(struct x86_jit *j, gpa_t at, unsigned n)
 			page_drop(j, p);
 			return;
 		}
+	if (p && !p->blocks && !p->crossing && ++p->idle == ENOUGH) unwatch(j, p);
 }
+static bool is_told(const struct x86_jit *j, gpa_t granule)
+{
+	for (unsigned k = 0; k < j->wrote_n && k < COUNT(j->wrote); k++)
+		if (j->wrote[k] == granule) return true;
+	return false;
+}
+/* Another one, if it has code of that page; who sleeps may not look for long. */
 static void tell(struct x86_jit *j, gpa_t at)
 {
+	const struct x86_machine *m = j->v->machine;
+	gpa_t granule = at & ~(gpa_t)63;
+	if (!(m->code[at >> X86_PAGE_SHIFT] >> (j->v->id & 7) & 1)) return;
 	(void)pthread_mutex_lock(&j->lock);
-	if (j->wrote_n < COUNT(j->wrote)) j->wrote[j->wrote_n] = at;
-	if (j->wrote_n <= COUNT(j->wrote)) j->wrote_n++;
+	if (!is_told(j, granule)) {
+		if (j->wrote_n < COUNT(j->wrote)) j->wrote[j->wrote_n] = granule;
+		if (j->wrote_n <= COUNT(j->wrote)) j->wrote_n++;
+	}
 	(void)pthread_mutex_unlock(&j->lock);
 	x86_poke(j->v, X86_POLL_CODE);
 }

@@ -154,10 +154,7 @@ static bool is_tame(const struct x86_insn *in, bool vectors)
 	case X86_OP_loope:
 	case X86_OP_loopne:
 	case X86_OP_jcxz:
-	case X86_OP_cli:
-	case X86_OP_sti:
 	case X86_OP_popf:
-	case X86_OP_pushf: /* dead flags are anything */
 	case X86_OP_enter:
 	case X86_OP_leave:
 	case X86_OP_xlat:

@@ -1,5 +1,6 @@
 /* Address translation (SDM 3, chapter 4) and the software TLB before it. Whoever finds no entry
  * comes here: a walk, the checks, the access, and an entry for the next time if the page is RAM. */
+#include "engine/x86_context.h"
 #include "engine/x86_jit.h"
 #include "engine/x86_vcpu.h"
 #include "engine/x86_window.h"
@@ -26,7 +27,7 @@ enum { PF_P = 1, PF_U = 4, PF_RSVD = 8 };
 void x86_wrote(struct x86_vcpu *v, gpa_t at, unsigned n)
 {
 	struct x86_machine *m = v->machine;
-	gmem_dirty(m->env.mem, at, n);
+	gmem_log(m->env.mem, at, n); /* code_wrote tells of code, and more exactly than seals */
 	if (!m->code || !m->code_wrote) return;
 	for (uint64_t p = at >> X86_PAGE_SHIFT; p <= (at + n - 1) >> X86_PAGE_SHIFT; p++)
 		if (p < m->code_pages && atomic_load_explicit(&m->code[p], memory_order_relaxed)) {
@@ -239,7 +240,6 @@ bool x86_peek(struct x86_vcpu *v, uint64_t la, gpa_t *out)
 }
 
 /* ---- the TLB */
-enum { GLOBAL = 1, LARGE = 2 };
 
 static void entry_drop(struct x86_vcpu *v, unsigned view, unsigned i)
 {
@@ -279,7 +279,7 @@ static void locals_drop(struct x86_vcpu *v, unsigned view)
 	unsigned n = all ? X86_TLB_SIZE : in->n;
 	for (unsigned k = 0; k < n; k++) {
 		unsigned i = all ? k : in->at[k];
-		if (!(v->tlb[view][i].gpa & GLOBAL)) entry_drop(v, view, i);
+		if (!(v->tlb[view][i].gpa & X86_TLB_GLOBAL)) entry_drop(v, view, i);
 	}
 	in->n = 0;
 }
@@ -294,6 +294,7 @@ void x86_tlb_flush(struct x86_vcpu *v, bool globals)
 	if (globals) {
 		v->large = 0;
 		x86_window_drop(v);
+		x86_contexts_drop(v);
 	}
 	fetches_drop(v, globals);
 }
@@ -305,7 +306,7 @@ static void larges_drop(struct x86_vcpu *v)
 {
 	for (unsigned view = 0; view < X86_VIEWS; view++)
 		for (unsigned i = 0; i < X86_TLB_SIZE; i++)
-			if (v->tlb[view][i].gpa & LARGE) entry_drop(v, view, i);
+			if (v->tlb[view][i].gpa & X86_TLB_LARGE) entry_drop(v, view, i);
 	v->large = 0;
 }
 
@@ -327,10 +328,23 @@ void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la)
 
 void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page)
 {
+	x86_contexts_drop(v);
 	for (unsigned view = 0; view < X86_VIEWS; view++)
 		for (unsigned i = 0; i < X86_TLB_SIZE; i++)
 			if ((v->tlb[view][i].gpa & PAGE_MASK) == page)
 				v->tlb[view][i].wr = X86_NO_TAG(i);
+}
+
+void x86_tlb_flush_writes_to_code(struct x86_vcpu *v)
+{
+	x86_contexts_drop(v);
+	x86_window_drop(v);
+	for (unsigned view = 0; view < X86_VIEWS; view++)
+		for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
+			struct x86_tlb_entry *e = &v->tlb[view][i];
+			if (e->wr != X86_NO_TAG(i) && has_code(v->machine, e->gpa & PAGE_MASK))
+				e->wr = X86_NO_TAG(i);
+		}
 }
 
 static void entered(struct x86_vcpu *v, enum x86_view as, unsigned i)
@@ -353,28 +367,20 @@ static void tlb_fill(struct x86_vcpu *v, uint64_t la, enum x86_view as,
 	v->tlb[as][i] = (struct x86_tlb_entry){.rd = page,
 					       .wr = write ? page : X86_NO_TAG(i),
 					       .add = (uintptr_t)host - page,
-					       .gpa = pg->at | (pg->global ? GLOBAL : 0) |
-						      (pg->large ? LARGE : 0)};
+					       .gpa = pg->at | (pg->global ? X86_TLB_GLOBAL : 0) |
+						      (pg->large ? X86_TLB_LARGE : 0)};
 	if (!pg->global) entered(v, as, i);
 	if (pg->large) v->large |= large_bit(la);
-}
-
-static inline uint8_t *tlb_look(const struct x86_vcpu *v, uint64_t la, bool write, enum x86_view as)
-{
-	const struct x86_tlb_entry *e = &v->tlb[as][x86_tlb_index(la)];
-	uint64_t tag = write ? e->wr : e->rd;
-	/* The host's address is a number here: e->add is a difference of two address spaces. */
-	return likely(tag == (la & PAGE_MASK)) ? (uint8_t *)(uintptr_t)(la + e->add) : NULL;
 }
 
 void *x86_tlb_find(struct x86_vcpu *v, uint64_t la, bool write, enum x86_view as)
 {
 	struct x86_page_found pg;
-	uint8_t *p = tlb_look(v, la, write, as);
+	uint8_t *p = x86_tlb_look(v, la, write, as);
 	if (p) return p;
 	if (x86_translate(v, la, write ? X86_W : X86_R, as, &pg)) return NULL;
 	tlb_fill(v, la, as, &pg);
-	return tlb_look(v, la, write, as);
+	return x86_tlb_look(v, la, write, as);
 }
 
 /* ---- accesses */
@@ -512,7 +518,7 @@ static __attribute__((noinline)) int store_slow(struct x86_vcpu *v, uint64_t la,
 
 int x86_load(struct x86_vcpu *v, uint64_t la, void *to, unsigned n, enum x86_view as)
 {
-	const uint8_t *p = tlb_look(v, la, false, as);
+	const uint8_t *p = x86_tlb_look(v, la, false, as);
 	if (unlikely(!p || first_part(la, n) < n)) return load_slow(v, la, to, n, as);
 	copy(to, p, n);
 	return 0;
@@ -520,7 +526,7 @@ int x86_load(struct x86_vcpu *v, uint64_t la, void *to, unsigned n, enum x86_vie
 
 int x86_store(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n, enum x86_view as)
 {
-	uint8_t *p = tlb_look(v, la, true, as);
+	uint8_t *p = x86_tlb_look(v, la, true, as);
 	if (unlikely(!p || first_part(la, n) < n)) return store_slow(v, la, from, n, as);
 	copy(p, from, n);
 	return 0;
@@ -531,7 +537,7 @@ int x86_probe(struct x86_vcpu *v, uint64_t la, unsigned n, unsigned access, enum
 	struct reach r;
 	unsigned k = first_part(la, n);
 	int e = 0;
-	if (!tlb_look(v, la, access & X86_W, as)) e = reach(v, la, access, as, &r);
+	if (!x86_tlb_look(v, la, access & X86_W, as)) e = reach(v, la, access, as, &r);
 	return !e && k < n ? reach(v, behind(v, la, k), access, as, &r) : e;
 }
 
@@ -629,7 +635,7 @@ static int mem_store(struct x86_cpu *c, uint64_t at, const void *from, unsigned 
 static int mem_cas(struct x86_cpu *c, uint64_t at, void *expected, const void *to, unsigned n)
 {
 	struct x86_vcpu *v = x86_vcpu_of(c);
-	uint8_t *p = tlb_look(v, at, true, v->view);
+	uint8_t *p = x86_tlb_look(v, at, true, v->view);
 	if (unlikely(n > 16)) return X86_TRAP_UD;
 	if (unlikely(!p || first_part(at, n) < n || !host_cas(p, expected, to, n)))
 		return cas_slow(v, at, expected, to, n);
@@ -645,7 +651,7 @@ static int fetch_walk(struct x86_vcpu *v, uint64_t page, bool user, struct x86_f
 	if (e) return e;
 	f->tag = page | user;
 	f->gen = v->fetches.gen;
-	f->gpa = pg.at | (pg.global ? GLOBAL : 0);
+	f->gpa = pg.at | (pg.global ? X86_TLB_GLOBAL : 0);
 	seen_note(v, page);
 	if (pg.large) v->large |= large_bit(page);
 	f->host = pg.at == v->apic_page ? NULL
@@ -653,22 +659,30 @@ static int fetch_walk(struct x86_vcpu *v, uint64_t page, bool user, struct x86_f
 	return 0;
 }
 
+static struct x86_fetched *fetched(struct x86_vcpu *v, uint64_t page)
+{
+	return &v->fetches.at[page >> X86_PAGE_SHIFT & (COUNT(v->fetches.at) - 1)];
+}
+bool x86_fetch_known(struct x86_vcpu *v, uint64_t la)
+{
+	uint64_t page = la & PAGE_MASK;
+	const struct x86_fetched *f = fetched(v, page);
+	uint64_t gen = f->gpa & X86_TLB_GLOBAL ? v->fetches.gen_global : v->fetches.gen;
+	if (f->tag != (page | (v->cpl == 3)) || f->gen < gen) return false;
+	v->fetch_tag = page;
+	v->fetch_gpa = f->gpa & PAGE_MASK;
+	v->fetch_global = f->gpa & X86_TLB_GLOBAL;
+	v->fetch_host = f->host;
+	return true;
+}
 int x86_fetch(struct x86_vcpu *v, uint64_t la)
 {
 	uint64_t page = la & PAGE_MASK;
-	bool user = v->cpl == 3;
-	struct x86_fetched *f = &v->fetches.at[page >> X86_PAGE_SHIFT & (COUNT(v->fetches.at) - 1)];
-	uint64_t gen = f->gpa & GLOBAL ? v->fetches.gen_global : v->fetches.gen;
-	if (f->tag != (page | user) || f->gen < gen) {
-		int e = fetch_walk(v, page, user, f);
-		if (e && v->fault == page && e == X86_TRAP_PF) v->fault = la;
-		if (e) return e;
-	}
-	v->fetch_tag = page;
-	v->fetch_gpa = f->gpa & PAGE_MASK;
-	v->fetch_global = f->gpa & GLOBAL;
-	v->fetch_host = f->host;
-	return 0;
+	if (x86_fetch_known(v, la)) return 0;
+	int e = fetch_walk(v, page, v->cpl == 3, fetched(v, page));
+	if (e && v->fault == page && e == X86_TRAP_PF) v->fault = la;
+	if (!e) (void)x86_fetch_known(v, la);
+	return e;
 }
 
 /* ---- what mode it is in */

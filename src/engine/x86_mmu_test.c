@@ -1,3 +1,4 @@
+#include "engine/x86_context.h"
 #include "engine/x86_rig.h"
 
 enum { P = 1, W = 2, U = 4, A = 32, D = 64, PS = 128, G = 256 };
@@ -219,6 +220,52 @@ TEST(x86_mmu_32_bit_and_pae)
 	CHECK(code_of(r, 0x40000000, X86_R, X86_VIEW_BOTH) == 0);
 	x86_rig_put(r, X86_RIG_TABLES + 0x1008, 0x200000 | P | W | PS | 1ull << 55, 8);
 	CHECK(code_of(r, 0x200000, X86_R, X86_VIEW_BOTH) == (CODE_P | CODE_RSVD));
+	x86_rig_free(r);
+}
+
+/* The value at LA, by the TLB's entry of it if there is one. */
+static uint64_t value_of(struct x86_rig *r)
+{
+	uint64_t val = 0;
+	CHECK(!x86_load(r->v, LA, &val, 8, X86_VIEW_USER));
+	return val;
+}
+TEST(x86_mmu_keeps_by_pcid)
+{
+	enum { ONE = X86_RIG_TABLES | 1, TWO = X86_RIG_TABLES | 2 };
+	const uint64_t keep = 1ull << 63;
+	struct x86_rig *r = paged();
+	struct x86_vcpu *v = r->v;
+	x86_rig_put(r, 0x5000, 5, 8);
+	x86_rig_put(r, 0x6000, 6, 8);
+	CHECK(!x86_cr4_write(v, v->cr4 | CR4_PCIDE | CR4_PGE));
+	gpa_t at = x86_rig_map(r, LA, 0x5000, P | W | U, 0);
+	CHECK(!x86_cr3_write(v, ONE) && value_of(r) == 5);
+	CHECK(!x86_cr3_write(v, TWO)); /* has seen nothing yet */
+	x86_rig_put(r, at, 0x6000 | P | W | U, 8);
+	CHECK(value_of(r) == 6);
+	CHECK(!x86_cr3_write(v, ONE | keep) && value_of(r) == 5);
+	CHECK(!x86_cr3_write(v, TWO | keep) && value_of(r) == 6);
+	CHECK(!x86_cr3_write(v, ONE) && value_of(r) == 6); /* asked to forget */
+	x86_rig_put(r, at, 0x5000 | P | W | U, 8);
+	CHECK(!x86_cr3_write(v, TWO | keep) && value_of(r) == 6);
+	x86_tlb_flush_page(v, LA);
+	CHECK(value_of(r) == 5);
+	CHECK(!x86_cr3_write(v, ONE | keep) && value_of(r) == 6);
+	CHECK(!x86_cr3_write(v, TWO | keep));
+	x86_context_drop(v, 1); /* invpcid */
+	CHECK(!x86_cr3_write(v, ONE | keep) && value_of(r) == 5);
+	CHECK(!x86_cr3_write(v, TWO | keep));
+	x86_rig_put(r, at, 0x6000 | P | W | U, 8);
+	x86_tlb_flush(v, true);
+	CHECK(!x86_cr3_write(v, ONE | keep) && value_of(r) == 6);
+	/* What is kept must not be written by when its page gets code. */
+	uint64_t val = 6;
+	CHECK(!x86_store(v, LA, &val, 8, X86_VIEW_USER));
+	CHECK(x86_tlb_look(v, LA, true, X86_VIEW_USER));
+	CHECK(!x86_cr3_write(v, TWO | keep));
+	x86_tlb_flush_writes(v, 0x6000);
+	CHECK(!x86_cr3_write(v, ONE | keep) && !x86_tlb_look(v, LA, true, X86_VIEW_USER));
 	x86_rig_free(r);
 }
 

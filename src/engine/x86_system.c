@@ -1,5 +1,6 @@
 /* Instructions that are about the machine: control and debug registers, interrupts, time, what the
  * CPU is, caches and translations. Each answers 0 with rip moved on, or a trap. */
+#include "engine/x86_context.h"
 #include "engine/x86_vcpu.h"
 #include "engine/x86_window.h"
 
@@ -255,7 +256,7 @@ static int do_invlpg(struct x86_vcpu *v, const struct x86_insn *in)
 	x86_tlb_flush_page(v, v->mode == X86_64 ? la : (uint32_t)la);
 	return x86_next(v, in);
 }
-/* There is nothing of other PCIDs: x86_cr3_write(). */
+/* Of the current PCID more may go than is asked for. */
 static int do_invpcid(struct x86_vcpu *v, const struct x86_insn *in)
 {
 	enum { ADDRESS, CONTEXT, ALL, LOCALS };
@@ -267,6 +268,10 @@ static int do_invpcid(struct x86_vcpu *v, const struct x86_insn *in)
 	if (type > LOCALS || what[0] >> 12) return gp(v);
 	if (type <= CONTEXT && what[0] && !(v->cr4 & CR4_PCIDE)) return gp(v);
 	if (type == ADDRESS && !x86_canonical(what[1])) return gp(v);
+	if (type <= CONTEXT)
+		x86_context_drop(v, (unsigned)what[0]);
+	else
+		x86_contexts_drop(v);
 	if (type == ADDRESS)
 		x86_tlb_flush_page(v, what[1]);
 	else

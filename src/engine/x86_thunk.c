@@ -52,25 +52,49 @@ static void vectors_enter(struct x64_asm *a)
 	for (unsigned i = 0; i < 16; i++) ymm(a, OP(0xf3, 1, VMOVDQU), i, 0, ymm_at(i));
 	set_rel32(done, a->p);
 }
+/* What sanitizers put into code may use vectors. */
+#ifdef LODGE_SAN
+enum { LIGHT = 0 };
+#else
+enum { LIGHT = 1 };
+#endif
 static void call_c(struct x64_asm *a, uintptr_t fn)
 {
 	mov_imm(a, RAX, fn);
 	op_rm(a, OP(0, 0, 0xff), 2, rm_reg(RAX), 0);
 }
-static void thunk(struct x86_jit *j, struct x64_asm *a, enum thunk which, uintptr_t fn)
+static void call_with_state(struct x64_asm *a, uintptr_t fn)
 {
-	j->thunk[which] = a->p;
-	op_rm(a, OP(0, 0, 0x8f), 0, V_AT(fast.go), 0); /* pop: rsp is the vCPU's again behind it */
-	gprs(a, false);
-	vectors_leave(a);
 	mov_rr(a, OP_W, RDI, RSP);
 	mov_rr(a, OP_W, RSI, S1);
 	mov_rr(a, 0, RDX, S2);
 	mov_load(a, OP_W, RCX, V_AT(fast.go));
-	put8(a, 0xfc); /* cld */
 	call_c(a, fn);
+}
+/* light: of x86_light.c, tried first; 0: none. */
+static void thunk(struct x86_jit *j, struct x64_asm *a, enum thunk which, uintptr_t fn,
+		  uintptr_t light)
+{
+	uint8_t *done = NULL;
+	j->thunk[which] = a->p;
+	op_rm(a, OP(0, 0, 0x8f), 0, V_AT(fast.go), 0); /* pop: rsp is the vCPU's again behind it */
+	gprs(a, false);
+	put8(a, 0xfc); /* cld */
+	if (light) {
+		call_with_state(a, light);
+		op_rm(a, OP(0, 0, 0x85) + OP_W, RAX, rm_reg(RAX), 0); /* test */
+		done = jcc_later(a, CC_NE);
+	}
+	vectors_leave(a);
+	call_with_state(a, fn);
 	mov_store(a, OP_W, V_AT(fast.go), RAX);
 	vectors_enter(a);
+	uint8_t *go = jump_later(a);
+	if (done) {
+		set_rel32(done, a->p);
+		mov_store(a, OP_W, V_AT(fast.go), RAX);
+	}
+	set_rel32(go, a->p);
 	gprs(a, true);
 	mov_load(a, OP_W, S1, V_AT(fast.save[0]));
 	mov_load(a, OP_W, S2, V_AT(fast.save[1]));
@@ -84,14 +108,21 @@ static void push_pop(struct x64_asm *a, unsigned r, bool pop)
 }
 void x86_thunks_make(struct x86_jit *j, struct x64_asm *a)
 {
+	typedef const void *called(struct x86_vcpu *, uint64_t, uint32_t, const uint8_t *);
 	static const struct {
-		const void *(*fn)(struct x86_vcpu *, uint64_t, uint32_t, const uint8_t *);
+		called *fn, *light;
 	} fn[THUNKS] = {
-		[THUNK_MEM] = {x86_jit_thunk_mem},   [THUNK_STEP] = {x86_jit_thunk_step},
-		[THUNK_END] = {x86_jit_thunk_end},   [THUNK_LINK] = {x86_jit_thunk_link},
-		[THUNK_MISS] = {x86_jit_thunk_miss}, [THUNK_REP] = {x86_jit_thunk_rep},
-		[THUNK_OUT] = {x86_jit_thunk_out},   [THUNK_CROSS] = {x86_jit_thunk_cross},
+		[THUNK_MEM] = {x86_jit_thunk_mem},
+		[THUNK_STEP] = {x86_jit_thunk_step},
+		[THUNK_END] = {x86_jit_thunk_end},
+		[THUNK_LINK] = {x86_jit_thunk_link},
+		[THUNK_MISS] = {x86_jit_thunk_miss, x86_light_miss},
+		[THUNK_REP] = {x86_jit_thunk_rep, x86_light_rep},
+		[THUNK_OUT] = {x86_jit_thunk_out},
+		[THUNK_CROSS] = {x86_jit_thunk_cross},
 		[THUNK_POLL] = {x86_jit_thunk_poll},
+		[THUNK_SYSCALL] = {x86_jit_thunk_end, x86_light_syscall},
+		[THUNK_SYSRET] = {x86_jit_thunk_end, x86_light_sysret},
 	};
 	uint8_t *in = a->p; /* rdi: the vCPU, rsi: where to */
 	for (unsigned k = 0; k < COUNT(kept); k++) push_pop(a, kept[k], false);
@@ -106,7 +137,8 @@ void x86_thunks_make(struct x86_jit *j, struct x64_asm *a)
 	for (unsigned k = COUNT(kept); k-- > 0;) push_pop(a, kept[k], true);
 	vzeroupper(a);
 	put8(a, 0xc3);
-	for (unsigned t = 0; t < THUNKS; t++) thunk(j, a, t, (uintptr_t)fn[t].fn);
+	for (unsigned t = 0; t < THUNKS; t++)
+		thunk(j, a, t, (uintptr_t)fn[t].fn, LIGHT ? (uintptr_t)fn[t].light : 0);
 	j->miss = a->p;
 	call_to(a, j->thunk[THUNK_MISS]);
 	const uint8_t *enter = j->rx + (in - j->rw);

@@ -2,6 +2,7 @@
  * `poll`, and whoever sets one that cannot be served yet sees to it that it is set again. */
 #include "engine/x86_vcpu.h"
 #include "base/err.h"
+#include "engine/x86_context.h"
 #include "engine/x86_jit.h"
 #include "hw/gmem.h"
 #include <limits.h>
@@ -50,7 +51,8 @@ struct x86_vcpu *x86_vcpu_new(struct x86_machine *m, unsigned id)
 	v->cpu.mem = &x86_mem_ops;
 	v->msrs = x86_msrs_new();
 	v->own = x86_own_new();
-	if (!v->msrs || !v->own) {
+	v->contexts = x86_contexts_new();
+	if (!v->msrs || !v->own || !v->contexts) {
 		x86_vcpu_free(v);
 		return NULL;
 	}
@@ -67,6 +69,7 @@ void x86_vcpu_free(struct x86_vcpu *v)
 	x86_jit_free(v->jit);
 	free(v->msrs);
 	free(v->own);
+	free(v->contexts);
 	(void)munmap((uint8_t *)v - STACK - GUARD, room());
 }
 
@@ -114,13 +117,9 @@ static void set_running(struct x86_vcpu *v, bool on)
 	if (!on && atomic_load(&v->fence_waiters)) futex_wake(&v->fence_done);
 }
 
-void x86_fence(struct x86_vcpu *v, struct x86_vcpu *from)
+void x86_fence_writes(struct x86_vcpu *v, struct x86_vcpu *from)
 {
 	const struct timespec while_ = {.tv_nsec = 1000000};
-	if (v == from) {
-		x86_tlb_flush(v, true);
-		return;
-	}
 	uint32_t mine = atomic_fetch_add(&v->fence_asked, 1) + 1, done;
 	(void)atomic_fetch_or(&v->poll, X86_POLL_FENCE); /* who sleeps need not wake for it */
 	bool was = from && atomic_load(&from->running);
@@ -133,11 +132,24 @@ void x86_fence(struct x86_vcpu *v, struct x86_vcpu *from)
 	if (was) set_running(from, true);
 }
 
+void x86_fence(struct x86_vcpu *v, struct x86_vcpu *from)
+{
+	if (v == from) {
+		x86_tlb_flush(v, true);
+		return;
+	}
+	atomic_store(&v->fence_all, 1);
+	x86_fence_writes(v, from);
+}
+
 static void fence_serve(struct x86_vcpu *v)
 {
 	(void)atomic_fetch_and(&v->poll, ~(uint32_t)X86_POLL_FENCE);
 	uint32_t asked = atomic_load(&v->fence_asked);
-	x86_tlb_flush(v, true);
+	if (atomic_exchange(&v->fence_all, 0))
+		x86_tlb_flush(v, true);
+	else
+		x86_tlb_flush_writes_to_code(v);
 	atomic_store(&v->fence_done, asked);
 	if (atomic_load(&v->fence_waiters)) futex_wake(&v->fence_done);
 }

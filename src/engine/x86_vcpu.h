@@ -105,9 +105,10 @@ enum x86_stat {
 struct x86_tlb_entry {
 	uint64_t rd, wr; /* linear address of the page, or X86_NO_TAG(index) */
 	uint64_t add;	 /* host address - linear address */
-	uint64_t gpa;	 /* of the page; bit 0: global, bit 1: part of a large page */
+	uint64_t gpa;	 /* of the page; and these: */
 };
-enum { X86_TLB_SIZE = 1024 };
+enum { X86_TLB_GLOBAL = 1, X86_TLB_LARGE = 2 }; /* large: part of a large page */
+enum { X86_TLB_SIZE = 4096 };
 enum x86_view { X86_VIEW_USER, X86_VIEW_KERNEL, X86_VIEW_BOTH, X86_VIEWS };
 /* No address in any page that looks at entry i equals it up to its lowest 12 bits. */
 #define X86_NO_TAG(i) ((uint64_t)((i) ^ 1) << X86_PAGE_SHIFT)
@@ -132,7 +133,7 @@ struct x86_xarea {
 };
 
 /* What translated code keeps beside the registers; x86_jit.h. */
-enum { X86_IBTC = 4096, X86_ADDS = 12, X86_CROSS = 64 };
+enum { X86_IBTC = 16384, X86_ADDS = 12, X86_CROSS = 64 };
 struct x86_fast {
 	uint64_t flags; /* OF SF ZF AF PF CF, wherever they are not in the host's */
 	uint64_t page;	/* linear address of the page that the running block is of */
@@ -204,6 +205,7 @@ struct x86_vcpu {
 	struct x86_machine *machine;
 	struct x86_jit *jit;	   /* NULL: only interpreted */
 	struct x86_window *window; /* NULL: none */
+	struct x86_contexts *contexts;
 	unsigned id;
 	uint8_t cr8;	     /* where no local APIC is asked */
 	uint8_t hit;	     /* data breakpoints that the instruction at work has met */
@@ -214,7 +216,7 @@ struct x86_vcpu {
 	 * dropped; and by GiB modulo 64 where large pages are, of which invlpg must drop all. */
 	struct x86_entered {
 		unsigned n; /* may be more than are noted */
-		uint16_t at[128];
+		uint16_t at[512];
 	} entered[X86_VIEWS];
 	uint64_t large;
 	struct x86_fetches {
@@ -230,6 +232,7 @@ struct x86_vcpu {
 	} fetches;
 	/* Sleep, and fences that others ask for: as rv64_cpu.c's. */
 	_Atomic uint32_t asleep, running, fence_asked, fence_done, fence_waiters;
+	_Atomic uint32_t fence_all; /* one that is asked for is x86_fence() */
 };
 
 /* What the vCPUs of a machine have in common. Zeroed but for env; x86_machine_init() does the rest.
@@ -260,6 +263,8 @@ void x86_poke(struct x86_vcpu *v, enum x86_poll why); /* any thread */
 void x86_irq(struct x86_vcpu *v, unsigned line, int level);
 /* Have v forget all translations: when it returns v uses none of before. from: as engine.h's. */
 void x86_fence(struct x86_vcpu *v, struct x86_vcpu *from);
+/* Only those that pages which have code now may be written by; v is another one than from. */
+void x86_fence_writes(struct x86_vcpu *v, struct x86_vcpu *from);
 /* Take what has come: interrupts, NMI, INIT, SIPI, fences. False: leave x86_vcpu_run(). */
 bool x86_events(struct x86_vcpu *v);
 /* Fetch, decode and execute one instruction, and deliver the trap if it ends with one. Events are
@@ -304,6 +309,14 @@ static inline enum x86_view x86_system_view(const struct x86_vcpu *v)
 {
 	return v->cr4 & CR4_SMAP ? X86_VIEW_KERNEL : X86_VIEW_BOTH;
 }
+static inline uint8_t *x86_tlb_look(const struct x86_vcpu *v, uint64_t la, bool write,
+				    enum x86_view as)
+{
+	const struct x86_tlb_entry *e = &v->tlb[as][x86_tlb_index(la)];
+	uint64_t page = la & ~(uint64_t)(X86_PAGE - 1), tag = write ? e->wr : e->rd;
+	/* The host's address is a number here: e->add is a difference of two address spaces. */
+	return likely(tag == page) ? (uint8_t *)(uintptr_t)(la + e->add) : NULL;
+}
 /* Data at linear addresses, n bytes up to 64, which may cross a page or be a device's. */
 int x86_load(struct x86_vcpu *v, uint64_t la, void *to, unsigned n, enum x86_view as);
 int x86_store(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n, enum x86_view as);
@@ -315,9 +328,11 @@ extern const struct x86_mem x86_mem_ops; /* with v->view; v is what holds the st
 void *x86_tlb_find(struct x86_vcpu *v, uint64_t la, bool write, enum x86_view as);
 /* The page where rip's instruction begins: 0 with fetch_* set, or a trap. */
 int x86_fetch(struct x86_vcpu *v, uint64_t la);
+bool x86_fetch_known(struct x86_vcpu *v, uint64_t la); /* the same, if it is known already */
 void x86_tlb_flush(struct x86_vcpu *v, bool globals);
 void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la);
 void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page); /* it has become a page of code */
+void x86_tlb_flush_writes_to_code(struct x86_vcpu *v);	   /* to all that have */
 /* CR0, CR3, CR4, EFER, CPL, CS, AC have changed: view, mode, popf_mask, ssize, base. */
 void x86_mode_update(struct x86_vcpu *v);
 /* Of these, view alone, where only AC has changed. */
@@ -349,6 +364,9 @@ uint64_t x86_operand_ea(struct x86_vcpu *v, const struct x86_insn *in); /* offse
  * mov/pop/lds.. to segments, mov/push from them, lgdt lidt sgdt sidt lldt ltr sldt str, lar lsl
  * verr verw, swapgs, rd/wrfsbase... X86_OTHER: not one of them. */
 int x86_do_far(struct x86_vcpu *v, const struct x86_insn *in);
+/* Two of them, decoded; next: where the program goes on after the call. 0 or a trap. */
+int x86_syscall(struct x86_vcpu *v, uint64_t next);
+int x86_sysret(struct x86_vcpu *v, bool to64);
 
 /* ---- x86_system.c, x86_msr.c, x86_cpuid.c: mov cr/dr, clts, lmsw, smsw, in/out/ins/outs, hlt,
  * cli sti, cpuid, rdmsr wrmsr, rdtsc(p), rdpid, invlpg invpcid, wbinvd, clac stac, monitor mwait,

@@ -204,10 +204,15 @@ void gmem_open(struct gmem *m, gpa_t at, size_t len)
 	}
 }
 
+bool gmem_is_broken(const struct gmem *m, uint64_t seen)
+{
+	return atomic_load(&m->nbroken) != seen;
+}
+
 int gmem_broken(struct gmem *m, uint64_t *seen, gpa_t out[GMEM_NOTES])
 {
 	int n = 0;
-	if (atomic_load(&m->nbroken) == *seen) return 0;
+	if (!gmem_is_broken(m, *seen)) return 0;
 	(void)pthread_mutex_lock(&m->lock);
 	uint64_t now = atomic_load(&m->nbroken);
 	if (now - *seen > GMEM_NOTES) n = -1;
@@ -236,9 +241,8 @@ static void seals_break(struct gmem *m, gpa_t at, size_t len)
 	for (uint64_t p = (at - r->base) / PAGE; p <= last; p++) seal_break(m, r, p);
 }
 
-void gmem_dirty(struct gmem *m, gpa_t at, size_t len)
+void gmem_log(struct gmem *m, gpa_t at, size_t len)
 {
-	if (atomic_load_explicit(&m->sealing, memory_order_relaxed)) seals_break(m, at, len);
 	if (likely(!gmem_tracking(m)) || !len) return;
 	const struct region *r = region_of(m, at, len);
 	if (!r) return;
@@ -249,6 +253,12 @@ void gmem_dirty(struct gmem *m, gpa_t at, size_t len)
 		atomic_thread_fence(memory_order_seq_cst); /* the data before its mark */
 		if (!(atomic_load_explicit(w, memory_order_relaxed) & bit)) atomic_fetch_or(w, bit);
 	}
+}
+
+void gmem_dirty(struct gmem *m, gpa_t at, size_t len)
+{
+	if (atomic_load_explicit(&m->sealing, memory_order_relaxed)) seals_break(m, at, len);
+	gmem_log(m, at, len);
 }
 
 /* n <= 64 bits, the first one being bit `first`, taken out of the bitmap. */

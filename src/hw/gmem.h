@@ -38,12 +38,14 @@ bool gmem_write(struct gmem *m, gpa_t at, const void *buf, size_t len); /* marks
 void gmem_track(struct gmem *m, bool on);
 bool gmem_tracking(const struct gmem *m);
 void gmem_dirty(struct gmem *m, gpa_t at, size_t len); /* any thread, atomic */
+void gmem_log(struct gmem *m, gpa_t at, size_t len);   /* the same, but no seal is broken */
 /* Pages of code. A sealed page is one that somebody has made something of: gmem_dirty() breaks the
  * seal and notes that. Only for one hart, which sees to its own ways of writing. */
 enum { GMEM_NOTES = 64 };
-bool gmem_seal(struct gmem *m, gpa_t page);		/* false: the page is open */
-void gmem_open(struct gmem *m, gpa_t at, size_t len);	/* writes are not told of from here on */
-bool gmem_was_sealed(const struct gmem *m, gpa_t page); /* at any time */
+bool gmem_seal(struct gmem *m, gpa_t page);		  /* false: the page is open */
+void gmem_open(struct gmem *m, gpa_t at, size_t len);	  /* writes are not told of from here on */
+bool gmem_was_sealed(const struct gmem *m, gpa_t page);	  /* at any time */
+bool gmem_is_broken(const struct gmem *m, uint64_t seen); /* gmem_broken() has something to say */
 /* Pages whose seals were broken since *seen, in out; -1: too many. */
 int gmem_broken(struct gmem *m, uint64_t *seen, gpa_t out[GMEM_NOTES]);
 /* Copy out and clear the bits of [at, at+len) (page-aligned); true if any was set. */
