@@ -38,6 +38,7 @@ enum class {
 	C_STEP,
 	C_END,
 };
+enum { JUST_NOW = 0xff };
 enum { NO_GROUP = 0xff, GROUP_SPAN = 512, GROUPS = X86_ADDS, COLDS = 4 * JIT_BLOCK_INSNS };
 enum where { HOST = 1, SLOT = 2 }; /* the guest's flags; both is possible */
 
@@ -60,6 +61,7 @@ struct insn {
 	uint8_t *host;
 };
 struct group {
+	uint8_t base, first, from, at; /* in the window: looked at before instruction `at` */
 	uint8_t win;	/* enum x86_cluster: all of them by one base there, whatever they are */
 	int32_t lo, hi; /* bytes from the base's value when it began */
 	uint16_t n;
@@ -471,6 +473,7 @@ static void find_flags(struct tr *t)
 struct bases {		  /* what analysis knows of a base register */
 	uint8_t group[2]; /* open ones: for reads, for writes */
 	uint8_t win;	  /* open one, in the window */
+	uint8_t since;	  /* the first instruction that sees it as it is, but for constants */
 	bool changed;	  /* is not what it was when the block was entered */
 	int32_t delta;	  /* from its value when delta was set to 0 */
 };
@@ -479,6 +482,7 @@ static void clobber(struct bases *b, unsigned reg)
 	if (reg > 15) return;
 	b[reg].win = NO_GROUP;
 	b[reg].changed = true;
+	b[reg].since = JUST_NOW;
 	b[reg].group[0] = b[reg].group[1] = NO_GROUP;
 	b[reg].delta = 0;
 }
@@ -526,6 +530,7 @@ static unsigned cluster_of(const struct tr *t, const struct bases *all, const st
 static void group_in_window(struct tr *t, struct bases *all, struct insn *i)
 {
 	struct bases *b = &all[i->m.base];
+	uint8_t k = (uint8_t)(i - t->i);
 	if (i->m.base > X86_RIP || !is_simple(&i->m)) return;
 	if (b->win != NO_GROUP && t->g[b->win].win == i->m.win) {
 		i->group = b->win;
@@ -533,7 +538,8 @@ static void group_in_window(struct tr *t, struct bases *all, struct insn *i)
 		return;
 	}
 	if (t->groups == GROUPS) return;
-	t->g[t->groups] = (struct group){.win = i->m.win, .n = 2};
+	t->g[t->groups] = (struct group){
+		.win = i->m.win, .n = 2, .base = i->m.base, .first = k, .from = b->since};
 	i->group = b->win = (uint8_t)t->groups++;
 }
 static void group_access(struct tr *t, struct bases *all, struct insn *i)
@@ -619,6 +625,26 @@ static void follow_registers(struct bases *b, const struct insn *i)
 		if (info->writes_r >> r & 1) clobber(b, r);
 	if (i->class == C_LEAVE) clobber(b, RSP), clobber(b, RBP);
 }
+static bool writes_flags(const struct insn *i)
+{
+	const struct x86_op_info *f = x86_op_info(i->in.op);
+	return i->class != C_NOTHING && (f->writes | f->undefines) & X86_ARITH;
+}
+/* A look at a base destroys flags: it comes where none are in the host's, if there is such a place
+ * since the base became what it is. */
+static void place_checks(struct tr *t)
+{
+	unsigned written = 0; /* up to here they are where they were on entry */
+	while (written < t->n && !writes_flags(&t->i[written])) written++;
+	if (wants_flags(t, t->start) == HOST) written = 0;
+	for (unsigned n = 0; n < t->groups; n++) {
+		struct group *g = &t->g[n];
+		unsigned k = g->first;
+		while (k > g->from && t->i[k].before && k > written) k--;
+		bool good = !t->i[k].before || (k <= written && written);
+		g->at = good ? (uint8_t)k : g->first;
+	}
+}
 static void find_groups(struct tr *t)
 {
 	struct bases b[X86_RIP + 1];
@@ -629,7 +655,10 @@ static void find_groups(struct tr *t)
 		/* The stack access of an indirect call comes behind its operand's: not grouped. */
 		group_access(t, b, i);
 		follow_registers(b, i);
+		for (unsigned r = 0; r <= X86_RIP; r++)
+			if (b[r].since == JUST_NOW) b[r].since = (uint8_t)(k + 1);
 	}
+	place_checks(t);
 	for (unsigned k = 0; k < t->n; k++)
 		if (t->i[k].group != NO_GROUP && t->g[t->i[k].group].n < 2)
 			t->i[k].group = NO_GROUP;
@@ -694,10 +723,23 @@ static void decode_block(struct tr *t)
 
 /* ---- code: flags */
 
+static struct rm upper_flags(void)
+{
+	struct rm m = V_AT(fast.flags);
+	m.disp++;
+	return m;
+}
+/* S1 is lost. pushf would be shorter, and takes three times as long. */
 static void save_flags(struct tr *t)
 {
-	put8(&t->a, 0x9c);				      /* pushf */
-	op_rm(&t->a, OP(0, 0, 0x8f), 0, V_AT(fast.flags), 0); /* pop */
+	struct x64_asm *a = &t->a;
+	mov_rr(a, OP_W, S1, RAX);
+	put8(a, 0x9f);					  /* lahf */
+	put8(a, 0x0f), put8(a, 0x90), put8(a, 0xc0);	  /* seto al */
+	put8(a, 0xc0), put8(a, 0xe0), put8(a, 3);	  /* shl al, 3: where OF is */
+	op_rm(a, OP(0, 0, 0x88), 4, V_AT(fast.flags), 0); /* mov byte, ah */
+	op_rm(a, OP(0, 0, 0x88), RAX, upper_flags(), 0);  /* mov byte, al */
+	mov_rr(a, OP_W, RAX, S1);
 	t->state |= SLOT;
 }
 static void restore_flags(struct tr *t, unsigned live)
@@ -705,9 +747,7 @@ static void restore_flags(struct tr *t, unsigned live)
 	struct x64_asm *a = &t->a;
 	mov_store(a, OP_W, V_AT(fast.save[2]), RAX);
 	if (live & X86_OF) {
-		struct rm upper = V_AT(fast.flags);
-		upper.disp++;
-		op_rm(a, OP(0, 0, 0x8a), RAX, upper, 0);
+		op_rm(a, OP(0, 0, 0x8a), RAX, upper_flags(), 0);
 		put8(a, 0x24), put8(a, 0x08); /* and al, 8: OF */
 		put8(a, 0x04), put8(a, 0x78); /* add al, 0x78: overflows if it is set */
 	}
@@ -854,14 +894,31 @@ static void check_window(struct tr *t, unsigned k, const struct access *m)
 	if (m->win == X86_WIN_LOW) {
 		alu_imm(a, ALU_CMP, OP_W, rm_reg(reg), (int32_t)(X86_LOW_END - 1));
 	} else {
-		mov_rr(a, OP_W, S2, reg);
-		alu_rm(a, ALU_SUB, OP_W, S2, V_AT(fast.win_first));
-		alu_rm(a, ALU_CMP, OP_W, S2, V_AT(fast.win_size));
+		vex_rm(a, OP(0xf2, 3, 0xf0) + OP_W, S2, 0, rm_reg(reg), 1); /* rorx: bits 32 on */
+		put8(a, 32);
+		alu_imm(a, ALU_SUB, 0, rm_reg(S2), (int32_t)(X86_HIGH_BEGIN >> 32));
+		alu_imm(a, ALU_CMP, 0, rm_reg(S2),
+			(int32_t)((X86_HIGH_END - X86_HIGH_BEGIN) >> 32));
 		cc = CC_AE;
 	}
-	struct cold *c = cold(t, i->either ? COLD_EITHER : COLD_OUT, jcc_later(a, cc));
+	struct cold *c =
+		cold(t, i->either && m == &i->m ? COLD_EITHER : COLD_OUT, jcc_later(a, cc));
 	c->insn = k;
 	c->m = *m;
+	c->target = i->off;
+}
+/* What groups have to have looked at before instruction k. */
+static void check_windows(struct tr *t, unsigned k)
+{
+	for (unsigned n = 0; n < t->groups; n++) {
+		struct group *g = &t->g[n];
+		if (!g->win || g->at != k || g->first == k) continue;
+		const struct access m = {
+			.base = g->base, .index = X86_NOREG, .seg = X86_DS, .win = g->win};
+		check_window(t, k, &m);
+		t->cold[t->colds - 1].target = t->i[g->first].off;
+		g->done = true;
+	}
 }
 /* Where m is, behind t->prefix. check: S1 is what it was behind check_window(). */
 static struct rm pointer_in_window(struct tr *t, const struct access *m, bool checked)
@@ -1182,9 +1239,9 @@ static enum cc test_slot(struct tr *t, enum cc cc)
 		put8(a, low[cc >> 1]);
 		return is_set;
 	}
-	mov_load(a, 0, S1, flags);
-	mov_rr(a, 0, S2, S1);
-	shift_imm(a, SH_SHR, 0, S2, OF_TO_SF);
+	op_rm(a, OP(0, 1, 0xb6), S1, flags, 0); /* movzx, as they were written: by bytes */
+	op_rm(a, OP(0, 1, 0xb6), S2, upper_flags(), 0);
+	shift_imm(a, SH_SHL, 0, S2, OF_TO_SF);
 	alu_rr(a, ALU_XOR, 0, S2, S1);
 	alu_imm(a, ALU_AND, 0, rm_reg(S2), X86_SF);
 	if (cc >= CC_LE) {
@@ -1433,6 +1490,7 @@ static void emit_insn(struct tr *t, unsigned k)
 	struct insn *i = &t->i[k];
 	i->host = t->a.p;
 	if (i->bytes == t->edge) emit_crossing(t, k);
+	check_windows(t, k);
 	switch (i->class) {
 	case C_COPY: emit_copy(t, k); break;
 	case C_NOTHING: break;
@@ -1517,6 +1575,7 @@ static void emit_cold(struct tr *t, struct cold *c)
 	case COLD_OUT:
 		emit_la(a, &c->m, &i->in);
 		call_thunk(t, THUNK_OUT, info_of(t, i) | INFO_LEAVE);
+		put32(a, (uint32_t)c->target);
 		break;
 	case COLD_CROSS:
 		mov_imm(a, S1, c->info);

@@ -31,14 +31,15 @@ enum {
 	INFO_BYTES = 27,      /* the instruction's length */
 };
 enum thunk {
-	THUNK_MEM,     /* the TLB has no such entry: S1 linear address. S2 = what to add */
-	THUNK_STEP,    /* interpret the instruction at INFO_OFF, come back if nothing special */
-	THUNK_END,     /* interpret it, go on wherever that leads */
-	THUNK_LINK,    /* go to INFO_OFF; behind the call: how far the jump to be linked is, and in
-			  which    block, 32 bits each */
-	THUNK_MISS,    /* go to S1 */
-	THUNK_REP,     /* rep movs or stos: S1 says which, see enum rep */
-	THUNK_OUT,     /* an address is not in the part of the window it was thought to be in */
+	THUNK_MEM,  /* the TLB has no such entry: S1 linear address. S2 = what to add */
+	THUNK_STEP, /* interpret the instruction at INFO_OFF, come back if nothing special */
+	THUNK_END,  /* interpret it, go on wherever that leads */
+	THUNK_LINK, /* go to INFO_OFF; behind the call: how far the jump to be linked is, and in
+		       which    block, 32 bits each */
+	THUNK_MISS, /* go to S1 */
+	THUNK_REP,  /* rep movs or stos: S1 says which, see enum rep */
+	THUNK_OUT, /* S1 is not in the part of the window that the instruction at the 32 bits behind
+		    * the call was thought to use */
 	THUNK_CROSS,   /* is the next page what it was? S1: number in fast.cross */
 	THUNK_POLL,    /* poll is not 0; at INFO_OFF */
 	THUNK_SYSCALL, /* as THUNK_END, but it is syscall, or sysret to 64-bit code */

@@ -425,7 +425,9 @@ const void *x86_jit_thunk_out(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 {
 	struct x86_jit *j = v->jit;
 	at_info(v, info);
-	uint8_t *hint = x86_hint(j, block_with(j, back)->page, info & INFO_OFF);
+	uint32_t site = info & INFO_OFF; /* or whose base was looked at early: behind the call */
+	if (la != NOWHERE) memcpy(&site, back, sizeof(site));
+	uint8_t *hint = x86_hint(j, block_with(j, back)->page, site);
 	enum x86_cluster is = x86_cluster_of(la);
 	*hint = (uint8_t)hint_with(*hint, la == NOWHERE ? X86_WIN_NONE : is);
 	remake(j, back, false);

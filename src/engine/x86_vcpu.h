@@ -139,9 +139,9 @@ struct x86_fast {
 	uint64_t page;	/* linear address of the page that the running block is of */
 	const void *go; /* where a thunk goes on */
 	uint64_t save[4];
-	uint64_t add[X86_ADDS];		       /* what groups of accesses found */
-	uint64_t host_sp;		       /* the stack to go back to */
-	uint64_t win_first, win_size, win_add; /* x86_window.h */
+	uint64_t add[X86_ADDS]; /* what groups of accesses found */
+	uint64_t host_sp;	/* the stack to go back to */
+	uint64_t win_add;	/* x86_window.h */
 	struct x86_cross { /* blocks that end in the next page: of which page that was checked */
 		uint64_t page;
 		uint64_t code; /* where the check is; 0: free */

@@ -338,8 +338,6 @@ struct x86_window *x86_window_new(struct x86_vcpu *v)
 		return NULL;
 	}
 	w->high = high;
-	v->fast.win_first = X86_HIGH_BEGIN;
-	v->fast.win_size = HIGH_ROOM;
 	v->fast.win_add = (uintptr_t)high + GUARD - X86_HIGH_BEGIN;
 	return w;
 }
