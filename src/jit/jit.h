@@ -67,8 +67,8 @@ struct jit_exit {
 };
 struct jit_unit; /* code for one unit */
 
-/* Memory for code, mapped once to be run and once to be written. What there is of it is the caller's
- * to unmap, even after an error; *rx and *rw are NULL before. */
+/* Memory for code, mapped once to be run and once to be written. What there is of it is the
+ * caller's to unmap, even after an error; *rx and *rw are NULL before. */
 int jit_map_twice(size_t size, uint8_t **rx, uint8_t **rw, struct err *e);
 /* room: bytes of code; one mapping is written, another run (W^X). NULL with *e set. */
 struct jit_cache *jit_cache_new(const struct jit_machine *m, size_t room, struct err *e);
