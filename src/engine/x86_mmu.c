@@ -220,9 +220,9 @@ int x86_translate(struct x86_vcpu *v, uint64_t la, unsigned access, enum x86_vie
 	return translate(&w, out);
 }
 
-bool x86_peek_page(struct x86_vcpu *v, uint64_t la, struct x86_page_found *out)
+bool x86_peek_page(struct x86_vcpu *v, uint64_t la, enum x86_view as, struct x86_page_found *out)
 {
-	struct walk w = {.v = v, .la = la, .as = X86_VIEW_BOTH, .quiet = true};
+	struct walk w = {.v = v, .la = la, .as = as, .quiet = true};
 	uint64_t fault = v->fault;
 	uint32_t code = v->code;
 	bool found = !translate(&w, out);
@@ -234,7 +234,7 @@ bool x86_peek_page(struct x86_vcpu *v, uint64_t la, struct x86_page_found *out)
 bool x86_peek(struct x86_vcpu *v, uint64_t la, gpa_t *out)
 {
 	struct x86_page_found pg;
-	bool found = x86_peek_page(v, la, &pg);
+	bool found = x86_peek_page(v, la, X86_VIEW_BOTH, &pg);
 	if (found) *out = pg.at | (la & ~PAGE_MASK);
 	return found;
 }

@@ -303,7 +303,7 @@ int x86_translate(struct x86_vcpu *v, uint64_t la, unsigned access, enum x86_vie
 		  struct x86_page_found *out);
 /* As if A and D need not be set; changes nothing: for debuggers. */
 bool x86_peek(struct x86_vcpu *v, uint64_t la, gpa_t *out);
-bool x86_peek_page(struct x86_vcpu *v, uint64_t la, struct x86_page_found *out);
+bool x86_peek_page(struct x86_vcpu *v, uint64_t la, enum x86_view as, struct x86_page_found *out);
 /* What the CPU itself reads and writes (descriptors, TSS): SMAP holds whatever AC is. */
 static inline enum x86_view x86_system_view(const struct x86_vcpu *v)
 {

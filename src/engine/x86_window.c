@@ -262,7 +262,7 @@ void x86_window_expect(struct x86_vcpu *v)
 	uint32_t code = v->code;
 	if (!la) return;
 	w->pending = 0;
-	if (can_have(v, la) && !is_there(w, la, false) && x86_peek_page(v, la, &pg) && pg.user)
+	if (can_have(v, la) && !is_there(w, la, false) && x86_peek_page(v, la, X86_VIEW_USER, &pg))
 		(void)put(v, la, &pg, false);
 	v->fault = fault;
 	v->code = code;
@@ -270,17 +270,52 @@ void x86_window_expect(struct x86_vcpu *v)
 
 /* ---- taking them out */
 
+static bool still_is(struct x86_vcpu *v, const struct page *p)
+{
+	struct x86_page_found pg;
+	uint64_t in = p->la & (LARGE - 1) * (uint64_t)X86_PAGE & PAGE_MASK;
+	if (!x86_peek_page(v, p->la & PAGE_MASK, X86_VIEW_USER, &pg)) return false;
+	if (p->la & IS_WRITABLE && !(pg.writable && pg.dirty)) return false;
+	if (p->la & IS_LARGE) return pg.large && pg.at == p->at && !in;
+	return pg.at == p->at;
+}
+/* The guest has flushed all there is of the space, as it does when many pages have changed, or one
+ * did while another space was current: what did not change stays. */
+static void look_over(struct x86_vcpu *v)
+{
+	struct x86_window *w = v->window;
+	unsigned n = 0;
+	for (unsigned k = 0; k < w->listed; k++) {
+		struct page *p = page_find(w, w->list[k] & PAGE_MASK);
+		if (!p->la) continue;
+		if (still_is(v, p))
+			w->list[n++] = p->la;
+		else
+			page_drop(v, p);
+	}
+	w->listed = n;
+}
+
 void x86_window_cr3(struct x86_vcpu *v, bool keeps)
 {
 	struct x86_window *w = v->window;
 	if (!w || !w->cr3) return;
 	bool tagged = v->cr4 & CR4_PCIDE;
 	bool same_tag = !((v->cr3 ^ w->cr3) & 0xfff);
-	if (!tagged || (!keeps && same_tag)) clear(v);
 	/* Another space under the same tag: what was there is not that space's. */
-	if (tagged && same_tag && v->cr3 != w->cr3) take_away(v);
+	if (tagged && same_tag && v->cr3 != w->cr3)
+		take_away(v);
+	else if (v->cr3 == w->cr3 && !(tagged && keeps))
+		look_over(v);
 }
-void x86_window_drop(struct x86_vcpu *v) { clear(v); }
+void x86_window_drop(struct x86_vcpu *v)
+{
+	uint64_t cr3 = v->cr3;
+	if (!v->window || !v->window->listed) return;
+	v->cr3 = v->window->cr3; /* looking changes nothing */
+	look_over(v);
+	v->cr3 = cr3;
+}
 void x86_window_drop_page(struct x86_vcpu *v, uint64_t la)
 {
 	struct x86_window *w = v->window;
@@ -316,7 +351,7 @@ static void window_done(struct x86_window *w)
 struct x86_window *x86_window_new(struct x86_vcpu *v)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-	if (atomic_flag_test_and_set(&taken)) return NULL;
+	if (getenv("LODGE_NOWIN") || atomic_flag_test_and_set(&taken)) return NULL;
 	struct x86_window *w = calloc(1, sizeof(*w));
 	size_t map_size = (v->machine->code_pages / 64 + 1) * sizeof(uint64_t);
 	if (w) {
