@@ -16,7 +16,7 @@
 enum { HASH = 1 << 16, MOST = 24000, SPACES = 32, LARGE = 512 };
 /* In timer interrupts: how often one must find a space at work; how long it waits after it lost the
  * window; page faults and mappings in one that are too much, and how many such there may be. */
-enum { GIVE = 1, WAIT = 8, FAULTS = 12, BAD_WORK = 200, BAD_TICKS = 3, LOSSES = 5 };
+enum { GIVE = 1, WAIT = 8, FAULTS = 12, LOOKUPS = 400, BAD_WORK = 200, BAD_TICKS = 3, LOSSES = 5 };
 
 struct page {
 	uint64_t
@@ -32,8 +32,8 @@ struct x86_window {
 	uint8_t *high; /* with its guards */
 	uint64_t cr3;  /* whose it is; 0: nobody's */
 	unsigned pages, work, bad, listed;
-	uint64_t faults;  /* as counted at the last tick */
-	uint64_t pending; /* a page that the guest has been told is missing */
+	uint64_t faults, lookups; /* as counted at the last tick */
+	uint64_t pending;	  /* a page that the guest has been told is missing */
 	uint64_t clock;
 	struct space space[SPACES];
 	/* By page of guest memory: may be writable here; has had code and been written to. */
@@ -137,12 +137,15 @@ static void take_away(struct x86_vcpu *v)
 	memset(v->window->coded, 0, v->window->map_size);
 	v->window->cr3 = 0;
 }
-/* Faults of user code since the last tick: memory that only just comes is not worth it. */
+/* Since the last tick: memory that only just comes is not worth it, nor is code that is all over
+ * the place, which spends its time elsewhere. */
 static bool settles(struct x86_vcpu *v)
 {
-	uint64_t n = v->stats[X86_STAT_FAULTS] - v->window->faults;
-	v->window->faults += n;
-	return n < FAULTS;
+	uint64_t faults = v->stats[X86_STAT_FAULTS] - v->window->faults;
+	uint64_t lookups = v->stats[X86_STAT_LOOKUPS] - v->window->lookups;
+	v->window->faults += faults;
+	v->window->lookups += lookups;
+	return faults < FAULTS && lookups < LOOKUPS;
 }
 static bool tick_of_owner(struct x86_vcpu *v, struct space *s)
 {

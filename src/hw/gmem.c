@@ -71,6 +71,7 @@ static int region_map(struct region *r, struct err *e)
 		return fail(e, -rc, "%llu MiB of guest memory: %s",
 			    (unsigned long long)(r->len / MIB), strerror(rc));
 	r->host = p;
+	(void)madvise(p, r->len, MADV_HUGEPAGE);
 	r->dirty = calloc(bitmap_words(r), sizeof(*r->dirty));
 	r->code = calloc(r->len / PAGE, 1);
 	return r->dirty && r->code

@@ -29,6 +29,8 @@ int jit_map_twice(size_t size, uint8_t **to_rx, uint8_t **to_rw, struct err *e)
 	void *rw = mremap(rx, 0, size, MREMAP_MAYMOVE); /* 0: the same memory once more */
 	if (rw == MAP_FAILED) return fail(e, -errno, "code cache: cannot map it twice: %m");
 	*to_rw = rw;
+	(void)madvise(rx, size, MADV_HUGEPAGE);
+	(void)madvise(rw, size, MADV_HUGEPAGE);
 	if (mprotect(rw, size, PROT_READ | PROT_WRITE) < 0)
 		return fail(e, -errno, "code cache: cannot write to it: %m");
 	return 0;
