@@ -474,6 +474,7 @@ struct bases {		  /* what analysis knows of a base register */
 	uint8_t group[2]; /* open ones: for reads, for writes */
 	uint8_t win;	  /* open one, in the window */
 	uint8_t since;	  /* the first instruction that sees it as it is, but for constants */
+	bool bounded;	  /* a number of 32 bits, with a sign or without */
 	bool changed;	  /* is not what it was when the block was entered */
 	int32_t delta;	  /* from its value when delta was set to 0 */
 };
@@ -483,6 +484,7 @@ static void clobber(struct bases *b, unsigned reg)
 	b[reg].win = NO_GROUP;
 	b[reg].changed = true;
 	b[reg].since = JUST_NOW;
+	b[reg].bounded = false;
 	b[reg].group[0] = b[reg].group[1] = NO_GROUP;
 	b[reg].delta = 0;
 }
@@ -526,12 +528,18 @@ static unsigned cluster_of(const struct tr *t, const struct bases *all, const st
 	}
 	return X86_WIN_HIGH;
 }
+/* An index of 32 bits leads into the window's guards at worst. */
+static bool is_bounded(const struct bases *all, const struct access *m)
+{
+	return m->base < 16 && m->index < 16 && all[m->index].bounded && m->seg == X86_DS &&
+	       !m->a32 && !m->bits;
+}
 /* One look at a base is enough for all that it reaches. */
 static void group_in_window(struct tr *t, struct bases *all, struct insn *i)
 {
 	struct bases *b = &all[i->m.base];
 	uint8_t k = (uint8_t)(i - t->i);
-	if (i->m.base > X86_RIP || !is_simple(&i->m)) return;
+	if (i->m.base > X86_RIP || !(is_simple(&i->m) || is_bounded(all, &i->m))) return;
 	if (b->win != NO_GROUP && t->g[b->win].win == i->m.win) {
 		i->group = b->win;
 		t->g[b->win].n++;
@@ -590,6 +598,31 @@ static bool adds_constant(const struct x86_insn *in, unsigned *reg, int32_t *by)
 		return false;
 	return true;
 }
+/* All of operand 0, from 32 bits. */
+static bool writes_32_bits(const struct x86_insn *in)
+{
+	if (!in->operands || in->o[0].kind != X86_REG) return false;
+	switch (in->op) {
+	case X86_OP_movsx: return in->o[0].size >= 4;
+	case X86_OP_mov:
+	case X86_OP_movzx:
+	case X86_OP_lea:
+	case X86_OP_add:
+	case X86_OP_sub:
+	case X86_OP_and:
+	case X86_OP_or:
+	case X86_OP_xor:
+	case X86_OP_shl:
+	case X86_OP_shr:
+	case X86_OP_sar:
+	case X86_OP_imul:
+	case X86_OP_imul3:
+	case X86_OP_inc:
+	case X86_OP_dec:
+	case X86_OP_neg: return in->o[0].size == 4;
+	default: return false;
+	}
+}
 static void follow_registers(struct bases *b, const struct insn *i)
 {
 	const struct x86_insn *in = &i->in;
@@ -623,6 +656,7 @@ static void follow_registers(struct bases *b, const struct insn *i)
 			clobber(b, in->o[k].reg);
 	for (unsigned r = 0; r < 16; r++)
 		if (info->writes_r >> r & 1) clobber(b, r);
+	if (writes_32_bits(in)) b[in->o[0].reg].bounded = true;
 	if (i->class == C_LEAVE) clobber(b, RSP), clobber(b, RBP);
 }
 static bool writes_flags(const struct insn *i)
@@ -920,6 +954,12 @@ static void check_windows(struct tr *t, unsigned k)
 		g->done = true;
 	}
 }
+/* Base and index are where the host can use them. */
+static bool is_direct(const struct access *m)
+{
+	return m->base < 16 && x86_host_of(m->base) != NOREG && m->seg == X86_DS && !m->a32 &&
+	       !m->bits && m->index < 16 && x86_host_of(m->index) != NOREG;
+}
 /* Where m is, behind t->prefix. check: S1 is what it was behind check_window(). */
 static struct rm pointer_in_window(struct tr *t, const struct access *m, bool checked)
 {
@@ -968,10 +1008,13 @@ static struct rm look_up(struct tr *t, unsigned k)
 	if (i->group == NO_GROUP) return look_up_alone(t, k, &i->m);
 	struct group *g = &t->g[i->group];
 	if (g->win) {
-		bool first = !g->done;
-		if (first) check_window(t, k, &i->m);
+		bool first = !g->done, simple = is_simple(&i->m);
+		const struct access base = {
+			.base = g->base, .index = X86_NOREG, .seg = X86_DS, .win = g->win};
+		if (first) check_window(t, k, simple ? &i->m : &base);
 		g->done = true;
-		return pointer_in_window(t, &i->m, first);
+		if (!simple && !is_direct(&i->m)) emit_la(&t->a, &i->m, &i->in);
+		return pointer_in_window(t, &i->m, first && simple);
 	}
 	struct rm add = V_AT(fast.add);
 	add.disp += 8 * i->group;

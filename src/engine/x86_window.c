@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define GUARD	  (4ull << 30) /* more than a displacement and what a block adds to a base reach */
-#define LOW_FIRST 0x10000ull   /* where hosts let anything be mapped */
-#define LOW_ROOM  (2 * X86_LOW_END + (64 << 20))
+#define GUARD	  (64ull << 30) /* more than an index of 32 bits and the rest reach */
+#define LOW_FIRST 0x10000ull	/* where hosts let anything be mapped */
+#define LOW_ROOM  (2 * X86_LOW_END + GUARD)
 #define HIGH_ROOM (X86_HIGH_END - X86_HIGH_BEGIN)
 #define PAGE_MASK (~(uint64_t)(X86_PAGE - 1))
 enum { HASH = 1 << 16, MOST = 24000, SPACES = 32, LARGE = 512 };
@@ -57,7 +57,7 @@ enum { IS_WRITABLE = 1, IS_LARGE = 2 };
 static uint8_t *host_of(const struct x86_vcpu *v, uint64_t la)
 {
 	/* Guest addresses are numbers, which two additions make one of ours. */
-	return (uint8_t *)(uintptr_t)(la < X86_LOW_END * 2 ? la : la + v->fast.win_add);
+	return (uint8_t *)(uintptr_t)(la < LOW_ROOM ? la : la + v->fast.win_add);
 }
 static void hide(void *at, uint64_t len)
 {
