@@ -257,7 +257,7 @@ static bool is_hard_to_copy(const struct x86_insn *in)
 		if (o->kind == X86_MEM && (o->at != X86_AT_RM || !o->size)) return true;
 		high |= o->kind == X86_HIGH;
 		if (o->kind != X86_REG) continue;
-		moved |= o->reg == RSP || o->reg >= 13;
+		moved |= o->reg == RSP || x86_host_of(o->reg) == NOREG;
 		homeless += x86_host_of(o->reg) == NOREG;
 	}
 	return (high && moved) || homeless > (in->has_mem ? 1u : 2u);

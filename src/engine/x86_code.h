@@ -7,12 +7,12 @@
 /* Inside the translator: blocks, and how their code is laid out.
  *
  * While translated code runs, guest registers are in the same registers of the host but for four:
- * the guest's RSP is in r15, and the guest's R13, R14, R15 are in memory. The host's rsp points at
- * the vCPU, below which is a stack; r13 and r14 are free between guest instructions. XMM, YMM, x87
+ * the guest's RSP is in r15, and the guest's R10, R11, R15 are in memory. The host's rsp points at
+ * the vCPU, below which is a stack; r11 and r10 are free between guest instructions. XMM, YMM, x87
  * and MXCSR are the guest's. Arithmetic flags are in the host's flags (HOST) or in fast.flags
  * (SLOT): a block's body is entered with HOST if its first instructions read any, its other entries
  * and all thunks with SLOT. The rest of RFLAGS is in cpu.flags at all times. */
-enum { S1 = R13, S2 = R14, GSP = R15 };
+enum { S1 = R11, S2 = R10, GSP = R15 }; /* compilers use these three least */
 enum { JIT_BLOCK_INSNS = 48, JIT_NOT = 0xffff };
 /* A block's variant: view, whether vector instructions are what they are, whether user memory is in
  * a window. */
@@ -202,6 +202,7 @@ void x86_thunks_make(struct x86_jit *j, struct x64_asm *a);
 static inline struct rm x86_reg_slot(unsigned g) { return rm_mem(RSP, (int32_t)(8 * g)); }
 static inline unsigned x86_host_of(unsigned g) /* NOREG: in memory */
 {
-	return g == RSP ? (unsigned)GSP : g >= 13 ? (unsigned)NOREG : g;
+	if (g == RSP) return GSP;
+	return g == S1 || g == S2 || g == GSP ? (unsigned)NOREG : g;
 }
 #endif

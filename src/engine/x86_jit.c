@@ -577,7 +577,7 @@ static void divert(struct x86_jit *j, greg_t *r, enum thunk to, uint32_t info)
 {
 	uint64_t *sp = (uint64_t *)(void *)j->v - 1;
 	*sp = (uint64_t)r[REG_RIP];
-	r[REG_R14] = info; /* S2 */
+	r[REG_R10] = info; /* S2 */
 	r[REG_RSP] = (greg_t)(uintptr_t)sp;
 	r[REG_RIP] = (greg_t)(uintptr_t)x86_rx(j, (uint32_t)(j->thunk[to] - j->rw));
 }
@@ -594,7 +594,7 @@ static bool fault_in_code(ucontext_t *u, const siginfo_t *info)
 	if (is == X86_CAME) return true;
 	if (m->flags) j->v->fast.flags = (uint64_t)r[REG_EFL];
 	/* No linear address: not to be looked for in the window again. */
-	r[REG_R13] = (greg_t)NOWHERE; /* S1 */
+	r[REG_R11] = (greg_t)NOWHERE; /* S1 */
 	divert(j, r, is == X86_NOT_HERE ? THUNK_OUT : THUNK_END, m->off | (uint32_t)INFO_LEAVE);
 	return true;
 }

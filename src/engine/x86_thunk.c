@@ -5,7 +5,8 @@
 /* Guest registers that are in the host's, and where they are. */
 static void gprs(struct x64_asm *a, bool load)
 {
-	for (unsigned g = 0; g < 13; g++) {
+	for (unsigned g = 0; g < 16; g++) {
+		if (x86_host_of(g) == NOREG) continue;
 		if (load)
 			mov_load(a, OP_W, x86_host_of(g), x86_reg_slot(g));
 		else
@@ -81,9 +82,13 @@ static void thunk(struct x86_jit *j, struct x64_asm *a, enum thunk which, uintpt
 	gprs(a, false);
 	put8(a, 0xfc); /* cld */
 	if (light) {
+		mov_store(a, OP_W, V_AT(fast.save[0]), S1); /* C may use them */
+		mov_store(a, OP_W, V_AT(fast.save[1]), S2);
 		call_with_state(a, light);
 		op_rm(a, OP(0, 0, 0x85) + OP_W, RAX, rm_reg(RAX), 0); /* test */
 		done = jcc_later(a, CC_NE);
+		mov_load(a, OP_W, S1, V_AT(fast.save[0]));
+		mov_load(a, OP_W, S2, V_AT(fast.save[1]));
 	}
 	vectors_leave(a);
 	call_with_state(a, fn);
