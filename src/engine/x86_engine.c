@@ -46,11 +46,22 @@ static int x86_interp_open(struct engine **out, const struct engine_env *env, st
 {
 	return x86_open_any(out, env, e);
 }
+/* Code is made of instructions that do not touch flags (BMI2) and keeps YMM; vector state is the
+ * guest's only if the host has all that the guest is told of. */
+static int x86_jit_probe(enum arch guest, struct err *e)
+{
+	int rc = x86_probe_host(guest, e);
+	__builtin_cpu_init();
+	if (!rc && !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")))
+		rc = fail(e, -ENOTSUP, "translating x86-64 needs a host with AVX2 and BMI2");
+	return rc;
+}
 static int x86_jit_open(struct engine **out, const struct engine_env *env, struct err *e)
 {
 	struct gmem_region r;
 	uint64_t end = 0;
-	int rc = x86_open_any(out, env, e);
+	int rc = x86_jit_probe(env->arch, e);
+	if (!rc) rc = x86_open_any(out, env, e);
 	if (rc) return rc;
 	struct x86_machine *m = &(*out)->machine;
 	for (unsigned n = 0; gmem_region(env->mem, n, &r); n++)
@@ -124,9 +135,11 @@ static void x86_close(struct engine *en)
 }
 
 #define X86_OPS                                                                                    \
-	.probe = x86_probe_host, .vcpu = x86_vcpu_add, .run = x86_run, .kick = x86_kick,           \
-	.irq = x86_line, .fence = x86_forget, .get = x86_get, .set = x86_set, .reset = x86_reset,  \
+	.vcpu = x86_vcpu_add, .run = x86_run, .kick = x86_kick, .irq = x86_line,                   \
+	.fence = x86_forget, .get = x86_get, .set = x86_set, .reset = x86_reset,                   \
 	.instret = x86_instret, .stats = x86_stats, .tsc_ns = x86_deadline_ns, .error = x86_error, \
 	.close = x86_close
-const struct engine_ops engine_x86_interp = {.name = "interp", .open = x86_interp_open, X86_OPS};
-const struct engine_ops engine_x86_jit = {.name = "jit", .open = x86_jit_open, X86_OPS};
+const struct engine_ops engine_x86_interp = {
+	.name = "interp", .probe = x86_probe_host, .open = x86_interp_open, X86_OPS};
+const struct engine_ops engine_x86_jit = {
+	.name = "jit", .probe = x86_jit_probe, .open = x86_jit_open, X86_OPS};

@@ -6,6 +6,7 @@
 #include "engine/x86_jit.h"
 #include "hw/gmem.h"
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 
 #define GUARD	  (64ull << 30) /* more than an index of 32 bits and the rest reach */
@@ -353,7 +354,9 @@ static void window_done(struct x86_window *w)
 }
 struct x86_window *x86_window_new(struct x86_vcpu *v)
 {
+	enum { FSGSBASE = 1 << 1 }; /* of AT_HWCAP2: user code may set its segments' bases */
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	if (!(getauxval(AT_HWCAP2) & FSGSBASE)) return NULL;
 	if (getenv("LODGE_NOWIN") || atomic_flag_test_and_set(&taken)) return NULL;
 	struct x86_window *w = calloc(1, sizeof(*w));
 	size_t map_size = (v->machine->code_pages / 64 + 1) * sizeof(uint64_t);
