@@ -355,23 +355,25 @@ static void at_info(struct x86_vcpu *v, uint32_t info)
 	into_c(v);
 	v->cpu.rip = v->fast.page + (info & INFO_OFF);
 }
-/* Interpret the instruction; if nothing came of it but the next, go on at `next`. */
+/* Interpret the instruction; if nothing came of it but the next, go on at `next`. That rip is there
+ * is not enough: a trap's handler may be, with another RSP than what has been looked up. */
 static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next)
 {
 	struct x86_jit *j = v->jit;
 	uint64_t end = v->cpu.rip + (info >> INFO_BYTES);
 	unsigned variant = x86_variant_now(v);
+	uint64_t traps = v->traps;
 	j->dropped = false;
 	calm(j);
 	x86_count(v, X86_STAT_STEPS);
 	x86_step(v);
-	while (v->cpu.rip == end - (info >> INFO_BYTES) && !j->dropped && !is_stopped(v) &&
-	       !atomic_load_explicit(&v->poll, memory_order_relaxed) &&
+	while (v->cpu.rip == end - (info >> INFO_BYTES) && v->traps == traps && !j->dropped &&
+	       !is_stopped(v) && !atomic_load_explicit(&v->poll, memory_order_relaxed) &&
 	       x86_variant_now(v) == variant && x86_translatable(v))
 		x86_step(v); /* a string instruction has more to do */
-	if (info & INFO_LEAVE || v->cpu.rip != end || j->dropped || x86_variant_now(v) != variant ||
-	    !x86_translatable(v) || is_stopped(v) || v->activity != X86_RUNNING ||
-	    atomic_load_explicit(&v->poll, memory_order_relaxed))
+	if (info & INFO_LEAVE || v->cpu.rip != end || v->traps != traps || j->dropped ||
+	    x86_variant_now(v) != variant || !x86_translatable(v) || is_stopped(v) ||
+	    v->activity != X86_RUNNING || atomic_load_explicit(&v->poll, memory_order_relaxed))
 		return find(v);
 	return into_code(v, next);
 }

@@ -199,6 +199,7 @@ struct x86_vcpu {
 	bool reset_asked; /* triple fault */
 	_Atomic uint64_t retired;
 	uint64_t n;			   /* instructions so far, by its own thread */
+	uint64_t traps;			   /* that x86_step() has delivered */
 	_Atomic uint64_t stats[X86_STATS]; /* written by its own thread */
 	_Atomic uint32_t intr;		   /* INTR's level */
 	_Atomic uint32_t sipi_asked;

@@ -1,0 +1,130 @@
+/* Attacks on translated code: guests, kernels among them, that make true what a block does not
+ * expect. The same is run by the interpreter: all must come out the same, or at all. */
+#include "engine/x86_code.h"
+#include "engine/x86_jit.h"
+#include "engine/x86_rig.h"
+
+enum {
+	CODE = 0x8000,
+	GDT = 0x2000,
+	IDT = 0x3000,
+	TSS = 0x4000,
+	HANDLERS = 0x5000,
+	STACK = 0x20000
+};
+enum { KERNEL_CS = 8, USER_SS = 0x23, USER_CS = 0x2b, TR = 0x30 };
+
+/* Every exception comes to a handler that tells its vector, at HANDLERS + 16 * vector. */
+static void gate(struct x86_rig *r, unsigned vector, uint64_t to, unsigned ist)
+{
+	uint64_t dpl = 3; /* any program may ask for it */
+	x86_rig_put(r, IDT + 16 * vector,
+		    (to & 0xffff) | KERNEL_CS << 16 | (uint64_t)ist << 32 | 0x8eull << 40 |
+			    dpl << 45 | (to >> 16 & 0xffff) << 48,
+		    8);
+	x86_rig_put(r, IDT + 16 * vector + 8, to >> 32, 8);
+}
+static void tables(struct x86_rig *r)
+{
+	static const uint64_t gdt[] = {0,
+				       0x00af9b000000ffff,
+				       0x00cf93000000ffff,
+				       0,
+				       0x00cff3000000ffff,
+				       0x00affb000000ffff,
+				       0x00008b0040000067,
+				       0};
+	struct x86_vcpu *v = r->v;
+	for (unsigned k = 0; k < COUNT(gdt); k++) x86_rig_put(r, GDT + 8 * k, gdt[k], 8);
+	for (unsigned k = 0; k < 32; k++) {
+		gate(r, k, HANDLERS + 16 * k, 0);
+		r->at = HANDLERS + 16 * k;
+		X86_RIG_CODE(r, 0xb0, (uint8_t)k, X86_RIG_HALT, 0xf4); /* mov al, k */
+	}
+	for (unsigned k = 0; k < 13; k++) x86_rig_put(r, TSS + 4 + 8 * k, 0x7000, 8);
+	v->gdt.base = GDT, v->gdt.limit = sizeof(gdt) - 1;
+	v->idt.base = IDT, v->idt.limit = 0x1ff;
+	v->seg[X86_SEG_TR] = (struct x86_segreg){TSS, 0x67, 0x8b, TR};
+	v->xcr0 = X86_XCR0;
+	v->cr4 |= CR4_OSFXSR | CR4_OSXSAVE | CR4_OSXMMEXCPT | CR4_PGE;
+}
+/* The first 4 MiB onto themselves, for the user too but for the tables. */
+static struct x86_rig *rig(bool jit, unsigned cpl, enum windows windows)
+{
+	struct x86_rig *r = x86_rig_new();
+	r->m.env.windows = windows;
+	x86_rig_flat(r, X86_64, cpl);
+	for (unsigned k = 0; k < X86_RIG_RAM / X86_PAGE; k++)
+		x86_rig_map(r, k * X86_PAGE, k * X86_PAGE, k < 8 ? 0x103 : 0x107, 0);
+	tables(r);
+	x86_rig_paging(r);
+	if (jit) {
+		r->m.code_pages = (1ull << 32) >> X86_PAGE_SHIFT;
+		r->m.code = calloc(r->m.code_pages, 1);
+		must(r->m.code);
+		must(!x86_jit_new(r->v, 4 << 20, NULL));
+	}
+	r->v->cpu.rip = CODE;
+	r->v->cpu.r[RSP] = STACK;
+	r->at = CODE;
+	return r;
+}
+static void done(struct x86_rig *r)
+{
+	_Atomic uint8_t *code = r->m.code;
+	x86_rig_free(r);
+	free((void *)code);
+}
+static void run(struct x86_rig *r)
+{
+	while (!r->stops && x86_vcpu_run(r->v) == VCPU_KICKED) {
+	}
+}
+static void both(void (*attack)(struct x86_rig *), unsigned cpl)
+{
+	struct x86_rig *a = rig(false, cpl, WINDOWS_OFF);
+	for (unsigned k = 0; k < 2; k++) {
+		struct x86_rig *b = rig(true, cpl, k ? WINDOWS_EARLY : WINDOWS_OFF);
+		attack(b);
+		run(b);
+		if (!k) attack(a), run(a);
+		CHECK(a->told == b->told && a->stops == b->stops);
+		CHECK(!memcmp(a->v->cpu.r, b->v->cpu.r, sizeof(a->v->cpu.r)));
+		CHECK(a->v->cpu.rip == b->v->cpu.rip && a->v->cpl == b->v->cpl);
+		CHECK(!memcmp(gmem_host(a->mem, CODE, X86_RIG_RAM - CODE),
+			      gmem_host(b->mem, CODE, X86_RIG_RAM - CODE), 0xf0000));
+		done(b);
+	}
+	done(a);
+}
+
+/* A fault between accesses to the stack, whose handler is the next instruction, on another stack:
+ * what had been looked up for the first is not to be used for that. */
+static void fault_to_next(struct x86_rig *r)
+{
+	x86_rig_map(r, 0x40000, 0x30000, 0x103, 0);
+	x86_rig_put(r, TSS + 36, 0x40800, 8);
+	X86_RIG_CODE(r, 0x31, 0xff, 0xff, 0xcf);       /* xor edi, edi; dec edi: nothing there */
+	X86_RIG_CODE(r, 0x53, 0x51, 0x48, 0x8b, 0x07); /* push rbx; push rcx; mov rax, [rdi] */
+	gate(r, X86_TRAP_PF - X86_TRAP, r->at, 1);
+	X86_RIG_CODE(r, 0x52, 0x51, 0x5e, 0x5e, 0x58); /* push rdx; push rcx; pop rsi * 2, rax */
+	X86_RIG_CODE(r, 0xb0, 0x77, X86_RIG_HALT, 0xf4);
+}
+/* The handler is the instruction itself, which succeeds on its stack. */
+static void fault_to_self(struct x86_rig *r)
+{
+	x86_rig_map(r, 0x40000, 0x30000, 0x103, 0);
+	x86_rig_put(r, TSS + 36, 0x40800, 8);
+	X86_RIG_CODE(r, 0x31, 0xc0, 0x53, 0x51, 0x31, 0xc9);
+	X86_RIG_CODE(r, 0xb9, 0, 0, 0, 0x40); /* mov ecx, 1 << 30 */
+	gate(r, X86_TRAP_PF - X86_TRAP, r->at, 1);
+	X86_RIG_CODE(r, 0x48, 0x8b, 0x44, 0x0c, 8); /* mov rax, [rsp + rcx + 8] */
+	X86_RIG_CODE(r, 0x52, 0x51, 0x5e, 0x5e, 0x58);
+	X86_RIG_CODE(r, 0xb0, 0x77, X86_RIG_HALT, 0xf4);
+	x86_rig_map(r, 0x40040000, 0x31000, 0x103, 0);
+}
+TEST(x86_proof_fault_goes_to_the_next_instruction)
+{
+	both(fault_to_next, 0);
+	both(fault_to_self, 0);
+}
