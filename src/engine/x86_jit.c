@@ -231,7 +231,10 @@ static struct x86_block *block_at_rip(struct x86_jit *j)
 	if (!x86_translatable(v)) return NULL;
 	if (x86_fetch(v, v->cpu.rip)) return NULL;
 	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = x86_variant_now(v);
-	if (unlikely((variant & VARIANT_VEC) != j->vec)) ibtc_clear_all(j);
+	if (unlikely((variant & VARIANT_VEC) != j->vec)) {
+		ibtc_clear_all(j);
+		x86_contexts_drop(v);
+	}
 	j->vec = variant & VARIANT_VEC;
 	struct x86_block *b = x86_block_find(j, v->fetch_gpa, off, variant);
 	if (!b && gmem_ptr(v->machine->env.mem, v->fetch_gpa, X86_PAGE, true))
@@ -519,10 +522,13 @@ const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	memcpy(&from, back + sizeof(site), sizeof(from));
 	uint64_t rip = v->cpu.rip;
 	gpa_t page = j->block[from].page;
+	unsigned variant = (j->block[from].variant & ~3u) | (info >> INFO_VIEW & 3);
 	j->dropped = false;
 	const void *to = find(v);
 	const struct x86_block *b = j->found;
-	if (j->dropped || v->cpu.rip != rip || !b || b->page != page) return to;
+	/* An interrupt's handler may be there, too: not for this block to go to. */
+	if (j->dropped || v->cpu.rip != rip || !b || b->page != page || b->variant != variant)
+		return to;
 	set_rel32(j->rw + (back - j->rx) + site, j->rw + link_entry(b, info));
 	x86_count(v, X86_STAT_LINKS);
 	return to;
