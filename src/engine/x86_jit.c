@@ -335,6 +335,7 @@ static const void *find(struct x86_vcpu *v)
 			}
 		}
 		look_at_changes(j);
+		if (unlikely(x86_window_early(v))) ibtc_clear(j, X86_VIEW_USER);
 		struct x86_block *b = j->found = block_at_rip(j);
 		if (b) {
 			if (v->window && v->cpl == 3) x86_window_expect(v);
@@ -718,7 +719,7 @@ int x86_jit_new(struct x86_vcpu *v, size_t room, struct err *e)
 	j->used = j->floor = ((size_t)(a.p - j->rw) + 63) & ~(size_t)63;
 	drop_all(j);
 	memset(j->hint, HINT_NONE, sizeof(j->hint));
-	v->window = x86_window_new(v);
+	if (v->machine->env.windows != WINDOWS_OFF) v->window = x86_window_new(v);
 	catch_faults();
 	return 0;
 }

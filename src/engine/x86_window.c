@@ -176,6 +176,17 @@ bool x86_window_tick(struct x86_vcpu *v)
 	return true;
 }
 
+bool x86_window_early(struct x86_vcpu *v)
+{
+	struct x86_window *w = v->window;
+	if (!w || v->machine->env.windows != WINDOWS_EARLY || v->cpl != 3 || w->cr3 == v->cr3 ||
+	    gmem_tracking(v->machine->env.mem))
+		return false;
+	take_away(v);
+	w->cr3 = v->cr3;
+	return true;
+}
+
 /* ---- putting pages in */
 
 static bool has_code(const struct x86_machine *m, gpa_t page)
