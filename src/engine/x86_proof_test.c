@@ -128,3 +128,41 @@ TEST(x86_proof_fault_goes_to_the_next_instruction)
 	both(fault_to_next, 0);
 	both(fault_to_self, 0);
 }
+
+/* ---- the window */
+
+/* iretq to the user's code at `to`, from where r->at is. */
+static void to_user(struct x86_rig *r, uint32_t to)
+{
+	X86_RIG_CODE(r, 0x6a, USER_SS | 3, 0x68, 0, 0, 2, 0, 0x6a, 2, 0x6a, USER_CS | 3, 0x68,
+		     (uint8_t)to, (uint8_t)(to >> 8), (uint8_t)(to >> 16), 0, 0x48, 0xcf);
+}
+/* The user reads all 4 KiB pages of a large one, which has code in it; the kernel (int3) maps
+ * another there, and tells of its first address. The user reads once more. */
+enum { USER = 0x210000 };
+static void large_page_changes(struct x86_rig *r)
+{
+	uint64_t la = 0x40000000;
+	gpa_t entry = x86_rig_map(r, la, 0x200000, 0x87, 1);
+	for (unsigned k = 0; k < 16; k++) {
+		x86_rig_put(r, 0x200000 + k * X86_PAGE, 0x100 + k, 8);
+	}
+	to_user(r, USER);
+	r->at = USER; /* mov esi, 0x40000000; xor ebx, ebx; mov ecx, 16; */
+	X86_RIG_CODE(r, 0xbe, 0, 0, 0, 0x40, 0x31, 0xdb, 0xb9, 16, 0, 0, 0, 0xeb, 0);
+	X86_RIG_CODE(r, 0x48, 0x03, 0x1e, 0x48, 0x81, 0xc6, 0, 0x10, 0, 0); /* add rbx, [rsi] */
+	X86_RIG_CODE(r, 0xff, 0xc9, 0x75, 0xf2);			    /* dec ecx; jnz */
+	X86_RIG_CODE(r, 0xcc, 0xeb, 0xe1);				    /* int3; jmp USER */
+	r->at = HANDLERS + 16 * 3;
+	X86_RIG_CODE(r, 0xe9, 0x5b, 0x0f, 0, 0); /* jmp 0x5f90 */
+	r->at = HANDLERS + 16 * 3 + 5 + 0xf5b;
+	X86_RIG_CODE(r, 0x49, 0x01, 0xd8, 0x41, 0xff, 0xc1); /* add r8, rbx; inc r9d */
+	X86_RIG_CODE(r, 0x41, 0x83, 0xf9, 2, 0x74, 0x17);    /* cmp r9d, 2; je out */
+	X86_RIG_CODE(r, 0xb8, 0x87, 0, 0, 0);		     /* mov eax, 0x87: page 0 */
+	X86_RIG_CODE(r, 0x48, 0x89, 0x04, 0x25, (uint8_t)entry, (uint8_t)(entry >> 8),
+		     (uint8_t)(entry >> 16), 0);		/* mov [entry], rax */
+	X86_RIG_CODE(r, 0x0f, 0x01, 0x3c, 0x25, 0, 0, 0, 0x40); /* invlpg [la] */
+	X86_RIG_CODE(r, 0x48, 0xcf);
+	X86_RIG_CODE(r, 0xb0, 0x77, X86_RIG_HALT, 0xf4);
+}
+TEST(x86_proof_large_page_of_the_window_changes) { both(large_page_changes, 0); }

@@ -296,7 +296,7 @@ struct x86_own *x86_own_new(void);
 /* ---- x86_mmu.c */
 struct x86_page_found {
 	gpa_t at; /* of the page of 4 KiB */
-	bool user, global, large, writable, dirty;
+	bool user, global, large, giant, writable, dirty;
 };
 /* Walk for an access (enum x86_access); sets A and D. user: with CPL 3's rights; else `both` says
  * whether user pages may be touched. 0, or the trap with code and fault set. */

@@ -32,6 +32,7 @@ struct x86_window {
 	uint8_t *high; /* with its guards */
 	uint64_t cr3;  /* whose it is; 0: nobody's */
 	unsigned pages, work, bad, listed;
+	bool pieces; /* there are parts of the guest's large pages, which invlpg takes as a whole */
 	uint64_t faults;  /* as counted at the last tick */
 	uint64_t pending; /* a page that the guest has been told is missing */
 	uint64_t clock;
@@ -57,7 +58,7 @@ enum { IS_WRITABLE = 1, IS_LARGE = 2 };
 static uint8_t *host_of(const struct x86_vcpu *v, uint64_t la)
 {
 	/* Guest addresses are numbers, which two additions make one of ours. */
-	return (uint8_t *)(uintptr_t)(la < X86_LOW_END * 2 ? la : la + v->fast.win_add);
+	return (uint8_t *)(uintptr_t)(la < LOW_ROOM ? la : la + v->fast.win_add);
 }
 static void hide(void *at, uint64_t len)
 {
@@ -98,6 +99,7 @@ static void clear(struct x86_vcpu *v)
 	}
 	memset(w->writable, 0, w->map_size);
 	w->pages = w->listed = 0;
+	w->pieces = false;
 }
 static void page_drop(struct x86_vcpu *v, struct page *p)
 {
@@ -227,22 +229,29 @@ static bool map(struct x86_vcpu *v, uint64_t la, gpa_t at, unsigned n, bool writ
 	x86_count(v, X86_STAT_WINDOW);
 	return true;
 }
+static bool put_part(struct x86_vcpu *v, uint64_t la, gpa_t at, unsigned n, bool write,
+		     bool is_part)
+{
+	bool came = map(v, la, at, n, write);
+	v->window->pieces |= came && is_part;
+	return came;
+}
 static bool put(struct x86_vcpu *v, uint64_t la, const struct x86_page_found *pg, bool stored)
 {
 	struct gmem *mem = v->machine->env.mem;
 	uint64_t in = la & (LARGE - 1) * (uint64_t)X86_PAGE;
 	bool write = pg->writable && pg->dirty;
 	if (pg->at == v->apic_page || (stored && !write)) return false;
-	if (pg->large && gmem_ptr(mem, pg->at - in, LARGE * X86_PAGE, write) &&
-	    no_code(v, pg->at - in, LARGE))
-		return map(v, la - in, pg->at - in, LARGE, write);
+	if (pg->large && la - in >= LOW_FIRST &&
+	    gmem_ptr(mem, pg->at - in, LARGE * X86_PAGE, write) && no_code(v, pg->at - in, LARGE))
+		return put_part(v, la - in, pg->at - in, LARGE, write, pg->giant);
 	write = write && gmem_ptr(mem, pg->at, X86_PAGE, true) && no_code(v, pg->at, 1);
-	return (!stored || write) && map(v, la, pg->at, 1, write);
+	return (!stored || write) && put_part(v, la, pg->at, 1, write, pg->large);
 }
 static bool can_have(struct x86_vcpu *v, uint64_t la)
 {
 	return x86_window_is_on(v) && la >= LOW_FIRST &&
-	       (la < LOW_ROOM - X86_PAGE || la - X86_HIGH_BEGIN < HIGH_ROOM);
+	       (la < LOW_ROOM || la - X86_HIGH_BEGIN < HIGH_ROOM);
 }
 static bool is_there(struct x86_window *w, uint64_t la, bool write)
 {
@@ -296,6 +305,10 @@ void x86_window_drop_page(struct x86_vcpu *v, uint64_t la)
 {
 	struct x86_window *w = v->window;
 	if (!w || !w->pages) return;
+	if (w->pieces) {
+		clear(v);
+		return;
+	}
 	uint64_t large = la & ~(uint64_t)(LARGE * X86_PAGE - 1);
 	struct page *p = page_find(w, la & PAGE_MASK);
 	if (p->la) page_drop(v, p);
