@@ -1114,7 +1114,7 @@ static void emit_with(struct tr *t, unsigned k, struct fields f, struct homes *h
 	const struct x86_op_info *info = x86_op_info(i->in.op);
 	unsigned touched = (info->writes | info->undefines | info->reads) & X86_ARITH;
 	if (touched) flags_come(t, i->before);
-	bool counts = i->live && t->state & HOST;
+	bool counts = i->before && t->state & HOST;
 	(void)x86_map_add(t->j, (uint32_t)(t->a.p - t->j->rw), i->off, counts);
 	if (t->prefix) put8(&t->a, t->prefix);
 	t->prefix = 0;

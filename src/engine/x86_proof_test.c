@@ -166,3 +166,15 @@ static void large_page_changes(struct x86_rig *r)
 	X86_RIG_CODE(r, 0xb0, 0x77, X86_RIG_HALT, 0xf4);
 }
 TEST(x86_proof_large_page_of_the_window_changes) { both(large_page_changes, 0); }
+
+/* What adc reads are flags that count, though nobody wants those that it leaves. */
+static void flags_of_a_fault(struct x86_rig *r)
+{
+	to_user(r, USER);
+	r->at = USER; /* mov esi, 0x60000000; jmp; stc; adc rax, [rsi]; xor eax, eax; int3 */
+	X86_RIG_CODE(r, 0xbe, 0, 0, 0, 0x60, 0xeb, 0, 0xf9);
+	X86_RIG_CODE(r, 0x48, 0x13, 0x06, 0x31, 0xc0, 0xcc);
+	r->at = HANDLERS + 16 * 14; /* mov r8, [rsp + 24]; and r8d, 1 */
+	X86_RIG_CODE(r, 0x4c, 0x8b, 0x44, 0x24, 24, 0x41, 0x83, 0xe0, 1, X86_RIG_HALT, 0xf4);
+}
+TEST(x86_proof_flags_of_a_fault_in_the_window) { both(flags_of_a_fault, 0); }
