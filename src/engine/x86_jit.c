@@ -256,9 +256,48 @@ static void look_at_changes(struct x86_jit *j)
 	}
 }
 
+/* ---- from our code to the guest's */
+
+/* The block that has code at `host`. */
+static struct x86_block *block_with(struct x86_jit *j, const uint8_t *host)
+{
+	/* A return address may be where the next one begins. */
+	uint32_t at = (uint32_t)(host - j->rx) - 1, lo = 0, hi = j->blocks;
+	bool cold = at >= j->size / 2;
+	while (hi - lo > 1) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		if ((cold ? j->block[mid].cold : j->block[mid].code) <= at)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return &j->block[lo];
+}
+static const struct x86_at_host *map_find(const struct x86_jit *j, uint32_t host)
+{
+	uint32_t lo = 0, hi = j->maps;
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		if (j->map[mid].host < host)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < j->maps && j->map[lo].host == host ? &j->map[lo] : NULL;
+}
+
 /* ---- state in the host's registers */
 
-enum { MXCSR_AT = 24, MXCSR_C = 0x1f80, XMM_AT = 160, XSTATE_BV_AT = 512, YMM_AT = 576 };
+enum {
+	FOP_AT = 6,
+	FIP_AT = 8,
+	FDP_AT = 16,
+	MXCSR_AT = 24,
+	MXCSR_C = 0x1f80,
+	XMM_AT = 160,
+	XSTATE_BV_AT = 512,
+	YMM_AT = 576
+};
 static void ymm_move(struct x86_vcpu *v, bool home)
 {
 	uint64_t upper = 0, part[2];
@@ -272,12 +311,59 @@ static void ymm_move(struct x86_vcpu *v, bool home)
 	}
 	v->fast.upper = upper;
 }
+/* x87 has noted where its last instruction is in our code, and its operand in our memory: that is
+ * for nobody to see. Where it is in the guest's, as far as that is still known, else 0. */
+static uint64_t linear_of_code(const struct x86_jit *j, gpa_t at)
+{
+	const struct x86_fetches *f = &j->v->fetches;
+	gpa_t in = at & (X86_PAGE - 1);
+	for (unsigned k = 0; k < COUNT(f->at); k++)
+		if (f->at[k].tag && (f->at[k].gpa & ~(gpa_t)(X86_PAGE - 1)) == at - in)
+			return (f->at[k].tag & ~(uint64_t)(X86_PAGE - 1)) + in;
+	return 0;
+}
+/* The same opcode (SDM 1, 8.1.9) as noted, but with the ModRM byte that the guest has there. */
+static uint64_t opcode_of(const struct x86_jit *j, gpa_t at, uint64_t noted)
+{
+	enum { LONGEST = 15 };
+	gpa_t in = at & (X86_PAGE - 1);
+	const uint8_t *p = gmem_ptr(j->v->machine->env.mem, at - in, X86_PAGE, false);
+	for (unsigned k = 0; p && k < LONGEST && in + k + 1 < X86_PAGE; k++)
+		if (p[in + k] == (0xd8 | noted >> 8)) return (noted & ~0xffull) | p[in + k + 1];
+	return noted;
+}
+static void instruction_pointer(struct x86_jit *j, uint32_t host)
+{
+	uint8_t *x = j->v->x.bytes;
+	const struct x86_at_host *m = map_find(j, host);
+	gpa_t at = block_with(j, j->rx + host + 1)->page + (m ? m->off : 0);
+	store_le(x + FIP_AT, m ? linear_of_code(j, at) : 0, 8);
+	store_le(x + FOP_AT, opcode_of(j, at, load_le(x + FOP_AT, 2)), 2);
+}
+static uint64_t linear_of_data(const struct x86_vcpu *v, uint64_t host)
+{
+	uint64_t page = host & ~(uint64_t)(X86_PAGE - 1);
+	for (unsigned k = 0; k < X86_TLB_SIZE * X86_VIEWS; k++) {
+		const struct x86_tlb_entry *e = &v->tlb[k / X86_TLB_SIZE][k % X86_TLB_SIZE];
+		if (e->rd + e->add == page) return host - e->add;
+	}
+	return v->window ? x86_window_guest(v, host) : 0;
+}
+static void x87_pointers(struct x86_jit *j)
+{
+	uint8_t *x = j->v->x.bytes;
+	uint64_t ip = load_le(x + FIP_AT, 8) - (uint64_t)(uintptr_t)j->rx;
+	uint64_t dp = load_le(x + FDP_AT, 8);
+	if (ip < j->used) instruction_pointer(j, (uint32_t)ip);
+	if (dp != j->fdp) store_le(x + FDP_AT, linear_of_data(j->v, dp), 8);
+}
 void x86_jit_home(struct x86_vcpu *v)
 {
 	struct x86_jit *j = v->jit;
 	if (!j || !j->live) return;
 	__asm__ volatile("stmxcsr %0" : "=m"(v->x.bytes[MXCSR_AT]));
 	x86_x87_leave(&v->x);
+	x87_pointers(j);
 	ymm_move(v, true);
 	v->x.bytes[XSTATE_BV_AT] |= X86_XCR0;
 	uint32_t plain = MXCSR_C;
@@ -287,6 +373,7 @@ void x86_jit_home(struct x86_vcpu *v)
 static void go_live(struct x86_jit *j)
 {
 	if (j->live) return;
+	j->fdp = load_le(j->v->x.bytes + FDP_AT, 8);
 	x86_x87_enter(&j->v->x);
 	ymm_move(j->v, false);
 	__asm__ volatile("ldmxcsr %0" : : "m"(j->v->x.bytes[MXCSR_AT]));
@@ -380,21 +467,6 @@ static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next
 	    v->activity != X86_RUNNING || atomic_load_explicit(&v->poll, memory_order_relaxed))
 		return find(v);
 	return into_code(v, next);
-}
-/* The block that has code at `host`. */
-static struct x86_block *block_with(struct x86_jit *j, const uint8_t *host)
-{
-	/* A return address may be where the next one begins. */
-	uint32_t at = (uint32_t)(host - j->rx) - 1, lo = 0, hi = j->blocks;
-	bool cold = at >= j->size / 2;
-	while (hi - lo > 1) {
-		uint32_t mid = lo + (hi - lo) / 2;
-		if ((cold ? j->block[mid].cold : j->block[mid].code) <= at)
-			lo = mid;
-		else
-			hi = mid;
-	}
-	return &j->block[lo];
 }
 /* A block was wrong about its accesses again: it is made anew, and whoever comes to the old one
  * goes on to that. plain: each access by itself, since a group of them lies in two pages. */
@@ -560,18 +632,6 @@ const void *x86_jit_thunk_poll(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 static _Thread_local struct x86_jit *running;
 static struct sigaction before[NSIG];
 
-static const struct x86_at_host *map_find(const struct x86_jit *j, uint32_t host)
-{
-	uint32_t lo = 0, hi = j->maps;
-	while (lo < hi) {
-		uint32_t mid = lo + (hi - lo) / 2;
-		if (j->map[mid].host < host)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < j->maps && j->map[lo].host == host ? &j->map[lo] : NULL;
-}
 static enum x86_missing fault_in_window(struct x86_jit *j, const greg_t *r, const siginfo_t *info)
 {
 	enum { PAGE_FAULT = 14, WRITE = 2 };

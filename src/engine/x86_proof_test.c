@@ -178,3 +178,19 @@ static void flags_of_a_fault(struct x86_rig *r)
 	X86_RIG_CODE(r, 0x4c, 0x8b, 0x44, 0x24, 24, 0x41, 0x83, 0xe0, 1, X86_RIG_HALT, 0xf4);
 }
 TEST(x86_proof_flags_of_a_fault_in_the_window) { both(flags_of_a_fault, 0); }
+
+/* Pointers of x87 are the guest's: not where its code is in ours. */
+static void x87_pointers(struct x86_rig *r)
+{
+	to_user(r, USER);
+	r->at = USER; /* mov edi, 0x40000; fninit; fld1; fld qword [rdi]; fnstenv [rdi + 16] */
+	X86_RIG_CODE(r, 0xbf, 0, 0, 4, 0, 0xeb, 0, 0xdb, 0xe3, 0xd9, 0xe8, 0xdd, 0x07);
+	X86_RIG_CODE(r, 0xd9, 0x77, 16);
+	X86_RIG_CODE(r, 0x48, 0x0f, 0xae, 0x87, 0, 2, 0, 0); /* fxsave64 [rdi + 512] */
+	X86_RIG_CODE(r, 0xc7, 0x47, 4, 0, 0, 0xf1, 0x7f);    /* a signalling NaN */
+	X86_RIG_CODE(r, 0xc7, 0x47, 8, 0x40, 3, 0, 0);	     /* [rdi + 8]: #IA not masked */
+	X86_RIG_CODE(r, 0xd9, 0x6f, 8, 0xdd, 0x07);	     /* fldcw [rdi + 8]; fld qword [rdi] */
+	X86_RIG_CODE(r, 0x48, 0x0f, 0xae, 0x87, 0, 4, 0, 0); /* fxsave64 [rdi + 1024] */
+	X86_RIG_CODE(r, 0xd9, 0x77, 96, 0xcc);		     /* fnstenv [rdi + 96] */
+}
+TEST(x86_proof_x87_pointers_are_the_guests) { both(x87_pointers, 0); }

@@ -274,6 +274,12 @@ enum x86_missing x86_window_fault(struct x86_vcpu *v, uint64_t at, bool write)
 	if (is_there(v->window, la, write)) return X86_NOT_HERE; /* it is not that */
 	return put(v, la, &pg, write) ? X86_CAME : X86_NOT_HERE;
 }
+uint64_t x86_window_guest(const struct x86_vcpu *v, uint64_t host)
+{
+	if (host < LOW_ROOM) return host;
+	host -= v->fast.win_add;
+	return host - X86_HIGH_BEGIN < HIGH_ROOM ? host : 0;
+}
 void x86_window_expect(struct x86_vcpu *v)
 {
 	struct x86_window *w = v->window;
