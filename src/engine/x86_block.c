@@ -593,7 +593,6 @@ static bool adds_constant(const struct x86_insn *in, unsigned *reg, int32_t *by)
 static void follow_registers(struct bases *b, const struct insn *i)
 {
 	const struct x86_insn *in = &i->in;
-	const struct x86_op_info *info = x86_op_info(in->op);
 	enum { FAR_ENOUGH = 1 << 24 };
 	unsigned reg;
 	int32_t by;
@@ -617,12 +616,8 @@ static void follow_registers(struct bases *b, const struct insn *i)
 		b[reg].changed = true; /* but not by more than the window's guards bear */
 		return;
 	}
-	for (unsigned k = 0; k < in->operands; k++)
-		if ((in->o[k].kind == X86_REG || in->o[k].kind == X86_HIGH) &&
-		    info->writes_o >> k & 1)
-			clobber(b, in->o[k].reg);
 	for (unsigned r = 0; r < 16; r++)
-		if (info->writes_r >> r & 1) clobber(b, r);
+		if (x86_written(in) >> r & 1) clobber(b, r);
 	if (i->class == C_LEAVE) clobber(b, RSP), clobber(b, RBP);
 }
 static bool writes_flags(const struct insn *i)
