@@ -445,7 +445,7 @@ static void report(const struct run *k, const char *how)
 {
 	const struct ctx *x = lab.ctx;
 	const uint64_t *out = x->signal ? x->in : x->out;
-	char text[512], *to = text;
+	char text[2048], *to = text;
 	to += sprintf(to, "%s:%s:", x86_op_info((enum x86_op)k->in.op)->name, how);
 	for (int i = 0; i < k->in.len; i++) to += sprintf(to, " %02x", k->bytes[i]);
 	to += sprintf(to, "; trap %x signal %lu flags %lx -> %lx, host %lx", (unsigned)k->trap,
@@ -584,6 +584,7 @@ TEST(x86_instructions_write_no_other_register)
 		unsigned ran = 0;
 		for (unsigned n = 0; n < tries && failed < 10; n++) {
 			if (!make_any(&k, form)) continue;
+			k.after = k.before;
 			run_host(&k);
 			__asm__ volatile("fninit; vzeroupper; ldmxcsr %0"
 					 :
