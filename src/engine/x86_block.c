@@ -1648,7 +1648,8 @@ static void emit_end(struct tr *t)
 struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gpa_t page,
 				      unsigned off, unsigned variant, bool plain, bool *nothing)
 {
-	enum { MOST = 256 }; /* bytes for an instruction with all that is out of line for it */
+	/* Bytes for an instruction with all that is out of line for it: 270 at the most. */
+	enum { MOST = 320 };
 	static _Thread_local struct tr t;
 	t.j = j;
 	t.run++;
@@ -1682,6 +1683,7 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	emit_end(&t);
 	emit_colds(&t, true);
 	b->end = (uint32_t)(t.a.p - j->rw);
+	must(b->end <= j->used + (t.n + 4) * MOST);
 	b->cold = (uint32_t)j->cold;
 	t.a.p = j->rw + j->cold;
 	emit_colds(&t, false);
