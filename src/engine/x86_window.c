@@ -154,7 +154,7 @@ static bool tick_of_owner(struct x86_vcpu *v, struct space *s)
 	if (w->bad < BAD_TICKS) return false;
 	take_away(v);
 	s->ticks = 0;
-	s->wait = WAIT << s->losses;
+	s->wait = (unsigned)WAIT << s->losses;
 	if (s->losses < LOSSES) s->losses++;
 	return true;
 }
