@@ -626,7 +626,6 @@ static bool writes_32_bits(const struct x86_insn *in)
 static void follow_registers(struct bases *b, const struct insn *i)
 {
 	const struct x86_insn *in = &i->in;
-	const struct x86_op_info *info = x86_op_info(in->op);
 	enum { FAR_ENOUGH = 1 << 24 };
 	unsigned reg;
 	int32_t by;
@@ -650,12 +649,8 @@ static void follow_registers(struct bases *b, const struct insn *i)
 		b[reg].changed = true; /* but not by more than the window's guards bear */
 		return;
 	}
-	for (unsigned k = 0; k < in->operands; k++)
-		if ((in->o[k].kind == X86_REG || in->o[k].kind == X86_HIGH) &&
-		    info->writes_o >> k & 1)
-			clobber(b, in->o[k].reg);
 	for (unsigned r = 0; r < 16; r++)
-		if (info->writes_r >> r & 1) clobber(b, r);
+		if (x86_written(in) >> r & 1) clobber(b, r);
 	if (writes_32_bits(in)) b[in->o[0].reg].bounded = true;
 	if (i->class == C_LEAVE) clobber(b, RSP), clobber(b, RBP);
 }
@@ -1157,7 +1152,7 @@ static void emit_with(struct tr *t, unsigned k, struct fields f, struct homes *h
 	const struct x86_op_info *info = x86_op_info(i->in.op);
 	unsigned touched = (info->writes | info->undefines | info->reads) & X86_ARITH;
 	if (touched) flags_come(t, i->before);
-	bool counts = i->live && t->state & HOST;
+	bool counts = i->before && t->state & HOST;
 	(void)x86_map_add(t->j, (uint32_t)(t->a.p - t->j->rw), i->off, counts);
 	if (t->prefix) put8(&t->a, t->prefix);
 	t->prefix = 0;
@@ -1696,7 +1691,8 @@ static void emit_end(struct tr *t)
 struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gpa_t page,
 				      unsigned off, unsigned variant, bool plain, bool *nothing)
 {
-	enum { MOST = 256 }; /* bytes for an instruction with all that is out of line for it */
+	/* Bytes for an instruction with all that is out of line for it: 270 at the most. */
+	enum { MOST = 320 };
 	static _Thread_local struct tr t;
 	t.j = j;
 	t.run++;
@@ -1730,6 +1726,7 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	emit_end(&t);
 	emit_colds(&t, true);
 	b->end = (uint32_t)(t.a.p - j->rw);
+	must(b->end <= j->used + (t.n + 4) * MOST);
 	b->cold = (uint32_t)j->cold;
 	t.a.p = j->rw + j->cold;
 	emit_colds(&t, false);

@@ -231,7 +231,10 @@ static struct x86_block *block_at_rip(struct x86_jit *j)
 	if (!x86_translatable(v)) return NULL;
 	if (x86_fetch(v, v->cpu.rip)) return NULL;
 	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = x86_variant_now(v);
-	if (unlikely((variant & VARIANT_VEC) != j->vec)) ibtc_clear_all(j);
+	if (unlikely((variant & VARIANT_VEC) != j->vec)) {
+		ibtc_clear_all(j);
+		x86_contexts_drop(v);
+	}
 	j->vec = variant & VARIANT_VEC;
 	struct x86_block *b = x86_block_find(j, v->fetch_gpa, off, variant);
 	if (!b && gmem_ptr(v->machine->env.mem, v->fetch_gpa, X86_PAGE, true))
@@ -253,9 +256,48 @@ static void look_at_changes(struct x86_jit *j)
 	}
 }
 
+/* ---- from our code to the guest's */
+
+/* The block that has code at `host`. */
+static struct x86_block *block_with(struct x86_jit *j, const uint8_t *host)
+{
+	/* A return address may be where the next one begins. */
+	uint32_t at = (uint32_t)(host - j->rx) - 1, lo = 0, hi = j->blocks;
+	bool cold = at >= j->size / 2;
+	while (hi - lo > 1) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		if ((cold ? j->block[mid].cold : j->block[mid].code) <= at)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return &j->block[lo];
+}
+static const struct x86_at_host *map_find(const struct x86_jit *j, uint32_t host)
+{
+	uint32_t lo = 0, hi = j->maps;
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		if (j->map[mid].host < host)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < j->maps && j->map[lo].host == host ? &j->map[lo] : NULL;
+}
+
 /* ---- state in the host's registers */
 
-enum { MXCSR_AT = 24, MXCSR_C = 0x1f80, XMM_AT = 160, XSTATE_BV_AT = 512, YMM_AT = 576 };
+enum {
+	FOP_AT = 6,
+	FIP_AT = 8,
+	FDP_AT = 16,
+	MXCSR_AT = 24,
+	MXCSR_C = 0x1f80,
+	XMM_AT = 160,
+	XSTATE_BV_AT = 512,
+	YMM_AT = 576
+};
 static void ymm_move(struct x86_vcpu *v, bool home)
 {
 	uint64_t upper = 0, part[2];
@@ -269,12 +311,59 @@ static void ymm_move(struct x86_vcpu *v, bool home)
 	}
 	v->fast.upper = upper;
 }
+/* x87 has noted where its last instruction is in our code, and its operand in our memory: that is
+ * for nobody to see. Where it is in the guest's, as far as that is still known, else 0. */
+static uint64_t linear_of_code(const struct x86_jit *j, gpa_t at)
+{
+	const struct x86_fetches *f = &j->v->fetches;
+	gpa_t in = at & (X86_PAGE - 1);
+	for (unsigned k = 0; k < COUNT(f->at); k++)
+		if (f->at[k].tag && (f->at[k].gpa & ~(gpa_t)(X86_PAGE - 1)) == at - in)
+			return (f->at[k].tag & ~(uint64_t)(X86_PAGE - 1)) + in;
+	return 0;
+}
+/* The same opcode (SDM 1, 8.1.9) as noted, but with the ModRM byte that the guest has there. */
+static uint64_t opcode_of(const struct x86_jit *j, gpa_t at, uint64_t noted)
+{
+	enum { LONGEST = 15 };
+	gpa_t in = at & (X86_PAGE - 1);
+	const uint8_t *p = gmem_ptr(j->v->machine->env.mem, at - in, X86_PAGE, false);
+	for (unsigned k = 0; p && k < LONGEST && in + k + 1 < X86_PAGE; k++)
+		if (p[in + k] == (0xd8 | noted >> 8)) return (noted & ~0xffull) | p[in + k + 1];
+	return noted;
+}
+static void instruction_pointer(struct x86_jit *j, uint32_t host)
+{
+	uint8_t *x = j->v->x.bytes;
+	const struct x86_at_host *m = map_find(j, host);
+	gpa_t at = block_with(j, j->rx + host + 1)->page + (m ? m->off : 0);
+	store_le(x + FIP_AT, m ? linear_of_code(j, at) : 0, 8);
+	store_le(x + FOP_AT, opcode_of(j, at, load_le(x + FOP_AT, 2)), 2);
+}
+static uint64_t linear_of_data(const struct x86_vcpu *v, uint64_t host)
+{
+	uint64_t page = host & ~(uint64_t)(X86_PAGE - 1);
+	for (unsigned k = 0; k < X86_TLB_SIZE * X86_VIEWS; k++) {
+		const struct x86_tlb_entry *e = &v->tlb[k / X86_TLB_SIZE][k % X86_TLB_SIZE];
+		if (e->rd + e->add == page) return host - e->add;
+	}
+	return v->window ? x86_window_guest(v, host) : 0;
+}
+static void x87_pointers(struct x86_jit *j)
+{
+	uint8_t *x = j->v->x.bytes;
+	uint64_t ip = load_le(x + FIP_AT, 8) - (uint64_t)(uintptr_t)j->rx;
+	uint64_t dp = load_le(x + FDP_AT, 8);
+	if (ip < j->used) instruction_pointer(j, (uint32_t)ip);
+	if (dp != j->fdp) store_le(x + FDP_AT, linear_of_data(j->v, dp), 8);
+}
 void x86_jit_home(struct x86_vcpu *v)
 {
 	struct x86_jit *j = v->jit;
 	if (!j || !j->live) return;
 	__asm__ volatile("stmxcsr %0" : "=m"(v->x.bytes[MXCSR_AT]));
 	x86_x87_leave(&v->x);
+	x87_pointers(j);
 	ymm_move(v, true);
 	v->x.bytes[XSTATE_BV_AT] |= X86_XCR0;
 	uint32_t plain = MXCSR_C;
@@ -284,6 +373,7 @@ void x86_jit_home(struct x86_vcpu *v)
 static void go_live(struct x86_jit *j)
 {
 	if (j->live) return;
+	j->fdp = load_le(j->v->x.bytes + FDP_AT, 8);
 	x86_x87_enter(&j->v->x);
 	ymm_move(j->v, false);
 	__asm__ volatile("ldmxcsr %0" : : "m"(j->v->x.bytes[MXCSR_AT]));
@@ -334,6 +424,7 @@ static const void *find(struct x86_vcpu *v)
 		look_at_changes(j);
 		/* Where there are no breakpoints, RF says nothing, and a fault sets it again. */
 		if (!(v->dr[7] & X86_DR7_ENABLED)) v->cpu.flags &= ~(uint64_t)X86_RF;
+		if (unlikely(x86_window_early(v))) ibtc_clear(j, X86_VIEW_USER);
 		struct x86_block *b = j->found = block_at_rip(j);
 		if (b) {
 			if (v->window && v->cpl == 3) x86_window_expect(v);
@@ -357,40 +448,27 @@ static void at_info(struct x86_vcpu *v, uint32_t info)
 	into_c(v);
 	v->cpu.rip = v->fast.page + (info & INFO_OFF);
 }
-/* Interpret the instruction; if nothing came of it but the next, go on at `next`. */
+/* Interpret the instruction; if nothing came of it but the next, go on at `next`. That rip is there
+ * is not enough: a trap's handler may be, with another RSP than what has been looked up. */
 static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next)
 {
 	struct x86_jit *j = v->jit;
 	uint64_t end = v->cpu.rip + (info >> INFO_BYTES);
 	unsigned variant = x86_variant_now(v);
+	uint64_t traps = v->traps;
 	j->dropped = false;
 	calm(j);
 	x86_count(v, X86_STAT_STEPS);
 	x86_step(v);
-	while (v->cpu.rip == end - (info >> INFO_BYTES) && !j->dropped && !is_stopped(v) &&
-	       !atomic_load_explicit(&v->poll, memory_order_relaxed) &&
+	while (v->cpu.rip == end - (info >> INFO_BYTES) && v->traps == traps && !j->dropped &&
+	       !is_stopped(v) && !atomic_load_explicit(&v->poll, memory_order_relaxed) &&
 	       x86_variant_now(v) == variant && x86_translatable(v))
 		x86_step(v); /* a string instruction has more to do */
-	if (info & INFO_LEAVE || v->cpu.rip != end || j->dropped || x86_variant_now(v) != variant ||
-	    !x86_translatable(v) || is_stopped(v) || v->activity != X86_RUNNING ||
-	    atomic_load_explicit(&v->poll, memory_order_relaxed))
+	if (info & INFO_LEAVE || v->cpu.rip != end || v->traps != traps || j->dropped ||
+	    x86_variant_now(v) != variant || !x86_translatable(v) || is_stopped(v) ||
+	    v->activity != X86_RUNNING || atomic_load_explicit(&v->poll, memory_order_relaxed))
 		return find(v);
 	return into_code(v, next);
-}
-/* The block that has code at `host`. */
-static struct x86_block *block_with(struct x86_jit *j, const uint8_t *host)
-{
-	/* A return address may be where the next one begins. */
-	uint32_t at = (uint32_t)(host - j->rx) - 1, lo = 0, hi = j->blocks;
-	bool cold = at >= j->size / 2;
-	while (hi - lo > 1) {
-		uint32_t mid = lo + (hi - lo) / 2;
-		if ((cold ? j->block[mid].cold : j->block[mid].code) <= at)
-			lo = mid;
-		else
-			hi = mid;
-	}
-	return &j->block[lo];
 }
 /* A block was wrong about its accesses again: it is made anew, and whoever comes to the old one
  * goes on to that. plain: each access by itself, since a group of them lies in two pages. */
@@ -519,10 +597,13 @@ const void *x86_jit_thunk_link(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	memcpy(&from, back + sizeof(site), sizeof(from));
 	uint64_t rip = v->cpu.rip;
 	gpa_t page = j->block[from].page;
+	unsigned variant = (j->block[from].variant & ~3u) | (info >> INFO_VIEW & 3);
 	j->dropped = false;
 	const void *to = find(v);
 	const struct x86_block *b = j->found;
-	if (j->dropped || v->cpu.rip != rip || !b || b->page != page) return to;
+	/* An interrupt's handler may be there, too: not for this block to go to. */
+	if (j->dropped || v->cpu.rip != rip || !b || b->page != page || b->variant != variant)
+		return to;
 	set_rel32(j->rw + (back - j->rx) + site, j->rw + link_entry(b, info));
 	x86_count(v, X86_STAT_LINKS);
 	return to;
@@ -553,18 +634,6 @@ const void *x86_jit_thunk_poll(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 static _Thread_local struct x86_jit *running;
 static struct sigaction before[NSIG];
 
-static const struct x86_at_host *map_find(const struct x86_jit *j, uint32_t host)
-{
-	uint32_t lo = 0, hi = j->maps;
-	while (lo < hi) {
-		uint32_t mid = lo + (hi - lo) / 2;
-		if (j->map[mid].host < host)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < j->maps && j->map[lo].host == host ? &j->map[lo] : NULL;
-}
 static enum x86_missing fault_in_window(struct x86_jit *j, const greg_t *r, const siginfo_t *info)
 {
 	enum { PAGE_FAULT = 14, WRITE = 2 };
@@ -712,7 +781,7 @@ int x86_jit_new(struct x86_vcpu *v, size_t room, struct err *e)
 	j->used = j->floor = ((size_t)(a.p - j->rw) + 63) & ~(size_t)63;
 	drop_all(j);
 	memset(j->hint, HINT_NONE, sizeof(j->hint));
-	v->window = x86_window_new(v);
+	if (v->machine->env.windows != WINDOWS_OFF) v->window = x86_window_new(v);
 	catch_faults();
 	return 0;
 }

@@ -129,6 +129,7 @@ static int leaf(struct walk *w, gpa_t base, unsigned bits, struct x86_page_found
 	out->user = w->user;
 	out->global = w->pte & PTE_G && v->cr4 & CR4_PGE;
 	out->large = bits > X86_PAGE_SHIFT;
+	out->giant = bits > X86_PAGE_SHIFT + 9; /* what one entry of the window is a part of */
 	out->writable = w->writable || (w->as != X86_VIEW_USER && !(v->cr0 & CR0_WP));
 	out->dirty = w->pte & PTE_D || w->access & X86_W;
 	return 0;

@@ -441,6 +441,7 @@ static inline int fetch(struct x86_vcpu *v, const struct x86_insn **in)
 static __attribute__((noinline)) void trap(struct x86_vcpu *v, int e)
 {
 	v->shadow = 0;
+	v->traps++;
 	if (e == X86_TRAP_PF && v->cpl == 3) x86_count(v, X86_STAT_FAULTS);
 	x86_deliver(v, (unsigned)(e - X86_TRAP), X86_FROM_CPU);
 	look_again(v);

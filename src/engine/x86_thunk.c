@@ -117,15 +117,15 @@ void x86_thunks_make(struct x86_jit *j, struct x64_asm *a)
 	static const struct {
 		called *fn, *light;
 	} fn[THUNKS] = {
-		[THUNK_MEM] = {x86_jit_thunk_mem},
-		[THUNK_STEP] = {x86_jit_thunk_step},
-		[THUNK_END] = {x86_jit_thunk_end},
-		[THUNK_LINK] = {x86_jit_thunk_link},
+		[THUNK_MEM] = {x86_jit_thunk_mem, NULL},
+		[THUNK_STEP] = {x86_jit_thunk_step, NULL},
+		[THUNK_END] = {x86_jit_thunk_end, NULL},
+		[THUNK_LINK] = {x86_jit_thunk_link, NULL},
 		[THUNK_MISS] = {x86_jit_thunk_miss, x86_light_miss},
 		[THUNK_REP] = {x86_jit_thunk_rep, x86_light_rep},
-		[THUNK_OUT] = {x86_jit_thunk_out},
-		[THUNK_CROSS] = {x86_jit_thunk_cross},
-		[THUNK_POLL] = {x86_jit_thunk_poll},
+		[THUNK_OUT] = {x86_jit_thunk_out, NULL},
+		[THUNK_CROSS] = {x86_jit_thunk_cross, NULL},
+		[THUNK_POLL] = {x86_jit_thunk_poll, NULL},
 		[THUNK_SYSCALL] = {x86_jit_thunk_end, x86_light_syscall},
 		[THUNK_SYSRET] = {x86_jit_thunk_end, x86_light_sysret},
 	};

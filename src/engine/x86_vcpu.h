@@ -199,6 +199,7 @@ struct x86_vcpu {
 	bool reset_asked; /* triple fault */
 	_Atomic uint64_t retired;
 	uint64_t n;			   /* instructions so far, by its own thread */
+	uint64_t traps;			   /* that x86_step() has delivered */
 	_Atomic uint64_t stats[X86_STATS]; /* written by its own thread */
 	_Atomic uint32_t intr;		   /* INTR's level */
 	_Atomic uint32_t sipi_asked;
@@ -295,7 +296,7 @@ struct x86_own *x86_own_new(void);
 /* ---- x86_mmu.c */
 struct x86_page_found {
 	gpa_t at; /* of the page of 4 KiB */
-	bool user, global, large, writable, dirty;
+	bool user, global, large, giant, writable, dirty;
 };
 /* Walk for an access (enum x86_access); sets A and D. user: with CPL 3's rights; else `both` says
  * whether user pages may be touched. 0, or the trap with code and fault set. */

@@ -35,6 +35,7 @@ struct x86_window {
 	unsigned pages, work, bad, listed;
 	uint64_t faults, lookups; /* as counted at the last tick */
 	uint64_t pending;	  /* a page that the guest has been told is missing */
+	bool pieces; /* there are parts of the guest's large pages, which invlpg takes as a whole */
 	uint64_t clock;
 	struct space space[SPACES];
 	/* By page of guest memory: may be writable here; has had code and been written to. */
@@ -99,6 +100,7 @@ static void clear(struct x86_vcpu *v)
 	}
 	memset(w->writable, 0, w->map_size);
 	w->pages = w->listed = 0;
+	w->pieces = false;
 }
 static void page_drop(struct x86_vcpu *v, struct page *p)
 {
@@ -156,7 +158,7 @@ static bool tick_of_owner(struct x86_vcpu *v, struct space *s)
 	if (w->bad < BAD_TICKS) return false;
 	take_away(v);
 	s->ticks = 0;
-	s->wait = WAIT << s->losses;
+	s->wait = (unsigned)WAIT << s->losses;
 	if (s->losses < LOSSES) s->losses++;
 	return true;
 }
@@ -177,6 +179,17 @@ bool x86_window_tick(struct x86_vcpu *v)
 	take_away(v);
 	w->cr3 = v->cr3;
 	w->bad = w->work = 0;
+	return true;
+}
+
+bool x86_window_early(struct x86_vcpu *v)
+{
+	struct x86_window *w = v->window;
+	if (!w || v->machine->env.windows != WINDOWS_EARLY || v->cpl != 3 || w->cr3 == v->cr3 ||
+	    gmem_tracking(v->machine->env.mem))
+		return false;
+	take_away(v);
+	w->cr3 = v->cr3;
 	return true;
 }
 
@@ -220,22 +233,29 @@ static bool map(struct x86_vcpu *v, uint64_t la, gpa_t at, unsigned n, bool writ
 	x86_count(v, X86_STAT_WINDOW);
 	return true;
 }
+static bool put_part(struct x86_vcpu *v, uint64_t la, gpa_t at, unsigned n, bool write,
+		     bool is_part)
+{
+	bool came = map(v, la, at, n, write);
+	v->window->pieces |= came && is_part;
+	return came;
+}
 static bool put(struct x86_vcpu *v, uint64_t la, const struct x86_page_found *pg, bool stored)
 {
 	struct gmem *mem = v->machine->env.mem;
 	uint64_t in = la & (LARGE - 1) * (uint64_t)X86_PAGE;
 	bool write = pg->writable && pg->dirty;
 	if (pg->at == v->apic_page || (stored && !write)) return false;
-	if (pg->large && gmem_ptr(mem, pg->at - in, LARGE * X86_PAGE, write) &&
-	    no_code(v, pg->at - in, LARGE))
-		return map(v, la - in, pg->at - in, LARGE, write);
+	if (pg->large && la - in >= LOW_FIRST &&
+	    gmem_ptr(mem, pg->at - in, LARGE * X86_PAGE, write) && no_code(v, pg->at - in, LARGE))
+		return put_part(v, la - in, pg->at - in, LARGE, write, pg->giant);
 	write = write && gmem_ptr(mem, pg->at, X86_PAGE, true) && no_code(v, pg->at, 1);
-	return (!stored || write) && map(v, la, pg->at, 1, write);
+	return (!stored || write) && put_part(v, la, pg->at, 1, write, pg->large);
 }
 static bool can_have(struct x86_vcpu *v, uint64_t la)
 {
 	return x86_window_is_on(v) && la >= LOW_FIRST &&
-	       (la < LOW_ROOM - X86_PAGE || la - X86_HIGH_BEGIN < HIGH_ROOM);
+	       (la < LOW_ROOM || la - X86_HIGH_BEGIN < HIGH_ROOM);
 }
 static bool is_there(struct x86_window *w, uint64_t la, bool write)
 {
@@ -257,6 +277,12 @@ enum x86_missing x86_window_fault(struct x86_vcpu *v, uint64_t at, bool write)
 	}
 	if (is_there(v->window, la, write)) return X86_NOT_HERE; /* it is not that */
 	return put(v, la, &pg, write) ? X86_CAME : X86_NOT_HERE;
+}
+uint64_t x86_window_guest(const struct x86_vcpu *v, uint64_t host)
+{
+	if (host < LOW_ROOM) return host;
+	host -= v->fast.win_add;
+	return host - X86_HIGH_BEGIN < HIGH_ROOM ? host : 0;
 }
 void x86_window_expect(struct x86_vcpu *v)
 {
@@ -324,6 +350,10 @@ void x86_window_drop_page(struct x86_vcpu *v, uint64_t la)
 {
 	struct x86_window *w = v->window;
 	if (!w || !w->pages) return;
+	if (w->pieces) {
+		clear(v);
+		return;
+	}
 	uint64_t large = la & ~(uint64_t)(LARGE * X86_PAGE - 1);
 	struct page *p = page_find(w, la & PAGE_MASK);
 	if (p->la) page_drop(v, p);
@@ -357,7 +387,7 @@ struct x86_window *x86_window_new(struct x86_vcpu *v)
 	enum { FSGSBASE = 1 << 1 }; /* of AT_HWCAP2: user code may set its segments' bases */
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 	if (!(getauxval(AT_HWCAP2) & FSGSBASE)) return NULL;
-	if (getenv("LODGE_NOWIN") || atomic_flag_test_and_set(&taken)) return NULL;
+	if (atomic_flag_test_and_set(&taken)) return NULL;
 	struct x86_window *w = calloc(1, sizeof(*w));
 	size_t map_size = (v->machine->code_pages / 64 + 1) * sizeof(uint64_t);
 	if (w) {

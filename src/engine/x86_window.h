@@ -18,6 +18,8 @@ void x86_window_free(struct x86_window *w); /* NULL is fine, here and below */
 bool x86_window_is_on(const struct x86_vcpu *v);
 /* A timer interrupt has found user code at work. True: it is on or off from now on. */
 bool x86_window_tick(struct x86_vcpu *v);
+/* User code is about to run. True: it is on from now on, as WINDOWS_EARLY asks. */
+bool x86_window_early(struct x86_vcpu *v);
 /* In a signal handler, in generated code: host address `at` was missing. */
 enum x86_missing {
 	X86_CAME,	  /* it is there now */
@@ -25,6 +27,8 @@ enum x86_missing {
 	X86_NOT_HERE,	  /* something else: a device, code that is written to... */
 };
 enum x86_missing x86_window_fault(struct x86_vcpu *v, uint64_t at, bool write);
+/* Whose place that host address is; 0: nobody's. */
+uint64_t x86_window_guest(const struct x86_vcpu *v, uint64_t host);
 /* User code is about to go on: what the guest may have brought since x86_window_fault(). */
 void x86_window_expect(struct x86_vcpu *v);
 /* The guest's page tables have changed, and the guest says so. */

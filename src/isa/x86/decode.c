@@ -430,3 +430,13 @@ const struct x86_op_info *x86_op_info(enum x86_op op)
 	must(op < X86_OP__max);
 	return &ops[op];
 }
+uint32_t x86_written(const struct x86_insn *in)
+{
+	const struct x86_op_info *info = x86_op_info((enum x86_op)in->op);
+	uint32_t is = info->writes_r;
+	for (unsigned k = 0; k < in->operands; k++)
+		if ((in->o[k].kind == X86_REG || in->o[k].kind == X86_HIGH) &&
+		    info->writes_o >> k & 1)
+			is |= 1u << in->o[k].reg;
+	return is;
+}

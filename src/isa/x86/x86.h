@@ -85,6 +85,9 @@ struct x86_op_info {
 };
 const struct x86_op_info *x86_op_info(enum x86_op op);
 
+/* General registers that in may change, as bits: operands and others, in whole or in part. */
+uint32_t x86_written(const struct x86_insn *in);
+
 /* Bytes that are form number `form`, made from the random bits that next() gives; their number,
  * or 0 if there is no such form in that mode. 16 bytes of room. For tests. */
 unsigned x86_form_bytes(unsigned form, enum x86_mode mode, uint8_t *out, uint64_t (*next)(void));
