@@ -147,9 +147,7 @@ static inline unsigned x86_variant_now(const struct x86_vcpu *v)
 }
 static inline bool x86_translatable(const struct x86_vcpu *v)
 {
-	enum { DR7_ON = 0xff };
-	return v->mode == X86_64 && !(v->cpu.flags & (X86_TF | X86_RF)) && !(v->dr[7] & DR7_ON) &&
-	       !v->shadow;
+	return v->mode == X86_64 && x86_is_plain(v);
 }
 enum { X86_CR4_IN_CODE = CR4_SMAP | CR4_TSD }; /* what of it translations depend on */
 static inline unsigned x86_ibtc_index(uint64_t la)
