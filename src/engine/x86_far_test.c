@@ -112,7 +112,9 @@ TEST(call_gates_lead_inwards_with_parameters)
 					 0x22222222,  AT_STACK3 - 8, GDT_DATA3 | 3};
 	for (unsigned i = 0; i < COUNT(frame); i++) CHECK(far_stack(r, i, 4) == frame[i]);
 	CHECK(!x86_seg_load(v, X86_DS, GDT_DATA));
+	CHECK(!x86_seg_load(v, X86_ES, 3) && v->seg[X86_ES].sel == 3);
 	CHECK(!DO(0xca, 8, 0)); /* retf 8 */
+	CHECK(v->seg[X86_ES].sel == 0);
 	CHECK(v->cpl == 3 && v->cpu.rip == AT_CODE + 7 && v->cpu.r[4] == AT_STACK3);
 	CHECK(v->seg[X86_DS].sel == 0 && v->seg[X86_SS].sel == (GDT_DATA3 | 3));
 

@@ -3,6 +3,9 @@
 #include "engine/x86_code.h"
 #include "engine/x86_jit.h"
 #include "engine/x86_rig.h"
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum {
 	CODE = 0x8000,
@@ -194,3 +197,41 @@ static void x87_pointers(struct x86_rig *r)
 	X86_RIG_CODE(r, 0xd9, 0x77, 96, 0xcc);		     /* fnstenv [rdi + 96] */
 }
 TEST(x86_proof_x87_pointers_are_the_guests) { both(x87_pointers, 0); }
+
+/* Alignment is checked if a program asks for it. */
+static void misaligned(struct x86_rig *r)
+{
+	r->v->cr0 |= CR0_AM;
+	to_user(r, USER);
+	r->at = USER; /* mov esi, 0x40001; pushf; or dword [rsp], AC; popf; mov rax, [rsi] */
+	X86_RIG_CODE(r, 0xbe, 1, 0, 4, 0, 0xbc, 0, 0, 5, 0);
+	X86_RIG_CODE(r, 0x9c, 0x81, 0x0c, 0x24, 0, 0, 4, 0, 0x9d, 0x48, 0x8b, 0x06, 0xcc);
+}
+TEST(x86_proof_alignment_is_checked) { both(misaligned, 0); }
+
+/* What goes wrong in C is no fault of the guest's: the process ends. */
+static uint64_t go_wrong(struct device *d, uint64_t off, unsigned len)
+{
+	(void)d, (void)len;
+	volatile uint64_t *nowhere = (volatile uint64_t *)(uintptr_t)0x7fff0000;
+	return *nowhere + off; /* a part of the window, if there is one */
+}
+TEST(x86_proof_a_crash_in_c_is_one)
+{
+	static const struct device_ops wrong = {.name = "wrong", .read = go_wrong};
+	struct x86_rig *r = rig(true, 0, WINDOWS_EARLY);
+	int status = 0;
+	x86_rig_map(r, 0x40000000, X86_RIG_DEVICE, 3, 0);
+	X86_RIG_CODE(r, 0xbe, 0, 0, 0, 0x40, 0x8b, 0x06, X86_RIG_HALT, 0xf4);
+	pid_t child = fork();
+	if (!child) {
+		(void)alarm(10);
+		(void)close(2); /* a sanitizer may have much to say */
+		r->dev.ops = &wrong;
+		run(r);
+		_exit(0);
+	}
+	CHECK(child > 0 && waitpid(child, &status, 0) == child);
+	CHECK(WIFSIGNALED(status) ? WTERMSIG(status) == SIGSEGV : WEXITSTATUS(status) != 0);
+	done(r);
+}

@@ -236,15 +236,16 @@ int x86_seg_load(struct x86_vcpu *v, unsigned seg, uint16_t sel)
 	x86_mode_update(v);
 	return 0;
 }
-/* SDM 2, RET and IRET: what the outer level could not have loaded is taken away. Bases stay: those
- * of FS and GS need no selector in long mode. */
+/* SDM 2, RET and IRET: what the outer level could not have loaded is taken away; a null selector
+ * loses its RPL there, too. Bases stay: those of FS and GS need no selector in long mode. */
 void x86_seg_drop_inner(struct x86_vcpu *v, unsigned cpl)
 {
 	static const uint8_t which[] = {X86_ES, X86_DS, X86_FS, X86_GS};
 	for (unsigned i = 0; i < COUNT(which); i++) {
 		struct x86_segreg *s = &v->seg[which[i]];
 		bool conforming = (s->access & (SEG_CODE | SEG_EC)) == (SEG_CODE | SEG_EC);
-		if (s->access & SEG_UNUSABLE || conforming || (s->access >> 5 & 3) >= cpl) continue;
+		bool stays = conforming || (s->access >> 5 & 3) >= cpl;
+		if (stays && !(s->access & SEG_UNUSABLE)) continue;
 		s->sel = 0;
 		s->access = SEG_UNUSABLE;
 	}
