@@ -4,7 +4,7 @@ import os
 import sys
 
 from built_in import computes, lines, sha
-from guest import Guest, boots, check, ends, finish, part, work
+from guest import Guest, boots, check, ends, finish, part, tried, work
 
 os.environ["LODGE_HOME"] = work + "/home"
 image = os.environ["GUEST"]
@@ -104,7 +104,25 @@ def ovmf():
     ends("ovmf", g)
 
 
-for p in [power_off, one_cpu, two_cpus, more_memory, reboot, disk, network, seabios, ovmf]:
+def ovmf_shell():
+    """The newer cut, in two files: one behind the other they are the flash chip."""
+    if not os.path.exists("/usr/share/OVMF/OVMF_CODE_4M.fd"):
+        print("SKIPPED: ovmf_shell: it is not installed")
+        return
+    with open(work + "/4m", "wb") as to:
+        for part_of in ("VARS", "CODE"):
+            with open("/usr/share/OVMF/OVMF_%s_4M.fd" % part_of, "rb") as f:
+                to.write(f.read())
+    g = Guest(*ENGINE, "--net", "none", "--firmware", work + "/4m")
+    g.expect("EFI Internal Shell")
+    g.expect("Shell> ")
+    g.type("ver", end="\r")
+    check("ovmf shell: its shell takes commands", tried(g.expect, "UEFI Interactive Shell v2.2.*\n*.*EDK II"), g)
+    g.type("reset -s", end="\r")
+    ends("ovmf shell", g)
+
+
+for p in [power_off, one_cpu, two_cpus, more_memory, reboot, disk, network, seabios, ovmf, ovmf_shell]:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)
 finish()

@@ -63,8 +63,8 @@ def install():
 def system(name, firmware, found, *args):
     """From the firmware through GRUB's menu to the login prompt, twice."""
     g = Debian(*ENGINE, "--firmware", firmware, "--disk", SYSTEM, "--cpus", "2", *args)
-    for found in found:
-        g.expect(found)
+    for pattern in found:
+        g.expect(pattern)
     check(name + ": GRUB's menu", tried(g.expect, "Debian GNU/Linux"), g)
     if not check(name + ": login prompt and shell", tried(g.login), g):
         return None
@@ -96,23 +96,8 @@ def ovmf():
         off("ovmf", g)
 
 
-def ovmf_4m():
-    """The newer cut, in two files: one behind the other they are the flash chip."""
-    with open(work + "/4m", "wb") as to:
-        for part_of in ("VARS", "CODE"):
-            with open("/usr/share/OVMF/OVMF_%s_4M.fd" % part_of, "rb") as f:
-                to.write(f.read())
-    g = Guest(*ENGINE, "--net", "none", "--firmware", work + "/4m")
-    g.expect("EFI Internal Shell")
-    g.expect("Shell> ")
-    g.type("ver", end="\r")
-    check("ovmf 4m: its shell takes commands", tried(g.expect, "UEFI Interactive Shell v2.2.*\n*.*EDK II"), g)
-    g.type("reset -s", end="\r")
-    ends("ovmf 4m", g)
-
-
 chosen = sys.argv[1:]
-for p in (generic, memtest, installer, ovmf_4m):
+for p in (generic, memtest, installer):
     if not chosen or p.__name__ in chosen:
         part(p)
 firmware = [p for p in (seabios, ovmf) if not chosen or p.__name__ in chosen]

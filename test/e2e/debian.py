@@ -1,9 +1,11 @@
 """Debian from its image, as a user runs it: login prompt, systemd, apt through the NAT, ssh through
 a forward, and a named guest that keeps its disk."""
+import hashlib
 import os
 import sys
 
-from debian_guest import ARCH, LONG, ssh_banner, start, updates
+from built_in import lines
+from debian_guest import ARCH, LONG, ssh, ssh_banner, start, updates
 from guest import check, ends, finish, free_port, part, tried
 
 
@@ -22,6 +24,8 @@ def debian():
     check("debian: owners are right", g.says("stat -c %U:%G:%a /usr/bin/chage", "^root:shadow:2755$"), g)
     check("debian: two cpus", g.says("nproc", "^2$"), g)
     check("debian: ssh answers through the forward", ssh_banner(port).startswith(b"SSH-2.0-OpenSSH"), g)
+    check("debian: a command through ssh", ssh(g, port, "cat /etc/hostname; seq 1 50000 | md5sum") ==
+          "debian\n%s  -\n" % hashlib.md5(lines(50000)).hexdigest(), g)
     g.run("echo kept > /root/file; cat /etc/machine-id > /root/id")
     g.type("poweroff")
     ends("debian", g)
