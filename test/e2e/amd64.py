@@ -105,19 +105,16 @@ def ovmf():
 
 
 def ovmf_shell():
-    """The newer cut, in two files: one behind the other they are the flash chip."""
-    if not os.path.exists("/usr/share/OVMF/OVMF_CODE_4M.fd"):
+    """The newer cut, 32-bit until it starts drivers, and without the variables that belong before it."""
+    uefi = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+    if not os.path.exists(uefi):
         print("SKIPPED: ovmf_shell: it is not installed")
         return
-    with open(work + "/4m", "wb") as to:
-        for part_of in ("VARS", "CODE"):
-            with open("/usr/share/OVMF/OVMF_%s_4M.fd" % part_of, "rb") as f:
-                to.write(f.read())
-    g = Guest(*ENGINE, "--net", "none", "--firmware", work + "/4m")
+    g = Guest(*ENGINE, "--net", "none", "--firmware", uefi)
     g.expect("EFI Internal Shell")
     g.expect("Shell> ")
     g.type("ver", end="\r")
-    check("ovmf shell: its shell takes commands", tried(g.expect, "UEFI Interactive Shell v2.2.*\n*.*EDK II"), g)
+    check("ovmf shell: takes commands", tried(g.expect, r"UEFI v2\.\d+ \(EDK II"), g)
     g.type("reset -s", end="\r")
     ends("ovmf shell", g)
 
