@@ -39,7 +39,7 @@ def installer():
     g = Guest(*ENGINE, "--kernel", at + "/linux", "--initrd", at + "/initrd.gz", "--append", "console=ttyS0")
     check("installer: its first screen", tried(g.expect, "Choose the language to be used for the installation"), g)
     g.expect("<Go Back>")
-    g.type("")
+    g.type("", end="\r")
     check("installer: takes a key", tried(g.expect, "Select your location"), g)
     g.kill()
 
