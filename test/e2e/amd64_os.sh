@@ -4,19 +4,20 @@
 # amd64_os.py. LODGE_HOME names a store that has the debian image already; ENGINE: by which engine.
 cd "$(dirname "$0")" || exit 1
 export LODGE=${LODGE:-$PWD/../../${BUILD:-build}/lodge} ARCH=amd64
-arch=amd64
-GUEST=
-LODGE_KERNEL=linux-image-amd64
-export LODGE_KERNEL
+# shellcheck disable=SC2034 # built-in's
+arch=amd64 GUEST=
+export LODGE_KERNEL=linux-image-amd64
+# shellcheck source=test/e2e/built-in
 . ./built-in
 unset LODGE_KERNEL
-unpacked=$LODGE_CACHE/made/packages-amd64
-export UNPACKED=$unpacked
+export UNPACKED=$LODGE_CACHE/made/packages-amd64
+unpack() { # PACKAGE: its files, once
+	[ ! -d "$UNPACKED/$1" ] || return 0
+	rm -rf "$UNPACKED/$1.part"
+	../../guests/fetch "$1" amd64 "$UNPACKED/$1.part" && mv "$UNPACKED/$1.part" "$UNPACKED/$1"
+}
 for p in memtest86+ debian-installer-12-netboot-amd64; do
-	[ -d "$unpacked/$p" ] && continue
-	rm -rf "$unpacked/$p.part"
-	../../guests/fetch "$p" amd64 "$unpacked/$p.part" && mv "$unpacked/$p.part" "$unpacked/$p" ||
-		cannot "$p could not be fetched"
+	unpack "$p" || cannot "$p could not be fetched"
 done
 if [ -z "${LODGE_HOME:-}" ]; then
 	LODGE_HOME=$(mktemp -d)
