@@ -26,9 +26,10 @@ arch_set() {
 		;;
 	*) die "$1: no recipes for this CPU; there are: riscv64 amd64" ;;
 	esac
+	kernel_package=${LODGE_KERNEL:-$kernel_package}
 }
 # What the caller may set and what changes the result; part of the key.
-settings() { echo "ssh=$(cat "${LODGE_SSH_KEY:-/dev/null}") size=${LODGE_DISK_SIZE:-}"; }
+settings() { echo "ssh=$(cat "${LODGE_SSH_KEY:-/dev/null}") size=${LODGE_DISK_SIZE:-}${LODGE_KERNEL:+ kernel=$LODGE_KERNEL}"; }
 
 cache_open() {
 	if [ -n "${LODGE_CACHE:-}" ]; then

@@ -139,7 +139,7 @@ TEST(x86_msrs_are_checked)
 	CHECK(wr(r, 0x277, 2) && wr(r, 0x2ff, 2) && wr(r, 0x201, 1) && wr(r, 0xfe, 0));
 	CHECK(wr(r, 0xc0000103, 1ull << 32) && wr(r, 0x10a, 0) && wr(r, 0x48, 8));
 	CHECK(!wr(r, 0x277, 0x0007010600070106) && rd(r, 0x277) == 0x0007010600070106);
-	CHECK(!wr(r, 0x200, 0xc0000006) && !wr(r, 0x201, 0x3fffc0000800) && !wr(r, 0x2ff, 0xc06));
+	CHECK(!wr(r, 0x200, 0xc0000006) && !wr(r, 0x201, 0xffc0000800) && !wr(r, 0x2ff, 0xc06));
 	CHECK(!wr(r, 0x250, 0x0606060606060606) && wr(r, 0x26f, 0x06060606060602ff));
 	CHECK(!wr(r, 0xc0000100, 0x7000) && r->v->cpu.base[X86_FS] == 0x7000);
 	CHECK(!wr(r, 0x48, 1) && !wr(r, 0x49, 1) && wr(r, 0x49, 2) && rd(r, 0x48) == 1);

@@ -88,8 +88,9 @@ enum x86_efer {
 	EFER_LMA = 1 << 10,
 	EFER_NXE = 1 << 11,
 };
-enum { X86_XCR0 = 7 };	     /* what XCR0 may hold: x87, SSE, AVX */
-enum { X86_PHYS_BITS = 46 }; /* MAXPHYADDR */
+enum { X86_XCR0 = 7 }; /* what XCR0 may hold: x87, SSE, AVX */
+/* MAXPHYADDR. Not more: a 32-bit OVMF maps all of it by pages of 2 MiB before it goes on. */
+enum { X86_PHYS_BITS = 40 };
 enum x86_stat {
 #define X(id, name) X86_STAT_##id,
 	X86_COUNTS(X)

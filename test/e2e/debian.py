@@ -1,58 +1,12 @@
 """Debian from its image, as a user runs it: login prompt, systemd, apt through the NAT, ssh through
 a forward, and a named guest that keeps its disk."""
+import hashlib
 import os
-import socket
 import sys
-import time
 
-from guest import Guest, check, ends, finish, free_port, part, tried, work
-
-os.environ.setdefault("LODGE_HOME", work + "/home")
-
-LONG = 900
-
-
-class Debian(Guest):
-    def login(self):
-        self.expect("debian login: ", LONG)
-        self.type("root")
-        self.expect(r"root@debian:~# ", LONG)
-        # bash edits lines with escapes; a plain prompt keeps what it says readable
-        self.type("bind 'set enable-bracketed-paste off'; export TERM=dumb PAGER=cat SYSTEMD_COLORS=0")
-        return self.run("true", LONG)[0] == 0
-
-
-def start(name, *args):
-    g = Debian(*args, "debian")
-    if check(name + ": login prompt and shell", tried(g.login), g):
-        return g
-    g.kill()
-
-
-def ssh_banner(port):
-    for _ in range(30):
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=30) as s:
-                banner = s.recv(64)
-                if banner:
-                    return banner
-        except OSError:
-            pass
-        time.sleep(2)
-    return b""
-
-
-def updates(g):
-    """A mirror out of step with itself is no fault of the guest: then the main archive will do, under
-    whichever of the release's names its lists fit what it signed."""
-    update = "apt-get -q update -o APT::Update::Error-Mode=any"
-    status, said = g.run(update, LONG)
-    if status and ("Mirror sync in progress" in said or "is expired" in said):
-        print("    the mirror's lists are not those it signed; trying the release's other name")
-        g.run("cd /etc/apt; uri=$(sed -n 's/^URIs: *//p' sources.list.d/debian.sources | head -n 1); cd")
-        g.run("rm /etc/apt/sources.list.d/*; echo deb $uri stable main > /etc/apt/sources.list")
-        status, said = g.run(update, LONG)
-    return status == 0
+from built_in import lines
+from debian_guest import ARCH, LONG, ssh, ssh_banner, start, updates
+from guest import check, ends, finish, free_port, part, tried
 
 
 def debian():
@@ -70,6 +24,8 @@ def debian():
     check("debian: owners are right", g.says("stat -c %U:%G:%a /usr/bin/chage", "^root:shadow:2755$"), g)
     check("debian: two cpus", g.says("nproc", "^2$"), g)
     check("debian: ssh answers through the forward", ssh_banner(port).startswith(b"SSH-2.0-OpenSSH"), g)
+    check("debian: a command through ssh", ssh(g, port, "cat /etc/hostname; seq 1 50000 | md5sum") ==
+          "debian\n%s  -\n" % hashlib.md5(lines(50000)).hexdigest(), g)
     g.run("echo kept > /root/file; cat /etc/machine-id > /root/id")
     g.type("poweroff")
     ends("debian", g)
@@ -92,7 +48,7 @@ def runtimes():
     if not g:
         return
     updates(g)
-    wanted = "luajit nodejs openjdk-21-jdk-headless"
+    wanted = "luajit nodejs openjdk-%d-jdk-headless" % {"riscv64": 21, "amd64": 17}[ARCH]
     check("runtimes: installed", g.run("apt-get -qy install --no-install-recommends " + wanted, LONG)[0] == 0, g)
     for name in ("Work.java", "work.lua", "work.js"):
         with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "runtimes", name)) as f:
