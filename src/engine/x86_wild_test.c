@@ -79,7 +79,7 @@ static void kernel(struct x86_rig *r)
 	for (unsigned k = 0; k < 33; k++) {
 		gate(r, k, k == 32 ? (uint64_t)SERVICE : STUBS + 16u * k);
 		r->at = STUBS + 16 * k;
-		if (!(HAS_CODE >> k & 1) || k == 32) X86_RIG_CODE(r, 0x6a, 0);
+		if (k == 32 || !(HAS_CODE >> k & 1)) X86_RIG_CODE(r, 0x6a, 0);
 		X86_RIG_CODE(r, 0x6a, (uint8_t)k);
 		jmp(r, COMMON);
 	}
