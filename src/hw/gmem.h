@@ -41,7 +41,7 @@ void gmem_dirty(struct gmem *m, gpa_t at, size_t len); /* any thread, atomic */
 void gmem_log(struct gmem *m, gpa_t at, size_t len);   /* the same, but no seal is broken */
 /* Pages of code. A sealed page is one that somebody has made something of: gmem_dirty() breaks the
  * seal and notes that. Only for one hart, which sees to its own ways of writing. */
-enum { GMEM_NOTES = 64 };
+enum { GMEM_NOTES = 512 };
 bool gmem_seal(struct gmem *m, gpa_t page);		  /* false: the page is open */
 void gmem_open(struct gmem *m, gpa_t at, size_t len);	  /* writes are not told of from here on */
 bool gmem_was_sealed(const struct gmem *m, gpa_t page);	  /* at any time */

@@ -1,0 +1,129 @@
+#ifndef ENGINE_X86_BLOCK_H
+#define ENGINE_X86_BLOCK_H
+#include "engine/x86_code.h"
+#include "engine/x86_window.h"
+/* Inside the translator: a block on its way from guest code (x86_block.c) to the host's
+ * (x86_emit.c). */
+enum class {
+	C_COPY,
+	C_NOTHING,
+	C_LEA,
+	C_BIT, /* bt and the like with a bit offset in a register, in memory */
+	C_JCC,
+	C_JMP,
+	C_JMPI,
+	C_CALL,
+	C_CALLI,
+	C_RET,
+	C_PUSH,
+	C_POP,
+	C_LEAVE,
+	C_STAC,
+	C_CLAC,
+	C_RDTSC,
+	C_IF, /* cli, sti */
+	C_PUSHF,
+	C_SWAPGS,
+	C_SERIALIZE,
+	C_REP,
+	C_STEP,
+	C_END,
+};
+enum { JUST_NOW = 0xff };
+enum { NO_GROUP = 0xff, GROUP_SPAN = 512, GROUPS = X86_ADDS, COLDS = 4 * JIT_BLOCK_INSNS };
+enum where { HOST = 1, SLOT = 2 }; /* the guest's flags; both is possible */
+
+struct access { /* linear address: base + (index << scale) + disp, cut to 32 bits; + seg's base */
+	uint8_t base, index, scale, seg; /* X86_RIP, X86_NOREG; scale as a shift */
+	bool a32, write, bits;		 /* bits: + what operand 1 counts in bits */
+	uint8_t size;			 /* 0: there is none */
+	uint8_t win;			 /* enum x86_cluster that it is in, of the window */
+	int32_t disp;
+};
+struct insn {
+	struct x86_insn in;
+	struct access m;
+	uint8_t class, view, group, state_after;
+	bool either;	/* m is in the other part of the window at times */
+	uint8_t m2_win; /* of the operand of a push, jmp or call, which is looked up besides */
+	uint16_t off, live, before; /* flags needed behind it, before it */
+	const uint8_t *bytes;
+	int32_t at; /* of m from its base's value when the group began */
+	uint8_t *host;
+};
+struct group {
+	uint8_t base, first, from, at; /* in the window: looked at before instruction `at` */
+	uint8_t win;	/* enum x86_cluster: all of them by one base there, whatever they are */
+	int32_t lo, hi; /* bytes from the base's value when it began */
+	uint16_t n;
+	bool write, done;
+};
+struct cold { /* code out of line */
+	enum {
+		COLD_MEM,
+		COLD_LINK,
+		COLD_FAR,
+		COLD_SAVE,
+		COLD_CROSS,
+		COLD_OUT,
+		COLD_EITHER,
+		COLD_POLL,
+		COLD_END
+	} kind;
+	uint8_t *from, *back; /* rel32 that leads here; where to go on */
+	unsigned insn, view;
+	int64_t target; /* from the page's beginning */
+	bool ahead;	/* which is further down */
+	uint32_t info;
+	struct access m;
+	unsigned state;
+};
+struct ahead { /* an instruction that has been looked at from before it */
+	struct x86_insn in;
+	uint64_t run; /* which block was translated: others are void */
+	uint16_t off;
+	uint8_t class;
+	bool good;
+};
+enum { AHEAD = 128 };
+struct tr {
+	struct x86_jit *j;
+	uint64_t run;
+	unsigned me; /* the block's index */
+	struct x64_asm a;
+	const uint8_t *code;
+	gpa_t page;
+	unsigned start, variant, n, groups, colds, state, view;
+	unsigned end;	/* offset where it goes on behind the last, up to 4096; JIT_NOT: nowhere */
+	bool end_steps; /* what is there is the interpreter's */
+	bool plain;
+	uint16_t head_live;
+	uint8_t *body, *slot;
+	unsigned prefix;  /* of the access that has been looked up: 0x65, or 0 */
+	gpa_t cross;	  /* where the last instruction ends, or CROSS_NOT */
+	uint8_t edge[32]; /* that instruction */
+	struct insn i[JIT_BLOCK_INSNS + 1];
+	struct group g[GROUPS];
+	struct cold cold[COLDS];
+	struct ahead ahead[AHEAD];
+};
+
+/* Which operand is memory; -1: none. */
+int x86_mem_operand_of(const struct x86_insn *in);
+/* Operand `op` of i as an access. False: its displacement does not fit. */
+bool x86_access_of(struct access *m, const struct insn *i, unsigned op);
+/* From the page's beginning. */
+int64_t x86_branch_target(const struct insn *i);
+/* Nothing of the block comes behind an instruction of that class. */
+bool x86_ends_block(unsigned class);
+/* Where a block that begins at off wants the flags: enum where, or 0. */
+unsigned x86_wants_flags(struct tr *t, int64_t off);
+/* Fills in live, before, head_live. */
+void x86_find_flags(struct tr *t);
+/* A base and a displacement. */
+bool x86_is_simple(const struct access *m);
+/* Fills in groups. */
+void x86_find_groups(struct tr *t);
+/* Fills in the instructions, n, end. */
+void x86_decode_block(struct tr *t);
+#endif

@@ -1,0 +1,1005 @@
+/* From guest code to nearly the same code. A block is a run of instructions that is entered at its
+ * beginning and left at its end or by its conditional branches. Most instructions are copied, with
+ * other register numbers where the guest's register is elsewhere, and with a memory operand that
+ * has been looked up in the TLB; some are rewritten (branches, stack); all others are the
+ * interpreter's.
+ *
+ * The TLB's compare destroys the host's flags. Where the guest's are still needed, they are saved
+ * first (lahf), and put back only if an instruction reads them or leaves part of them: mostly none
+ * does. Accesses by one base register are looked up once for all of them where they are close
+ * together (groups). */
+#include "base/types.h"
+#include "engine/x86_block.h"
+#include "isa/x86/x86.h"
+
+/* ---- code: flags */
+
+static struct rm upper_flags(void)
+{
+	struct rm m = V_AT(fast.flags);
+	m.disp++;
+	return m;
+}
+/* S1 is lost. pushf would be shorter, and takes three times as long. */
+static void save_flags(struct tr *t)
+{
+	struct x64_asm *a = &t->a;
+	mov_rr(a, OP_W, S1, RAX);
+	put8(a, 0x9f);					  /* lahf */
+	put8(a, 0x0f), put8(a, 0x90), put8(a, 0xc0);	  /* seto al */
+	put8(a, 0xc0), put8(a, 0xe0), put8(a, 3);	  /* shl al, 3: where OF is */
+	op_rm(a, OP(0, 0, 0x88), 4, V_AT(fast.flags), 0); /* mov byte, ah */
+	op_rm(a, OP(0, 0, 0x88), RAX, upper_flags(), 0);  /* mov byte, al */
+	mov_rr(a, OP_W, RAX, S1);
+	t->state |= SLOT;
+}
+static void restore_flags(struct tr *t, unsigned live)
+{
+	struct x64_asm *a = &t->a;
+	mov_store(a, OP_W, V_AT(fast.save[2]), RAX);
+	if (live & X86_OF) {
+		op_rm(a, OP(0, 0, 0x8a), RAX, upper_flags(), 0);
+		put8(a, 0x24), put8(a, 0x08); /* and al, 8: OF */
+		put8(a, 0x04), put8(a, 0x78); /* add al, 0x78: overflows if it is set */
+	}
+	op_rm(a, OP(0, 0, 0x8a), 4, V_AT(fast.flags), 0); /* mov ah, the others */
+	put8(a, 0x9e);					  /* sahf */
+	mov_load(a, OP_W, RAX, V_AT(fast.save[2]));
+	t->state |= HOST;
+}
+/* The host's flags are about to be lost; `live`: of the guest's, those that still count. */
+static void flags_go(struct tr *t, unsigned live)
+{
+	if (live && !(t->state & SLOT)) save_flags(t);
+	t->state = SLOT;
+}
+static void flags_come(struct tr *t, unsigned live)
+{
+	if (live && !(t->state & HOST)) restore_flags(t, live);
+}
+
+/* ---- code: memory */
+
+static struct cold *cold(struct tr *t, unsigned kind, uint8_t *from)
+{
+	must(t->colds < COLDS);
+	struct cold *c = &t->cold[t->colds++];
+	*c = (struct cold){.kind = kind, .from = from, .state = t->state, .view = t->view};
+	return c;
+}
+static void mov_guest(struct x64_asm *a, unsigned to, unsigned g) /* 64 bits */
+{
+	if (x86_host_of(g) == NOREG)
+		mov_load(a, OP_W, to, x86_reg_slot(g));
+	else
+		mov_rr(a, OP_W, to, x86_host_of(g));
+}
+/* Register g of the guest as a part of an address: where it is, or fetched into `room`. */
+static unsigned part(struct x64_asm *a, unsigned g, unsigned room)
+{
+	unsigned h = x86_host_of(g);
+	if (h != NOREG) return h;
+	mov_load(a, OP_W, room, x86_reg_slot(g));
+	return room;
+}
+static void add_bits(struct x64_asm *a, const struct x86_insn *in)
+{
+	bool wide = in->osize == 8;
+	unsigned g = in->o[1].reg;
+	if (wide)
+		mov_guest(a, S2, g);
+	else if (x86_host_of(g) == NOREG)
+		op_rm(a, OP(0, 0, 0x63) + OP_W, S2, x86_reg_slot(g), 0); /* movsxd */
+	else
+		op_rm(a, OP(0, 0, 0x63) + OP_W, S2, rm_reg(x86_host_of(g)), 0);
+	shift_imm(a, SH_SAR, OP_W, S2, wide ? 6 : 5);
+	lea(a, OP_W, S1, rm_index(S1, S2, wide ? 3 : 2, 0));
+}
+/* S1 = m's linear address. S2 is lost where is_complex(). */
+static void emit_la(struct x64_asm *a, const struct access *m, const struct x86_insn *in)
+{
+	uint32_t w = m->a32 ? 0 : OP_W;
+	unsigned base = S1;
+	int32_t disp = m->disp;
+	if (m->base == X86_RIP) {
+		mov_load(a, OP_W, S1, V_AT(fast.page));
+	} else if (m->base == X86_NOREG) {
+		mov_imm(a, S1, m->a32 ? (uint64_t)(uint32_t)disp : (uint64_t)(int64_t)disp);
+		disp = 0;
+	} else {
+		base = part(a, m->base, S1);
+	}
+	if (m->index != X86_NOREG)
+		lea(a, w, S1, rm_index(base, part(a, m->index, S2), m->scale, disp));
+	else if (base != S1 || disp || (m->a32 && m->base != X86_NOREG))
+		lea(a, w, S1, rm_mem(base, disp));
+	if (m->seg != X86_DS)
+		alu_rm(a, ALU_ADD, OP_W, S1,
+		       rm_mem(RSP, (int32_t)(offsetof(struct x86_vcpu, cpu.base) + 8u * m->seg)));
+	if (m->bits) add_bits(a, in);
+}
+static bool is_complex(const struct access *m)
+{
+	return m->bits || (m->index != X86_NOREG && x86_host_of(m->index) == NOREG);
+}
+static int32_t tlb_at(const struct tr *t, size_t field)
+{
+	return (int32_t)(offsetof(struct x86_vcpu, tlb) +
+			 t->view * sizeof(((struct x86_vcpu *)0)->tlb[0]) + field);
+}
+/* Look up len bytes at m: S2 is then what to add. Where that is not to be had, instruction k is
+ * interpreted; leave: and then it does not go on here. */
+static void check(struct tr *t, unsigned k, const struct access *m, unsigned len, bool leave)
+{
+	struct x64_asm *a = &t->a;
+	struct insn *i = &t->i[k];
+	flags_go(t, i->before);
+	emit_la(a, m, &i->in);
+	vex_rm(a, OP(0xf2, 3, 0xf0) + OP_W, S2, 0, rm_reg(S1), 1); /* rorx */
+	put8(a, X86_PAGE_SHIFT - 5);
+	alu_imm(a, ALU_AND, 0, rm_reg(S2), (X86_TLB_SIZE - 1) << 5);
+	struct rm tag = rm_index(RSP, S2, 0,
+				 tlb_at(t, m->write ? offsetof(struct x86_tlb_entry, wr)
+						    : offsetof(struct x86_tlb_entry, rd)));
+	alu_rm(a, ALU_XOR, OP_W, S1, tag);
+	alu_imm(a, ALU_CMP, OP_W, rm_reg(S1), (int32_t)(X86_PAGE - len));
+	struct cold *c = cold(t, COLD_MEM, jcc_later(a, CC_A));
+	if (is_complex(m)) alu_rm(a, ALU_XOR, OP_W, S1, tag);
+	mov_load(a, OP_W, S2, rm_index(RSP, S2, 0, tlb_at(t, offsetof(struct x86_tlb_entry, add))));
+	c->back = a->p;
+	c->insn = k;
+	c->m = *m;
+	c->info = i->off | (m->write ? (uint32_t)INFO_WRITE : 0) | len << INFO_LEN |
+		  t->view << INFO_VIEW | (leave ? (uint32_t)INFO_LEAVE : 0) |
+		  (uint32_t)i->in.len << INFO_BYTES;
+}
+/* Where m is in host memory, S2 being what to add. S1 may be part of that. */
+static struct rm pointer(struct tr *t, const struct access *m, const struct x86_insn *in)
+{
+	struct x64_asm *a = &t->a;
+	if (x86_is_simple(m)) {
+		unsigned base = S1;
+		if (m->base == X86_RIP)
+			mov_load(a, OP_W, S1, V_AT(fast.page));
+		else
+			base = part(a, m->base, S1);
+		return rm_index(S2, base, 0, m->disp);
+	}
+	if (!is_complex(m)) emit_la(a, m, in);
+	return rm_index(S2, S1, 0, 0);
+}
+/* Is the base, or what is no base, in that part of the window? */
+static void check_window(struct tr *t, unsigned k, const struct access *m)
+{
+	struct x64_asm *a = &t->a;
+	struct insn *i = &t->i[k];
+	unsigned reg = S1;
+	flags_go(t, i->before);
+	if (!x86_is_simple(m))
+		emit_la(a, m, &i->in);
+	else if (m->base == X86_RIP)
+		mov_load(a, OP_W, S1, V_AT(fast.page));
+	else
+		reg = part(a, m->base, S1);
+	unsigned cc = CC_A;
+	if (m->win == X86_WIN_LOW) {
+		alu_imm(a, ALU_CMP, OP_W, rm_reg(reg), (int32_t)(X86_LOW_END - 1));
+	} else {
+		vex_rm(a, OP(0xf2, 3, 0xf0) + OP_W, S2, 0, rm_reg(reg), 1); /* rorx: bits 32 on */
+		put8(a, 32);
+		alu_imm(a, ALU_SUB, 0, rm_reg(S2), (int32_t)(X86_HIGH_BEGIN >> 32));
+		alu_imm(a, ALU_CMP, 0, rm_reg(S2),
+			(int32_t)((X86_HIGH_END - X86_HIGH_BEGIN) >> 32));
+		cc = CC_AE;
+	}
+	struct cold *c =
+		cold(t, i->either && m == &i->m ? COLD_EITHER : COLD_OUT, jcc_later(a, cc));
+	c->insn = k;
+	c->m = *m;
+	c->target = i->off;
+}
+/* What groups have to have looked at before instruction k. */
+static void check_windows(struct tr *t, unsigned k)
+{
+	for (unsigned n = 0; n < t->groups; n++) {
+		struct group *g = &t->g[n];
+		if (!g->win || g->at != k || g->first == k) continue;
+		const struct access m = {
+			.base = g->base, .index = X86_NOREG, .seg = X86_DS, .win = g->win};
+		check_window(t, k, &m);
+		t->cold[t->colds - 1].target = t->i[g->first].off;
+		g->done = true;
+	}
+}
+/* Base and index are where the host can use them. */
+static bool is_direct(const struct access *m)
+{
+	return m->base < 16 && x86_host_of(m->base) != NOREG && m->seg == X86_DS && !m->a32 &&
+	       !m->bits && m->index < 16 && x86_host_of(m->index) != NOREG;
+}
+/* Where m is, behind t->prefix. check: S1 is what it was behind check_window(). */
+static struct rm pointer_in_window(struct tr *t, const struct access *m, bool checked)
+{
+	struct x64_asm *a = &t->a;
+	t->prefix = m->win == X86_WIN_HIGH ? 0x65 : 0;
+	if (x86_is_simple(m)) {
+		if (m->base == X86_RIP) {
+			if (!checked) mov_load(a, OP_W, S1, V_AT(fast.page));
+			return rm_mem(S1, m->disp);
+		}
+		unsigned h = x86_host_of(m->base);
+		if (h == NOREG && !checked) mov_load(a, OP_W, S1, x86_reg_slot(m->base));
+		return rm_mem(h == NOREG ? (unsigned)S1 : h, m->disp);
+	}
+	bool direct = m->base < 16 && x86_host_of(m->base) != NOREG && m->seg == X86_DS &&
+		      !m->a32 && !m->bits && x86_host_of(m->index) != NOREG;
+	if (direct) return rm_index(x86_host_of(m->base), x86_host_of(m->index), m->scale, m->disp);
+	return rm_mem(S1, 0);
+}
+/* For an instruction of one byte at most before its ModRM: a move between S1 or a register and what
+ * has been looked up. */
+static void move(struct tr *t, unsigned k, unsigned reg, struct rm rm, bool load)
+{
+	(void)x86_map_add(t->j, (uint32_t)(t->a.p - t->j->rw), t->i[k].off,
+			  t->state & HOST && t->i[k].before);
+	if (t->prefix) put8(&t->a, t->prefix);
+	t->prefix = 0;
+	if (load)
+		mov_load(&t->a, OP_W, reg, rm);
+	else
+		mov_store(&t->a, OP_W, rm, reg);
+}
+static struct rm look_up_alone(struct tr *t, unsigned k, const struct access *m)
+{
+	if (m->win) {
+		check_window(t, k, m);
+		return pointer_in_window(t, m, true);
+	}
+	check(t, k, m, m->size, x86_ends_block(t->i[k].class));
+	return pointer(t, m, &t->i[k].in);
+}
+/* The access of instruction k. */
+static struct rm look_up(struct tr *t, unsigned k)
+{
+	struct insn *i = &t->i[k];
+	if (i->group == NO_GROUP) return look_up_alone(t, k, &i->m);
+	struct group *g = &t->g[i->group];
+	if (g->win) {
+		bool first = !g->done, simple = x86_is_simple(&i->m);
+		const struct access base = {
+			.base = g->base, .index = X86_NOREG, .seg = X86_DS, .win = g->win};
+		if (first) check_window(t, k, simple ? &i->m : &base);
+		g->done = true;
+		if (!simple && !is_direct(&i->m)) emit_la(&t->a, &i->m, &i->in);
+		return pointer_in_window(t, &i->m, first && simple);
+	}
+	struct rm add = V_AT(fast.add);
+	add.disp += 8 * i->group;
+	if (g->done) {
+		mov_load(&t->a, OP_W, S2, add);
+	} else {
+		struct access all = i->m;
+		all.disp += g->lo - i->at;
+		all.write = g->write;
+		check(t, k, &all, (unsigned)(g->hi - g->lo), true);
+		mov_store(&t->a, OP_W, add, S2);
+		g->done = true;
+	}
+	return pointer(t, &i->m, &i->in);
+}
+
+/* ---- code: the same instruction with other operands */
+
+struct fields { /* what goes into an instruction's register fields */
+	unsigned reg, vvvv, opcode;
+	struct rm rm;
+};
+static bool is_dropped_prefix(uint8_t b)
+{
+	return (b & 0xe7) == 0x26 || b == 0x64 || b == 0x65 || b == 0x67;
+}
+static const uint8_t *copy_prefixes(struct x64_asm *a, const uint8_t *p)
+{
+	for (;; p++) {
+		if (*p == 0x66 || *p == 0xf2 || *p == 0xf3 || *p == 0xf0)
+			put8(a, *p);
+		else if (!is_dropped_prefix(*p) && (*p & 0xf0) != 0x40)
+			return p;
+	}
+}
+static unsigned rex_of(const struct fields *f)
+{
+	const struct rm *m = &f->rm;
+	unsigned b = m->reg != NOREG ? m->reg : m->base;
+	unsigned x = m->reg == NOREG && m->index != NOREG ? m->index >> 3 : 0;
+	return (f->reg >> 3 & 1) << 2 | x << 1 | (b >> 3 & 1);
+}
+static void encode(struct x64_asm *a, const struct x86_insn *in, const uint8_t *code,
+		   const struct fields *f)
+{
+	const uint8_t *p = copy_prefixes(a, code);
+	bool modrm = in->modrm || in->has_mem;
+	unsigned rex = modrm ? rex_of(f) : f->opcode >> 3 & 1;
+	if (in->vex) {
+		unsigned map = *p == 0xc5 ? 1 : p[1] & 31;
+		unsigned last = *p == 0xc5 ? p[1] & 0x7fu : p[2];
+		put8(a, 0xc4);
+		put8(a, (~rex & 7) << 5 | map);
+		put8(a, (last & 0x87) | (~f->vvvv & 15) << 3);
+		p += in->vex;
+	} else {
+		rex |= in->rex & 8;
+		if (rex || in->rex) put8(a, 0x40 | rex);
+		if (*p == 0x0f) {
+			put8(a, *p++);
+			if (*p == 0x38 || *p == 0x3a) put8(a, *p++);
+		}
+	}
+	if (modrm) {
+		put8(a, *p);
+		x64_operand(a, f->reg, &f->rm, 0);
+	} else {
+		put8(a, f->opcode < 16 ? (*p & 0xf8u) | (f->opcode & 7) : *p);
+	}
+	for (unsigned k = 0; k < in->imm_len; k++) put8(a, code[in->imm_at + k]);
+}
+
+struct home { /* a guest register that is in memory, while an instruction has it */
+	unsigned guest, host;
+	bool written;
+};
+struct homes {
+	struct home h[2];
+	unsigned n, free[2];
+};
+static unsigned host_for(struct tr *t, struct homes *hs, const struct x86_insn *in, unsigned op)
+{
+	const struct x86_operand *o = &in->o[op];
+	unsigned h = x86_host_of(o->reg);
+	if (h != NOREG) return h;
+	bool written = x86_op_info(in->op)->writes_o >> op & 1;
+	for (unsigned k = 0; k < hs->n; k++)
+		if (hs->h[k].guest == o->reg) {
+			hs->h[k].written |= written;
+			return hs->h[k].host;
+		}
+	struct home *n = &hs->h[hs->n];
+	*n = (struct home){o->reg, hs->free[hs->n], written};
+	hs->n++;
+	bool fresh = written && o->size >= 4 && op == 0 &&
+		     (in->o[1].kind != X86_REG || in->o[1].reg != o->reg) &&
+		     (in->op == X86_OP_mov || in->op == X86_OP_movzx || in->op == X86_OP_movsx);
+	if (!fresh) mov_load(&t->a, OP_W, n->host, x86_reg_slot(n->guest));
+	return n->host;
+}
+static bool is_homeless(const struct x86_insn *in)
+{
+	for (unsigned k = 0; k < in->operands; k++)
+		if (in->o[k].kind == X86_REG && in->o[k].at != X86_AT_NOWHERE &&
+		    x86_host_of(in->o[k].reg) == NOREG)
+			return true;
+	return false;
+}
+static void fill_fields(struct tr *t, const struct x86_insn *in, struct fields *f, struct homes *hs)
+{
+	for (unsigned k = 0; k < in->operands; k++) {
+		const struct x86_operand *o = &in->o[k];
+		if (o->kind != X86_REG || o->at == X86_AT_NOWHERE) continue;
+		unsigned h = host_for(t, hs, in, k);
+		switch (o->at) {
+		case X86_AT_REG: f->reg = h; break;
+		case X86_AT_RM: f->rm = rm_reg(h); break;
+		case X86_AT_VVVV: f->vvvv = h; break;
+		case X86_AT_OPCODE: f->opcode = h; break;
+		default: break;
+		}
+	}
+}
+/* As they are: for what is not a general register. */
+static struct fields fields_as_written(const struct x86_insn *in, const uint8_t *code)
+{
+	struct fields f = {.reg = (in->modrm >> 3 & 7u) | (in->rex & 4u) << 1,
+			   .opcode = 16,
+			   .rm = rm_reg((in->modrm & 7u) | (in->rex & 1u) << 3)};
+	if (in->vex) {
+		const uint8_t *p = code;
+		while (*p != 0xc4 && *p != 0xc5) p++;
+		f.vvvv = (unsigned)~((*p == 0xc5 ? p[1] : p[2]) >> 3) & 15;
+	}
+	return f;
+}
+static void emit_with(struct tr *t, unsigned k, struct fields f, struct homes *hs)
+{
+	struct insn *i = &t->i[k];
+	const struct x86_op_info *info = x86_op_info(i->in.op);
+	unsigned touched = (info->writes | info->undefines | info->reads) & X86_ARITH;
+	if (touched) flags_come(t, i->before);
+	bool counts = i->before && t->state & HOST;
+	(void)x86_map_add(t->j, (uint32_t)(t->a.p - t->j->rw), i->off, counts);
+	if (t->prefix) put8(&t->a, t->prefix);
+	t->prefix = 0;
+	encode(&t->a, &i->in, i->bytes, &f);
+	if ((info->writes | info->undefines) & X86_ARITH) t->state = HOST;
+	for (unsigned n = 0; n < hs->n; n++)
+		if (hs->h[n].written)
+			mov_store(&t->a, OP_W, x86_reg_slot(hs->h[n].guest), hs->h[n].host);
+}
+static void emit_copy(struct tr *t, unsigned k)
+{
+	const struct x86_insn *in = &t->i[k].in;
+	struct fields f = fields_as_written(in, t->i[k].bytes);
+	struct homes hs = {.free = {S1, S2}};
+	if (t->i[k].m.size) {
+		f.rm = look_up(t, k);
+		if (is_homeless(in)) {
+			lea(&t->a, OP_W, S1, f.rm);
+			f.rm = rm_mem(S1, 0);
+			hs.free[0] = S2;
+		}
+	}
+	fill_fields(t, in, &f, &hs);
+	emit_with(t, k, f, &hs);
+}
+static void emit_bit(struct tr *t, unsigned k)
+{
+	const struct x86_insn *in = &t->i[k].in;
+	struct fields f = fields_as_written(in, t->i[k].bytes);
+	struct homes none = {0};
+	lea(&t->a, OP_W, S1, look_up(t, k));
+	mov_guest(&t->a, S2, in->o[1].reg);
+	alu_imm(&t->a, ALU_AND, 0, rm_reg(S2), in->osize == 8 ? 63 : 31);
+	f.rm = rm_mem(S1, 0);
+	f.reg = S2;
+	emit_with(t, k, f, &none);
+}
+static void emit_lea(struct tr *t, unsigned k)
+{
+	struct insn *i = &t->i[k];
+	struct access m;
+	uint32_t w = i->in.osize == 8 ? OP_W : 0;
+	unsigned g = i->in.o[0].reg, h = x86_host_of(g);
+	(void)x86_access_of(&m, i, 1);
+	m.seg = X86_DS;
+	bool near = m.base < 16 && x86_host_of(m.base) != NOREG && !m.a32 &&
+		    (m.index == X86_NOREG || x86_host_of(m.index) != NOREG);
+	unsigned to = h == NOREG ? (unsigned)S1 : h;
+	if (near) {
+		unsigned index = m.index == X86_NOREG ? (unsigned)NOREG : x86_host_of(m.index);
+		lea(&t->a, w, to, rm_index(x86_host_of(m.base), index, m.scale, m.disp));
+	} else {
+		emit_la(&t->a, &m, &i->in);
+		if (to != S1 || !w) mov_rr(&t->a, w, to, S1);
+	}
+	if (h == NOREG) mov_store(&t->a, OP_W, x86_reg_slot(g), S1);
+}
+
+/* ---- code: ways out */
+
+static void indirect(struct tr *t) /* to S1; flags are in SLOT */
+{
+	struct x64_asm *a = &t->a;
+	vex_rm(a, OP(0xf2, 3, 0xf0) + OP_W, S2, 0, rm_reg(S1), 1); /* rorx */
+	put8(a, X86_PAGE_SHIFT);
+	alu_rr(a, ALU_XOR, OP_W, S2, S1);
+	alu_imm(a, ALU_AND, 0, rm_reg(S2), X86_IBTC - 1);
+	shift_imm(a, SH_SHL, 0, S2, 4);
+	size_t at = offsetof(struct x86_vcpu, fast.ibtc) +
+		    t->view * sizeof(((struct x86_vcpu *)0)->fast.ibtc[0]) +
+		    offsetof(struct x86_ibtc, host);
+	op_rm(a, OP(0, 0, 0xff), 4, rm_index(RSP, S2, 0, (int32_t)at), 0);
+}
+static void go_far(struct tr *t, int64_t target)
+{
+	if (!(t->state & SLOT)) save_flags(t);
+	mov_load(&t->a, OP_W, S1, V_AT(fast.page));
+	lea(&t->a, OP_W, S1, rm_mem(S1, (int32_t)target));
+	indirect(t);
+}
+static bool is_near(int64_t target) { return target >= 0 && target < X86_PAGE; }
+static bool is_self(const struct tr *t, int64_t target)
+{
+	return target == t->start && t->view == (t->variant & 3);
+}
+static const uint8_t *self_entry(const struct tr *t) { return t->state & HOST ? t->body : t->slot; }
+static bool must_save(struct tr *t, int64_t target)
+{
+	return !(t->state & SLOT) && x86_wants_flags(t, target) == SLOT;
+}
+/* from: where the instruction is that goes there. */
+static void go(struct tr *t, int64_t from, int64_t target)
+{
+	if (!is_near(target)) {
+		go_far(t, target);
+		return;
+	}
+	if (must_save(t, target)) save_flags(t);
+	if (is_self(t, target)) {
+		jump_to(&t->a, self_entry(t));
+		return;
+	}
+	struct cold *c = cold(t, COLD_LINK, jump_later(&t->a));
+	c->target = target;
+	c->ahead = target > from;
+}
+/* The host's condition that holds if the guest's cc does, whose flags are in SLOT alone. */
+static enum cc test_slot(struct tr *t, enum cc cc)
+{
+	enum { OF_TO_SF = 4 };
+	static const uint8_t low[] = {
+		[CC_O >> 1] = X86_OF >> 8, /* of the second byte */
+		[CC_B >> 1] = X86_CF,	   [CC_E >> 1] = X86_ZF, [CC_BE >> 1] = X86_CF | X86_ZF,
+		[CC_S >> 1] = X86_SF,	   [CC_P >> 1] = X86_PF,
+	};
+	struct x64_asm *a = &t->a;
+	struct rm flags = V_AT(fast.flags);
+	enum cc is_set = cc & 1 ? CC_E : CC_NE;
+	if (cc < CC_L) {
+		if (cc <= CC_NO) flags.disp++;
+		op_rm(a, OP(0, 0, 0xf6), 0, flags, 1); /* test byte */
+		put8(a, low[cc >> 1]);
+		return is_set;
+	}
+	op_rm(a, OP(0, 1, 0xb6), S1, flags, 0); /* movzx, as they were written: by bytes */
+	op_rm(a, OP(0, 1, 0xb6), S2, upper_flags(), 0);
+	shift_imm(a, SH_SHL, 0, S2, OF_TO_SF);
+	alu_rr(a, ALU_XOR, 0, S2, S1);
+	alu_imm(a, ALU_AND, 0, rm_reg(S2), X86_SF);
+	if (cc >= CC_LE) {
+		alu_imm(a, ALU_AND, 0, rm_reg(S1), X86_ZF);
+		alu_rr(a, ALU_OR, 0, S2, S1);
+	}
+	return is_set;
+}
+static void emit_jcc(struct tr *t, unsigned k)
+{
+	struct insn *i = &t->i[k];
+	int64_t target = x86_branch_target(i);
+	enum cc cc = t->state & HOST ? i->in.cc : test_slot(t, i->in.cc);
+	bool near = is_near(target), save = near && must_save(t, target);
+	if (is_self(t, target) && !save) {
+		jcc_to(&t->a, cc, self_entry(t));
+		return;
+	}
+	struct cold *c = cold(t,
+			      !near  ? COLD_FAR
+			      : save ? COLD_SAVE
+				     : COLD_LINK,
+			      jcc_later(&t->a, cc));
+	c->insn = k;
+	c->target = target;
+	c->ahead = target > i->off;
+}
+static void call_thunk(struct tr *t, enum thunk which, uint32_t info)
+{
+	mov_imm(&t->a, S2, info);
+	call_to(&t->a, t->j->thunk[which]);
+}
+static uint32_t info_of(const struct tr *t, const struct insn *i)
+{
+	return i->off | t->view << INFO_VIEW | (uint32_t)i->in.len << INFO_BYTES;
+}
+
+/* ---- code: the stack */
+
+static void move_sp(struct tr *t, int32_t by) { lea(&t->a, OP_W, GSP, rm_mem(GSP, by)); }
+
+static struct rm look_up_operand(struct tr *t, unsigned k, int op)
+{
+	struct access m;
+	(void)x86_access_of(&m, &t->i[k], (unsigned)op);
+	m.win = t->i[k].m2_win;
+	return look_up_alone(t, k, &m);
+}
+/* S1 = what it pushes or jumps to, kept in save[3] if it had to be looked up. */
+static bool fetch_operand(struct tr *t, unsigned k)
+{
+	int op = x86_mem_operand_of(&t->i[k].in);
+	bool sp = t->i[k].in.o[0].kind == X86_REG && t->i[k].in.o[0].reg == RSP;
+	if (op >= 0) {
+		move(t, k, S1, look_up_operand(t, k, op), true);
+		mov_store(&t->a, OP_W, V_AT(fast.save[3]), S1);
+	} else if (sp) {
+		mov_store(&t->a, OP_W, V_AT(fast.save[3]), GSP);
+	}
+	return op >= 0 || sp;
+}
+static void fetched(struct tr *t, unsigned k, bool kept)
+{
+	if (kept)
+		mov_load(&t->a, OP_W, S1, V_AT(fast.save[3]));
+	else
+		mov_guest(&t->a, S1, t->i[k].in.o[0].reg);
+}
+static void emit_push(struct tr *t, unsigned k)
+{
+	const struct x86_operand *o = &t->i[k].in.o[0];
+	bool kept = fetch_operand(t, k);
+	struct rm to = look_up(t, k);
+	if (o->kind == X86_IMM) {
+		mov_imm(&t->a, S1, (uint64_t)t->i[k].in.imm);
+		move(t, k, S1, to, false);
+	} else if (!kept && x86_host_of(o->reg) != NOREG) {
+		move(t, k, x86_host_of(o->reg), to, false);
+	} else {
+		fetched(t, k, kept);
+		move(t, k, S1, to, false);
+	}
+	move_sp(t, -8);
+}
+static void emit_pop(struct tr *t, unsigned k)
+{
+	unsigned g = t->i[k].in.o[0].reg, h = x86_host_of(g);
+	move(t, k, h == NOREG ? (unsigned)S1 : h, look_up(t, k), true);
+	if (h == NOREG) mov_store(&t->a, OP_W, x86_reg_slot(g), S1);
+	move_sp(t, 8);
+}
+static void push_return(struct tr *t, unsigned k, struct rm to)
+{
+	mov_load(&t->a, OP_W, S1, V_AT(fast.page));
+	lea(&t->a, OP_W, S1, rm_mem(S1, (int32_t)(t->i[k].off + t->i[k].in.len)));
+	move(t, k, S1, to, false);
+	move_sp(t, -8);
+}
+static void emit_call(struct tr *t, unsigned k)
+{
+	push_return(t, k, look_up(t, k));
+	go(t, t->i[k].off, x86_branch_target(&t->i[k]));
+}
+static void emit_calli(struct tr *t, unsigned k)
+{
+	const struct access stack = {.base = RSP,
+				     .index = X86_NOREG,
+				     .seg = X86_DS,
+				     .write = true,
+				     .size = 8,
+				     .disp = -8,
+				     .win = t->variant & VARIANT_WIN ? X86_WIN_HIGH : X86_WIN_NONE};
+	bool kept = fetch_operand(t, k);
+	push_return(t, k, look_up_alone(t, k, &stack));
+	fetched(t, k, kept);
+	indirect(t);
+}
+static void emit_jmpi(struct tr *t, unsigned k)
+{
+	bool kept = fetch_operand(t, k);
+	if (!(t->state & SLOT)) save_flags(t);
+	fetched(t, k, kept);
+	indirect(t);
+}
+static void emit_ret(struct tr *t, unsigned k)
+{
+	const struct x86_insn *in = &t->i[k].in;
+	struct rm from = look_up(t, k);
+	if (!(t->state & SLOT)) save_flags(t);
+	move(t, k, S1, from, true);
+	move_sp(t, 8 + (in->operands ? (int32_t)(uint16_t)in->imm : 0));
+	indirect(t);
+}
+static void emit_leave(struct tr *t, unsigned k)
+{
+	move(t, k, S1, look_up(t, k), true);
+	lea(&t->a, OP_W, GSP, rm_mem(RBP, 8));
+	mov_rr(&t->a, OP_W, RBP, S1);
+}
+
+/* ---- code: of the system */
+
+static void emit_ac(struct tr *t, unsigned k, bool set)
+{
+	flags_go(t, t->i[k].before);
+	alu_imm(&t->a, set ? ALU_OR : ALU_AND, 0, V_AT(cpu.flags), set ? X86_AC : ~X86_AC);
+	t->view = set ? X86_VIEW_BOTH : X86_VIEW_KERNEL;
+	mov_store_imm(&t->a, 1, V_AT(view), (int32_t)t->view);
+}
+/* Instruction k is the interpreter's if cc holds. */
+static void end_if(struct tr *t, unsigned k, enum cc cc)
+{
+	cold(t, COLD_END, jcc_later(&t->a, cc))->insn = k;
+}
+/* Who may do it is what popf_mask says. An interrupt that waits is the interpreter's: it has the
+ * shadow; later ones are seen by the next block. */
+static void emit_if(struct tr *t, unsigned k, bool set)
+{
+	struct x64_asm *a = &t->a;
+	flags_go(t, t->i[k].before);
+	mov_load(a, 0, S1, V_AT(cpu.popf_mask));
+	alu_imm(a, ALU_AND, 0, rm_reg(S1), X86_IF);
+	end_if(t, k, CC_E);
+	if (set) {
+		alu_imm(a, ALU_CMP, 0, V_AT(intr), 0);
+		end_if(t, k, CC_NE);
+		alu_rm(a, ALU_OR, 0, S1, V_AT(cpu.flags));
+		mov_store(a, 0, V_AT(cpu.flags), S1);
+	} else {
+		alu_imm(a, ALU_AND, 0, V_AT(cpu.flags), ~X86_IF);
+	}
+}
+static void emit_pushf(struct tr *t, unsigned k)
+{
+	struct x64_asm *a = &t->a;
+	flags_go(t, X86_ARITH);
+	struct rm to = look_up(t, k);
+	mov_load(a, 0, S1, V_AT(cpu.flags)); /* but the arithmetic ones from their slot */
+	alu_rm(a, ALU_XOR, 0, S1, V_AT(fast.flags));
+	alu_imm(a, ALU_AND, 0, rm_reg(S1), ~X86_ARITH);
+	alu_rm(a, ALU_XOR, 0, S1, V_AT(fast.flags));
+	move(t, k, S1, to, false);
+	move_sp(t, -8);
+}
+static void emit_swapgs(struct tr *t, unsigned k)
+{
+	struct x64_asm *a = &t->a;
+	flags_go(t, t->i[k].before);
+	op_rm(a, OP(0, 0, 0x80), ALU_CMP, V_AT(cpl), 1);
+	put8(a, 0);
+	end_if(t, k, CC_NE);
+	mov_load(a, OP_W, S1, V_AT(kernel_gs));
+	mov_load(a, OP_W, S2, V_AT(seg[X86_GS].base));
+	mov_store(a, OP_W, V_AT(kernel_gs), S2);
+	mov_store(a, OP_W, V_AT(seg[X86_GS].base), S1);
+	mov_store(a, OP_W, V_AT(cpu.base[X86_GS]), S1);
+}
+/* Code that others have written before is executed behind it. */
+static void emit_serialize(struct tr *t, unsigned k)
+{
+	flags_go(t, t->i[k].before);
+	put8(&t->a, 0x0f), put8(&t->a, 0xae), put8(&t->a, 0xf0); /* mfence */
+	alu_imm(&t->a, ALU_CMP, 0, V_AT(poll), 0);
+	end_if(t, k, CC_NE);
+}
+static void emit_rdtsc(struct tr *t, unsigned k)
+{
+	struct x64_asm *a = &t->a;
+	flags_go(t, t->i[k].before);
+	bool p = t->i[k].in.op == X86_OP_rdtscp;
+	if (p) put8(a, 0x0f), put8(a, 0xae), put8(a, 0xe8); /* lfence */
+	put8(a, 0x0f), put8(a, 0x31);
+	shift_imm(a, SH_SHL, OP_W, RDX, 32);
+	alu_rr(a, ALU_OR, OP_W, RAX, RDX);
+	alu_rm(a, ALU_ADD, OP_W, RAX, V_AT(tsc_off));
+	mov_rr(a, OP_W, RDX, RAX);
+	shift_imm(a, SH_SHR, OP_W, RDX, 32);
+	mov_rr(a, 0, RAX, RAX);
+	if (p) mov_load(a, 0, RCX, V_AT(tsc_aux));
+}
+/* Before the instruction that runs over the end of the page: is the next page still that page? */
+static void emit_crossing(struct tr *t, unsigned k)
+{
+	struct x64_asm *a = &t->a;
+	flags_go(t, t->i[k].before);
+	uint32_t here = (uint32_t)(a->p - t->j->rw);
+	struct rm at = V_AT(fast.cross);
+	at.disp += (int32_t)((here >> 4) % X86_CROSS * sizeof(struct x86_cross));
+	mov_load(a, OP_W, S1, V_AT(fast.page));
+	alu_rm(a, ALU_CMP, OP_W, S1, at);
+	struct cold *c = cold(t, COLD_CROSS, jcc_later(a, CC_NE));
+	at.disp += (int32_t)offsetof(struct x86_cross, code);
+	alu_imm(a, ALU_CMP, OP_W, at, (int32_t)here);
+	struct cold *d = cold(t, COLD_CROSS, jcc_later(a, CC_NE));
+	c->back = d->back = a->p;
+	c->info = d->info = here;
+	c->insn = d->insn = k;
+}
+static enum thunk thunk_of_end(const struct x86_insn *in)
+{
+	if (in->op == X86_OP_sysret && in->osize == 8) return THUNK_SYSRET;
+	return in->op == X86_OP_syscall ? THUNK_SYSCALL : THUNK_END;
+}
+static void emit_insn(struct tr *t, unsigned k)
+{
+	struct insn *i = &t->i[k];
+	i->host = t->a.p;
+	if (i->bytes == t->edge) emit_crossing(t, k);
+	check_windows(t, k);
+	switch (i->class) {
+	case C_COPY: emit_copy(t, k); break;
+	case C_NOTHING: break;
+	case C_LEA: emit_lea(t, k); break;
+	case C_BIT: emit_bit(t, k); break;
+	case C_JCC: emit_jcc(t, k); break;
+	case C_JMP: go(t, i->off, x86_branch_target(i)); break;
+	case C_JMPI: emit_jmpi(t, k); break;
+	case C_CALL: emit_call(t, k); break;
+	case C_CALLI: emit_calli(t, k); break;
+	case C_RET: emit_ret(t, k); break;
+	case C_PUSH: emit_push(t, k); break;
+	case C_POP: emit_pop(t, k); break;
+	case C_LEAVE: emit_leave(t, k); break;
+	case C_STAC:
+	case C_CLAC: emit_ac(t, k, i->class == C_STAC); break;
+	case C_RDTSC: emit_rdtsc(t, k); break;
+	case C_IF: emit_if(t, k, i->in.op == X86_OP_sti); break;
+	case C_PUSHF: emit_pushf(t, k); break;
+	case C_SWAPGS: emit_swapgs(t, k); break;
+	case C_SERIALIZE: emit_serialize(t, k); break;
+	case C_REP:
+		flags_go(t, i->before);
+		mov_imm(&t->a, S1,
+			i->in.o[0].size | (i->in.op == X86_OP_stos ? (unsigned)REP_STOS : 0));
+		call_thunk(t, THUNK_REP, info_of(t, i));
+		break;
+	case C_STEP:
+		flags_go(t, i->before);
+		call_thunk(t, THUNK_STEP, info_of(t, i));
+		break;
+	default: /* C_END */
+		flags_go(t, i->before);
+		call_thunk(t, thunk_of_end(&i->in), info_of(t, i));
+		break;
+	}
+	i->state_after = (uint8_t)t->state;
+}
+/* The instruction, once more, for the lower part of the window. */
+static void emit_again(struct tr *t, unsigned k)
+{
+	struct insn *i = &t->i[k];
+	i->either = false;
+	i->m.win = X86_WIN_LOW;
+	t->state = SLOT;
+	if (i->class == C_BIT)
+		emit_bit(t, k);
+	else
+		emit_copy(t, k);
+	set_rel32(jump_later(&t->a), t->i[k + 1].host);
+}
+static void emit_cold(struct tr *t, struct cold *c)
+{
+	struct x64_asm *a = &t->a;
+	set_rel32(c->from, a->p);
+	t->state = c->state;
+	t->view = c->view;
+	struct insn *i = &t->i[c->insn];
+	switch (c->kind) {
+	case COLD_MEM:
+		emit_la(a, &c->m, &i->in);
+		call_thunk(t, THUNK_MEM, c->info);
+		set_rel32(jump_later(a), c->back); /* 5 bytes: thunk_mem skips them */
+		if (c->info & INFO_LEAVE) break;
+		t->state = SLOT;
+		if (!(i->state_after & SLOT)) flags_come(t, i->live);
+		set_rel32(jump_later(a), t->i[c->insn + 1].host);
+		break;
+	case COLD_LINK:
+		if (!(c->state & SLOT)) save_flags(t);
+		call_thunk(t, THUNK_LINK,
+			   (uint32_t)c->target | c->view << INFO_VIEW |
+				   (c->state & HOST ? 0 : (uint32_t)INFO_SLOT) |
+				   (c->ahead ? (uint32_t)INFO_AHEAD : 0));
+		put32(a, (uint32_t)(c->from - a->p));
+		put32(a, t->me);
+		break;
+	case COLD_FAR: go_far(t, c->target); break;
+	case COLD_SAVE: go(t, i->off, c->target); break;
+	case COLD_END: call_thunk(t, THUNK_END, info_of(t, i)); break;
+	case COLD_EITHER: emit_again(t, c->insn); break;
+	case COLD_OUT:
+		emit_la(a, &c->m, &i->in);
+		call_thunk(t, THUNK_OUT, info_of(t, i) | INFO_LEAVE);
+		put32(a, (uint32_t)c->target);
+		break;
+	case COLD_CROSS:
+		mov_imm(a, S1, c->info);
+		call_thunk(t, THUNK_CROSS, info_of(t, i));
+		set_rel32(jump_later(a), c->back);
+		break;
+	case COLD_POLL:
+		if (t->head_live && c->state & HOST) {
+			mov_load(a, OP_W, RCX, V_AT(fast.save[2]));
+			save_flags(t);
+		}
+		call_thunk(t, THUNK_POLL, t->start | c->view << INFO_VIEW);
+		break;
+	}
+}
+static bool is_near_cold(const struct cold *c)
+{
+	return c->kind == COLD_FAR || c->kind == COLD_SAVE || c->kind == COLD_EITHER;
+}
+/* Branches into other pages are taken often, and so on: they stay near. */
+static void emit_colds(struct tr *t, bool near)
+{
+	for (unsigned k = 0; k < t->colds; k++)
+		if (is_near_cold(&t->cold[k]) == near) emit_cold(t, &t->cold[k]);
+}
+static void emit_poll(struct tr *t)
+{
+	struct x64_asm *a = &t->a;
+	if (!t->head_live || !(t->state & HOST)) {
+		alu_imm(a, ALU_CMP, 0, V_AT(poll), 0);
+		cold(t, COLD_POLL, jcc_later(a, CC_NE));
+		return;
+	}
+	mov_store(a, OP_W, V_AT(fast.save[2]), RCX);
+	mov_load(a, 0, RCX, V_AT(poll));
+	put8(a, 0xe3), put8(a, 5); /* jrcxz */
+	cold(t, COLD_POLL, jump_later(a));
+	mov_load(a, OP_W, RCX, V_AT(fast.save[2]));
+}
+static void emit_entries(struct tr *t, struct x86_block *b)
+{
+	struct x64_asm *a = &t->a;
+	size_t at = offsetof(struct x86_vcpu, fast.ibtc) +
+		    t->view * sizeof(((struct x86_vcpu *)0)->fast.ibtc[0]) +
+		    offsetof(struct x86_ibtc, key);
+	b->code = (uint32_t)(a->p - t->j->rw);
+	alu_rm(a, ALU_CMP, OP_W, S1, rm_index(RSP, S2, 0, (int32_t)at));
+	jcc_to(a, CC_NE, t->j->miss);
+	alu_imm(a, ALU_AND, OP_W, rm_reg(S1), -X86_PAGE);
+	mov_store(a, OP_W, V_AT(fast.page), S1);
+	t->slot = a->p;
+	b->slot = (uint32_t)(a->p - t->j->rw);
+	t->state = SLOT;
+	if (x86_wants_flags(t, t->start) == HOST) {
+		flags_come(t, X86_ARITH);
+		t->state = HOST;
+	}
+	t->body = a->p;
+	b->body = (uint32_t)(a->p - t->j->rw);
+	emit_poll(t);
+	b->ahead = (uint32_t)(a->p - t->j->rw);
+}
+static void emit_end(struct tr *t)
+{
+	t->i[t->n].host = t->a.p;
+	if (t->end == JIT_NOT) return;
+	if (t->end_steps) {
+		flags_go(t, X86_ARITH);
+		call_thunk(t, THUNK_END, t->end | t->view << INFO_VIEW);
+	} else {
+		go(t, t->start, t->end);
+	}
+}
+
+struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gpa_t page,
+				      unsigned off, unsigned variant, bool plain, bool *nothing)
+{
+	/* Bytes for an instruction with all that is out of line for it: 270 at the most. */
+	enum { MOST = 320 };
+	static _Thread_local struct tr t;
+	t.j = j;
+	t.run++;
+	t.code = code;
+	t.page = page;
+	t.start = off;
+	t.variant = variant;
+	t.view = variant & 3;
+	t.plain = plain;
+	t.cross = CROSS_NOT;
+	t.groups = t.colds = 0;
+	t.prefix = 0;
+	t.end_steps = *nothing = false;
+	x86_decode_block(&t);
+	if (!t.n) {
+		*nothing = true;
+		return NULL;
+	}
+	if (j->size / 2 - j->used < (t.n + 4) * MOST || j->size - j->cold < (t.n + 4) * MOST)
+		return NULL;
+	struct x86_block *b = x86_block_new(j, page, off, variant);
+	if (!b) return NULL;
+	t.me = (unsigned)(b - j->block);
+	x86_find_flags(&t);
+	x86_find_groups(&t);
+	t.a.p = j->rw + j->used;
+	b->map = j->maps;
+	b->plain = plain;
+	emit_entries(&t, b);
+	for (unsigned k = 0; k < t.n; k++) emit_insn(&t, k);
+	emit_end(&t);
+	emit_colds(&t, true);
+	b->end = (uint32_t)(t.a.p - j->rw);
+	must(b->end <= j->used + (t.n + 4) * MOST);
+	b->cold = (uint32_t)j->cold;
+	t.a.p = j->rw + j->cold;
+	emit_colds(&t, false);
+	j->cold = (size_t)(t.a.p - j->rw);
+	x86_count(j->v, X86_STAT_UNITS);
+	for (unsigned k = 0; k < t.n; k++) x86_count(j->v, X86_STAT_UNIT_INSNS);
+	b->insns = (uint16_t)(j->maps - b->map);
+	j->used = ((size_t)b->end + 15) & ~(size_t)15;
+	struct insn *last = &t.i[t.n - 1];
+	unsigned end = last->off + last->in.len;
+	x86_code_used(j, page, off, end < X86_PAGE ? end : X86_PAGE);
+	if (t.cross != CROSS_NOT) x86_block_crosses(j, b, t.cross, end - X86_PAGE);
+	return b;
+}
