@@ -298,12 +298,19 @@ static bool is_dropped_prefix(uint8_t b)
 {
 	return (b & 0xe7) == 0x26 || b == 0x64 || b == 0x65 || b == 0x67;
 }
-static const uint8_t *copy_prefixes(struct x64_asm *a, const uint8_t *p)
+/* With one vCPU nothing comes between the halves of an instruction, so LOCK is dropped, as Linux
+ * drops it on such machines and as QEMU does. What is a barrier against devices stays one: Linux
+ * writes that as a locked addition to the stack. */
+static bool keeps_lock(const struct tr *t, const struct x86_insn *in)
+{
+	return t->j->v->machine->n > 1 || in->base == RSP;
+}
+static const uint8_t *copy_prefixes(struct x64_asm *a, const uint8_t *p, bool lock)
 {
 	for (;; p++) {
-		if (*p == 0x66 || *p == 0xf2 || *p == 0xf3 || *p == 0xf0)
+		if (*p == 0x66 || *p == 0xf2 || *p == 0xf3 || (*p == 0xf0 && lock))
 			put8(a, *p);
-		else if (!is_dropped_prefix(*p) && (*p & 0xf0) != 0x40)
+		else if (!is_dropped_prefix(*p) && *p != 0xf0 && (*p & 0xf0) != 0x40)
 			return p;
 	}
 }
@@ -315,9 +322,9 @@ static unsigned rex_of(const struct fields *f)
 	return (f->reg >> 3 & 1) << 2 | x << 1 | (b >> 3 & 1);
 }
 static void encode(struct x64_asm *a, const struct x86_insn *in, const uint8_t *code,
-		   const struct fields *f)
+		   const struct fields *f, bool lock)
 {
-	const uint8_t *p = copy_prefixes(a, code);
+	const uint8_t *p = copy_prefixes(a, code, lock);
 	bool modrm = in->modrm || in->has_mem;
 	unsigned rex = modrm ? rex_of(f) : f->opcode >> 3 & 1;
 	if (in->vex) {
@@ -418,7 +425,7 @@ static void emit_with(struct tr *t, unsigned k, struct fields f, struct homes *h
 	(void)x86_map_add(t->j, (uint32_t)(t->a.p - t->j->rw), i->off, counts);
 	if (t->prefix) put8(&t->a, t->prefix);
 	t->prefix = 0;
-	encode(&t->a, &i->in, i->bytes, &f);
+	encode(&t->a, &i->in, i->bytes, &f, keeps_lock(t, &i->in));
 	if ((info->writes | info->undefines) & X86_ARITH) t->state = HOST;
 	for (unsigned n = 0; n < hs->n; n++)
 		if (hs->h[n].written)
