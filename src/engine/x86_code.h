@@ -74,7 +74,7 @@ struct x86_at_host { /* where an instruction's own host instruction may fault */
 	uint16_t off;
 	bool flags; /* HOST holds flags that count */
 };
-enum { JIT_HASH_BITS = 17, JIT_HASH = 1 << JIT_HASH_BITS, JIT_PAGES = 1 << 12, JIT_SITES = 64 };
+enum { JIT_HASH_BITS = 17, JIT_HASH = 1 << JIT_HASH_BITS, JIT_PAGES = 1 << 12 };
 struct x86_code_page {
 	gpa_t at;
 	uint64_t granules; /* of 64 bytes: which have been translated */

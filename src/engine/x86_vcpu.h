@@ -159,7 +159,6 @@ struct x86_vcpu {
 	struct x86_cpu cpu; /* r, rip, flags, base; flags hold all of RFLAGS at any time */
 	/* For translated code; see x86_jit.h */
 	_Atomic uint32_t poll; /* enum x86_poll */
-	uint32_t spare;
 	struct x86_fast fast;
 	struct x86_tlb_entry tlb[X86_VIEWS][X86_TLB_SIZE];
 
