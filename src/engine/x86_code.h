@@ -35,7 +35,7 @@ enum thunk {
 	THUNK_STEP, /* interpret the instruction at INFO_OFF, come back if nothing special */
 	THUNK_END,  /* interpret it, go on wherever that leads */
 	THUNK_LINK, /* go to INFO_OFF; behind the call: how far the jump to be linked is, and in
-		       which    block, 32 bits each */
+		     * which block, 32 bits each */
 	THUNK_MISS, /* go to S1 */
 	THUNK_REP,  /* rep movs or stos: S1 says which, see enum rep */
 	THUNK_OUT, /* S1 is not in the part of the window that the instruction at the 32 bits behind
@@ -61,12 +61,9 @@ struct x86_block {
 	uint8_t made; /* how often it was made anew */
 	uint16_t failed,
 		out; /* groups that lay in two pages, accesses not where they were expected */
-	uint16_t insns;
-	uint32_t map; /* first of `insns` entries, by host address */
 	/* Offsets in the cache: ib entry, HOST entry, SLOT entry; behind the look at v->poll, for
 	 * who comes with HOST from further up in the page: all loops have a look in them. */
 	uint32_t code, body, slot, ahead;
-	uint32_t end;
 	uint32_t cold; /* where what is out of line begins */
 };
 struct x86_at_host { /* where an instruction's own host instruction may fault */
@@ -109,7 +106,6 @@ struct x86_jit {
 	bool live;		 /* vector and x87 state is in the host's registers */
 	uint64_t fdp;		 /* x87's data pointer as it was when it came there */
 	bool dropped;		 /* blocks have gone since this was last looked at */
-	bool stop;		 /* x86_events() said to leave */
 	struct x86_block *found; /* by find(), at rip; NULL: it leaves */
 	uint64_t seals;		 /* gmem_broken() */
 	uint64_t cr4;		 /* what of it is in code */
@@ -138,6 +134,11 @@ static inline struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, un
 	}
 	return NULL;
 }
+/* C looks at cpu.flags: have the arithmetic ones there, too. */
+static inline void x86_flags_home(struct x86_vcpu *v)
+{
+	v->cpu.flags = (v->cpu.flags & ~(uint64_t)X86_ARITH) | (v->fast.flags & X86_ARITH);
+}
 static inline unsigned x86_variant_now(const struct x86_vcpu *v)
 {
 	bool vec = (v->cr0 & (CR0_EM | CR0_TS)) == 0 && v->cr4 & CR4_OSFXSR &&
@@ -165,7 +166,7 @@ static inline void x86_ibtc_enter(struct x86_jit *j, uint64_t la, const struct x
 	if (n < COUNT(j->used_ibtc[0])) j->used_ibtc[view][n] = (uint16_t)at;
 }
 
-/* x86_block.c: translate what begins at off of the page whose bytes are at code. NULL: there is no
+/* x86_emit.c: translate what begins at off of the page whose bytes are at code. NULL: there is no
  * room (j->used is at the end) or nothing to translate (*nothing). */
 struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gpa_t page,
 				      unsigned off, unsigned variant, bool plain, bool *nothing);

@@ -122,6 +122,13 @@ static bool is_complex(const struct access *m)
 {
 	return m->bits || (m->index != X86_NOREG && x86_host_of(m->index) == NOREG);
 }
+/* A simple access's base, fetched into S1 if it is not in a register. */
+static unsigned simple_base(struct x64_asm *a, const struct access *m)
+{
+	if (m->base != X86_RIP) return part(a, m->base, S1);
+	mov_load(a, OP_W, S1, V_AT(fast.page));
+	return S1;
+}
 static int32_t tlb_at(const struct tr *t, size_t field)
 {
 	return (int32_t)(offsetof(struct x86_vcpu, tlb) +
@@ -157,14 +164,7 @@ static void check(struct tr *t, unsigned k, const struct access *m, unsigned len
 static struct rm pointer(struct tr *t, const struct access *m, const struct x86_insn *in)
 {
 	struct x64_asm *a = &t->a;
-	if (x86_is_simple(m)) {
-		unsigned base = S1;
-		if (m->base == X86_RIP)
-			mov_load(a, OP_W, S1, V_AT(fast.page));
-		else
-			base = part(a, m->base, S1);
-		return rm_index(S2, base, 0, m->disp);
-	}
+	if (x86_is_simple(m)) return rm_index(S2, simple_base(a, m), 0, m->disp);
 	if (!is_complex(m)) emit_la(a, m, in);
 	return rm_index(S2, S1, 0, 0);
 }
@@ -175,12 +175,10 @@ static void check_window(struct tr *t, unsigned k, const struct access *m)
 	struct insn *i = &t->i[k];
 	unsigned reg = S1;
 	flags_go(t, i->before);
-	if (!x86_is_simple(m))
-		emit_la(a, m, &i->in);
-	else if (m->base == X86_RIP)
-		mov_load(a, OP_W, S1, V_AT(fast.page));
+	if (x86_is_simple(m))
+		reg = simple_base(a, m);
 	else
-		reg = part(a, m->base, S1);
+		emit_la(a, m, &i->in);
 	unsigned cc = CC_A;
 	if (m->win == X86_WIN_LOW) {
 		alu_imm(a, ALU_CMP, OP_W, rm_reg(reg), (int32_t)(X86_LOW_END - 1));
@@ -198,15 +196,19 @@ static void check_window(struct tr *t, unsigned k, const struct access *m)
 	c->m = *m;
 	c->target = i->off;
 }
+static void check_base(struct tr *t, unsigned k, const struct group *g)
+{
+	const struct access base = {
+		.base = g->base, .index = X86_NOREG, .seg = X86_DS, .win = g->win};
+	check_window(t, k, &base);
+}
 /* What groups have to have looked at before instruction k. */
 static void check_windows(struct tr *t, unsigned k)
 {
 	for (unsigned n = 0; n < t->groups; n++) {
 		struct group *g = &t->g[n];
 		if (!g->win || g->at != k || g->first == k) continue;
-		const struct access m = {
-			.base = g->base, .index = X86_NOREG, .seg = X86_DS, .win = g->win};
-		check_window(t, k, &m);
+		check_base(t, k, g);
 		t->cold[t->colds - 1].target = t->i[g->first].off;
 		g->done = true;
 	}
@@ -223,17 +225,12 @@ static struct rm pointer_in_window(struct tr *t, const struct access *m, bool ch
 	struct x64_asm *a = &t->a;
 	t->prefix = m->win == X86_WIN_HIGH ? 0x65 : 0;
 	if (x86_is_simple(m)) {
-		if (m->base == X86_RIP) {
-			if (!checked) mov_load(a, OP_W, S1, V_AT(fast.page));
-			return rm_mem(S1, m->disp);
-		}
-		unsigned h = x86_host_of(m->base);
-		if (h == NOREG && !checked) mov_load(a, OP_W, S1, x86_reg_slot(m->base));
+		unsigned h = m->base == X86_RIP ? (unsigned)NOREG : x86_host_of(m->base);
+		if (!checked) h = simple_base(a, m);
 		return rm_mem(h == NOREG ? (unsigned)S1 : h, m->disp);
 	}
-	bool direct = m->base < 16 && x86_host_of(m->base) != NOREG && m->seg == X86_DS &&
-		      !m->a32 && !m->bits && x86_host_of(m->index) != NOREG;
-	if (direct) return rm_index(x86_host_of(m->base), x86_host_of(m->index), m->scale, m->disp);
+	if (is_direct(m))
+		return rm_index(x86_host_of(m->base), x86_host_of(m->index), m->scale, m->disp);
 	return rm_mem(S1, 0);
 }
 /* For an instruction of one byte at most before its ModRM: a move between S1 or a register and what
@@ -266,9 +263,10 @@ static struct rm look_up(struct tr *t, unsigned k)
 	struct group *g = &t->g[i->group];
 	if (g->win) {
 		bool first = !g->done, simple = x86_is_simple(&i->m);
-		const struct access base = {
-			.base = g->base, .index = X86_NOREG, .seg = X86_DS, .win = g->win};
-		if (first) check_window(t, k, simple ? &i->m : &base);
+		if (first && simple)
+			check_window(t, k, &i->m);
+		else if (first)
+			check_base(t, k, g);
 		g->done = true;
 		if (!simple && !is_direct(&i->m)) emit_la(&t->a, &i->m, &i->in);
 		return pointer_in_window(t, &i->m, first && simple);
@@ -482,6 +480,13 @@ static void emit_lea(struct tr *t, unsigned k)
 
 /* ---- code: ways out */
 
+/* In the entry of the branches' table that S2 is the offset of. */
+static struct rm ibtc_at(const struct tr *t, size_t field)
+{
+	size_t at = offsetof(struct x86_vcpu, fast.ibtc) +
+		    t->view * sizeof(((struct x86_vcpu *)0)->fast.ibtc[0]) + field;
+	return rm_index(RSP, S2, 0, (int32_t)at);
+}
 static void indirect(struct tr *t) /* to S1; flags are in SLOT */
 {
 	struct x64_asm *a = &t->a;
@@ -490,10 +495,7 @@ static void indirect(struct tr *t) /* to S1; flags are in SLOT */
 	alu_rr(a, ALU_XOR, OP_W, S2, S1);
 	alu_imm(a, ALU_AND, 0, rm_reg(S2), X86_IBTC - 1);
 	shift_imm(a, SH_SHL, 0, S2, 4);
-	size_t at = offsetof(struct x86_vcpu, fast.ibtc) +
-		    t->view * sizeof(((struct x86_vcpu *)0)->fast.ibtc[0]) +
-		    offsetof(struct x86_ibtc, host);
-	op_rm(a, OP(0, 0, 0xff), 4, rm_index(RSP, S2, 0, (int32_t)at), 0);
+	op_rm(a, OP(0, 0, 0xff), 4, ibtc_at(t, offsetof(struct x86_ibtc, host)), 0);
 }
 static void go_far(struct tr *t, int64_t target)
 {
@@ -925,11 +927,8 @@ static void emit_poll(struct tr *t)
 static void emit_entries(struct tr *t, struct x86_block *b)
 {
 	struct x64_asm *a = &t->a;
-	size_t at = offsetof(struct x86_vcpu, fast.ibtc) +
-		    t->view * sizeof(((struct x86_vcpu *)0)->fast.ibtc[0]) +
-		    offsetof(struct x86_ibtc, key);
 	b->code = (uint32_t)(a->p - t->j->rw);
-	alu_rm(a, ALU_CMP, OP_W, S1, rm_index(RSP, S2, 0, (int32_t)at));
+	alu_rm(a, ALU_CMP, OP_W, S1, ibtc_at(t, offsetof(struct x86_ibtc, key)));
 	jcc_to(a, CC_NE, t->j->miss);
 	alu_imm(a, ALU_AND, OP_W, rm_reg(S1), -X86_PAGE);
 	mov_store(a, OP_W, V_AT(fast.page), S1);
@@ -988,22 +987,20 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	x86_find_flags(&t);
 	x86_find_groups(&t);
 	t.a.p = j->rw + j->used;
-	b->map = j->maps;
 	b->plain = plain;
 	emit_entries(&t, b);
 	for (unsigned k = 0; k < t.n; k++) emit_insn(&t, k);
 	emit_end(&t);
 	emit_colds(&t, true);
-	b->end = (uint32_t)(t.a.p - j->rw);
-	must(b->end <= j->used + (t.n + 4) * MOST);
+	size_t hot = (size_t)(t.a.p - j->rw);
+	must(hot <= j->used + (t.n + 4) * MOST);
 	b->cold = (uint32_t)j->cold;
 	t.a.p = j->rw + j->cold;
 	emit_colds(&t, false);
 	j->cold = (size_t)(t.a.p - j->rw);
 	x86_count(j->v, X86_STAT_UNITS);
-	for (unsigned k = 0; k < t.n; k++) x86_count(j->v, X86_STAT_UNIT_INSNS);
-	b->insns = (uint16_t)(j->maps - b->map);
-	j->used = ((size_t)b->end + 15) & ~(size_t)15;
+	x86_count_n(j->v, X86_STAT_UNIT_INSNS, t.n);
+	j->used = (hot + 15) & ~(size_t)15;
 	struct insn *last = &t.i[t.n - 1];
 	unsigned end = last->off + last->in.len;
 	x86_code_used(j, page, off, end < X86_PAGE ? end : X86_PAGE);

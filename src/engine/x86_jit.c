@@ -5,6 +5,7 @@
 #include "engine/x86_code.h"
 #include "engine/x86_context.h"
 #include "engine/x86_vector.h"
+#include "engine/x86_vector_impl.h"
 #include "engine/x86_window.h"
 #include "hw/gmem.h"
 #include "jit/jit.h"
@@ -19,16 +20,6 @@ enum { ROOM = 128 * MIB };
 
 /* ---- blocks */
 
-static bool grow(void **p, uint32_t *room, uint32_t n, size_t size)
-{
-	if (n <= *room) return true;
-	uint32_t want = n + n / 2 + 1024;
-	void *q = realloc(*p, want * size);
-	if (!q) return false;
-	*p = q;
-	*room = want;
-	return true;
-}
 static struct x86_code_page *page_find(struct x86_jit *j, gpa_t page)
 {
 	for (uint32_t n = j->page_hash[page >> X86_PAGE_SHIFT & (JIT_PAGES - 1)]; n;) {
@@ -47,7 +38,7 @@ static struct x86_code_page *page_get(struct x86_jit *j, gpa_t page)
 {
 	struct x86_code_page *p = page_find(j, page);
 	if (p) return p;
-	if (!grow((void **)&j->page, &j->pages_room, j->pages + 1, sizeof(*p))) return NULL;
+	if (!jit_grow((void **)&j->page, &j->pages_room, j->pages + 1, sizeof(*p))) return NULL;
 	uint32_t *head = &j->page_hash[page >> X86_PAGE_SHIFT & (JIT_PAGES - 1)];
 	p = &j->page[j->pages++];
 	*p = (struct x86_code_page){.at = page, .next = *head};
@@ -64,7 +55,7 @@ static void unhash(struct x86_jit *j, struct x86_block *b)
 struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant)
 {
 	struct x86_code_page *p = page_get(j, page);
-	if (!p || !grow((void **)&j->block, &j->blocks_room, j->blocks + 1, sizeof(*j->block)))
+	if (!p || !jit_grow((void **)&j->block, &j->blocks_room, j->blocks + 1, sizeof(*j->block)))
 		return NULL;
 	struct x86_block *b = &j->block[j->blocks++];
 	uint32_t *head = &j->hash[x86_block_hash(page, off, variant)];
@@ -85,7 +76,7 @@ void x86_code_used(struct x86_jit *j, gpa_t page, unsigned from, unsigned to)
 }
 bool x86_map_add(struct x86_jit *j, uint32_t host, unsigned off, bool flags)
 {
-	if (!grow((void **)&j->map, &j->maps_room, j->maps + 1, sizeof(*j->map))) return false;
+	if (!jit_grow((void **)&j->map, &j->maps_room, j->maps + 1, sizeof(*j->map))) return false;
 	j->map[j->maps++] = (struct x86_at_host){host, (uint16_t)off, flags};
 	return true;
 }
@@ -288,21 +279,12 @@ static const struct x86_at_host *map_find(const struct x86_jit *j, uint32_t host
 
 /* ---- state in the host's registers */
 
-enum {
-	FOP_AT = 6,
-	FIP_AT = 8,
-	FDP_AT = 16,
-	MXCSR_AT = 24,
-	MXCSR_C = 0x1f80,
-	XMM_AT = 160,
-	XSTATE_BV_AT = 512,
-	YMM_AT = 576
-};
+enum { MXCSR_C = 0x1f80 };
 static void ymm_move(struct x86_vcpu *v, bool home)
 {
 	uint64_t upper = 0, part[2];
 	for (unsigned i = 0; i < 16; i++) {
-		uint8_t *lo = v->x.bytes + XMM_AT + 16 * i, *hi = v->x.bytes + YMM_AT + 16 * i;
+		uint8_t *lo = v->x.bytes + X_XMM + 16 * i, *hi = v->x.bytes + X_YMM + 16 * i;
 		uint8_t *at = v->fast.ymm[i];
 		memcpy(home ? lo : at, home ? at : lo, 16);
 		memcpy(home ? hi : at + 16, home ? at + 16 : hi, 16);
@@ -337,8 +319,8 @@ static void instruction_pointer(struct x86_jit *j, uint32_t host)
 	uint8_t *x = j->v->x.bytes;
 	const struct x86_at_host *m = map_find(j, host);
 	gpa_t at = block_with(j, j->rx + host + 1)->page + (m ? m->off : 0);
-	store_le(x + FIP_AT, m ? linear_of_code(j, at) : 0, 8);
-	store_le(x + FOP_AT, opcode_of(j, at, load_le(x + FOP_AT, 2)), 2);
+	store_le(x + X_FIP, m ? linear_of_code(j, at) : 0, 8);
+	store_le(x + X_FOP, opcode_of(j, at, load_le(x + X_FOP, 2)), 2);
 }
 static uint64_t linear_of_data(const struct x86_vcpu *v, uint64_t host)
 {
@@ -352,20 +334,20 @@ static uint64_t linear_of_data(const struct x86_vcpu *v, uint64_t host)
 static void x87_pointers(struct x86_jit *j)
 {
 	uint8_t *x = j->v->x.bytes;
-	uint64_t ip = load_le(x + FIP_AT, 8) - (uint64_t)(uintptr_t)j->rx;
-	uint64_t dp = load_le(x + FDP_AT, 8);
+	uint64_t ip = load_le(x + X_FIP, 8) - (uint64_t)(uintptr_t)j->rx;
+	uint64_t dp = load_le(x + X_FDP, 8);
 	if (ip < j->used) instruction_pointer(j, (uint32_t)ip);
-	if (dp != j->fdp) store_le(x + FDP_AT, linear_of_data(j->v, dp), 8);
+	if (dp != j->fdp) store_le(x + X_FDP, linear_of_data(j->v, dp), 8);
 }
 void x86_jit_home(struct x86_vcpu *v)
 {
 	struct x86_jit *j = v->jit;
 	if (!j || !j->live) return;
-	__asm__ volatile("stmxcsr %0" : "=m"(v->x.bytes[MXCSR_AT]));
+	__asm__ volatile("stmxcsr %0" : "=m"(v->x.bytes[X_MXCSR]));
 	x86_x87_leave(&v->x);
 	x87_pointers(j);
 	ymm_move(v, true);
-	v->x.bytes[XSTATE_BV_AT] |= X86_XCR0;
+	v->x.bytes[X_HEADER] |= X86_XCR0;
 	uint32_t plain = MXCSR_C;
 	__asm__ volatile("ldmxcsr %0" : : "m"(plain));
 	j->live = false;
@@ -373,10 +355,10 @@ void x86_jit_home(struct x86_vcpu *v)
 static void go_live(struct x86_jit *j)
 {
 	if (j->live) return;
-	j->fdp = load_le(j->v->x.bytes + FDP_AT, 8);
+	j->fdp = load_le(j->v->x.bytes + X_FDP, 8);
 	x86_x87_enter(&j->v->x);
 	ymm_move(j->v, false);
-	__asm__ volatile("ldmxcsr %0" : : "m"(j->v->x.bytes[MXCSR_AT]));
+	__asm__ volatile("ldmxcsr %0" : : "m"(j->v->x.bytes[X_MXCSR]));
 	j->live = true;
 }
 /* C code may use floating point: no exception of it must be unmasked. */
@@ -389,10 +371,6 @@ static void calm(struct x86_jit *j)
 
 /* ---- between blocks */
 
-static void into_c(struct x86_vcpu *v)
-{
-	v->cpu.flags = (v->cpu.flags & ~(uint64_t)X86_ARITH) | (v->fast.flags & X86_ARITH);
-}
 static const void *into_code(struct x86_vcpu *v, const void *to)
 {
 	v->fast.flags = v->cpu.flags;
@@ -445,7 +423,7 @@ static const void *step_and_find(struct x86_vcpu *v)
 }
 static void at_info(struct x86_vcpu *v, uint32_t info)
 {
-	into_c(v);
+	x86_flags_home(v);
 	v->cpu.rip = v->fast.page + (info & INFO_OFF);
 }
 /* Interpret the instruction; if nothing came of it but the next, go on at `next`. That rip is there
@@ -570,7 +548,7 @@ const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 {
 	struct x86_jit *j = v->jit;
 	(void)info, (void)back;
-	into_c(v);
+	x86_flags_home(v);
 	v->cpu.rip = la;
 	x86_count(v, X86_STAT_LOOKUPS);
 	const void *to = find(v);

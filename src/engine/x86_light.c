@@ -97,15 +97,11 @@ static const void *go_on(struct x86_vcpu *v)
 	v->fast.save[1] = x86_ibtc_index(rip) * sizeof(*to);
 	return to->host;
 }
-static void flags_home(struct x86_vcpu *v)
-{
-	v->cpu.flags = (v->cpu.flags & ~(uint64_t)X86_ARITH) | (v->fast.flags & X86_ARITH);
-}
 const void *x86_light_syscall(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
 {
 	(void)la, (void)back;
 	if (!x86_is_plain(v) || !(v->efer & EFER_SCE)) return NULL;
-	flags_home(v);
+	x86_flags_home(v);
 	if (x86_syscall(v, v->fast.page + (info & INFO_OFF) + (info >> INFO_BYTES))) return NULL;
 	return go_on(v);
 }

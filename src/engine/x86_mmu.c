@@ -36,12 +36,6 @@ void x86_wrote(struct x86_vcpu *v, gpa_t at, unsigned n)
 		}
 }
 
-static bool has_code(const struct x86_machine *m, gpa_t page)
-{
-	uint64_t p = page >> X86_PAGE_SHIFT;
-	return m->code && p < m->code_pages && atomic_load(&m->code[p]);
-}
-
 /* ---- the walk */
 struct walk {
 	struct x86_vcpu *v;
@@ -343,7 +337,7 @@ void x86_tlb_flush_writes_to_code(struct x86_vcpu *v)
 	for (unsigned view = 0; view < X86_VIEWS; view++)
 		for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
 			struct x86_tlb_entry *e = &v->tlb[view][i];
-			if (e->wr != X86_NO_TAG(i) && has_code(v->machine, e->gpa & PAGE_MASK))
+			if (e->wr != X86_NO_TAG(i) && x86_has_code(v->machine, e->gpa & PAGE_MASK))
 				e->wr = X86_NO_TAG(i);
 		}
 }
@@ -364,7 +358,7 @@ static void tlb_fill(struct x86_vcpu *v, uint64_t la, enum x86_view as,
 	unsigned i = x86_tlb_index(la);
 	uint64_t page = la & PAGE_MASK;
 	bool write = pg->writable && pg->dirty && !gmem_tracking(mem) &&
-		     gmem_ptr(mem, pg->at, X86_PAGE, true) && !has_code(v->machine, pg->at);
+		     gmem_ptr(mem, pg->at, X86_PAGE, true) && !x86_has_code(v->machine, pg->at);
 	v->tlb[as][i] = (struct x86_tlb_entry){.rd = page,
 					       .wr = write ? page : X86_NO_TAG(i),
 					       .add = (uintptr_t)host - page,

@@ -253,6 +253,12 @@ struct x86_machine {
 	struct x86_vcpu *vcpu[64];
 };
 
+/* Has some vCPU translated code of the page? */
+static inline bool x86_has_code(const struct x86_machine *m, gpa_t page)
+{
+	uint64_t p = page >> X86_PAGE_SHIFT;
+	return m->code && p < m->code_pages && atomic_load(&m->code[p]);
+}
 /* ---- x86_vcpu.c: life, the run loop */
 void x86_machine_init(struct x86_machine *m);
 struct x86_vcpu *x86_vcpu_new(struct x86_machine *m, unsigned id);
@@ -422,12 +428,13 @@ int x86_do_vector(struct x86_vcpu *v, const struct x86_insn *in);
 void x86_vector_reset(struct x86_vcpu *v, bool init);
 
 static inline struct x86_vcpu *x86_vcpu_of(struct x86_cpu *c) { return (struct x86_vcpu *)c; }
-static inline void x86_count(struct x86_vcpu *v, enum x86_stat what)
+static inline void x86_count_n(struct x86_vcpu *v, enum x86_stat what, uint64_t n)
 {
 	_Atomic uint64_t *at = &v->stats[what];
-	atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + 1,
+	atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + n,
 			      memory_order_relaxed);
 }
+static inline void x86_count(struct x86_vcpu *v, enum x86_stat what) { x86_count_n(v, what, 1); }
 static inline int x86_raise(struct x86_vcpu *v, unsigned trap, uint32_t code)
 {
 	v->code = code;

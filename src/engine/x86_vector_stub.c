@@ -7,6 +7,7 @@
 #include "engine/x86_vector_impl.h"
 #include "isa/x86/table.h"
 #include "isa/x86/x86.info.inc"
+#include "jit/jit.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -150,23 +151,12 @@ static void drop(void *p)
 	mine = NULL;
 }
 static void make_key(void) { (void)pthread_key_create(&key, drop); }
-/* As src/jit/cache.c maps it: never writable and executable at one address. */
-static bool map_code(struct cache *c)
-{
-	void *rx = mmap(NULL, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (rx == MAP_FAILED) return false;
-	c->rx = rx;
-	void *rw = mremap(rx, 0, CODE_SIZE, MREMAP_MAYMOVE);
-	if (rw == MAP_FAILED) return false;
-	c->rw = rw;
-	return !mprotect(rw, CODE_SIZE, PROT_READ | PROT_WRITE);
-}
 static struct cache *open_cache(void)
 {
 	struct cache *c = aligned_alloc(64, (sizeof *c + 63) / 64 * 64);
 	if (!c) return NULL;
 	memset(c, 0, sizeof *c);
-	if (!map_code(c)) {
+	if (jit_map_twice(CODE_SIZE, &c->rx, &c->rw, NULL)) {
 		drop(c);
 		return NULL;
 	}

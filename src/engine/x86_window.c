@@ -195,10 +195,6 @@ bool x86_window_early(struct x86_vcpu *v)
 
 /* ---- putting pages in */
 
-static bool has_code(const struct x86_machine *m, gpa_t page)
-{
-	return m->code && page >> X86_PAGE_SHIFT < m->code_pages && m->code[page >> X86_PAGE_SHIFT];
-}
 static bool marked(const uint64_t *map, gpa_t at)
 {
 	uint64_t k = at >> X86_PAGE_SHIFT;
@@ -211,9 +207,8 @@ static void mark(uint64_t *map, gpa_t at, bool on)
 }
 static bool no_code(const struct x86_vcpu *v, gpa_t at, unsigned pages)
 {
-	for (unsigned k = 0; k < pages; k++, at += X86_PAGE) {
-		if (has_code(v->machine, at) || marked(v->window->coded, at)) return false;
-	}
+	for (unsigned k = 0; k < pages; k++, at += X86_PAGE)
+		if (x86_has_code(v->machine, at) || marked(v->window->coded, at)) return false;
 	return true;
 }
 /* n pages from la on: one, or all of a large page's 2 MiB. */

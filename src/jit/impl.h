@@ -42,7 +42,6 @@ struct jit_cache {
 	struct alloc alloc;
 	struct jit_host *host;
 };
-bool jit_grow(void **p, uint32_t *room, uint32_t n, size_t size); /* to n at least */
 
 /* cache.c */
 bool jit_access_new(struct jit_cache *c, const uint8_t *at, const uint8_t *end, uint32_t map);

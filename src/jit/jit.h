@@ -67,6 +67,8 @@ struct jit_exit {
 };
 struct jit_unit; /* code for one unit */
 
+/* Have *p hold n of `size` bytes at least. False: no memory, nothing has changed. */
+bool jit_grow(void **p, uint32_t *room, uint32_t n, size_t size);
 /* Memory for code, mapped once to be run and once to be written. What there is of it is the
  * caller's to unmap, even after an error; *rx and *rw are NULL before. */
 int jit_map_twice(size_t size, uint8_t **rx, uint8_t **rw, struct err *e);

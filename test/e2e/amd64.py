@@ -76,11 +76,17 @@ def network():
         ends("network", g)
 
 
+def installed(name, file):
+    if not os.path.exists(file):
+        print(f"SKIPPED: {name}: it is not installed")
+        return False
+    return True
+
+
 def seabios():
     """A boot sector that says so to the serial port and asks for S5."""
     bios = "/usr/share/seabios/bios-256k.bin"
-    if not os.path.exists(bios):
-        print("SKIPPED: seabios: it is not installed")
+    if not installed("seabios", bios):
         return
     code = bytes.fromhex("be187c ac 84c0 7406 baf803 ee ebf5 ba0406 b80020 ef f4 ebfd") + b"a sector speaks\n\0"
     with open(work + "/boot", "wb") as f:
@@ -95,8 +101,7 @@ def seabios():
 def ovmf():
     """A kernel that it finds by fw_cfg and starts as an EFI program."""
     uefi = "/usr/share/ovmf/OVMF.fd"
-    if not os.path.exists(uefi):
-        print("SKIPPED: ovmf: it is not installed")
+    if not installed("ovmf", uefi):
         return
     g = Guest(*BASE, "--net", "none", "--firmware", uefi, "--append", 'console=ttyS0 lodge.run="echo 6*7=$((6*7))"')
     g.expect("efi: EFI v2")
@@ -107,8 +112,7 @@ def ovmf():
 def ovmf_shell():
     """The newer cut, 32-bit until it starts drivers, and without the variables that belong before it."""
     uefi = "/usr/share/OVMF/OVMF_CODE_4M.fd"
-    if not os.path.exists(uefi):
-        print("SKIPPED: ovmf_shell: it is not installed")
+    if not installed("ovmf_shell", uefi):
         return
     g = Guest(*ENGINE, "--net", "none", "--firmware", uefi)
     g.expect("EFI Internal Shell")
