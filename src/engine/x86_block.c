@@ -410,7 +410,7 @@ static unsigned cluster_of(const struct tr *t, const struct bases *all, const st
 	if (m->base == X86_NOREG)
 		return m->index == X86_NOREG && m->disp >= 0 ? X86_WIN_LOW : X86_WIN_HIGH;
 	if (!all[m->base].changed) {
-		unsigned c = x86_cluster_of(v->cpu.r[m->base]);
+		unsigned c = x86_cluster_of(v->cpu.r[m->base] + (uint64_t)all[m->base].delta);
 		if (c != X86_WIN_NONE) return c;
 	}
 	return X86_WIN_HIGH;
@@ -532,8 +532,7 @@ static void follow_registers(struct bases *b, const struct insn *i)
 	}
 	if (adds_constant(in, &reg, &by) && by < FAR_ENOUGH && by > -FAR_ENOUGH &&
 	    b[reg].delta < FAR_ENOUGH && b[reg].delta > -FAR_ENOUGH) {
-		b[reg].delta += by;
-		b[reg].changed = true; /* but not by more than the window's guards bear */
+		b[reg].delta += by; /* not more than the window's guards bear */
 		return;
 	}
 	for (unsigned r = 0; r < 16; r++)
@@ -579,6 +578,90 @@ void x86_find_groups(struct tr *t)
 		if (t->i[k].group != NO_GROUP && t->g[t->i[k].group].n < 2)
 			t->i[k].group = NO_GROUP;
 }
+/* ---- loops: what is looked at before one need not be looked at in it */
+
+/* Everything that instruction k does to registers is to add constants to them. */
+static void note_steady(const struct insn *i, uint32_t *clobbered, int64_t *delta)
+{
+	unsigned reg;
+	int32_t by;
+	if (i->class == C_STEP || i->class == C_REP) *clobbered = ~0u;
+	bool pushes = i->class == C_PUSH || i->class == C_PUSHF || i->class == C_CALL;
+	if (pushes || i->class == C_POP) delta[RSP] += pushes ? -8 : 8;
+	if (i->class == C_POP)
+		*clobbered |= 1u << i->in.o[0].reg;
+	else if (i->class == C_COPY && adds_constant(&i->in, &reg, &by))
+		delta[reg] += by;
+	else if (i->class == C_LEA && adds_constant(&i->in, &reg, &by))
+		delta[reg] += by;
+	else if (i->class == C_LEAVE)
+		*clobbered |= 1u << RSP | 1u << RBP;
+	else if (!pushes)
+		*clobbered |= x86_written(&i->in);
+}
+static bool is_steady(const struct access *m, uint32_t clobbered)
+{
+	bool plain = !m->a32 && !m->bits;
+	bool base = m->base > 15 || !(clobbered >> m->base & 1);
+	return plain && base && (m->index > 15 || !(clobbered >> m->index & 1));
+}
+/* A base that is moved by constants only, and that an access of each round goes by: had it left
+ * the window, that access would have met the guards, which are wider than any such step. */
+static void find_steady_group(struct tr *t, struct group *g, unsigned first_back,
+			      uint32_t clobbered, const int64_t *delta)
+{
+	bool base = g->base > 15 || !(clobbered >> g->base & 1);
+	bool kept = g->base > 15 || !delta[g->base];
+	unsigned n = (unsigned)(g - t->g);
+	for (unsigned k = g->first; !kept && k <= first_back; k++)
+		kept = t->i[k].group == n && x86_is_simple(&t->i[k].m);
+	g->steady = g->win && base && kept && !g->from && g->first <= first_back;
+}
+bool x86_is_self(const struct tr *t, int64_t target)
+{
+	return target == t->start && t->view == (t->variant & 3);
+}
+/* In small loops half of the time would go into the look at poll. */
+static unsigned rounds(const struct tr *t, unsigned first, unsigned last)
+{
+	enum { MOST = 4 };
+	bool writes = false;
+	if (first != last || t->i[first].class != C_JCC || t->i[first].bytes == t->edge) return 1;
+	for (unsigned k = 0; k < first; k++) writes |= writes_flags(&t->i[k]);
+	unsigned n = JIT_ROUNDS_INSNS / (first + 1);
+	return !writes || n < 2 ? 1 : n < MOST ? n : MOST;
+}
+void x86_find_loop(struct tr *t)
+{
+	enum { NEVER = JIT_BLOCK_INSNS, FAR_ENOUGH = 1 << 28 };
+	unsigned first = NEVER, last = 0;
+	uint32_t clobbered = 0;
+	int64_t delta[16] = {0};
+	t->loops = false;
+	t->rounds = 1;
+	if (!(t->variant & VARIANT_WIN) || t->head_live) return;
+	for (unsigned k = 0; k < t->n; k++) {
+		const struct insn *i = &t->i[k];
+		bool goes = i->class == C_JCC || i->class == C_JMP || i->class == C_CALL;
+		if (!goes || x86_branch_target(i) != t->start) continue;
+		if (first == NEVER) first = k;
+		last = k;
+	}
+	if (first == NEVER) return;
+	t->loops = true;
+	t->back = first;
+	t->rounds = rounds(t, first, last);
+	for (unsigned k = 0; k <= last; k++) note_steady(&t->i[k], &clobbered, delta);
+	for (unsigned r = 0; r < 16; r++)
+		if (delta[r] > FAR_ENOUGH || delta[r] < -FAR_ENOUGH) clobbered |= 1u << r;
+	for (unsigned n = 0; n < t->groups; n++)
+		find_steady_group(t, &t->g[n], first, clobbered, delta);
+	for (unsigned k = 0; k <= first; k++) {
+		struct insn *i = &t->i[k];
+		bool alone = i->group == NO_GROUP && i->m.win && !i->either;
+		i->steady = alone && (i->class == C_COPY) && is_steady(&i->m, clobbered);
+	}
+}
 /* The one that runs over the end of the page. */
 static bool decode_crossing(struct tr *t, struct insn *i, unsigned off)
 {
@@ -623,6 +706,7 @@ void x86_decode_block(struct tr *t)
 		i->view = (uint8_t)view;
 		i->class = (uint8_t)classify(t, &i->in, i->bytes);
 		i->group = NO_GROUP;
+		i->steady = false;
 		find_access(i);
 		if (i->class == C_STAC) view = X86_VIEW_BOTH;
 		if (i->class == C_CLAC) view = X86_VIEW_KERNEL;

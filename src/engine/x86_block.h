@@ -30,7 +30,7 @@ enum class {
 	C_END,
 };
 enum { JUST_NOW = 0xff };
-enum { NO_GROUP = 0xff, GROUP_SPAN = 512, GROUPS = X86_ADDS, COLDS = 4 * JIT_BLOCK_INSNS };
+enum { NO_GROUP = 0xff, GROUP_SPAN = 512, GROUPS = X86_ADDS, COLDS = 8 * JIT_BLOCK_INSNS };
 enum where { HOST = 1, SLOT = 2 }; /* the guest's flags; both is possible */
 
 struct access { /* linear address: base + (index << scale) + disp, cut to 32 bits; + seg's base */
@@ -45,6 +45,7 @@ struct insn {
 	struct access m;
 	uint8_t class, view, group, state_after;
 	bool either;	/* m is in the other part of the window at times */
+	bool steady;	/* what is to be looked at of m was so before the block's loop */
 	uint8_t m2_win; /* of the operand of a push, jmp or call, which is looked up besides */
 	uint16_t off, live, before; /* flags needed behind it, before it */
 	const uint8_t *bytes;
@@ -57,6 +58,7 @@ struct group {
 	int32_t lo, hi; /* bytes from the base's value when it began */
 	uint16_t n;
 	bool write, done;
+	bool steady; /* looked at before the block's loop */
 };
 struct cold { /* code out of line */
 	enum {
@@ -97,8 +99,11 @@ struct tr {
 	unsigned end;	/* offset where it goes on behind the last, up to 4096; JIT_NOT: nowhere */
 	bool end_steps; /* what is there is the interpreter's */
 	bool plain;
+	bool loops; /* it goes back to its beginning, behind what is looked at once */
+	unsigned back, rounds; /* if so: by which instruction; how often it is there in a row */
 	uint16_t head_live;
-	uint8_t *body, *slot;
+	uint8_t *body, *slot, *loop;
+	uint8_t *hot_end; /* what comes behind is out of line */
 	unsigned prefix;  /* of the access that has been looked up: 0x65, or 0 */
 	gpa_t cross;	  /* where the last instruction ends, or CROSS_NOT */
 	uint8_t edge[32]; /* that instruction */
@@ -124,6 +129,10 @@ void x86_find_flags(struct tr *t);
 bool x86_is_simple(const struct access *m);
 /* Fills in groups. */
 void x86_find_groups(struct tr *t);
+/* Fills in loops, back, rounds, steady. */
+void x86_find_loop(struct tr *t);
+/* A branch there comes to the block's own beginning. */
+bool x86_is_self(const struct tr *t, int64_t target);
 /* Fills in the instructions, n, end. */
 void x86_decode_block(struct tr *t);
 #endif

@@ -13,7 +13,7 @@
  * (SLOT): a block's body is entered with HOST if its first instructions read any, its other entries
  * and all thunks with SLOT. The rest of RFLAGS is in cpu.flags at all times. */
 enum { S1 = R11, S2 = R10, GSP = R15 }; /* compilers use these three least */
-enum { JIT_BLOCK_INSNS = 48, JIT_NOT = 0xffff };
+enum { JIT_BLOCK_INSNS = 48, JIT_ROUNDS_INSNS = 40, JIT_NOT = 0xffff };
 /* A block's variant: view, whether vector instructions are what they are, whether user memory is in
  * a window. */
 enum { VARIANT_VEC = 4, VARIANT_WIN = 8 };
@@ -83,7 +83,7 @@ struct x86_code_page {
 	uint64_t begins[X86_PAGE / 64]; /* by offset: a block of some variant may begin here */
 };
 /* What is known of an instruction's memory operand: enum x86_cluster; HINT_NONE: nothing. */
-enum { HINTS = 1 << 14, HINT_NONE = 4 };
+enum { HINTS = 1 << 18, HINT_NONE = 4 };
 struct x86_jit {
 	struct x86_vcpu *v;
 	uint8_t *rx, *rw;
@@ -115,7 +115,7 @@ struct x86_jit {
 };
 static inline uint8_t *x86_hint(struct x86_jit *j, gpa_t page, unsigned off)
 {
-	return &j->hint[((page | off) * 0x9e3779b97f4a7c15u) >> 50];
+	return &j->hint[((page | off) * 0x9e3779b97f4a7c15u) >> 46];
 }
 static inline const uint8_t *x86_rx(const struct x86_jit *j, uint32_t off) { return j->rx + off; }
 

@@ -10,6 +10,7 @@
  * together (groups). */
 #include "base/types.h"
 #include "engine/x86_block.h"
+#include "engine/x86_unitlog.h"
 #include "isa/x86/x86.h"
 
 /* ---- code: flags */
@@ -207,11 +208,26 @@ static void check_windows(struct tr *t, unsigned k)
 {
 	for (unsigned n = 0; n < t->groups; n++) {
 		struct group *g = &t->g[n];
-		if (!g->win || g->at != k || g->first == k) continue;
+		if (!g->win || g->done || g->at != k || g->first == k) continue;
 		check_base(t, k, g);
 		t->cold[t->colds - 1].target = t->i[g->first].off;
 		g->done = true;
 	}
+}
+/* All that a loop need not look at again; who is refused goes on with the first instruction. */
+static void check_steady(struct tr *t)
+{
+	for (unsigned n = 0; n < t->groups; n++)
+		if (t->g[n].steady) {
+			check_base(t, 0, &t->g[n]);
+			t->cold[t->colds - 1].target = t->i[t->g[n].first].off;
+			t->g[n].done = true;
+		}
+	for (unsigned k = 0; k < t->n; k++)
+		if (t->i[k].steady) {
+			check_window(t, 0, &t->i[k].m);
+			t->cold[t->colds - 1].target = t->i[k].off;
+		}
 }
 /* Base and index are where the host can use them. */
 static bool is_direct(const struct access *m)
@@ -249,8 +265,12 @@ static void move(struct tr *t, unsigned k, unsigned reg, struct rm rm, bool load
 static struct rm look_up_alone(struct tr *t, unsigned k, const struct access *m)
 {
 	if (m->win) {
-		check_window(t, k, m);
-		return pointer_in_window(t, m, true);
+		bool looked = t->i[k].steady && m == &t->i[k].m;
+		if (!looked)
+			check_window(t, k, m);
+		else if (!x86_is_simple(m) && !is_direct(m))
+			emit_la(&t->a, m, &t->i[k].in);
+		return pointer_in_window(t, m, !looked);
 	}
 	check(t, k, m, m->size, x86_ends_block(t->i[k].class));
 	return pointer(t, m, &t->i[k].in);
@@ -505,13 +525,14 @@ static void go_far(struct tr *t, int64_t target)
 	indirect(t);
 }
 static bool is_near(int64_t target) { return target >= 0 && target < X86_PAGE; }
-static bool is_self(const struct tr *t, int64_t target)
+static const uint8_t *self_entry(const struct tr *t)
 {
-	return target == t->start && t->view == (t->variant & 3);
+	if (t->loops) return t->loop;
+	return t->state & HOST ? t->body : t->slot;
 }
-static const uint8_t *self_entry(const struct tr *t) { return t->state & HOST ? t->body : t->slot; }
 static bool must_save(struct tr *t, int64_t target)
 {
+	if (t->loops && x86_is_self(t, target)) return false; /* it reads none */
 	return !(t->state & SLOT) && x86_wants_flags(t, target) == SLOT;
 }
 /* from: where the instruction is that goes there. */
@@ -522,7 +543,7 @@ static void go(struct tr *t, int64_t from, int64_t target)
 		return;
 	}
 	if (must_save(t, target)) save_flags(t);
-	if (is_self(t, target)) {
+	if (x86_is_self(t, target)) {
 		jump_to(&t->a, self_entry(t));
 		return;
 	}
@@ -565,7 +586,7 @@ static void emit_jcc(struct tr *t, unsigned k)
 	int64_t target = x86_branch_target(i);
 	enum cc cc = t->state & HOST ? i->in.cc : test_slot(t, i->in.cc);
 	bool near = is_near(target), save = near && must_save(t, target);
-	if (is_self(t, target) && !save) {
+	if (x86_is_self(t, target) && !save) {
 		jcc_to(&t->a, cc, self_entry(t));
 		return;
 	}
@@ -838,6 +859,27 @@ static void emit_insn(struct tr *t, unsigned k)
 	}
 	i->state_after = (uint8_t)t->state;
 }
+/* A loop several times over: all rounds but the last. They are left behind the last one. */
+static void emit_rounds(struct tr *t, uint8_t **leave)
+{
+	for (unsigned n = 0; n + 1 < t->rounds; n++) {
+		for (unsigned k = 0; k < t->back; k++) emit_insn(t, k);
+		enum cc cc = t->i[t->back].in.cc;
+		if (!(t->state & HOST)) cc = test_slot(t, cc);
+		leave[n] = jcc_later(&t->a, cc ^ 1);
+		for (unsigned g = 0; g < t->groups; g++) t->g[g].done = t->g[g].steady;
+	}
+}
+static void emit_insns(struct tr *t)
+{
+	uint8_t *leave[JIT_BLOCK_INSNS];
+	emit_rounds(t, leave);
+	for (unsigned k = 0; k < t->n; k++) {
+		emit_insn(t, k);
+		for (unsigned n = 0; k == t->back && n + 1 < t->rounds; n++)
+			set_rel32(leave[n], t->a.p);
+	}
+}
 /* The instruction, once more, for the lower part of the window. */
 static void emit_again(struct tr *t, unsigned k)
 {
@@ -924,6 +966,20 @@ static void emit_poll(struct tr *t)
 	cold(t, COLD_POLL, jump_later(a));
 	mov_load(a, OP_W, RCX, V_AT(fast.save[2]));
 }
+/* The host fetches decoded instructions by lines. */
+static void align(struct x64_asm *a)
+{
+	enum { LINE = 32 };
+	static const uint8_t nop[] = {0x66, 0x66, 0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0};
+	for (unsigned n; (n = (unsigned)(-(uintptr_t)a->p % LINE)) != 0;) {
+		if (n >= sizeof(nop))
+			for (unsigned k = 0; k < sizeof(nop); k++) put8(a, nop[k]);
+		else if (n == 1)
+			put8(a, 0x90);
+		else
+			for (put8(a, 0x66), n--; n--;) put8(a, n ? 0x66 : 0x90);
+	}
+}
 static void emit_entries(struct tr *t, struct x86_block *b)
 {
 	struct x64_asm *a = &t->a;
@@ -940,9 +996,14 @@ static void emit_entries(struct tr *t, struct x86_block *b)
 		t->state = HOST;
 	}
 	t->body = a->p;
-	b->body = (uint32_t)(a->p - t->j->rw);
+	b->body = b->ahead = (uint32_t)(a->p - t->j->rw);
+	if (t->loops) {
+		check_steady(t);
+		align(a);
+	}
+	t->loop = a->p;
 	emit_poll(t);
-	b->ahead = (uint32_t)(a->p - t->j->rw);
+	if (!t->loops) b->ahead = (uint32_t)(a->p - t->j->rw);
 }
 static void emit_end(struct tr *t)
 {
@@ -979,21 +1040,23 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 		*nothing = true;
 		return NULL;
 	}
-	if (j->size / 2 - j->used < (t.n + 4) * MOST || j->size - j->cold < (t.n + 4) * MOST)
-		return NULL;
+	size_t room = (t.n + JIT_ROUNDS_INSNS + 4) * MOST;
+	if (j->size / 2 - j->used < room || j->size - j->cold < room) return NULL;
 	struct x86_block *b = x86_block_new(j, page, off, variant);
 	if (!b) return NULL;
 	t.me = (unsigned)(b - j->block);
 	x86_find_flags(&t);
 	x86_find_groups(&t);
+	x86_find_loop(&t);
 	t.a.p = j->rw + j->used;
 	b->plain = plain;
 	emit_entries(&t, b);
-	for (unsigned k = 0; k < t.n; k++) emit_insn(&t, k);
+	emit_insns(&t);
 	emit_end(&t);
 	emit_colds(&t, true);
+	t.hot_end = t.a.p;
 	size_t hot = (size_t)(t.a.p - j->rw);
-	must(hot <= j->used + (t.n + 4) * MOST);
+	must(hot <= j->used + room);
 	b->cold = (uint32_t)j->cold;
 	t.a.p = j->rw + j->cold;
 	emit_colds(&t, false);
@@ -1005,5 +1068,6 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	unsigned end = last->off + last->in.len;
 	x86_code_used(j, page, off, end < X86_PAGE ? end : X86_PAGE);
 	if (t.cross != CROSS_NOT) x86_block_crosses(j, b, t.cross, end - X86_PAGE);
+	if (unlikely(j->v->machine->env.log != NULL)) x86_unit_log(&t, b);
 	return b;
 }

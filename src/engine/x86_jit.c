@@ -2,6 +2,7 @@
  * looked up by where they are in physical memory, so that programs that share pages share blocks;
  * linear addresses come in only where a branch leaves its page (fast.ibtc). */
 #include "engine/x86_jit.h"
+#include "engine/unitlog.h"
 #include "engine/x86_code.h"
 #include "engine/x86_context.h"
 #include "engine/x86_vector.h"
@@ -200,6 +201,7 @@ static void drop_all(struct x86_jit *j)
 	for (unsigned view = 0; view < X86_VIEWS; view++) j->used_ibtc_n[view] = X86_IBTC;
 	ibtc_clear_all(j);
 	j->dropped = true;
+	if (j->v->machine->env.log) unitlog_flush(j->v->machine->env.log, j->v->id);
 }
 
 /* ---- looking up */

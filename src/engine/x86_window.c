@@ -12,6 +12,7 @@
 #define GUARD	  (64ull << 30) /* more than an index of 32 bits and the rest reach */
 #define LOW_FIRST 0x10000ull	/* where hosts let anything be mapped */
 #define LOW_ROOM  (2 * X86_LOW_END + GUARD)
+#define LOW_ALL	  (LOW_ROOM + GUARD)
 #define HIGH_ROOM (X86_HIGH_END - X86_HIGH_BEGIN)
 #define PAGE_MASK (~(uint64_t)(X86_PAGE - 1))
 enum { HASH = 1 << 16, MOST = 24000, SPACES = 32, LARGE = 512 };
@@ -391,13 +392,13 @@ struct x86_window *x86_window_new(struct x86_vcpu *v)
 		w->coded = calloc(1, map_size);
 	}
 	/* Its address is guest data, a number. */
-	void *low = mmap((void *)(uintptr_t)LOW_FIRST, LOW_ROOM - LOW_FIRST, PROT_NONE,
+	void *low = mmap((void *)(uintptr_t)LOW_FIRST, LOW_ALL - LOW_FIRST, PROT_NONE,
 			 flags | MAP_FIXED_NOREPLACE, -1, 0);
 	void *high = mmap(NULL, HIGH_ROOM + 2 * GUARD, PROT_NONE, flags, -1, 0);
 	bool good =
 		w && w->writable && w->coded && high != MAP_FAILED && (uintptr_t)low == LOW_FIRST;
 	if (!good) {
-		if (low != MAP_FAILED) munmap(low, LOW_ROOM - LOW_FIRST);
+		if (low != MAP_FAILED) munmap(low, LOW_ALL - LOW_FIRST);
 		if (high != MAP_FAILED) munmap(high, HIGH_ROOM + 2 * GUARD);
 		window_done(w);
 		atomic_flag_clear(&taken);
@@ -410,7 +411,7 @@ struct x86_window *x86_window_new(struct x86_vcpu *v)
 void x86_window_free(struct x86_window *w)
 {
 	if (!w) return;
-	munmap((void *)(uintptr_t)LOW_FIRST, LOW_ROOM - LOW_FIRST);
+	munmap((void *)(uintptr_t)LOW_FIRST, LOW_ALL - LOW_FIRST);
 	munmap(w->high, HIGH_ROOM + 2 * GUARD);
 	window_done(w);
 	atomic_flag_clear(&taken);
