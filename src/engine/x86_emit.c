@@ -184,11 +184,8 @@ static void check_window(struct tr *t, unsigned k, const struct access *m)
 	if (m->win == X86_WIN_LOW) {
 		alu_imm(a, ALU_CMP, OP_W, rm_reg(reg), (int32_t)(X86_LOW_END - 1));
 	} else {
-		vex_rm(a, OP(0xf2, 3, 0xf0) + OP_W, S2, 0, rm_reg(reg), 1); /* rorx: bits 32 on */
-		put8(a, 32);
-		alu_imm(a, ALU_SUB, 0, rm_reg(S2), (int32_t)(X86_HIGH_BEGIN >> 32));
-		alu_imm(a, ALU_CMP, 0, rm_reg(S2),
-			(int32_t)((X86_HIGH_END - X86_HIGH_BEGIN) >> 32));
+		op_rm(a, OP(0, 1, 0xba) + OP_W, 4, rm_reg(reg), 1); /* bt */
+		put8(a, X86_HIGH_BIT);
 		cc = CC_AE;
 	}
 	struct cold *c =

@@ -391,10 +391,8 @@ static const void *find(struct x86_vcpu *v)
 			uint64_t irqs = v->stats[X86_STAT_IRQ];
 			bool user = v->cpl == 3;
 			bool goes_on = !is_stopped(v) && x86_events(v);
-			if (user && v->stats[X86_STAT_IRQ] != irqs && x86_window_tick(v)) {
-				x86_count(v, X86_STAT_PROMOTED);
+			if (user && v->stats[X86_STAT_IRQ] != irqs && x86_window_tick(v))
 				ibtc_clear(j, X86_VIEW_USER);
-			}
 			if (!goes_on) {
 				x86_jit_home(v);
 				j->found = NULL;
@@ -404,7 +402,10 @@ static const void *find(struct x86_vcpu *v)
 		look_at_changes(j);
 		/* Where there are no breakpoints, RF says nothing, and a fault sets it again. */
 		if (!(v->dr[7] & X86_DR7_ENABLED)) v->cpu.flags &= ~(uint64_t)X86_RF;
-		if (unlikely(x86_window_early(v))) ibtc_clear(j, X86_VIEW_USER);
+		if (unlikely(x86_window_due(v))) {
+			x86_count(v, X86_STAT_PROMOTED);
+			ibtc_clear(j, X86_VIEW_USER);
+		}
 		struct x86_block *b = j->found = block_at_rip(j);
 		if (b) {
 			if (v->window && v->cpl == 3) x86_window_expect(v);

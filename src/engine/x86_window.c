@@ -1,7 +1,7 @@
 /* Pages come when they are missed: SIGSEGV, a walk as the interpreter would do it, a mapping of
  * guest memory. That costs microseconds, so only an address space that computes has the window: one
- * that timer interrupts find at work, and only as long as mapping does not eat what is gained. What
- * is there, the page tables allowed when it came, and no flush has asked for since. */
+ * that has had the CPU for a while, and only as long as mapping does not eat what is gained. What is
+ * there, the page tables allowed when it came, and no flush has asked for since. */
 #include "engine/x86_window.h"
 #include "engine/x86_jit.h"
 #include "hw/gmem.h"
@@ -16,9 +16,10 @@
 #define HIGH_ROOM (X86_HIGH_END - X86_HIGH_BEGIN)
 #define PAGE_MASK (~(uint64_t)(X86_PAGE - 1))
 enum { HASH = 1 << 16, MOST = 24000, SPACES = 32, LARGE = 512 };
-/* In timer interrupts: how often one must find a space at work; how long it waits after it lost the
- * window; page faults and mappings in one that are too much, and how many such there may be. */
-enum { GIVE = 1, WAIT = 8, FAULTS = 12, LOOKUPS = 400, BAD_WORK = 200, BAD_TICKS = 3, LOSSES = 5 };
+/* Pages that came between two timer interrupts and are too many, and how many such there may be; how
+ * many interrupts long the window is not used then. */
+enum { BAD_WORK = 200, BAD_TICKS = 3, PAUSE = 8, LOSSES = 5 };
+enum { EARLY_US = 1000, IDLE_US = 1000 }; /* of the CPU before it is given; without, before it is taken */
 
 struct page {
 	uint64_t
@@ -26,19 +27,19 @@ struct page {
 	gpa_t at;   /* of a large page: all of it stands there, as one entry */
 };
 struct space {
-	uint64_t cr3;
-	unsigned ticks, wait, losses;
-	uint64_t last;
+	uint64_t tables; /* CR3 without the PCID: Linux gives one now and then another */
+	uint64_t used, last; /* in the host's TSC: all time with the CPU, when that ended */
+	unsigned losses;
 };
 struct x86_window {
 	uint8_t *high; /* with its guards */
 	uint64_t cr3;  /* whose it is; 0: nobody's */
 	unsigned pages, work, bad, listed;
-	uint64_t faults, lookups; /* as counted at the last tick */
+	unsigned paused; /* not 0: it is not used; in timer interrupts */
 	uint64_t pending;	  /* a page that the guest has been told is missing */
 	bool pieces; /* there are parts of the guest's large pages, which invlpg takes as a whole */
-	uint64_t clock;
-	struct space space[SPACES];
+	struct space space[SPACES], *now;
+	uint64_t since; /* when that got the CPU */
 	/* By page of guest memory: may be writable here; has had code and been written to. */
 	uint64_t *writable, *coded;
 	size_t map_size;     /* bytes of each */
@@ -121,76 +122,74 @@ static void page_drop(struct x86_vcpu *v, struct page *p)
 
 /* ---- who has it */
 
+#define TABLES_MASK (~(uint64_t)0xfff)
 static struct space *space_of(struct x86_window *w, uint64_t cr3)
 {
 	struct space *oldest = w->space;
 	for (unsigned k = 0; k < SPACES; k++) {
-		if (w->space[k].cr3 == cr3) return &w->space[k];
+		if (w->space[k].tables == (cr3 & TABLES_MASK)) return &w->space[k];
 		if (w->space[k].last < oldest->last) oldest = &w->space[k];
 	}
-	*oldest = (struct space){.cr3 = cr3};
+	*oldest = (struct space){.tables = cr3 & TABLES_MASK};
 	return oldest;
+}
+static uint64_t tsc(void) { return __builtin_ia32_rdtsc(); }
+static uint64_t us(const struct x86_vcpu *v, unsigned n) { return v->machine->tsc_khz * n / 1000; }
+static void space_runs(struct x86_vcpu *v)
+{
+	struct x86_window *w = v->window;
+	uint64_t now = tsc();
+	if (w->now) {
+		w->now->used += now - w->since;
+		w->now->last = now;
+	}
+	w->now = space_of(w, v->cr3);
+	w->since = now;
 }
 bool x86_window_is_on(const struct x86_vcpu *v)
 {
-	return v->window && v->window->cr3 == v->cr3 && v->window->cr3;
+	return v->window && v->window->cr3 == v->cr3 && v->window->cr3 && !v->window->paused;
 }
 static void take_away(struct x86_vcpu *v)
 {
 	clear(v);
 	memset(v->window->coded, 0, v->window->map_size);
 	v->window->cr3 = 0;
+	v->window->paused = 0;
 }
-/* Since the last tick: memory that only just comes is not worth it, nor is code that is all over
- * the place, which spends its time elsewhere. */
-static bool settles(struct x86_vcpu *v)
-{
-	uint64_t faults = v->stats[X86_STAT_FAULTS] - v->window->faults;
-	uint64_t lookups = v->stats[X86_STAT_LOOKUPS] - v->window->lookups;
-	v->window->faults += faults;
-	v->window->lookups += lookups;
-	return faults < FAULTS && lookups < LOOKUPS;
-}
-static bool tick_of_owner(struct x86_vcpu *v, struct space *s)
-{
-	struct x86_window *w = v->window;
-	w->bad = w->work > BAD_WORK ? w->bad + 1 : 0;
-	w->work = 0;
-	if (w->bad < BAD_TICKS) return false;
-	take_away(v);
-	s->ticks = 0;
-	s->wait = (unsigned)WAIT << s->losses;
-	if (s->losses < LOSSES) s->losses++;
-	return true;
-}
+/* What is there stays: the space may want it again. */
 bool x86_window_tick(struct x86_vcpu *v)
 {
 	struct x86_window *w = v->window;
-	if (!w || gmem_tracking(v->machine->env.mem)) return false;
+	if (!w || !w->cr3 || w->cr3 != v->cr3) return false;
+	w->bad = w->work > BAD_WORK ? w->bad + 1 : 0;
+	w->work = 0;
+	if (w->paused) return --w->paused == 0;
+	if (w->bad < BAD_TICKS || v->machine->env.windows == WINDOWS_EARLY) return false;
 	struct space *s = space_of(w, v->cr3);
-	bool settled = settles(v);
-	s->last = ++w->clock;
-	if (w->cr3 == v->cr3) return tick_of_owner(v, s);
-	if (s->wait) {
-		s->wait--;
+	w->paused = (unsigned)PAUSE << s->losses;
+	w->bad = 0;
+	if (s->losses < LOSSES) s->losses++;
+	return true;
+}
+static bool is_due(struct x86_vcpu *v)
+{
+	struct x86_window *w = v->window;
+	if (v->machine->env.windows == WINDOWS_EARLY) return true;
+	if (!w->now) space_runs(v);
+	uint64_t now = tsc();
+	if (w->now->used + now - w->since < us(v, EARLY_US)) return false;
+	return !w->cr3 || now - space_of(w, w->cr3)->last > us(v, IDLE_US);
+}
+bool x86_window_due(struct x86_vcpu *v)
+{
+	struct x86_window *w = v->window;
+	if (!w || v->cpl != 3 || w->cr3 == v->cr3 || gmem_tracking(v->machine->env.mem) ||
+	    !is_due(v))
 		return false;
-	}
-	struct space *owner = w->cr3 ? space_of(w, w->cr3) : NULL;
-	if (!settled || ++s->ticks < GIVE || (owner && owner->last + 2 > w->clock)) return false;
 	take_away(v);
 	w->cr3 = v->cr3;
 	w->bad = w->work = 0;
-	return true;
-}
-
-bool x86_window_early(struct x86_vcpu *v)
-{
-	struct x86_window *w = v->window;
-	if (!w || v->machine->env.windows != WINDOWS_EARLY || v->cpl != 3 || w->cr3 == v->cr3 ||
-	    gmem_tracking(v->machine->env.mem))
-		return false;
-	take_away(v);
-	w->cr3 = v->cr3;
 	return true;
 }
 
@@ -325,14 +324,18 @@ static void look_over(struct x86_vcpu *v)
 void x86_window_cr3(struct x86_vcpu *v, bool keeps)
 {
 	struct x86_window *w = v->window;
-	if (!w || !w->cr3) return;
+	if (!w) return;
+	space_runs(v);
 	bool tagged = v->cr4 & CR4_PCIDE;
-	bool same_tag = !((v->cr3 ^ w->cr3) & 0xfff);
+	bool same_tag = !((v->cr3 ^ w->cr3) & 0xfff), same = !((v->cr3 ^ w->cr3) & TABLES_MASK);
+	if (!w->cr3 || (!same && !(tagged && same_tag))) return;
 	/* Another space under the same tag: what was there is not that space's. */
-	if (tagged && same_tag && v->cr3 != w->cr3)
+	if (!same) {
 		take_away(v);
-	else if (v->cr3 == w->cr3 && !(tagged && keeps))
-		look_over(v);
+		return;
+	}
+	w->cr3 = v->cr3;
+	if (!same_tag || !(tagged && keeps)) look_over(v);
 }
 void x86_window_drop(struct x86_vcpu *v)
 {
@@ -378,6 +381,21 @@ static void window_done(struct x86_window *w)
 	free(w->coded);
 	free(w);
 }
+/* Below where programs stand and above what sanitizers take; see X86_HIGH_BIT. */
+static void *high_place(void)
+{
+	enum { TRIES = 8 };
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+	const uint64_t first = 0x110000000000, step = 0x008000000000;
+	for (unsigned k = 0; k < TRIES; k++) {
+		uint64_t at = first + k * step;
+		void *p = mmap((void *)(uintptr_t)(at - GUARD), HIGH_ROOM + 2 * GUARD, PROT_NONE,
+			       flags, -1, 0);
+		if ((uintptr_t)p == at - GUARD) return p;
+		if (p != MAP_FAILED) munmap(p, HIGH_ROOM + 2 * GUARD);
+	}
+	return MAP_FAILED;
+}
 struct x86_window *x86_window_new(struct x86_vcpu *v)
 {
 	enum { FSGSBASE = 1 << 1 }; /* of AT_HWCAP2: user code may set its segments' bases */
@@ -394,7 +412,7 @@ struct x86_window *x86_window_new(struct x86_vcpu *v)
 	/* Its address is guest data, a number. */
 	void *low = mmap((void *)(uintptr_t)LOW_FIRST, LOW_ALL - LOW_FIRST, PROT_NONE,
 			 flags | MAP_FIXED_NOREPLACE, -1, 0);
-	void *high = mmap(NULL, HIGH_ROOM + 2 * GUARD, PROT_NONE, flags, -1, 0);
+	void *high = high_place();
 	bool good =
 		w && w->writable && w->coded && high != MAP_FAILED && (uintptr_t)low == LOW_FIRST;
 	if (!good) {

@@ -6,8 +6,11 @@
  * programs at fixed addresses are, stands at the same host addresses; HIGH, where everything else
  * of a Linux process is, stands at win_add more. A vCPU's own thread only. */
 #define X86_LOW_END    (1ull << 31) /* bases below are LOW; what they reach, below twice that */
-#define X86_HIGH_BEGIN 0x550000000000ull
-#define X86_HIGH_END   0x800000000000ull /* where user addresses end */
+/* HIGH is all addresses whose bit 46 is set. Those that are no user's among them come out where no
+ * user's are here either: win_add is negative, and smaller than that bit. */
+#define X86_HIGH_BIT   46
+#define X86_HIGH_BEGIN (1ull << X86_HIGH_BIT)
+#define X86_HIGH_END   (2 * X86_HIGH_BEGIN) /* where user addresses end */
 enum x86_cluster { X86_WIN_NONE, X86_WIN_LOW, X86_WIN_HIGH, X86_WIN_EITHER };
 struct x86_window;
 
@@ -18,8 +21,8 @@ void x86_window_free(struct x86_window *w); /* NULL is fine, here and below */
 bool x86_window_is_on(const struct x86_vcpu *v);
 /* A timer interrupt has found user code at work. True: it is on or off from now on. */
 bool x86_window_tick(struct x86_vcpu *v);
-/* User code is about to run. True: it is on from now on, as WINDOWS_EARLY asks. */
-bool x86_window_early(struct x86_vcpu *v);
+/* User code is about to run. True: it is on from now on. */
+bool x86_window_due(struct x86_vcpu *v);
 /* In a signal handler, in generated code: host address `at` was missing. */
 enum x86_missing {
 	X86_CAME,	  /* it is there now */
