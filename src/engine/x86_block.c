@@ -402,8 +402,6 @@ static unsigned cluster_of(const struct tr *t, const struct bases *all, const st
 	const struct access *m = &i->m;
 	unsigned hint = *x86_hint(t->j, t->page, i->off);
 	if (!(t->variant & VARIANT_WIN) || !m->size) return X86_WIN_NONE;
-	bool simple = i->class == C_COPY || i->class == C_BIT;
-	if (hint == X86_WIN_EITHER && !simple) return X86_WIN_NONE;
 	if (hint != HINT_NONE) return hint;
 	if (m->base == RSP || m->seg != X86_DS) return X86_WIN_HIGH;
 	if (m->base == X86_RIP) return x86_cluster_of(v->cpu.rip);
@@ -427,7 +425,9 @@ static void group_in_window(struct tr *t, struct bases *all, struct insn *i)
 	struct bases *b = &all[i->m.base];
 	uint8_t k = (uint8_t)(i - t->i);
 	if (i->m.base > X86_RIP || !(x86_is_simple(&i->m) || is_bounded(all, &i->m))) return;
-	if (b->win != NO_GROUP && t->g[b->win].win == i->m.win) {
+	unsigned open = b->win == NO_GROUP ? (unsigned)X86_WIN_NONE : t->g[b->win].win;
+	if (open == X86_WIN_EITHER) i->m.win = X86_WIN_EITHER;
+	if (open && open == i->m.win) {
 		i->group = b->win;
 		t->g[b->win].n++;
 		return;
@@ -441,15 +441,9 @@ static void group_access(struct tr *t, struct bases *all, struct insn *i)
 {
 	const struct access *m = &i->m;
 	i->group = NO_GROUP;
-	i->either = false;
 	i->m.win = i->m2_win = (uint8_t)cluster_of(t, all, i);
 	if (i->class == C_PUSH) i->m2_win = X86_WIN_NONE; /* what is known is of the stack */
 	if (i->class == C_JMPI || i->class == C_CALLI) return;
-	if (m->win == X86_WIN_EITHER) {
-		i->either = true;
-		i->m.win = X86_WIN_HIGH;
-		return;
-	}
 	if (m->win) {
 		group_in_window(t, all, i);
 		return;
@@ -658,7 +652,7 @@ void x86_find_loop(struct tr *t)
 		find_steady_group(t, &t->g[n], first, clobbered, delta);
 	for (unsigned k = 0; k <= first; k++) {
 		struct insn *i = &t->i[k];
-		bool alone = i->group == NO_GROUP && i->m.win && !i->either;
+		bool alone = i->group == NO_GROUP && i->m.win && i->m.win != X86_WIN_EITHER;
 		i->steady = alone && (i->class == C_COPY) && is_steady(&i->m, clobbered);
 	}
 }

@@ -44,7 +44,6 @@ struct insn {
 	struct x86_insn in;
 	struct access m;
 	uint8_t class, view, group, state_after;
-	bool either;	/* m is in the other part of the window at times */
 	bool steady;	/* what is to be looked at of m was so before the block's loop */
 	uint8_t m2_win; /* of the operand of a push, jmp or call, which is looked up besides */
 	uint16_t off, live, before; /* flags needed behind it, before it */
@@ -68,7 +67,6 @@ struct cold { /* code out of line */
 		COLD_SAVE,
 		COLD_CROSS,
 		COLD_OUT,
-		COLD_EITHER,
 		COLD_POLL,
 		COLD_END
 	} kind;

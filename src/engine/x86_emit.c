@@ -169,6 +169,23 @@ static struct rm pointer(struct tr *t, const struct access *m, const struct x86_
 	if (!is_complex(m)) emit_la(a, m, in);
 	return rm_index(S2, S1, 0, 0);
 }
+static struct rm group_add(unsigned n)
+{
+	struct rm add = V_AT(fast.add);
+	add.disp += 8 * (int32_t)n;
+	return add;
+}
+/* S2 = win_add or 0, for HIGH or LOW. S1 is lost. No branch: it would go this way and that. */
+static enum cc emit_either(struct x64_asm *a, unsigned reg)
+{
+	op_rm(a, OP(0, 1, 0xba) + OP_W, 4, rm_reg(reg), 1); /* bt */
+	put8(a, X86_HIGH_BIT);
+	alu_rr(a, ALU_SBB, OP_W, S2, S2);
+	vex_rm(a, OP(0, 2, 0xf2) + OP_W, S1, S2, rm_reg(reg), 0); /* andn */
+	alu_rm(a, ALU_AND, OP_W, S2, V_AT(fast.win_add));
+	alu_imm(a, ALU_CMP, OP_W, rm_reg(S1), (int32_t)(X86_LOW_END - 1));
+	return CC_A;
+}
 /* Is the base, or what is no base, in that part of the window? */
 static void check_window(struct tr *t, unsigned k, const struct access *m)
 {
@@ -180,16 +197,17 @@ static void check_window(struct tr *t, unsigned k, const struct access *m)
 		reg = simple_base(a, m);
 	else
 		emit_la(a, m, &i->in);
-	unsigned cc = CC_A;
-	if (m->win == X86_WIN_LOW) {
+	enum cc cc = CC_A;
+	if (m->win == X86_WIN_EITHER) {
+		cc = emit_either(a, reg);
+	} else if (m->win == X86_WIN_LOW) {
 		alu_imm(a, ALU_CMP, OP_W, rm_reg(reg), (int32_t)(X86_LOW_END - 1));
 	} else {
 		op_rm(a, OP(0, 1, 0xba) + OP_W, 4, rm_reg(reg), 1); /* bt */
 		put8(a, X86_HIGH_BIT);
 		cc = CC_AE;
 	}
-	struct cold *c =
-		cold(t, i->either && m == &i->m ? COLD_EITHER : COLD_OUT, jcc_later(a, cc));
+	struct cold *c = cold(t, COLD_OUT, jcc_later(a, cc));
 	c->insn = k;
 	c->m = *m;
 	c->target = i->off;
@@ -199,6 +217,8 @@ static void check_base(struct tr *t, unsigned k, const struct group *g)
 	const struct access base = {
 		.base = g->base, .index = X86_NOREG, .seg = X86_DS, .win = g->win};
 	check_window(t, k, &base);
+	if (g->win == X86_WIN_EITHER)
+		mov_store(&t->a, OP_W, group_add((unsigned)(g - t->g)), S2);
 }
 /* What groups have to have looked at before instruction k. */
 static void check_windows(struct tr *t, unsigned k)
@@ -232,19 +252,30 @@ static bool is_direct(const struct access *m)
 	return m->base < 16 && x86_host_of(m->base) != NOREG && m->seg == X86_DS && !m->a32 &&
 	       !m->bits && m->index < 16 && x86_host_of(m->index) != NOREG;
 }
-/* Where m is, behind t->prefix. check: S1 is what it was behind check_window(). */
+/* Where m is, behind t->prefix. checked: S1 is what it was behind check_window(); of EITHER, S2. */
 static struct rm pointer_in_window(struct tr *t, const struct access *m, bool checked)
 {
 	struct x64_asm *a = &t->a;
+	bool either = m->win == X86_WIN_EITHER;
 	t->prefix = m->win == X86_WIN_HIGH ? 0x65 : 0;
 	if (x86_is_simple(m)) {
 		unsigned h = m->base == X86_RIP ? (unsigned)NOREG : x86_host_of(m->base);
-		if (!checked) h = simple_base(a, m);
-		return rm_mem(h == NOREG ? (unsigned)S1 : h, m->disp);
+		if (!checked || either) h = simple_base(a, m);
+		if (h == NOREG) h = S1;
+		return either ? rm_index(S2, h, 0, m->disp) : rm_mem(h, m->disp);
 	}
+	if (either) return rm_index(S2, S1, 0, 0);
 	if (is_direct(m))
 		return rm_index(x86_host_of(m->base), x86_host_of(m->index), m->scale, m->disp);
 	return rm_mem(S1, 0);
+}
+/* S1 = what is no base and a constant; S2 is kept. */
+static void emit_la_beside(struct tr *t, const struct access *m, const struct x86_insn *in)
+{
+	bool kept = m->win == X86_WIN_EITHER && is_complex(m);
+	if (kept) mov_store(&t->a, OP_W, V_AT(fast.save[1]), S2);
+	emit_la(&t->a, m, in);
+	if (kept) mov_load(&t->a, OP_W, S2, V_AT(fast.save[1]));
 }
 /* For an instruction of one byte at most before its ModRM: a move between S1 or a register and what
  * has been looked up. */
@@ -262,11 +293,11 @@ static void move(struct tr *t, unsigned k, unsigned reg, struct rm rm, bool load
 static struct rm look_up_alone(struct tr *t, unsigned k, const struct access *m)
 {
 	if (m->win) {
-		bool looked = t->i[k].steady && m == &t->i[k].m;
-		if (!looked)
-			check_window(t, k, m);
-		else if (!x86_is_simple(m) && !is_direct(m))
-			emit_la(&t->a, m, &t->i[k].in);
+		bool looked = t->i[k].steady && m == &t->i[k].m, simple = x86_is_simple(m);
+		bool either = m->win == X86_WIN_EITHER;
+		if (!looked) check_window(t, k, m);
+		if (!simple && (either || (looked && !is_direct(m))))
+			emit_la_beside(t, m, &t->i[k].in);
 		return pointer_in_window(t, m, !looked);
 	}
 	check(t, k, m, m->size, x86_ends_block(t->i[k].class));
@@ -280,16 +311,17 @@ static struct rm look_up(struct tr *t, unsigned k)
 	struct group *g = &t->g[i->group];
 	if (g->win) {
 		bool first = !g->done, simple = x86_is_simple(&i->m);
-		if (first && simple)
+		bool either = g->win == X86_WIN_EITHER;
+		if (first && simple && !either)
 			check_window(t, k, &i->m);
 		else if (first)
 			check_base(t, k, g);
+		if (!first && either) mov_load(&t->a, OP_W, S2, group_add(i->group));
 		g->done = true;
-		if (!simple && !is_direct(&i->m)) emit_la(&t->a, &i->m, &i->in);
+		if (!simple && (either || !is_direct(&i->m))) emit_la_beside(t, &i->m, &i->in);
 		return pointer_in_window(t, &i->m, first && simple);
 	}
-	struct rm add = V_AT(fast.add);
-	add.disp += 8 * i->group;
+	struct rm add = group_add(i->group);
 	if (g->done) {
 		mov_load(&t->a, OP_W, S2, add);
 	} else {
@@ -877,19 +909,6 @@ static void emit_insns(struct tr *t)
 			set_rel32(leave[n], t->a.p);
 	}
 }
-/* The instruction, once more, for the lower part of the window. */
-static void emit_again(struct tr *t, unsigned k)
-{
-	struct insn *i = &t->i[k];
-	i->either = false;
-	i->m.win = X86_WIN_LOW;
-	t->state = SLOT;
-	if (i->class == C_BIT)
-		emit_bit(t, k);
-	else
-		emit_copy(t, k);
-	set_rel32(jump_later(&t->a), t->i[k + 1].host);
-}
 static void emit_cold(struct tr *t, struct cold *c)
 {
 	struct x64_asm *a = &t->a;
@@ -919,7 +938,6 @@ static void emit_cold(struct tr *t, struct cold *c)
 	case COLD_FAR: go_far(t, c->target); break;
 	case COLD_SAVE: go(t, i->off, c->target); break;
 	case COLD_END: call_thunk(t, THUNK_END, info_of(t, i)); break;
-	case COLD_EITHER: emit_again(t, c->insn); break;
 	case COLD_OUT:
 		emit_la(a, &c->m, &i->in);
 		call_thunk(t, THUNK_OUT, info_of(t, i) | INFO_LEAVE);
@@ -941,7 +959,7 @@ static void emit_cold(struct tr *t, struct cold *c)
 }
 static bool is_near_cold(const struct cold *c)
 {
-	return c->kind == COLD_FAR || c->kind == COLD_SAVE || c->kind == COLD_EITHER;
+	return c->kind == COLD_FAR || c->kind == COLD_SAVE;
 }
 /* Branches into other pages are taken often, and so on: they stay near. */
 static void emit_colds(struct tr *t, bool near)
