@@ -411,7 +411,8 @@ static unsigned cluster_of(const struct tr *t, const struct bases *all, const st
 		unsigned c = x86_cluster_of(v->cpu.r[m->base] + (uint64_t)all[m->base].delta);
 		if (c != X86_WIN_NONE) return c;
 	}
-	return X86_WIN_HIGH;
+	unsigned own = x86_cluster_of(v->cpu.rip); /* most of a program's data is near its code */
+	return own == X86_WIN_NONE ? (unsigned)X86_WIN_HIGH : own;
 }
 /* An index of 32 bits leads into the window's guards at worst. */
 static bool is_bounded(const struct bases *all, const struct access *m)

@@ -455,7 +455,7 @@ static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next
  * goes on to that. plain: each access by itself, since a group of them lies in two pages. */
 static void remake(struct x86_jit *j, const uint8_t *back, bool plain)
 {
-	enum { FAILS = 32, FAILS_OUT = 4, TIMES = 8 };
+	enum { FAILS = 32, FAILS_OUT = 2, TIMES = 16 };
 	struct x86_block *b = block_with(j, back);
 	uint16_t *failed = plain ? &b->failed : &b->out;
 	unsigned made = b->made + 1u;
