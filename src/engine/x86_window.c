@@ -16,9 +16,9 @@
 #define HIGH_ROOM (X86_HIGH_END - X86_HIGH_BEGIN)
 #define PAGE_MASK (~(uint64_t)(X86_PAGE - 1))
 enum { HASH = 1 << 16, MOST = 24000, SPACES = 32, LARGE = 512 };
-/* Pages that came between two timer interrupts and are too many, and how many such there may be; how
- * many interrupts long the window is not used then. */
-enum { BAD_WORK = 200, BAD_TICKS = 3, PAUSE = 8, LOSSES = 5 };
+/* Work is pages that come and go. What is fine between two timer interrupts; how much more there may
+ * be, all in all; how many interrupts long the window is not used then, at first. */
+enum { FINE_WORK = 100, MOST_DEBT = 800, PAUSE = 8, LOSSES = 5 };
 enum { EARLY_US = 1000, IDLE_US = 1000 }; /* of the CPU before it is given; without, before it is taken */
 
 struct page {
@@ -34,7 +34,7 @@ struct space {
 struct x86_window {
 	uint8_t *high; /* with its guards */
 	uint64_t cr3;  /* whose it is; 0: nobody's */
-	unsigned pages, work, bad, listed;
+	unsigned pages, work, debt, listed;
 	unsigned paused; /* not 0: it is not used; in timer interrupts */
 	uint64_t pending;	  /* a page that the guest has been told is missing */
 	bool pieces; /* there are parts of the guest's large pages, which invlpg takes as a whole */
@@ -111,6 +111,7 @@ static void page_drop(struct x86_vcpu *v, struct page *p)
 	hide(host_of(v, p->la & PAGE_MASK), size_of(p->la));
 	p->la = 0;
 	w->pages--;
+	w->work++;
 	for (;;) { /* close the gap: open addressing */
 		k = (k + 1) % HASH;
 		struct page q = w->page[k];
@@ -162,13 +163,14 @@ bool x86_window_tick(struct x86_vcpu *v)
 {
 	struct x86_window *w = v->window;
 	if (!w || !w->cr3 || w->cr3 != v->cr3) return false;
-	w->bad = w->work > BAD_WORK ? w->bad + 1 : 0;
+	w->debt += w->work;
+	w->debt -= w->debt < FINE_WORK ? w->debt : (unsigned)FINE_WORK;
 	w->work = 0;
 	if (w->paused) return --w->paused == 0;
-	if (w->bad < BAD_TICKS || v->machine->env.windows == WINDOWS_EARLY) return false;
+	if (w->debt < MOST_DEBT || v->machine->env.windows == WINDOWS_EARLY) return false;
 	struct space *s = space_of(w, v->cr3);
 	w->paused = (unsigned)PAUSE << s->losses;
-	w->bad = 0;
+	w->debt = 0;
 	if (s->losses < LOSSES) s->losses++;
 	return true;
 }
@@ -189,7 +191,7 @@ bool x86_window_due(struct x86_vcpu *v)
 		return false;
 	take_away(v);
 	w->cr3 = v->cr3;
-	w->bad = w->work = 0;
+	w->debt = w->work = 0;
 	return true;
 }
 
