@@ -402,10 +402,7 @@ static const void *find(struct x86_vcpu *v)
 		look_at_changes(j);
 		/* Where there are no breakpoints, RF says nothing, and a fault sets it again. */
 		if (!(v->dr[7] & X86_DR7_ENABLED)) v->cpu.flags &= ~(uint64_t)X86_RF;
-		if (unlikely(x86_window_due(v))) {
-			x86_count(v, X86_STAT_PROMOTED);
-			ibtc_clear(j, X86_VIEW_USER);
-		}
+		if (unlikely(x86_window_turns(v))) ibtc_clear(j, X86_VIEW_USER);
 		struct x86_block *b = j->found = block_at_rip(j);
 		if (b) {
 			if (v->window && v->cpl == 3) x86_window_expect(v);

@@ -16,9 +16,10 @@
 #define HIGH_ROOM (X86_HIGH_END - X86_HIGH_BEGIN)
 #define PAGE_MASK (~(uint64_t)(X86_PAGE - 1))
 enum { HASH = 1 << 16, MOST = 24000, SPACES = 32, LARGE = 512 };
-/* Work is pages that come and go. What is fine between two timer interrupts; how much more there may
- * be, all in all; how many interrupts long the window is not used then, at first. */
-enum { FINE_WORK = 100, MOST_DEBT = 800, PAUSE = 8, LOSSES = 5 };
+/* Work is pages that come, and those that go, which are likely to come back. What is fine between two
+ * timer interrupts; how much more there may be, all in all; how many interrupts long the window is
+ * not used then, at first. */
+enum { DROP_WORK = 4, FINE_WORK = 100, MOST_DEBT = 800, PAUSE = 8, LOSSES = 5 };
 enum { EARLY_US = 1000, IDLE_US = 1000 }; /* of the CPU before it is given; without, before it is taken */
 
 struct page {
@@ -111,7 +112,7 @@ static void page_drop(struct x86_vcpu *v, struct page *p)
 	hide(host_of(v, p->la & PAGE_MASK), size_of(p->la));
 	p->la = 0;
 	w->pages--;
-	w->work++;
+	w->work += DROP_WORK;
 	for (;;) { /* close the gap: open addressing */
 		k = (k + 1) % HASH;
 		struct page q = w->page[k];
@@ -158,7 +159,6 @@ static void take_away(struct x86_vcpu *v)
 	v->window->cr3 = 0;
 	v->window->paused = 0;
 }
-/* What is there stays: the space may want it again. */
 bool x86_window_tick(struct x86_vcpu *v)
 {
 	struct x86_window *w = v->window;
@@ -166,11 +166,18 @@ bool x86_window_tick(struct x86_vcpu *v)
 	w->debt += w->work;
 	w->debt -= w->debt < FINE_WORK ? w->debt : (unsigned)FINE_WORK;
 	w->work = 0;
-	if (w->paused) return --w->paused == 0;
-	if (w->debt < MOST_DEBT || v->machine->env.windows == WINDOWS_EARLY) return false;
+	return w->paused && --w->paused == 0;
+}
+/* What is there stays: the space may want it again. */
+static bool gets_tired(struct x86_vcpu *v)
+{
+	struct x86_window *w = v->window;
+	if (w->paused || w->debt + w->work < MOST_DEBT ||
+	    v->machine->env.windows == WINDOWS_EARLY)
+		return false;
 	struct space *s = space_of(w, v->cr3);
 	w->paused = (unsigned)PAUSE << s->losses;
-	w->debt = 0;
+	w->debt = w->work = 0;
 	if (s->losses < LOSSES) s->losses++;
 	return true;
 }
@@ -183,15 +190,16 @@ static bool is_due(struct x86_vcpu *v)
 	if (w->now->used + now - w->since < us(v, EARLY_US)) return false;
 	return !w->cr3 || now - space_of(w, w->cr3)->last > us(v, IDLE_US);
 }
-bool x86_window_due(struct x86_vcpu *v)
+bool x86_window_turns(struct x86_vcpu *v)
 {
 	struct x86_window *w = v->window;
-	if (!w || v->cpl != 3 || w->cr3 == v->cr3 || gmem_tracking(v->machine->env.mem) ||
-	    !is_due(v))
-		return false;
+	if (!w || v->cpl != 3) return false;
+	if (w->cr3 == v->cr3) return gets_tired(v);
+	if (gmem_tracking(v->machine->env.mem) || !is_due(v)) return false;
 	take_away(v);
 	w->cr3 = v->cr3;
 	w->debt = w->work = 0;
+	x86_count(v, X86_STAT_PROMOTED);
 	return true;
 }
 

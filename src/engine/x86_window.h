@@ -21,8 +21,8 @@ void x86_window_free(struct x86_window *w); /* NULL is fine, here and below */
 bool x86_window_is_on(const struct x86_vcpu *v);
 /* A timer interrupt has found user code at work. True: it is on or off from now on. */
 bool x86_window_tick(struct x86_vcpu *v);
-/* User code is about to run. True: it is on from now on. */
-bool x86_window_due(struct x86_vcpu *v);
+/* User code is about to run. True: it is on or off from now on. */
+bool x86_window_turns(struct x86_vcpu *v);
 /* In a signal handler, in generated code: host address `at` was missing. */
 enum x86_missing {
 	X86_CAME,	  /* it is there now */
