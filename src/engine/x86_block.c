@@ -402,11 +402,14 @@ static unsigned cluster_of(const struct tr *t, const struct bases *all, const st
 	const struct access *m = &i->m;
 	unsigned hint = *x86_hint(t->j, t->page, i->off);
 	if (!(t->variant & VARIANT_WIN) || !m->size) return X86_WIN_NONE;
+	if (m->base == X86_RIP && m->seg == X86_DS && hint != X86_WIN_NONE)
+		return t->variant & VARIANT_LOW ? X86_WIN_LOW : X86_WIN_HIGH;
 	if (hint != HINT_NONE) return hint;
 	if (m->base == RSP || m->seg != X86_DS) return X86_WIN_HIGH;
-	if (m->base == X86_RIP) return x86_cluster_of(v->cpu.rip);
 	if (m->base == X86_NOREG)
-		return m->index == X86_NOREG && m->disp >= 0 ? X86_WIN_LOW : X86_WIN_HIGH;
+		return m->disp >= 0 && (m->index == X86_NOREG || all[m->index].bounded)
+			       ? X86_WIN_LOW
+			       : X86_WIN_HIGH;
 	if (!all[m->base].changed) {
 		unsigned c = x86_cluster_of(v->cpu.r[m->base] + (uint64_t)all[m->base].delta);
 		if (c != X86_WIN_NONE) return c;
@@ -438,13 +441,22 @@ static void group_in_window(struct tr *t, struct bases *all, struct insn *i)
 		.win = i->m.win, .n = 2, .base = i->m.base, .first = k, .from = b->since};
 	i->group = b->win = (uint8_t)t->groups++;
 }
+/* It reaches from the page of the code itself, or from 0, not farther than guards. */
+static bool is_sure(const struct bases *all, const struct access *m)
+{
+	bool bounded = m->index == X86_NOREG || (m->index < 16 && all[m->index].bounded);
+	bool plain = m->seg == X86_DS && !m->a32 && !m->bits && bounded;
+	if (m->base == X86_RIP) return plain && m->win != X86_WIN_EITHER;
+	return plain && m->base == X86_NOREG && m->win == X86_WIN_LOW && m->disp >= 0;
+}
 static void group_access(struct tr *t, struct bases *all, struct insn *i)
 {
 	const struct access *m = &i->m;
 	i->group = NO_GROUP;
 	i->m.win = i->m2_win = (uint8_t)cluster_of(t, all, i);
 	if (i->class == C_PUSH) i->m2_win = X86_WIN_NONE; /* what is known is of the stack */
-	if (i->class == C_JMPI || i->class == C_CALLI) return;
+	i->sure = m->win && is_sure(all, m);
+	if (i->class == C_JMPI || i->class == C_CALLI || i->sure) return;
 	if (m->win) {
 		group_in_window(t, all, i);
 		return;
@@ -653,7 +665,8 @@ void x86_find_loop(struct tr *t)
 		find_steady_group(t, &t->g[n], first, clobbered, delta);
 	for (unsigned k = 0; k <= first; k++) {
 		struct insn *i = &t->i[k];
-		bool alone = i->group == NO_GROUP && i->m.win && i->m.win != X86_WIN_EITHER;
+		bool alone = i->group == NO_GROUP && i->m.win && i->m.win != X86_WIN_EITHER &&
+			     !i->sure;
 		i->steady = alone && (i->class == C_COPY) && is_steady(&i->m, clobbered);
 	}
 }

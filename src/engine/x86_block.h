@@ -45,6 +45,7 @@ struct insn {
 	struct access m;
 	uint8_t class, view, group, state_after;
 	bool steady;	/* what is to be looked at of m was so before the block's loop */
+	bool sure;	/* nothing is to be looked at of m */
 	uint8_t m2_win; /* of the operand of a push, jmp or call, which is looked up besides */
 	uint16_t off, live, before; /* flags needed behind it, before it */
 	const uint8_t *bytes;
@@ -97,6 +98,7 @@ struct tr {
 	unsigned end;	/* offset where it goes on behind the last, up to 4096; JIT_NOT: nowhere */
 	bool end_steps; /* what is there is the interpreter's */
 	bool plain;
+	int64_t la; /* of the page, if VARIANT_LOW; else -1 */
 	bool loops; /* it goes back to its beginning, behind what is looked at once */
 	unsigned back, rounds; /* if so: by which instruction; how often it is there in a row */
 	uint16_t head_live;

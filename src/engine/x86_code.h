@@ -16,7 +16,12 @@ enum { S1 = R11, S2 = R10, GSP = R15 }; /* compilers use these three least */
 enum { JIT_BLOCK_INSNS = 48, JIT_ROUNDS_INSNS = 40, JIT_NOT = 0xffff };
 /* A block's variant: view, whether vector instructions are what they are, whether user memory is in
  * a window. */
-enum { VARIANT_VEC = 4, VARIANT_WIN = 8 };
+enum {
+	VARIANT_VEC = 4,
+	VARIANT_WIN = 8,
+	/* With that: the code's own linear address is known, and LOW; else it is HIGH. */
+	VARIANT_LOW = 16
+};
 
 /* What a thunk is told in S2. */
 enum {
@@ -80,6 +85,7 @@ struct x86_code_page {
 	uint32_t next;
 	bool watched; /* no write to it goes unnoticed, whether it has code or not */
 	uint8_t idle; /* writes to it since it has had none */
+	uint64_t la;  /* where VARIANT_LOW has it; 0: nowhere yet */
 	uint64_t begins[X86_PAGE / 64]; /* by offset: a block of some variant may begin here */
 };
 /* What is known of an instruction's memory operand: enum x86_cluster; HINT_NONE: nothing. */
@@ -137,14 +143,21 @@ static inline struct x86_block *x86_block_find(struct x86_jit *j, gpa_t page, un
 /* C looks at cpu.flags: have the arithmetic ones there, too. */
 static inline void x86_flags_home(struct x86_vcpu *v)
 {
-	v->cpu.flags = (v->cpu.flags & ~(uint64_t)X86_ARITH) | (v->fast.flags & X86_ARITH);
+	uint64_t arith = (uint64_t)(v->fast.flags >> 8) | (v->fast.flags & 1u) << 11;
+	v->cpu.flags = (v->cpu.flags & ~(uint64_t)X86_ARITH) | (arith & X86_ARITH);
+}
+static inline uint16_t x86_flags_away(uint64_t flags)
+{
+	return (uint16_t)((flags & 0xff) << 8 | (flags >> 11 & 1));
 }
 static inline unsigned x86_variant_now(const struct x86_vcpu *v)
 {
 	bool vec = (v->cr0 & (CR0_EM | CR0_TS)) == 0 && v->cr4 & CR4_OSFXSR &&
 		   v->cr4 & CR4_OSXSAVE && v->xcr0 == X86_XCR0;
-	bool win = v->view == X86_VIEW_USER && x86_window_is_on(v);
-	return v->view | (vec ? (unsigned)VARIANT_VEC : 0) | (win ? (unsigned)VARIANT_WIN : 0);
+	enum x86_cluster own = X86_WIN_NONE;
+	if (v->view == X86_VIEW_USER && x86_window_is_on(v)) own = x86_cluster_of(v->cpu.rip);
+	return v->view | (vec ? (unsigned)VARIANT_VEC : 0) | (own ? (unsigned)VARIANT_WIN : 0) |
+	       (own == X86_WIN_LOW ? (unsigned)VARIANT_LOW : 0);
 }
 static inline bool x86_translatable(const struct x86_vcpu *v)
 {

@@ -26,11 +26,9 @@ static void save_flags(struct tr *t)
 {
 	struct x64_asm *a = &t->a;
 	mov_rr(a, OP_W, S1, RAX);
-	put8(a, 0x9f);					  /* lahf */
-	put8(a, 0x0f), put8(a, 0x90), put8(a, 0xc0);	  /* seto al */
-	put8(a, 0xc0), put8(a, 0xe0), put8(a, 3);	  /* shl al, 3: where OF is */
-	op_rm(a, OP(0, 0, 0x88), 4, V_AT(fast.flags), 0); /* mov byte, ah */
-	op_rm(a, OP(0, 0, 0x88), RAX, upper_flags(), 0);  /* mov byte, al */
+	put8(a, 0x9f);						/* lahf */
+	put8(a, 0x0f), put8(a, 0x90), put8(a, 0xc0);		/* seto al */
+	op_rm(a, OP(0x66, 0, 0x89), RAX, V_AT(fast.flags), 0); /* mov word, ax */
 	mov_rr(a, OP_W, RAX, S1);
 	t->state |= SLOT;
 }
@@ -38,13 +36,9 @@ static void restore_flags(struct tr *t, unsigned live)
 {
 	struct x64_asm *a = &t->a;
 	mov_store(a, OP_W, V_AT(fast.save[2]), RAX);
-	if (live & X86_OF) {
-		op_rm(a, OP(0, 0, 0x8a), RAX, upper_flags(), 0);
-		put8(a, 0x24), put8(a, 0x08); /* and al, 8: OF */
-		put8(a, 0x04), put8(a, 0x78); /* add al, 0x78: overflows if it is set */
-	}
-	op_rm(a, OP(0, 0, 0x8a), 4, V_AT(fast.flags), 0); /* mov ah, the others */
-	put8(a, 0x9e);					  /* sahf */
+	op_rm(a, OP(0, 1, 0xb7), RAX, V_AT(fast.flags), 0); /* movzx eax, word */
+	if (live & X86_OF) put8(a, 0x04), put8(a, 0x7f); /* add al, 0x7f: overflows if it is 1 */
+	put8(a, 0x9e);					 /* sahf */
 	mov_load(a, OP_W, RAX, V_AT(fast.save[2]));
 	t->state |= HOST;
 }
@@ -96,6 +90,12 @@ static void add_bits(struct x64_asm *a, const struct x86_insn *in)
 	shift_imm(a, SH_SAR, OP_W, S2, wide ? 6 : 5);
 	lea(a, OP_W, S1, rm_index(S1, S2, wide ? 3 : 2, 0));
 }
+/* Is the linear address at `disp` from the page's beginning one that is known, and LOW? */
+static bool is_fixed(const struct tr *t, int64_t disp)
+{
+	return t->la >= 0 && t->la + disp >= 0 && t->la + disp < (int64_t)X86_LOW_END;
+}
+static struct rm rm_fixed(int64_t at) { return rm_index(NOREG, NOREG, 0, (int32_t)at); }
 /* S1 = m's linear address. S2 is lost where is_complex(). */
 static void emit_la(struct x64_asm *a, const struct access *m, const struct x86_insn *in)
 {
@@ -212,12 +212,13 @@ static void check_window(struct tr *t, unsigned k, const struct access *m)
 	c->m = *m;
 	c->target = i->off;
 }
-static void check_base(struct tr *t, unsigned k, const struct group *g)
+/* once: nothing else will ask what to add. */
+static void check_base(struct tr *t, unsigned k, const struct group *g, bool once)
 {
 	const struct access base = {
 		.base = g->base, .index = X86_NOREG, .seg = X86_DS, .win = g->win};
 	check_window(t, k, &base);
-	if (g->win == X86_WIN_EITHER)
+	if (g->win == X86_WIN_EITHER && !once)
 		mov_store(&t->a, OP_W, group_add((unsigned)(g - t->g)), S2);
 }
 /* What groups have to have looked at before instruction k. */
@@ -226,7 +227,7 @@ static void check_windows(struct tr *t, unsigned k)
 	for (unsigned n = 0; n < t->groups; n++) {
 		struct group *g = &t->g[n];
 		if (!g->win || g->done || g->at != k || g->first == k) continue;
-		check_base(t, k, g);
+		check_base(t, k, g, false);
 		t->cold[t->colds - 1].target = t->i[g->first].off;
 		g->done = true;
 	}
@@ -236,7 +237,7 @@ static void check_steady(struct tr *t)
 {
 	for (unsigned n = 0; n < t->groups; n++)
 		if (t->g[n].steady) {
-			check_base(t, 0, &t->g[n]);
+			check_base(t, 0, &t->g[n], false);
 			t->cold[t->colds - 1].target = t->i[t->g[n].first].off;
 			t->g[n].done = true;
 		}
@@ -249,8 +250,14 @@ static void check_steady(struct tr *t)
 /* Base and index are where the host can use them. */
 static bool is_direct(const struct access *m)
 {
-	return m->base < 16 && x86_host_of(m->base) != NOREG && m->seg == X86_DS && !m->a32 &&
-	       !m->bits && m->index < 16 && x86_host_of(m->index) != NOREG;
+	bool base = m->base == X86_NOREG || (m->base < 16 && x86_host_of(m->base) != NOREG);
+	bool index = m->index < 16 && x86_host_of(m->index) != NOREG;
+	return base && m->seg == X86_DS && !m->a32 && !m->bits && index;
+}
+static bool is_constant(const struct access *m)
+{
+	return m->base == X86_NOREG && m->index == X86_NOREG && m->seg == X86_DS && !m->a32 &&
+	       !m->bits;
 }
 /* Where m is, behind t->prefix. checked: S1 is what it was behind check_window(); of EITHER, S2. */
 static struct rm pointer_in_window(struct tr *t, const struct access *m, bool checked)
@@ -265,8 +272,10 @@ static struct rm pointer_in_window(struct tr *t, const struct access *m, bool ch
 		return either ? rm_index(S2, h, 0, m->disp) : rm_mem(h, m->disp);
 	}
 	if (either) return rm_index(S2, S1, 0, 0);
+	if (is_constant(m)) return rm_fixed(m->disp);
 	if (is_direct(m))
-		return rm_index(x86_host_of(m->base), x86_host_of(m->index), m->scale, m->disp);
+		return rm_index(m->base == X86_NOREG ? (unsigned)NOREG : x86_host_of(m->base),
+				x86_host_of(m->index), m->scale, m->disp);
 	return rm_mem(S1, 0);
 }
 /* S1 = what is no base and a constant; S2 is kept. */
@@ -290,13 +299,24 @@ static void move(struct tr *t, unsigned k, unsigned reg, struct rm rm, bool load
 	else
 		mov_store(&t->a, OP_W, rm, reg);
 }
+static void move_imm(struct tr *t, unsigned k, int32_t imm, struct rm to)
+{
+	(void)x86_map_add(t->j, (uint32_t)(t->a.p - t->j->rw), t->i[k].off,
+			  t->state & HOST && t->i[k].before);
+	if (t->prefix) put8(&t->a, t->prefix);
+	t->prefix = 0;
+	mov_store_imm(&t->a, 8, to, imm);
+}
 static struct rm look_up_alone(struct tr *t, unsigned k, const struct access *m)
 {
 	if (m->win) {
-		bool looked = t->i[k].steady && m == &t->i[k].m, simple = x86_is_simple(m);
+		bool own = m == &t->i[k].m, sure = own && t->i[k].sure;
+		bool looked = sure || (own && t->i[k].steady), simple = x86_is_simple(m);
 		bool either = m->win == X86_WIN_EITHER;
+		if (sure && m->base == X86_RIP && is_fixed(t, m->disp))
+			return rm_fixed(t->la + m->disp);
 		if (!looked) check_window(t, k, m);
-		if (!simple && (either || (looked && !is_direct(m))))
+		if (!simple && (either || (looked && !is_direct(m) && !is_constant(m))))
 			emit_la_beside(t, m, &t->i[k].in);
 		return pointer_in_window(t, m, !looked);
 	}
@@ -315,7 +335,7 @@ static struct rm look_up(struct tr *t, unsigned k)
 		if (first && simple && !either)
 			check_window(t, k, &i->m);
 		else if (first)
-			check_base(t, k, g);
+			check_base(t, k, g, g->n == 2); /* one counts double */
 		if (!first && either) mov_load(&t->a, OP_W, S2, group_add(i->group));
 		g->done = true;
 		if (!simple && (either || !is_direct(&i->m))) emit_la_beside(t, &i->m, &i->in);
@@ -366,7 +386,7 @@ static unsigned rex_of(const struct fields *f)
 	const struct rm *m = &f->rm;
 	unsigned b = m->reg != NOREG ? m->reg : m->base;
 	unsigned x = m->reg == NOREG && m->index != NOREG ? m->index >> 3 : 0;
-	return (f->reg >> 3 & 1) << 2 | x << 1 | (b >> 3 & 1);
+	return (f->reg >> 3 & 1) << 2 | x << 1 | (b == NOREG ? 0 : b >> 3 & 1);
 }
 static void encode(struct x64_asm *a, const struct x86_insn *in, const uint8_t *code,
 		   const struct fields *f, bool lock)
@@ -517,7 +537,9 @@ static void emit_lea(struct tr *t, unsigned k)
 	bool near = m.base < 16 && x86_host_of(m.base) != NOREG && !m.a32 &&
 		    (m.index == X86_NOREG || x86_host_of(m.index) != NOREG);
 	unsigned to = h == NOREG ? (unsigned)S1 : h;
-	if (near) {
+	if (m.base == X86_RIP && !m.a32 && is_fixed(t, m.disp)) {
+		mov_imm(&t->a, to, (uint64_t)(t->la + m.disp));
+	} else if (near) {
 		unsigned index = m.index == X86_NOREG ? (unsigned)NOREG : x86_host_of(m.index);
 		lea(&t->a, w, to, rm_index(x86_host_of(m.base), index, m.scale, m.disp));
 	} else {
@@ -546,11 +568,19 @@ static void indirect(struct tr *t) /* to S1; flags are in SLOT */
 	shift_imm(a, SH_SHL, 0, S2, 4);
 	op_rm(a, OP(0, 0, 0xff), 4, ibtc_at(t, offsetof(struct x86_ibtc, host)), 0);
 }
+static void emit_place(struct tr *t, int64_t disp) /* S1 = that from the page's beginning */
+{
+	if (is_fixed(t, disp)) {
+		mov_imm(&t->a, S1, (uint64_t)(t->la + disp));
+		return;
+	}
+	mov_load(&t->a, OP_W, S1, V_AT(fast.page));
+	lea(&t->a, OP_W, S1, rm_mem(S1, (int32_t)disp));
+}
 static void go_far(struct tr *t, int64_t target)
 {
 	if (!(t->state & SLOT)) save_flags(t);
-	mov_load(&t->a, OP_W, S1, V_AT(fast.page));
-	lea(&t->a, OP_W, S1, rm_mem(S1, (int32_t)target));
+	emit_place(t, target);
 	indirect(t);
 }
 static bool is_near(int64_t target) { return target >= 0 && target < X86_PAGE; }
@@ -583,9 +613,9 @@ static void go(struct tr *t, int64_t from, int64_t target)
 /* The host's condition that holds if the guest's cc does, whose flags are in SLOT alone. */
 static enum cc test_slot(struct tr *t, enum cc cc)
 {
-	enum { OF_TO_SF = 4 };
+	enum { OF_TO_SF = 7 };
 	static const uint8_t low[] = {
-		[CC_O >> 1] = X86_OF >> 8, /* of the second byte */
+		[CC_O >> 1] = 1, /* of the first byte; the others of the second */
 		[CC_B >> 1] = X86_CF,	   [CC_E >> 1] = X86_ZF, [CC_BE >> 1] = X86_CF | X86_ZF,
 		[CC_S >> 1] = X86_SF,	   [CC_P >> 1] = X86_PF,
 	};
@@ -593,13 +623,13 @@ static enum cc test_slot(struct tr *t, enum cc cc)
 	struct rm flags = V_AT(fast.flags);
 	enum cc is_set = cc & 1 ? CC_E : CC_NE;
 	if (cc < CC_L) {
-		if (cc <= CC_NO) flags.disp++;
+		if (cc > CC_NO) flags = upper_flags();
 		op_rm(a, OP(0, 0, 0xf6), 0, flags, 1); /* test byte */
 		put8(a, low[cc >> 1]);
 		return is_set;
 	}
-	op_rm(a, OP(0, 1, 0xb6), S1, flags, 0); /* movzx, as they were written: by bytes */
-	op_rm(a, OP(0, 1, 0xb6), S2, upper_flags(), 0);
+	op_rm(a, OP(0, 1, 0xb6), S1, upper_flags(), 0);
+	op_rm(a, OP(0, 1, 0xb6), S2, flags, 0); /* OF */
 	shift_imm(a, SH_SHL, 0, S2, OF_TO_SF);
 	alu_rr(a, ALU_XOR, 0, S2, S1);
 	alu_imm(a, ALU_AND, 0, rm_reg(S2), X86_SF);
@@ -645,11 +675,12 @@ static void move_sp(struct tr *t, int32_t by) { lea(&t->a, OP_W, GSP, rm_mem(GSP
 static struct rm look_up_operand(struct tr *t, unsigned k, int op)
 {
 	struct access m;
+	if (t->i[k].class != C_PUSH) return look_up_alone(t, k, &t->i[k].m);
 	(void)x86_access_of(&m, &t->i[k], (unsigned)op);
 	m.win = t->i[k].m2_win;
 	return look_up_alone(t, k, &m);
 }
-/* S1 = what it pushes or jumps to, kept in save[3] if it had to be looked up. */
+/* S1 = what it pushes or calls, kept in save[3] if it had to be looked up. */
 static bool fetch_operand(struct tr *t, unsigned k)
 {
 	int op = x86_mem_operand_of(&t->i[k].in);
@@ -675,8 +706,7 @@ static void emit_push(struct tr *t, unsigned k)
 	bool kept = fetch_operand(t, k);
 	struct rm to = look_up(t, k);
 	if (o->kind == X86_IMM) {
-		mov_imm(&t->a, S1, (uint64_t)t->i[k].in.imm);
-		move(t, k, S1, to, false);
+		move_imm(t, k, (int32_t)t->i[k].in.imm, to);
 	} else if (!kept && x86_host_of(o->reg) != NOREG) {
 		move(t, k, x86_host_of(o->reg), to, false);
 	} else {
@@ -694,9 +724,13 @@ static void emit_pop(struct tr *t, unsigned k)
 }
 static void push_return(struct tr *t, unsigned k, struct rm to)
 {
-	mov_load(&t->a, OP_W, S1, V_AT(fast.page));
-	lea(&t->a, OP_W, S1, rm_mem(S1, (int32_t)(t->i[k].off + t->i[k].in.len)));
-	move(t, k, S1, to, false);
+	int32_t back = (int32_t)(t->i[k].off + t->i[k].in.len);
+	if (is_fixed(t, back)) {
+		move_imm(t, k, (int32_t)(t->la + back), to);
+	} else {
+		emit_place(t, back);
+		move(t, k, S1, to, false);
+	}
 	move_sp(t, -8);
 }
 static void emit_call(struct tr *t, unsigned k)
@@ -720,9 +754,12 @@ static void emit_calli(struct tr *t, unsigned k)
 }
 static void emit_jmpi(struct tr *t, unsigned k)
 {
-	bool kept = fetch_operand(t, k);
+	int op = x86_mem_operand_of(&t->i[k].in);
 	if (!(t->state & SLOT)) save_flags(t);
-	fetched(t, k, kept);
+	if (op >= 0)
+		move(t, k, S1, look_up_operand(t, k, op), true);
+	else
+		mov_guest(&t->a, S1, t->i[k].in.o[0].reg);
 	indirect(t);
 }
 static void emit_ret(struct tr *t, unsigned k)
@@ -777,11 +814,16 @@ static void emit_pushf(struct tr *t, unsigned k)
 {
 	struct x64_asm *a = &t->a;
 	flags_go(t, X86_ARITH);
-	struct rm to = look_up(t, k);
 	mov_load(a, 0, S1, V_AT(cpu.flags)); /* but the arithmetic ones from their slot */
-	alu_rm(a, ALU_XOR, 0, S1, V_AT(fast.flags));
 	alu_imm(a, ALU_AND, 0, rm_reg(S1), ~X86_ARITH);
-	alu_rm(a, ALU_XOR, 0, S1, V_AT(fast.flags));
+	op_rm(a, OP(0, 1, 0xb6), S2, upper_flags(), 0);
+	alu_rr(a, ALU_OR, 0, S1, S2);
+	op_rm(a, OP(0, 1, 0xb6), S2, V_AT(fast.flags), 0);
+	shift_imm(a, SH_SHL, 0, S2, 11);
+	alu_rr(a, ALU_OR, 0, S1, S2);
+	mov_store(a, OP_W, V_AT(fast.save[3]), S1);
+	struct rm to = look_up(t, k);
+	mov_load(a, OP_W, S1, V_AT(fast.save[3]));
 	move(t, k, S1, to, false);
 	move_sp(t, -8);
 }
@@ -1001,8 +1043,12 @@ static void emit_entries(struct tr *t, struct x86_block *b)
 	b->code = (uint32_t)(a->p - t->j->rw);
 	alu_rm(a, ALU_CMP, OP_W, S1, ibtc_at(t, offsetof(struct x86_ibtc, key)));
 	jcc_to(a, CC_NE, t->j->miss);
-	alu_imm(a, ALU_AND, OP_W, rm_reg(S1), -X86_PAGE);
-	mov_store(a, OP_W, V_AT(fast.page), S1);
+	if (t->la >= 0) {
+		mov_store_imm(a, 8, V_AT(fast.page), (int32_t)t->la);
+	} else {
+		alu_imm(a, ALU_AND, OP_W, rm_reg(S1), -X86_PAGE);
+		mov_store(a, OP_W, V_AT(fast.page), S1);
+	}
 	t->slot = a->p;
 	b->slot = (uint32_t)(a->p - t->j->rw);
 	t->state = SLOT;
@@ -1045,6 +1091,7 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	t.start = off;
 	t.variant = variant;
 	t.view = variant & 3;
+	t.la = variant & VARIANT_LOW ? (int64_t)(j->v->cpu.rip & -(uint64_t)X86_PAGE) : -1;
 	t.plain = plain;
 	t.cross = CROSS_NOT;
 	t.groups = t.colds = 0;

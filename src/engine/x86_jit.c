@@ -179,6 +179,7 @@ static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 	p->blocks = p->crossing = 0;
 	p->granules = 0;
 	memset(p->begins, 0, sizeof(p->begins));
+	p->la = 0;
 	j->dropped = true;
 	x86_count(j->v, X86_STAT_DROPS);
 	while (crossing) { /* other blocks of their page may have links to them */
@@ -217,6 +218,14 @@ static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t
 	watch(j, page);
 	return x86_translate_block(j, code, page, off, variant, plain, &nothing);
 }
+/* A page that programs have at more than one LOW address does without the window. */
+static unsigned low_variant(struct x86_jit *j, unsigned variant)
+{
+	uint64_t la = j->v->cpu.rip & ~(uint64_t)(X86_PAGE - 1);
+	struct x86_code_page *p = page_get(j, j->v->fetch_gpa);
+	if (p && !p->la) p->la = la;
+	return p && p->la == la ? variant : variant & ~(unsigned)(VARIANT_WIN | VARIANT_LOW);
+}
 /* The block at rip, made if need be; fetch_* is set then. NULL: none, for this instruction. */
 static struct x86_block *block_at_rip(struct x86_jit *j)
 {
@@ -229,6 +238,7 @@ static struct x86_block *block_at_rip(struct x86_jit *j)
 		x86_contexts_drop(v);
 	}
 	j->vec = variant & VARIANT_VEC;
+	if (variant & VARIANT_LOW) variant = low_variant(j, variant);
 	struct x86_block *b = x86_block_find(j, v->fetch_gpa, off, variant);
 	if (!b && gmem_ptr(v->machine->env.mem, v->fetch_gpa, X86_PAGE, true))
 		b = block_make(j, v->fetch_gpa, v->fetch_host, off, variant, false);
@@ -375,7 +385,7 @@ static void calm(struct x86_jit *j)
 
 static const void *into_code(struct x86_vcpu *v, const void *to)
 {
-	v->fast.flags = v->cpu.flags;
+	v->fast.flags = x86_flags_away(v->cpu.flags);
 	go_live(v->jit);
 	return to;
 }
@@ -639,7 +649,7 @@ static bool fault_in_code(ucontext_t *u, const siginfo_t *info)
 	bool in_window = block_with(j, j->rx + pc)->variant & VARIANT_WIN;
 	enum x86_missing is = in_window ? fault_in_window(j, r, info) : X86_GUEST_FAULTS;
 	if (is == X86_CAME) return true;
-	if (m->flags) j->v->fast.flags = (uint64_t)r[REG_EFL];
+	if (m->flags) j->v->fast.flags = x86_flags_away((uint64_t)r[REG_EFL]);
 	/* No linear address: not to be looked for in the window again. */
 	r[REG_R11] = (greg_t)NOWHERE; /* S1 */
 	divert(j, r, is == X86_NOT_HERE ? THUNK_OUT : THUNK_END, m->off | (uint32_t)INFO_LEAVE);

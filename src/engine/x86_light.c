@@ -92,7 +92,7 @@ static const void *go_on(struct x86_vcpu *v)
 {
 	uint64_t rip = v->cpu.rip;
 	const struct x86_ibtc *to = &v->fast.ibtc[v->view][x86_ibtc_index(rip)];
-	v->fast.flags = v->cpu.flags;
+	v->fast.flags = x86_flags_away(v->cpu.flags);
 	v->fast.save[0] = rip; /* what indirect() has in S1, S2 */
 	v->fast.save[1] = x86_ibtc_index(rip) * sizeof(*to);
 	return to->host;

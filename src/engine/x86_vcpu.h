@@ -136,7 +136,8 @@ struct x86_xarea {
 /* What translated code keeps beside the registers; x86_jit.h. */
 enum { X86_IBTC = 16384, X86_ADDS = 12, X86_CROSS = 64 };
 struct x86_fast {
-	uint64_t flags; /* OF SF ZF AF PF CF, wherever they are not in the host's */
+	/* Wherever they are not in the host's: OF in bit 0, from bit 8 on what lahf gives. */
+	uint16_t flags;
 	uint64_t page;	/* linear address of the page that the running block is of */
 	const void *go; /* where a thunk goes on */
 	uint64_t save[4];

@@ -19,9 +19,16 @@ void x64_operand(struct x64_asm *a, unsigned reg, const struct rm *m, unsigned i
 		modrm(a, 3, reg, m->reg);
 		return;
 	}
-	if (m->base == NOREG) {
+	if (m->base == NOREG && m->at) {
 		modrm(a, 0, reg, 5);
 		put32(a, (uint32_t)((intptr_t)m->at - (intptr_t)(a->p + 4 + imm)));
+		return;
+	}
+	if (m->base == NOREG) {
+		modrm(a, 0, reg, RSP);
+		put8(a, (unsigned)m->scale << 6 |
+				((m->index == NOREG ? (unsigned)RSP : m->index) & 7) << 3 | RBP);
+		put32(a, (uint32_t)m->disp);
 		return;
 	}
 	unsigned mod = m->disp == 0 && (m->base & 7) != RBP ? 0 : fits8(m->disp) ? 1 : 2;

@@ -31,9 +31,9 @@ struct x64_asm {
 	bool avx; /* vec() encodes three operands */
 };
 struct rm {				 /* a register, or memory at base + index << scale + disp */
-	uint8_t reg, base, index, scale; /* reg NOREG: memory. base NOREG: absolute address `at` */
+	uint8_t reg, base, index, scale; /* reg NOREG: memory. base NOREG: see at */
 	int32_t disp;
-	const void *at; /* within 2 GiB of the code */
+	const void *at; /* an address within 2 GiB of the code; NULL: index << scale + disp */
 };
 /* Prefix (0, 0x66, 0xf3, 0xf2), map (0: one byte, 1: 0f, 2: 0f38, 3: 0f3a), byte. */
 #define OP(prefix, map, byte)                                                                      \
