@@ -365,19 +365,13 @@ struct bases {		  /* what analysis knows of a base register */
 	bool changed;	  /* is not what it was when the block was entered */
 	int32_t delta;	  /* from its value when delta was set to 0 */
 };
-static void clobber(struct bases *b, unsigned reg)
+static void clobber(struct bases *b, uint32_t regs, unsigned next)
 {
-	if (reg > 15) return;
-	b[reg].win = NO_GROUP;
-	b[reg].changed = true;
-	b[reg].since = JUST_NOW;
-	b[reg].bounded = false;
-	b[reg].group[0] = b[reg].group[1] = NO_GROUP;
-	b[reg].delta = 0;
-}
-static void clobber_all(struct bases *b)
-{
-	for (unsigned r = 0; r < 16; r++) clobber(b, r);
+	for (; regs; regs &= regs - 1)
+		b[__builtin_ctz(regs)] = (struct bases){.win = NO_GROUP,
+							.changed = true,
+							.since = (uint8_t)next,
+							.group = {NO_GROUP, NO_GROUP}};
 }
 static bool join(struct group *g, int32_t at, unsigned size)
 {
@@ -517,14 +511,15 @@ static bool writes_32_bits(const struct x86_insn *in)
 	default: return false;
 	}
 }
-static void follow_registers(struct bases *b, const struct insn *i)
+/* next: number of the instruction behind i. */
+static void follow_registers(struct bases *b, const struct insn *i, unsigned next)
 {
 	const struct x86_insn *in = &i->in;
 	enum { FAR_ENOUGH = 1 << 24 };
 	unsigned reg;
 	int32_t by;
 	if (i->class == C_STEP || i->class == C_REP || i->class == C_STAC || i->class == C_CLAC) {
-		clobber_all(b);
+		clobber(b, 0xffff, next);
 		return;
 	}
 	if (i->class == C_PUSH || i->class == C_PUSHF || i->class == C_CALL ||
@@ -534,7 +529,7 @@ static void follow_registers(struct bases *b, const struct insn *i)
 	}
 	if (i->class == C_POP) {
 		b[RSP].delta += 8;
-		clobber(b, in->o[0].reg);
+		clobber(b, 1u << in->o[0].reg, next);
 		return;
 	}
 	if (adds_constant(in, &reg, &by) && by < FAR_ENOUGH && by > -FAR_ENOUGH &&
@@ -542,10 +537,9 @@ static void follow_registers(struct bases *b, const struct insn *i)
 		b[reg].delta += by; /* not more than the window's guards bear */
 		return;
 	}
-	for (unsigned r = 0; r < 16; r++)
-		if (x86_written(in) >> r & 1) clobber(b, r);
+	clobber(b, x86_written(in) & 0xffff, next);
 	if (writes_32_bits(in)) b[in->o[0].reg].bounded = true;
-	if (i->class == C_LEAVE) clobber(b, RSP), clobber(b, RBP);
+	if (i->class == C_LEAVE) clobber(b, 1u << RSP | 1u << RBP, next);
 }
 static bool writes_flags(const struct insn *i)
 {
@@ -576,9 +570,7 @@ void x86_find_groups(struct tr *t)
 		struct insn *i = &t->i[k];
 		/* The stack access of an indirect call comes behind its operand's: not grouped. */
 		group_access(t, b, i);
-		follow_registers(b, i);
-		for (unsigned r = 0; r <= X86_RIP; r++)
-			if (b[r].since == JUST_NOW) b[r].since = (uint8_t)(k + 1);
+		follow_registers(b, i, k + 1);
 	}
 	place_checks(t);
 	for (unsigned k = 0; k < t->n; k++)

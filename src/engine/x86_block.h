@@ -29,7 +29,6 @@ enum class {
 	C_STEP,
 	C_END,
 };
-enum { JUST_NOW = 0xff };
 enum { NO_GROUP = 0xff, GROUP_SPAN = 512, GROUPS = X86_ADDS, COLDS = 8 * JIT_BLOCK_INSNS };
 enum where { HOST = 1, SLOT = 2 }; /* the guest's flags; both is possible */
 

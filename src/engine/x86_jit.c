@@ -769,6 +769,7 @@ int x86_jit_new(struct x86_vcpu *v, size_t room, struct err *e)
 	j->used = j->floor = ((size_t)(a.p - j->rw) + 63) & ~(size_t)63;
 	drop_all(j);
 	memset(j->hint, HINT_NONE, sizeof(j->hint));
+	v->may_write = calloc(v->machine->code_pages / 64 + 1, sizeof(uint64_t));
 	if (v->machine->env.windows != WINDOWS_OFF) v->window = x86_window_new(v);
 	catch_faults();
 	return 0;
@@ -777,6 +778,8 @@ void x86_jit_free(struct x86_jit *j)
 {
 	if (!j) return;
 	x86_window_free(j->v->window);
+	free(j->v->may_write);
+	j->v->may_write = NULL;
 	if (j->rx) munmap(j->rx, j->size);
 	if (j->rw) munmap(j->rw, j->size);
 	(void)pthread_mutex_destroy(&j->lock);

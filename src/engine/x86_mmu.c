@@ -321,8 +321,18 @@ void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la)
 	if (large || is_seen(v, la)) fetches_drop(v, true);
 }
 
+/* NULL: nobody counts. */
+static uint64_t *may_write(struct x86_vcpu *v, gpa_t page, uint64_t *bit)
+{
+	uint64_t k = page >> X86_PAGE_SHIFT;
+	*bit = 1ull << k % 64;
+	return v->may_write && k < v->machine->code_pages ? &v->may_write[k / 64] : NULL;
+}
 void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page)
 {
+	uint64_t bit, *may = may_write(v, page, &bit);
+	if (may && !(*may & bit)) return;
+	if (may) *may &= ~bit;
 	x86_contexts_drop(v);
 	for (unsigned view = 0; view < X86_VIEWS; view++)
 		for (unsigned i = 0; i < X86_TLB_SIZE; i++)
@@ -364,6 +374,8 @@ static void tlb_fill(struct x86_vcpu *v, uint64_t la, enum x86_view as,
 					       .add = (uintptr_t)host - page,
 					       .gpa = pg->at | (pg->global ? X86_TLB_GLOBAL : 0) |
 						      (pg->large ? X86_TLB_LARGE : 0)};
+	uint64_t bit, *may = write ? may_write(v, pg->at, &bit) : NULL;
+	if (may) *may |= bit;
 	if (!pg->global) entered(v, as, i);
 	if (pg->large) v->large |= large_bit(la);
 }

@@ -221,6 +221,9 @@ struct x86_vcpu {
 		uint16_t at[512];
 	} entered[X86_VIEWS];
 	uint64_t large;
+	/* By page of RAM, up to machine->code_pages: those that the TLB, also of kept contexts, may
+	 * let be written to. NULL: nobody has counted. */
+	uint64_t *may_write;
 	struct x86_fetches {
 		uint64_t gen, gen_global; /* older entries are void: any, global ones */
 		/* Of user and kernel addresses, a hash of the pages that fetches have seen since

@@ -234,13 +234,35 @@ static void rel32(uint8_t *p, unsigned len, unsigned from, unsigned to)
 	uint32_t d = to * SLOT - (from * SLOT + len);
 	memcpy(p + len - 4, &d, 4);
 }
+/* An access, and its base or index moves on: what loops are made of. */
+static void walk(uint8_t *c)
+{
+	static const uint8_t op[] = {0x8b, 0x89, 0x01, 0x03, 0x3b, 0x31};
+	unsigned base = 6 + (next() & 1), index = 1 + (next() & 1), at = 0;
+	bool far = !(next() & 7), indexed = next() & 1;
+	uint32_t by = (uint32_t)next() >> (next() & 24);
+	c[at++] = 0x48;
+	c[at++] = op[next() % COUNT(op)];
+	c[at++] = indexed ? 0x44 : (uint8_t)(0x40 | base);
+	if (indexed) c[at++] = (uint8_t)((next() & 3) << 6 | index << 3 | base);
+	c[at++] = (uint8_t)next();
+	c[at++] = 0x48;
+	c[at++] = far ? 0x81 : 0x83; /* add */
+	c[at++] = (uint8_t)(0xc0 | (indexed && next() & 1 ? index : base));
+	memcpy(c + at, &by, far ? 4 : 1);
+}
 static void slot(struct program *p, unsigned k)
 {
 	uint8_t *c = p->code + k * SLOT, *q;
 	unsigned to = (unsigned)(next() % SLOTS), ahead = k + 1 + (unsigned)(next() % 6);
 	if (ahead >= SLOTS) ahead = SLOTS - 1;
 	memset(c, 0x90, SLOT);
-	switch (next() % 24) {
+	if (next() & 1 && k > 3) to = k - 1 - (next() & 3);
+	switch (next() % 28) {
+	case 24:
+	case 25:
+	case 26:
+	case 27: walk(c); break;
 	case 0: /* back, but not for ever: dec qword [COUNTER]; jg */
 		memcpy(c, (uint8_t[]){0x48, 0xff, 0x0c, 0x25, A32(COUNTER_LA), 0x0f, 0x8f}, 10);
 		rel32(c, 14, k, to);
