@@ -45,7 +45,7 @@ enum thunk {
 	THUNK_REP,  /* rep movs or stos: S1 says which, see enum rep */
 	THUNK_OUT, /* S1 is not in the part of the window that the instruction at the 32 bits behind
 		    * the call was thought to use */
-	THUNK_CROSS,   /* is the next page what it was? S1: number in fast.cross */
+	THUNK_CROSS,   /* is the next page what it was? */
 	THUNK_POLL,    /* poll is not 0; at INFO_OFF */
 	THUNK_SYSCALL, /* as THUNK_END, but it is syscall, or sysret to 64-bit code */
 	THUNK_SYSRET,
@@ -122,6 +122,10 @@ struct x86_jit {
 static inline uint8_t *x86_hint(struct x86_jit *j, gpa_t page, unsigned off)
 {
 	return &j->hint[((page | off) * 0x9e3779b97f4a7c15u) >> 46];
+}
+static inline unsigned x86_cross_of(gpa_t page)
+{
+	return (unsigned)(page >> X86_PAGE_SHIFT) % X86_CROSS;
 }
 static inline const uint8_t *x86_rx(const struct x86_jit *j, uint32_t off) { return j->rx + off; }
 

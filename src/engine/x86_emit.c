@@ -868,17 +868,15 @@ static void emit_crossing(struct tr *t, unsigned k)
 {
 	struct x64_asm *a = &t->a;
 	flags_go(t, t->i[k].before);
-	uint32_t here = (uint32_t)(a->p - t->j->rw);
 	struct rm at = V_AT(fast.cross);
-	at.disp += (int32_t)((here >> 4) % X86_CROSS * sizeof(struct x86_cross));
+	at.disp += (int32_t)(x86_cross_of(t->page) * sizeof(struct x86_cross));
 	mov_load(a, OP_W, S1, V_AT(fast.page));
 	alu_rm(a, ALU_CMP, OP_W, S1, at);
 	struct cold *c = cold(t, COLD_CROSS, jcc_later(a, CC_NE));
-	at.disp += (int32_t)offsetof(struct x86_cross, code);
-	alu_imm(a, ALU_CMP, OP_W, at, (int32_t)here);
+	at.disp += (int32_t)offsetof(struct x86_cross, next);
+	alu_imm(a, ALU_CMP, OP_W, at, (int32_t)(t->cross >> X86_PAGE_SHIFT));
 	struct cold *d = cold(t, COLD_CROSS, jcc_later(a, CC_NE));
 	c->back = d->back = a->p;
-	c->info = d->info = here;
 	c->insn = d->insn = k;
 }
 static enum thunk thunk_of_end(const struct x86_insn *in)
@@ -986,7 +984,6 @@ static void emit_cold(struct tr *t, struct cold *c)
 		put32(a, (uint32_t)c->target);
 		break;
 	case COLD_CROSS:
-		mov_imm(a, S1, c->info);
 		call_thunk(t, THUNK_CROSS, info_of(t, i));
 		set_rel32(jump_later(a), c->back);
 		break;

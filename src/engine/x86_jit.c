@@ -154,7 +154,7 @@ static void ibtc_clear(struct x86_jit *j, unsigned view)
 }
 static void ibtc_clear_all(struct x86_jit *j)
 {
-	memset(j->v->fast.cross, 0, sizeof(j->v->fast.cross));
+	memset(j->v->fast.cross, 0xff, sizeof(j->v->fast.cross));
 	for (unsigned view = 0; view < X86_VIEWS; view++) ibtc_clear(j, view);
 	j->kernel_local = false;
 }
@@ -601,12 +601,15 @@ const void *x86_jit_thunk_cross(struct x86_vcpu *v, uint64_t la, uint32_t info, 
 	struct x86_jit *j = v->jit;
 	const uint8_t *code;
 	gpa_t next;
+	(void)la;
 	at_info(v, info);
 	x86_count(v, X86_STAT_CROSSINGS);
 	bool is = x86_next_page(j, v->cpu.rip, &next, &code);
-	if (!is || block_with(j, back)->cross != next) return step_and_find(v);
+	const struct x86_block *b = block_with(j, back);
+	if (!is || b->cross != next) return step_and_find(v);
 	j->kernel_local |= !v->fetch_global && v->fast.page >> 63;
-	v->fast.cross[(la >> 4) % X86_CROSS] = (struct x86_cross){v->fast.page, la};
+	v->fast.cross[x86_cross_of(b->page)] =
+		(struct x86_cross){v->fast.page, next >> X86_PAGE_SHIFT};
 	return into_code(v, back);
 }
 const void *x86_jit_thunk_poll(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
@@ -696,7 +699,7 @@ void x86_jit_flush(struct x86_vcpu *v, bool globals)
 	}
 	ibtc_clear(v->jit, X86_VIEW_USER);
 	for (unsigned k = 0; k < X86_CROSS; k++)
-		if (!(c[k].page >> 63)) c[k].code = 0;
+		if (!(c[k].page >> 63)) c[k].next = X86_CROSS_NONE;
 }
 static void wrote(struct x86_jit *j, gpa_t at, unsigned n)
 {

@@ -134,7 +134,8 @@ struct x86_xarea {
 };
 
 /* What translated code keeps beside the registers; x86_jit.h. */
-enum { X86_IBTC = 16384, X86_ADDS = 12, X86_CROSS = 64 };
+enum { X86_IBTC = 16384, X86_ADDS = 12, X86_CROSS = 256 };
+#define X86_CROSS_NONE (~0ull)
 struct x86_fast {
 	/* Wherever they are not in the host's: OF in bit 0, from bit 8 on what lahf gives. */
 	uint16_t flags;
@@ -144,10 +145,10 @@ struct x86_fast {
 	uint64_t add[X86_ADDS]; /* what groups of accesses found */
 	uint64_t host_sp;	/* the stack to go back to */
 	uint64_t win_add;	/* x86_window.h */
-	struct x86_cross { /* blocks that end in the next page: of which page that was checked */
+	struct x86_cross { /* which page of memory is behind a page of code, where that is now */
 		uint64_t page;
-		uint64_t code; /* where the check is; 0: free */
-	} cross[X86_CROSS];
+		uint64_t next; /* its number; X86_CROSS_NONE: not known */
+	} cross[X86_CROSS];    /* by number of the first page */
 	_Alignas(32) uint8_t ymm[16][32]; /* while C runs, if x86_jit.live */
 	uint64_t upper;			  /* not 0: some of their upper halves are not 0 */
 	struct x86_ibtc {		  /* where indirect branches go */
