@@ -76,10 +76,10 @@ static unsigned class_of_integer(const struct x86_insn *in)
 	case X86_OP_scas:
 	case X86_OP_lods:
 	case X86_OP_popf:
-	case X86_OP_cld:
 	case X86_OP_std:
 	case X86_OP_xlat:
 	case X86_OP_enter: return C_STEP;
+	case X86_OP_cld: return C_CLD;
 	case X86_OP_pushf: return wide ? C_PUSHF : C_STEP;
 	case X86_OP_loop:
 	case X86_OP_loope:
@@ -133,21 +133,41 @@ static unsigned class_of_vector(const struct tr *t, const struct x86_insn *in)
 	default: return C_COPY;
 	}
 }
+bool x86_only_comes(const struct x86_insn *in, unsigned op)
+{
+	const struct x86_op_info *info = x86_op_info(in->op);
+	return info->writes_o >> op & 1 && !(info->reads_o >> op & 1) && in->o[op].size >= 4;
+}
+static bool is_homeless(const struct x86_operand *o)
+{
+	return o->kind == X86_REG && x86_host_of(o->reg) == NOREG;
+}
+/* Have too many registers that are in memory to be elsewhere meanwhile? */
+static bool lacks_room(const struct x86_insn *in)
+{
+	unsigned room = in->has_mem ? 1 : 2, in_n = 0, kept = 0, out_n = 0;
+	for (unsigned k = 0; k < in->operands; k++) {
+		if (!is_homeless(&in->o[k])) continue;
+		bool comes = x86_only_comes(in, k);
+		out_n += comes;
+		in_n += !comes;
+		kept += !comes && !(x86_op_info(in->op)->writes_o >> k & 1);
+	}
+	if (in_n + out_n <= room) return false;
+	return in_n > room || out_n > 1 || !kept;
+}
 /* Too many registers that are in memory; AH to DH beside a register that needs REX; an address that
  * is not in a ModRM byte, or whose size nobody knows. */
 static bool is_hard_to_copy(const struct x86_insn *in)
 {
-	unsigned homeless = 0;
 	bool high = false, moved = in->has_mem;
 	for (unsigned k = 0; k < in->operands; k++) {
 		const struct x86_operand *o = &in->o[k];
 		if (o->kind == X86_MEM && (o->at != X86_AT_RM || !o->size)) return true;
 		high |= o->kind == X86_HIGH;
-		if (o->kind != X86_REG) continue;
-		moved |= o->reg == RSP || x86_host_of(o->reg) == NOREG;
-		homeless += x86_host_of(o->reg) == NOREG;
+		moved |= o->kind == X86_REG && (o->reg == RSP || is_homeless(o));
 	}
-	return (high && moved) || homeless > (in->has_mem ? 1u : 2u);
+	return (high && moved) || lacks_room(in);
 }
 static unsigned classify(const struct tr *t, const struct x86_insn *in, const uint8_t *code)
 {

@@ -23,6 +23,7 @@ enum class {
 	C_RDTSC,
 	C_IF, /* cli, sti */
 	C_PUSHF,
+	C_CLD,
 	C_SWAPGS,
 	C_SERIALIZE,
 	C_REP,
@@ -112,6 +113,8 @@ struct tr {
 	struct ahead ahead[AHEAD];
 };
 
+/* Operand op, a register, is written as a whole and not read. */
+bool x86_only_comes(const struct x86_insn *in, unsigned op);
 /* Which operand is memory; -1: none. */
 int x86_mem_operand_of(const struct x86_insn *in);
 /* Operand `op` of i as an access. False: its displacement does not fit. */

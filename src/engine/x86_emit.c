@@ -423,28 +423,31 @@ struct home { /* a guest register that is in memory, while an instruction has it
 	bool written;
 };
 struct homes {
-	struct home h[2];
-	unsigned n, free[2];
+	struct home h[3];
+	unsigned n, taken, room, free[2];
 };
+/* What only comes out may be where something is that only goes in. */
+static unsigned shared(const struct homes *hs)
+{
+	for (unsigned k = 0; k < hs->n; k++)
+		if (!hs->h[k].written) return hs->h[k].host;
+	must(false);
+	return S1;
+}
 static unsigned host_for(struct tr *t, struct homes *hs, const struct x86_insn *in, unsigned op)
 {
-	const struct x86_operand *o = &in->o[op];
-	unsigned h = x86_host_of(o->reg);
+	unsigned g = in->o[op].reg, h = x86_host_of(g);
 	if (h != NOREG) return h;
-	bool written = x86_op_info(in->op)->writes_o >> op & 1;
+	bool written = x86_op_info(in->op)->writes_o >> op & 1, comes = x86_only_comes(in, op);
 	for (unsigned k = 0; k < hs->n; k++)
-		if (hs->h[k].guest == o->reg) {
+		if (hs->h[k].guest == g) {
 			hs->h[k].written |= written;
 			return hs->h[k].host;
 		}
-	struct home *n = &hs->h[hs->n];
-	*n = (struct home){o->reg, hs->free[hs->n], written};
-	hs->n++;
-	bool fresh = written && o->size >= 4 && op == 0 &&
-		     (in->o[1].kind != X86_REG || in->o[1].reg != o->reg) &&
-		     (in->op == X86_OP_mov || in->op == X86_OP_movzx || in->op == X86_OP_movsx);
-	if (!fresh) mov_load(&t->a, OP_W, n->host, x86_reg_slot(n->guest));
-	return n->host;
+	h = comes && hs->taken == hs->room ? shared(hs) : hs->free[hs->taken++];
+	hs->h[hs->n++] = (struct home){g, h, written};
+	if (!comes) mov_load(&t->a, OP_W, h, x86_reg_slot(g));
+	return h;
 }
 static bool is_homeless(const struct x86_insn *in)
 {
@@ -454,19 +457,25 @@ static bool is_homeless(const struct x86_insn *in)
 			return true;
 	return false;
 }
+static void fill_field(struct fields *f, unsigned at, unsigned h)
+{
+	switch (at) {
+	case X86_AT_REG: f->reg = h; break;
+	case X86_AT_RM: f->rm = rm_reg(h); break;
+	case X86_AT_VVVV: f->vvvv = h; break;
+	case X86_AT_OPCODE: f->opcode = h; break;
+	default: break;
+	}
+}
+/* What goes in first. */
 static void fill_fields(struct tr *t, const struct x86_insn *in, struct fields *f, struct homes *hs)
 {
-	for (unsigned k = 0; k < in->operands; k++) {
-		const struct x86_operand *o = &in->o[k];
-		if (o->kind != X86_REG || o->at == X86_AT_NOWHERE) continue;
-		unsigned h = host_for(t, hs, in, k);
-		switch (o->at) {
-		case X86_AT_REG: f->reg = h; break;
-		case X86_AT_RM: f->rm = rm_reg(h); break;
-		case X86_AT_VVVV: f->vvvv = h; break;
-		case X86_AT_OPCODE: f->opcode = h; break;
-		default: break;
-		}
+	for (unsigned k = 0; k < 2u * in->operands; k++) {
+		unsigned op = k % in->operands;
+		const struct x86_operand *o = &in->o[op];
+		if (o->kind == X86_REG && o->at != X86_AT_NOWHERE &&
+		    x86_only_comes(in, op) == (k >= in->operands))
+			fill_field(f, o->at, host_for(t, hs, in, op));
 	}
 }
 /* As they are: for what is not a general register. */
@@ -502,13 +511,14 @@ static void emit_copy(struct tr *t, unsigned k)
 {
 	const struct x86_insn *in = &t->i[k].in;
 	struct fields f = fields_as_written(in, t->i[k].bytes);
-	struct homes hs = {.free = {S1, S2}};
+	struct homes hs = {.free = {S1, S2}, .room = 2};
 	if (t->i[k].m.size) {
 		f.rm = look_up(t, k);
 		if (is_homeless(in)) {
 			lea(&t->a, OP_W, S1, f.rm);
 			f.rm = rm_mem(S1, 0);
 			hs.free[0] = S2;
+			hs.room = 1;
 		}
 	}
 	fill_fields(t, in, &f, &hs);
@@ -909,6 +919,10 @@ static void emit_insn(struct tr *t, unsigned k)
 	case C_RDTSC: emit_rdtsc(t, k); break;
 	case C_IF: emit_if(t, k, i->in.op == X86_OP_sti); break;
 	case C_PUSHF: emit_pushf(t, k); break;
+	case C_CLD:
+		flags_go(t, i->before);
+		alu_imm(&t->a, ALU_AND, 0, V_AT(cpu.flags), ~X86_DF);
+		break;
 	case C_SWAPGS: emit_swapgs(t, k); break;
 	case C_SERIALIZE: emit_serialize(t, k); break;
 	case C_REP:
