@@ -677,8 +677,8 @@ void x86_find_loop(struct tr *t)
 		find_steady_group(t, &t->g[n], first, clobbered, delta);
 	for (unsigned k = 0; k <= first; k++) {
 		struct insn *i = &t->i[k];
-		bool alone = i->group == NO_GROUP && i->m.win && i->m.win != X86_WIN_EITHER &&
-			     !i->sure;
+		bool alone =
+			i->group == NO_GROUP && i->m.win && i->m.win != X86_WIN_EITHER && !i->sure;
 		i->steady = alone && (i->class == C_COPY) && is_steady(&i->m, clobbered);
 	}
 }

@@ -26,8 +26,8 @@ static void save_flags(struct tr *t)
 {
 	struct x64_asm *a = &t->a;
 	mov_rr(a, OP_W, S1, RAX);
-	put8(a, 0x9f);						/* lahf */
-	put8(a, 0x0f), put8(a, 0x90), put8(a, 0xc0);		/* seto al */
+	put8(a, 0x9f);					       /* lahf */
+	put8(a, 0x0f), put8(a, 0x90), put8(a, 0xc0);	       /* seto al */
 	op_rm(a, OP(0x66, 0, 0x89), RAX, V_AT(fast.flags), 0); /* mov word, ax */
 	mov_rr(a, OP_W, RAX, S1);
 	t->state |= SLOT;
@@ -37,8 +37,8 @@ static void restore_flags(struct tr *t, unsigned live)
 	struct x64_asm *a = &t->a;
 	mov_store(a, OP_W, V_AT(fast.save[2]), RAX);
 	op_rm(a, OP(0, 1, 0xb7), RAX, V_AT(fast.flags), 0); /* movzx eax, word */
-	if (live & X86_OF) put8(a, 0x04), put8(a, 0x7f); /* add al, 0x7f: overflows if it is 1 */
-	put8(a, 0x9e);					 /* sahf */
+	if (live & X86_OF) put8(a, 0x04), put8(a, 0x7f);    /* add al, 0x7f: overflows if it is 1 */
+	put8(a, 0x9e);					    /* sahf */
 	mov_load(a, OP_W, RAX, V_AT(fast.save[2]));
 	t->state |= HOST;
 }
@@ -626,8 +626,8 @@ static enum cc test_slot(struct tr *t, enum cc cc)
 	enum { OF_TO_SF = 7 };
 	static const uint8_t low[] = {
 		[CC_O >> 1] = 1, /* of the first byte; the others of the second */
-		[CC_B >> 1] = X86_CF,	   [CC_E >> 1] = X86_ZF, [CC_BE >> 1] = X86_CF | X86_ZF,
-		[CC_S >> 1] = X86_SF,	   [CC_P >> 1] = X86_PF,
+		[CC_B >> 1] = X86_CF, [CC_E >> 1] = X86_ZF, [CC_BE >> 1] = X86_CF | X86_ZF,
+		[CC_S >> 1] = X86_SF, [CC_P >> 1] = X86_PF,
 	};
 	struct x64_asm *a = &t->a;
 	struct rm flags = V_AT(fast.flags);

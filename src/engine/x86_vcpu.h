@@ -147,8 +147,8 @@ struct x86_fast {
 	uint64_t win_add;	/* x86_window.h */
 	struct x86_cross { /* which page of memory is behind a page of code, where that is now */
 		uint64_t page;
-		uint64_t next; /* its number; X86_CROSS_NONE: not known */
-	} cross[X86_CROSS];    /* by number of the first page */
+		uint64_t next;		  /* its number; X86_CROSS_NONE: not known */
+	} cross[X86_CROSS];		  /* by number of the first page */
 	_Alignas(32) uint8_t ymm[16][32]; /* while C runs, if x86_jit.live */
 	uint64_t upper;			  /* not 0: some of their upper halves are not 0 */
 	struct x86_ibtc {		  /* where indirect branches go */

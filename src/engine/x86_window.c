@@ -1,7 +1,7 @@
 /* Pages come when they are missed: SIGSEGV, a walk as the interpreter would do it, a mapping of
  * guest memory. That costs microseconds, so only an address space that computes has the window: one
- * that has had the CPU for a while, and only as long as mapping does not eat what is gained. What is
- * there, the page tables allowed when it came, and no flush has asked for since. */
+ * that has had the CPU for a while, and only as long as mapping does not eat what is gained. What
+ * is there, the page tables allowed when it came, and no flush has asked for since. */
 #include "engine/x86_window.h"
 #include "engine/x86_jit.h"
 #include "hw/gmem.h"
@@ -16,11 +16,14 @@
 #define HIGH_ROOM (X86_HIGH_END - X86_HIGH_BEGIN)
 #define PAGE_MASK (~(uint64_t)(X86_PAGE - 1))
 enum { HASH = 1 << 16, MOST = 24000, SPACES = 32, LARGE = 512 };
-/* Work is pages that come, and those that go, which are likely to come back. What is fine between two
- * timer interrupts; how much more there may be, all in all; how many interrupts long the window is
- * not used then, at first. */
+/* Work is pages that come, and those that go, which are likely to come back. What is fine between
+ * two timer interrupts; how much more there may be, all in all; how many interrupts long the window
+ * is not used then, at first. */
 enum { DROP_WORK = 4, FINE_WORK = 100, MOST_DEBT = 800, PAUSE = 8, LOSSES = 5 };
-enum { EARLY_US = 1000, IDLE_US = 1000 }; /* of the CPU before it is given; without, before it is taken */
+enum {
+	EARLY_US = 1000,
+	IDLE_US = 1000
+}; /* of the CPU before it is given; without, before it is taken */
 
 struct page {
 	uint64_t
@@ -28,7 +31,7 @@ struct page {
 	gpa_t at;   /* of a large page: all of it stands there, as one entry */
 };
 struct space {
-	uint64_t tables; /* CR3 without the PCID: Linux gives one now and then another */
+	uint64_t tables;     /* CR3 without the PCID: Linux gives one now and then another */
 	uint64_t used, last; /* in the host's TSC: all time with the CPU, when that ended */
 	unsigned losses;
 };
@@ -36,8 +39,8 @@ struct x86_window {
 	uint8_t *high; /* with its guards */
 	uint64_t cr3;  /* whose it is; 0: nobody's */
 	unsigned pages, work, debt, listed;
-	unsigned paused; /* not 0: it is not used; in timer interrupts */
-	uint64_t pending;	  /* a page that the guest has been told is missing */
+	unsigned paused;  /* not 0: it is not used; in timer interrupts */
+	uint64_t pending; /* a page that the guest has been told is missing */
 	bool pieces; /* there are parts of the guest's large pages, which invlpg takes as a whole */
 	struct space space[SPACES], *now;
 	uint64_t since; /* when that got the CPU */
@@ -172,8 +175,7 @@ bool x86_window_tick(struct x86_vcpu *v)
 static bool gets_tired(struct x86_vcpu *v)
 {
 	struct x86_window *w = v->window;
-	if (w->paused || w->debt + w->work < MOST_DEBT ||
-	    v->machine->env.windows == WINDOWS_EARLY)
+	if (w->paused || w->debt + w->work < MOST_DEBT || v->machine->env.windows == WINDOWS_EARLY)
 		return false;
 	struct space *s = space_of(w, v->cr3);
 	w->paused = (unsigned)PAUSE << s->losses;

@@ -5,7 +5,7 @@
  * translation of translated code's accesses. Two ranges of guest addresses have a place: LOW, where
  * programs at fixed addresses are, stands at the same host addresses; HIGH, where everything else
  * of a Linux process is, stands at win_add more. A vCPU's own thread only. */
-#define X86_LOW_END    (1ull << 31) /* bases below are LOW; what they reach, below twice that */
+#define X86_LOW_END (1ull << 31) /* bases below are LOW; what they reach, below twice that */
 /* HIGH is all addresses whose bit 46 is set. Those that are no user's among them come out where no
  * user's are here either: win_add is negative, and smaller than that bit. */
 #define X86_HIGH_BIT   46

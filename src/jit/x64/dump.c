@@ -7,8 +7,8 @@
 size_t x64_dump_insn(const uint8_t *code, size_t len, uint64_t at, FILE *out)
 {
 	ZydisDisassembledInstruction i;
-	bool good = ZYAN_SUCCESS(
-		ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, at, code, len, &i));
+	bool good =
+		ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, at, code, len, &i));
 	fprintf(out, "%6" PRIx64 "  %s\n", at, good ? i.text : "?");
 	return good ? i.info.length : 0;
 }
