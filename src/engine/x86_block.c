@@ -381,7 +381,8 @@ struct bases {		  /* what analysis knows of a base register */
 	uint8_t group[2]; /* open ones: for reads, for writes */
 	uint8_t win;	  /* open one, in the window */
 	uint8_t since;	  /* the first instruction that sees it as it is, but for constants */
-	bool bounded;	  /* a number of 32 bits, with a sign or without */
+	uint8_t bits;	  /* its amount is below 2 to that; 0: not known */
+	uint8_t place;	  /* enum x86_cluster that it surely is in, or NONE */
 	bool changed;	  /* is not what it was when the block was entered */
 	int32_t delta;	  /* from its value when delta was set to 0 */
 };
@@ -408,6 +409,13 @@ bool x86_is_simple(const struct access *m)
 	return m->index == X86_NOREG && m->base != X86_NOREG && m->seg == X86_DS && !m->a32 &&
 	       !m->bits;
 }
+/* Its index leads into the window's guards at worst. */
+static bool is_small(const struct bases *all, const struct access *m)
+{
+	enum { MOST = 35 };
+	unsigned bits = m->index < 16 ? all[m->index].bits : 0;
+	return m->index == X86_NOREG || (bits && bits + m->scale <= MOST);
+}
 /* Where in the window an access will be: as it was found to be before; as its base is now, when the
  * block is about to be entered; else where such a program has most things. */
 static unsigned cluster_of(const struct tr *t, const struct bases *all, const struct insn *i)
@@ -421,9 +429,8 @@ static unsigned cluster_of(const struct tr *t, const struct bases *all, const st
 	if (hint != HINT_NONE) return hint;
 	if (m->base == RSP || m->seg != X86_DS) return X86_WIN_HIGH;
 	if (m->base == X86_NOREG)
-		return m->disp >= 0 && (m->index == X86_NOREG || all[m->index].bounded)
-			       ? X86_WIN_LOW
-			       : X86_WIN_HIGH;
+		return m->disp >= 0 && is_small(all, m) ? X86_WIN_LOW : X86_WIN_HIGH;
+	if (all[m->base].place) return all[m->base].place;
 	if (!all[m->base].changed) {
 		unsigned c = x86_cluster_of(v->cpu.r[m->base] + (uint64_t)all[m->base].delta);
 		if (c != X86_WIN_NONE) return c;
@@ -431,11 +438,10 @@ static unsigned cluster_of(const struct tr *t, const struct bases *all, const st
 	unsigned own = x86_cluster_of(v->cpu.rip); /* most of a program's data is near its code */
 	return own == X86_WIN_NONE ? (unsigned)X86_WIN_HIGH : own;
 }
-/* An index of 32 bits leads into the window's guards at worst. */
 static bool is_bounded(const struct bases *all, const struct access *m)
 {
-	return m->base < 16 && m->index < 16 && all[m->index].bounded && m->seg == X86_DS &&
-	       !m->a32 && !m->bits;
+	return m->base < 16 && m->index < 16 && is_small(all, m) && m->seg == X86_DS && !m->a32 &&
+	       !m->bits;
 }
 /* One look at a base is enough for all that it reaches. */
 static void group_in_window(struct tr *t, struct bases *all, struct insn *i)
@@ -451,15 +457,20 @@ static void group_in_window(struct tr *t, struct bases *all, struct insn *i)
 		return;
 	}
 	if (t->groups == GROUPS) return;
-	t->g[t->groups] = (struct group){
-		.win = i->m.win, .n = 2, .base = i->m.base, .first = k, .from = b->since};
+	bool sure = b->place && b->place == i->m.win;
+	t->g[t->groups] = (struct group){.win = i->m.win,
+					 .n = 2,
+					 .base = i->m.base,
+					 .first = k,
+					 .from = b->since,
+					 .sure = sure,
+					 .done = sure};
 	i->group = b->win = (uint8_t)t->groups++;
 }
 /* It reaches from the page of the code itself, or from 0, not farther than guards. */
 static bool is_sure(const struct bases *all, const struct access *m)
 {
-	bool bounded = m->index == X86_NOREG || (m->index < 16 && all[m->index].bounded);
-	bool plain = m->seg == X86_DS && !m->a32 && !m->bits && bounded;
+	bool plain = m->seg == X86_DS && !m->a32 && !m->bits && is_small(all, m);
 	if (m->base == X86_RIP) return plain && m->win != X86_WIN_EITHER;
 	return plain && m->base == X86_NOREG && m->win == X86_WIN_LOW && m->disp >= 0;
 }
@@ -506,18 +517,25 @@ static bool adds_constant(const struct x86_insn *in, unsigned *reg, int32_t *by)
 		return false;
 	return true;
 }
-/* All of operand 0, from 32 bits. */
-static bool writes_32_bits(const struct x86_insn *in)
+static unsigned width(int64_t imm)
 {
-	if (!in->operands || in->o[0].kind != X86_REG) return false;
+	return imm ? 64u - (unsigned)__builtin_clzll((uint64_t)imm) : 0;
+}
+static unsigned most(unsigned a, unsigned b) { return a > b ? a : b; }
+/* Of what in leaves in operand 0, a register: see struct bases. */
+static unsigned bits_of_32(const struct x86_insn *in)
+{
+	bool imm = in->operands == 2 && in->o[1].kind == X86_IMM;
 	switch (in->op) {
-	case X86_OP_movsx: return in->o[0].size >= 4;
+	case X86_OP_movsx: return 32;
+	case X86_OP_movzx: return 8u * in->o[1].size;
+	case X86_OP_and:
+		if (imm && in->imm >= 0) return width(in->imm);
+		return in->o[0].size == 4 ? 32 : 0;
 	case X86_OP_mov:
-	case X86_OP_movzx:
 	case X86_OP_lea:
 	case X86_OP_add:
 	case X86_OP_sub:
-	case X86_OP_and:
 	case X86_OP_or:
 	case X86_OP_xor:
 	case X86_OP_shl:
@@ -527,12 +545,44 @@ static bool writes_32_bits(const struct x86_insn *in)
 	case X86_OP_imul3:
 	case X86_OP_inc:
 	case X86_OP_dec:
-	case X86_OP_neg: return in->o[0].size == 4;
-	default: return false;
+	case X86_OP_neg: return in->o[0].size == 4 ? 32 : 0;
+	default: return 0;
 	}
 }
+/* The same of 64-bit forms, by what is known of what goes in. */
+static unsigned bits_of_64(const struct bases *b, const struct x86_insn *in)
+{
+	unsigned to = in->o[0].reg, was = b[to].bits;
+	bool imm = in->operands == 2 && in->o[1].kind == X86_IMM;
+	unsigned from = in->operands == 2 && in->o[1].kind == X86_REG ? b[in->o[1].reg].bits : 0;
+	switch (in->op) {
+	case X86_OP_mov: return from;
+	case X86_OP_add: return was && from ? most(was, from) + 1 : 0;
+	case X86_OP_shl: return was && imm ? was + (unsigned)(in->imm & 63) : 0;
+	case X86_OP_shr: return imm && (in->imm & 63) >= 32 ? 64 - (unsigned)(in->imm & 63) : 0;
+	default: return 0;
+	}
+}
+static unsigned bits_of(const struct bases *b, const struct x86_insn *in)
+{
+	if (!in->operands || in->o[0].kind != X86_REG || in->o[0].size < 4) return 0;
+	unsigned bits = bits_of_32(in);
+	if (!bits && in->o[0].size == 8) bits = bits_of_64(b, in);
+	return bits > 64 ? 0 : bits;
+}
+/* Where what in leaves in operand 0 surely is, give or take what guards bear. */
+static unsigned place_of(const struct tr *t, const struct x86_insn *in)
+{
+	if (!(t->variant & VARIANT_WIN) || !in->operands || in->o[0].kind != X86_REG)
+		return X86_WIN_NONE;
+	if (in->op == X86_OP_lea && in->base == X86_RIP && in->o[0].size == 8 && in->asize == 8)
+		return t->variant & VARIANT_LOW ? X86_WIN_LOW : X86_WIN_HIGH;
+	bool imm = in->op == X86_OP_mov && in->o[1].kind == X86_IMM && in->o[0].size >= 4;
+	return imm && in->imm >= 0 && in->imm < (int64_t)X86_LOW_END ? X86_WIN_LOW : X86_WIN_NONE;
+}
 /* next: number of the instruction behind i. */
-static void follow_registers(struct bases *b, const struct insn *i, unsigned next)
+static void follow_registers(const struct tr *t, struct bases *b, const struct insn *i,
+			     unsigned next)
 {
 	const struct x86_insn *in = &i->in;
 	enum { FAR_ENOUGH = 1 << 24 };
@@ -557,8 +607,10 @@ static void follow_registers(struct bases *b, const struct insn *i, unsigned nex
 		b[reg].delta += by; /* not more than the window's guards bear */
 		return;
 	}
+	unsigned bits = bits_of(b, in), place = place_of(t, in);
 	clobber(b, x86_written(in) & 0xffff, next);
-	if (writes_32_bits(in)) b[in->o[0].reg].bounded = true;
+	if (bits) b[in->o[0].reg].bits = (uint8_t)bits;
+	if (place) b[in->o[0].reg].place = (uint8_t)place;
 	if (i->class == C_LEAVE) clobber(b, 1u << RSP | 1u << RBP, next);
 }
 static bool writes_flags(const struct insn *i)
@@ -590,7 +642,7 @@ void x86_find_groups(struct tr *t)
 		struct insn *i = &t->i[k];
 		/* The stack access of an indirect call comes behind its operand's: not grouped. */
 		group_access(t, b, i);
-		follow_registers(b, i, k + 1);
+		follow_registers(t, b, i, k + 1);
 	}
 	place_checks(t);
 	for (unsigned k = 0; k < t->n; k++)
@@ -634,7 +686,7 @@ static void find_steady_group(struct tr *t, struct group *g, unsigned first_back
 	unsigned n = (unsigned)(g - t->g);
 	for (unsigned k = g->first; !kept && k <= first_back; k++)
 		kept = t->i[k].group == n && x86_is_simple(&t->i[k].m);
-	g->steady = g->win && base && kept && !g->from && g->first <= first_back;
+	g->steady = g->win && base && kept && !g->from && g->first <= first_back && !g->sure;
 }
 bool x86_is_self(const struct tr *t, int64_t target)
 {

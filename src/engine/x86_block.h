@@ -59,6 +59,7 @@ struct group {
 	uint16_t n;
 	bool write, done;
 	bool steady; /* looked at before the block's loop */
+	bool sure;   /* nothing to look at */
 };
 struct cold { /* code out of line */
 	enum {

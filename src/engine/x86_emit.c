@@ -950,7 +950,8 @@ static void emit_rounds(struct tr *t, uint8_t **leave)
 		enum cc cc = t->i[t->back].in.cc;
 		if (!(t->state & HOST)) cc = test_slot(t, cc);
 		leave[n] = jcc_later(&t->a, cc ^ 1);
-		for (unsigned g = 0; g < t->groups; g++) t->g[g].done = t->g[g].steady;
+		for (unsigned g = 0; g < t->groups; g++)
+			t->g[g].done = t->g[g].steady || t->g[g].sure;
 	}
 }
 static void emit_insns(struct tr *t)
