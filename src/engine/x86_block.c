@@ -425,7 +425,7 @@ static unsigned cluster_of(const struct tr *t, const struct bases *all, const st
 	unsigned hint = *x86_hint(t->j, t->page, i->off);
 	if (!(t->variant & VARIANT_WIN) || !m->size) return X86_WIN_NONE;
 	if (m->base == X86_RIP && m->seg == X86_DS && hint != X86_WIN_NONE)
-		return t->variant & VARIANT_LOW ? X86_WIN_LOW : X86_WIN_HIGH;
+		return x86_variant_is_low(t->variant) ? X86_WIN_LOW : X86_WIN_HIGH;
 	if (hint != HINT_NONE) return hint;
 	if (m->base == RSP || m->seg != X86_DS) return X86_WIN_HIGH;
 	if (m->base == X86_NOREG)
@@ -576,7 +576,7 @@ static unsigned place_of(const struct tr *t, const struct x86_insn *in)
 	if (!(t->variant & VARIANT_WIN) || !in->operands || in->o[0].kind != X86_REG)
 		return X86_WIN_NONE;
 	if (in->op == X86_OP_lea && in->base == X86_RIP && in->o[0].size == 8 && in->asize == 8)
-		return t->variant & VARIANT_LOW ? X86_WIN_LOW : X86_WIN_HIGH;
+		return x86_variant_is_low(t->variant) ? X86_WIN_LOW : X86_WIN_HIGH;
 	bool imm = in->op == X86_OP_mov && in->o[1].kind == X86_IMM && in->o[0].size >= 4;
 	return imm && in->imm >= 0 && in->imm < (int64_t)X86_LOW_END ? X86_WIN_LOW : X86_WIN_NONE;
 }

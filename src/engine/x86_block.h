@@ -99,7 +99,7 @@ struct tr {
 	unsigned end;	/* offset where it goes on behind the last, up to 4096; JIT_NOT: nowhere */
 	bool end_steps; /* what is there is the interpreter's */
 	bool plain;
-	int64_t la;	       /* of the page, if VARIANT_LOW; else -1 */
+	int64_t la;	       /* of the page, if VARIANT_FIXED */
 	bool loops;	       /* it goes back to its beginning, behind what is looked at once */
 	unsigned back, rounds; /* if so: by which instruction; how often it is there in a row */
 	uint16_t head_live;

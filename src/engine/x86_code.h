@@ -19,8 +19,10 @@ enum { JIT_BLOCK_INSNS = 48, JIT_ROUNDS_INSNS = 40, JIT_NOT = 0xffff };
 enum {
 	VARIANT_VEC = 4,
 	VARIANT_WIN = 8,
-	/* With that: the code's own linear address is known, and LOW; else it is HIGH. */
-	VARIANT_LOW = 16
+	/* The page's own linear address is known: one of the first or of the last 2 GiB there are.
+	 * In a window, code that has it is LOW, and other code HIGH. */
+	VARIANT_FIXED = 16,
+	VARIANT_LOW = VARIANT_WIN | VARIANT_FIXED
 };
 
 /* What a thunk is told in S2. */
@@ -85,7 +87,7 @@ struct x86_code_page {
 	uint32_t next;
 	bool watched; /* no write to it goes unnoticed, whether it has code or not */
 	uint8_t idle; /* writes to it since it has had none */
-	uint64_t la;  /* where VARIANT_LOW has it; 0: nowhere yet */
+	uint64_t la;  /* where VARIANT_FIXED has it; 0: nowhere yet */
 	uint64_t begins[X86_PAGE / 64]; /* by offset: a block of some variant may begin here */
 };
 /* What is known of an instruction's memory operand: enum x86_cluster; HINT_NONE: nothing. */
@@ -158,10 +160,15 @@ static inline unsigned x86_variant_now(const struct x86_vcpu *v)
 {
 	bool vec = (v->cr0 & (CR0_EM | CR0_TS)) == 0 && v->cr4 & CR4_OSFXSR &&
 		   v->cr4 & CR4_OSXSAVE && v->xcr0 == X86_XCR0;
-	enum x86_cluster own = X86_WIN_NONE;
-	if (v->view == X86_VIEW_USER && x86_window_is_on(v)) own = x86_cluster_of(v->cpu.rip);
-	return v->view | (vec ? (unsigned)VARIANT_VEC : 0) | (own ? (unsigned)VARIANT_WIN : 0) |
-	       (own == X86_WIN_LOW ? (unsigned)VARIANT_LOW : 0);
+	bool win = v->view == X86_VIEW_USER && x86_window_is_on(v) &&
+		   x86_cluster_of(v->cpu.rip) != X86_WIN_NONE;
+	bool fixed = (int64_t)v->cpu.rip == (int32_t)v->cpu.rip;
+	return v->view | (vec ? (unsigned)VARIANT_VEC : 0) | (win ? (unsigned)VARIANT_WIN : 0) |
+	       (fixed ? (unsigned)VARIANT_FIXED : 0);
+}
+static inline bool x86_variant_is_low(unsigned variant)
+{
+	return (variant & VARIANT_LOW) == VARIANT_LOW;
 }
 static inline bool x86_translatable(const struct x86_vcpu *v)
 {

@@ -90,12 +90,23 @@ static void add_bits(struct x64_asm *a, const struct x86_insn *in)
 	shift_imm(a, SH_SAR, OP_W, S2, wide ? 6 : 5);
 	lea(a, OP_W, S1, rm_index(S1, S2, wide ? 3 : 2, 0));
 }
-/* Is the linear address at `disp` from the page's beginning one that is known, and LOW? */
+/* Is the linear address at `disp` from the page's beginning one that is known? In the same 2 GiB,
+ * which is LOW if it is in a window. */
 static bool is_fixed(const struct tr *t, int64_t disp)
 {
-	return t->la >= 0 && t->la + disp >= 0 && t->la + disp < (int64_t)X86_LOW_END;
+	int64_t at = t->la + disp;
+	return t->variant & VARIANT_FIXED && at == (int32_t)at && (at ^ t->la) >= 0;
 }
 static struct rm rm_fixed(int64_t at) { return rm_index(NOREG, NOREG, 0, (int32_t)at); }
+/* Is m always at the same place, in one page? */
+static bool is_known(const struct tr *t, const struct access *m, int64_t *at)
+{
+	if (m->index != X86_NOREG || m->seg != X86_DS || m->a32 || m->bits) return false;
+	*at = m->disp;
+	if (m->base == X86_RIP) *at += t->la;
+	if (m->base == X86_RIP ? !is_fixed(t, m->disp) : m->base != X86_NOREG) return false;
+	return (*at & (X86_PAGE - 1)) + m->size <= X86_PAGE;
+}
 /* S1 = m's linear address. S2 is lost where is_complex(). */
 static void emit_la(struct x64_asm *a, const struct access *m, const struct x86_insn *in)
 {
@@ -135,14 +146,26 @@ static int32_t tlb_at(const struct tr *t, size_t field)
 	return (int32_t)(offsetof(struct x86_vcpu, tlb) +
 			 t->view * sizeof(((struct x86_vcpu *)0)->tlb[0]) + field);
 }
-/* Look up len bytes at m: S2 is then what to add. Where that is not to be had, instruction k is
- * interpreted; leave: and then it does not go on here. */
-static void check(struct tr *t, unsigned k, const struct access *m, unsigned len, bool leave)
+/* Entry i of the TLB. */
+static struct rm tlb_entry(const struct tr *t, unsigned i, size_t field)
+{
+	return rm_mem(RSP, tlb_at(t, field) + (int32_t)(i * sizeof(struct x86_tlb_entry)));
+}
+/* Is the page of a place that is known in its entry of the TLB? Jumps elsewhere if not. */
+static uint8_t *check_known(struct tr *t, int64_t at, bool write)
+{
+	unsigned i = x86_tlb_index((uint64_t)at);
+	size_t tag =
+		write ? offsetof(struct x86_tlb_entry, wr) : offsetof(struct x86_tlb_entry, rd);
+	alu_imm(&t->a, ALU_CMP, OP_W, tlb_entry(t, i, tag), (int32_t)(at & -X86_PAGE));
+	uint8_t *from = jcc_later(&t->a, CC_NE);
+	mov_load(&t->a, OP_W, S2, tlb_entry(t, i, offsetof(struct x86_tlb_entry, add)));
+	return from;
+}
+/* The same of any other; S1 is its linear address. */
+static uint8_t *check_any(struct tr *t, const struct access *m, unsigned len)
 {
 	struct x64_asm *a = &t->a;
-	struct insn *i = &t->i[k];
-	flags_go(t, i->before);
-	emit_la(a, m, &i->in);
 	vex_rm(a, OP(0xf2, 3, 0xf0) + OP_W, S2, 0, rm_reg(S1), 1); /* rorx */
 	put8(a, X86_PAGE_SHIFT - 5);
 	alu_imm(a, ALU_AND, 0, rm_reg(S2), (X86_TLB_SIZE - 1) << 5);
@@ -151,10 +174,27 @@ static void check(struct tr *t, unsigned k, const struct access *m, unsigned len
 						    : offsetof(struct x86_tlb_entry, rd)));
 	alu_rm(a, ALU_XOR, OP_W, S1, tag);
 	alu_imm(a, ALU_CMP, OP_W, rm_reg(S1), (int32_t)(X86_PAGE - len));
-	struct cold *c = cold(t, COLD_MEM, jcc_later(a, CC_A));
+	uint8_t *from = jcc_later(a, CC_A);
 	if (is_complex(m)) alu_rm(a, ALU_XOR, OP_W, S1, tag);
 	mov_load(a, OP_W, S2, rm_index(RSP, S2, 0, tlb_at(t, offsetof(struct x86_tlb_entry, add))));
-	c->back = a->p;
+	return from;
+}
+/* Look up len bytes at m: S2 is then what to add. Where that is not to be had, instruction k is
+ * interpreted; leave: and then it does not go on here. */
+static void check(struct tr *t, unsigned k, const struct access *m, unsigned len, bool leave)
+{
+	struct insn *i = &t->i[k];
+	int64_t at;
+	uint8_t *from;
+	flags_go(t, i->before);
+	if (is_known(t, m, &at)) {
+		from = check_known(t, at, m->write);
+	} else {
+		emit_la(&t->a, m, &i->in);
+		from = check_any(t, m, len);
+	}
+	struct cold *c = cold(t, COLD_MEM, from);
+	c->back = t->a.p;
 	c->insn = k;
 	c->m = *m;
 	c->info = i->off | (m->write ? (uint32_t)INFO_WRITE : 0) | len << INFO_LEN |
@@ -165,6 +205,8 @@ static void check(struct tr *t, unsigned k, const struct access *m, unsigned len
 static struct rm pointer(struct tr *t, const struct access *m, const struct x86_insn *in)
 {
 	struct x64_asm *a = &t->a;
+	int64_t at;
+	if (is_known(t, m, &at)) return rm_mem(S2, (int32_t)at);
 	if (x86_is_simple(m)) return rm_index(S2, simple_base(a, m), 0, m->disp);
 	if (!is_complex(m)) emit_la(a, m, in);
 	return rm_index(S2, S1, 0, 0);
@@ -548,7 +590,8 @@ static void emit_lea(struct tr *t, unsigned k)
 		    (m.index == X86_NOREG || x86_host_of(m.index) != NOREG);
 	unsigned to = h == NOREG ? (unsigned)S1 : h;
 	if (m.base == X86_RIP && !m.a32 && is_fixed(t, m.disp)) {
-		mov_imm(&t->a, to, (uint64_t)(t->la + m.disp));
+		uint64_t at = (uint64_t)(t->la + m.disp);
+		mov_imm(&t->a, to, w ? at : (uint32_t)at);
 	} else if (near) {
 		unsigned index = m.index == X86_NOREG ? (unsigned)NOREG : x86_host_of(m.index);
 		lea(&t->a, w, to, rm_index(x86_host_of(m.base), index, m.scale, m.disp));
@@ -591,7 +634,14 @@ static void go_far(struct tr *t, int64_t target)
 {
 	if (!(t->state & SLOT)) save_flags(t);
 	emit_place(t, target);
-	indirect(t);
+	if (!is_fixed(t, target)) {
+		indirect(t);
+		return;
+	}
+	unsigned at = x86_ibtc_index((uint64_t)(t->la + target)) * sizeof(struct x86_ibtc);
+	struct rm to = ibtc_at(t, offsetof(struct x86_ibtc, host));
+	mov_imm(&t->a, S2, at);
+	op_rm(&t->a, OP(0, 0, 0xff), 4, rm_mem(RSP, to.disp + (int32_t)at), 0);
 }
 static bool is_near(int64_t target) { return target >= 0 && target < X86_PAGE; }
 static const uint8_t *self_entry(const struct tr *t)
@@ -1055,7 +1105,7 @@ static void emit_entries(struct tr *t, struct x86_block *b)
 	b->code = (uint32_t)(a->p - t->j->rw);
 	alu_rm(a, ALU_CMP, OP_W, S1, ibtc_at(t, offsetof(struct x86_ibtc, key)));
 	jcc_to(a, CC_NE, t->j->miss);
-	if (t->la >= 0) {
+	if (t->variant & VARIANT_FIXED) {
 		mov_store_imm(a, 8, V_AT(fast.page), (int32_t)t->la);
 	} else {
 		alu_imm(a, ALU_AND, OP_W, rm_reg(S1), -X86_PAGE);
@@ -1103,7 +1153,7 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	t.start = off;
 	t.variant = variant;
 	t.view = variant & 3;
-	t.la = variant & VARIANT_LOW ? (int64_t)(j->v->cpu.rip & -(uint64_t)X86_PAGE) : -1;
+	t.la = (int64_t)(j->v->cpu.rip & -(uint64_t)X86_PAGE);
 	t.plain = plain;
 	t.cross = CROSS_NOT;
 	t.groups = t.colds = 0;

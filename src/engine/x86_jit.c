@@ -218,13 +218,13 @@ static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t
 	watch(j, page);
 	return x86_translate_block(j, code, page, off, variant, plain, &nothing);
 }
-/* A page that programs have at more than one LOW address does without the window. */
-static unsigned low_variant(struct x86_jit *j, unsigned variant)
+/* A page that is at more than one such address is fixed where it was first. */
+static unsigned fixed_variant(struct x86_jit *j, unsigned variant)
 {
 	uint64_t la = j->v->cpu.rip & ~(uint64_t)(X86_PAGE - 1);
 	struct x86_code_page *p = page_get(j, j->v->fetch_gpa);
 	if (p && !p->la) p->la = la;
-	return p && p->la == la ? variant : variant & ~(unsigned)(VARIANT_WIN | VARIANT_LOW);
+	return p && p->la == la ? variant : variant & ~(unsigned)VARIANT_LOW;
 }
 /* The block at rip, made if need be; fetch_* is set then. NULL: none, for this instruction. */
 static struct x86_block *block_at_rip(struct x86_jit *j)
@@ -238,7 +238,7 @@ static struct x86_block *block_at_rip(struct x86_jit *j)
 		x86_contexts_drop(v);
 	}
 	j->vec = variant & VARIANT_VEC;
-	if (variant & VARIANT_LOW) variant = low_variant(j, variant);
+	if (variant & VARIANT_FIXED) variant = fixed_variant(j, variant);
 	struct x86_block *b = x86_block_find(j, v->fetch_gpa, off, variant);
 	if (!b && gmem_ptr(v->machine->env.mem, v->fetch_gpa, X86_PAGE, true))
 		b = block_make(j, v->fetch_gpa, v->fetch_host, off, variant, false);
