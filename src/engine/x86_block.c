@@ -47,6 +47,11 @@ static unsigned class_of_rest(unsigned op)
 	default: return C_END;
 	}
 }
+/* Its segment may begin elsewhere than at 0. */
+static bool has_base(const struct x86_insn *in)
+{
+	return in->seg_over == X86_FS || in->seg_over == X86_GS;
+}
 static unsigned class_of_integer(const struct x86_insn *in)
 {
 	bool mem = in->has_mem, wide = in->osize == 8;
@@ -71,7 +76,7 @@ static unsigned class_of_integer(const struct x86_insn *in)
 	case X86_OP_btc:
 		return !mem || in->o[1].kind == X86_IMM ? C_COPY : in->osize < 4 ? C_STEP : C_BIT;
 	case X86_OP_movs:
-	case X86_OP_stos: return in->rep && in->asize == 8 && in->seg == X86_DS ? C_REP : C_STEP;
+	case X86_OP_stos: return in->rep && in->asize == 8 && !has_base(in) ? C_REP : C_STEP;
 	case X86_OP_cmps:
 	case X86_OP_scas:
 	case X86_OP_lods:

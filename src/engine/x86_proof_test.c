@@ -198,6 +198,21 @@ static void x87_pointers(struct x86_rig *r)
 }
 TEST(x86_proof_x87_pointers_are_the_guests) { both(x87_pointers, 0); }
 
+/* String instructions have their segment's base, too. */
+static void strings_by_fs(struct x86_rig *r)
+{
+	r->v->seg[X86_FS].base = 0x1000;
+	x86_mode_update(r->v);
+	for (unsigned k = 0; k < 64; k++) x86_rig_put(r, 0x40000 + 8 * k, k, 8);
+	for (unsigned k = 0; k < 64; k++) x86_rig_put(r, 0x41000 + 8 * k, ~k, 8);
+	X86_RIG_CODE(r, 0xbe, 0, 0, 4, 0, 0xbf, 0, 0, 5, 0); /* mov esi, 0x40000; edi = 0x50000 */
+	X86_RIG_CODE(r, 0xb9, 32, 0, 0, 0, 0xeb, 0, 0x64, 0xf3, 0x48, 0xa5); /* ecx = 32; movsq */
+	X86_RIG_CODE(r, 0xb9, 9, 0, 0, 0, 0x64, 0xf3, 0xaa);		     /* stosb */
+	X86_RIG_CODE(r, 0x48, 0xa1, 0, 0, 5, 0, 0, 0, 0, 0); /* mov rax, [0x50000] */
+	X86_RIG_CODE(r, 0x48, 0x89, 0xc3, 0xb0, 0x77, X86_RIG_HALT, 0xf4);
+}
+TEST(x86_proof_strings_have_their_segment) { both(strings_by_fs, 0); }
+
 /* Alignment is checked if a program asks for it. */
 static void misaligned(struct x86_rig *r)
 {
