@@ -191,6 +191,7 @@ static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 }
 static void drop_all(struct x86_jit *j)
 {
+	x86_jit_home(j->v); /* x87 has addresses of what goes */
 	x86_count(j->v, X86_STAT_EMPTIED);
 	for (uint32_t n = 0; n < j->pages; n++) mark_page(j, j->page[n].at, false);
 	memset(j->hash, 0, sizeof(j->hash));
@@ -291,7 +292,7 @@ static const struct x86_at_host *map_find(const struct x86_jit *j, uint32_t host
 
 /* ---- state in the host's registers */
 
-enum { MXCSR_C = 0x1f80 };
+enum { MXCSR_C = 0x1f80, FSW_ES = 0x80 };
 static void ymm_move(struct x86_vcpu *v, bool home)
 {
 	uint64_t upper = 0, part[2];
@@ -316,23 +317,36 @@ static uint64_t linear_of_code(const struct x86_jit *j, gpa_t at)
 			return (f->at[k].tag & ~(uint64_t)(X86_PAGE - 1)) + in;
 	return 0;
 }
-/* The same opcode (SDM 1, 8.1.9) as noted, but with the ModRM byte that the guest has there. */
-static uint64_t opcode_of(const struct x86_jit *j, gpa_t at, uint64_t noted)
+/* Opcode and ModRM byte as FOP has them: SDM 1, 8.1.9. */
+static unsigned opcode_of(const uint8_t *code)
 {
 	enum { LONGEST = 15 };
-	gpa_t in = at & (X86_PAGE - 1);
-	const uint8_t *p = gmem_ptr(j->v->machine->env.mem, at - in, X86_PAGE, false);
-	for (unsigned k = 0; p && k < LONGEST && in + k + 1 < X86_PAGE; k++)
-		if (p[in + k] == (0xd8 | noted >> 8)) return (noted & ~0xffull) | p[in + k + 1];
-	return noted;
+	const uint8_t *end = code + LONGEST - 2;
+	while (code < end && (*code & 0xf8) != 0xd8) code++;
+	return (code[0] & 7u) << 8 | code[1];
 }
+static unsigned opcode_of_guest(const struct x86_jit *j, const struct x86_block *b, unsigned off)
+{
+	enum { LONGEST = 15 };
+	struct gmem *mem = j->v->machine->env.mem;
+	uint8_t code[2 * LONGEST] = {0};
+	unsigned here = X86_PAGE - off < LONGEST ? X86_PAGE - off : LONGEST;
+	(void)gmem_read(mem, b->page + off, code, here);
+	if (b->cross != CROSS_NOT) (void)gmem_read(mem, b->cross, code + here, LONGEST);
+	return opcode_of(code);
+}
+/* CPUs of today note the opcode for exceptions alone: if it is that of our instruction, the guest
+ * is to see its own. */
 static void instruction_pointer(struct x86_jit *j, uint32_t host)
 {
 	uint8_t *x = j->v->x.bytes;
 	const struct x86_at_host *m = map_find(j, host);
-	gpa_t at = block_with(j, j->rx + host + 1)->page + (m ? m->off : 0);
-	store_le(x + X_FIP, m ? linear_of_code(j, at) : 0, 8);
-	store_le(x + X_FOP, opcode_of(j, at, load_le(x + X_FOP, 2)), 2);
+	const struct x86_block *b = block_with(j, j->rx + host + 1);
+	uint64_t fop = load_le(x + X_FOP, 2);
+	bool is_new = fop != j->fop || x[X_FSW] & FSW_ES;
+	bool noted = is_new && fop == opcode_of(j->rx + host);
+	store_le(x + X_FIP, m ? linear_of_code(j, b->page + m->off) : 0, 8);
+	if (m && noted) store_le(x + X_FOP, opcode_of_guest(j, b, m->off), 2);
 }
 static uint64_t linear_of_data(const struct x86_vcpu *v, uint64_t host)
 {
@@ -348,7 +362,7 @@ static void x87_pointers(struct x86_jit *j)
 	uint8_t *x = j->v->x.bytes;
 	uint64_t ip = load_le(x + X_FIP, 8) - (uint64_t)(uintptr_t)j->rx;
 	uint64_t dp = load_le(x + X_FDP, 8);
-	if (ip < j->used) instruction_pointer(j, (uint32_t)ip);
+	if (ip < j->size) instruction_pointer(j, (uint32_t)ip);
 	if (dp != j->fdp) store_le(x + X_FDP, linear_of_data(j->v, dp), 8);
 }
 void x86_jit_home(struct x86_vcpu *v)
@@ -368,6 +382,7 @@ static void go_live(struct x86_jit *j)
 {
 	if (j->live) return;
 	j->fdp = load_le(j->v->x.bytes + X_FDP, 8);
+	j->fop = load_le(j->v->x.bytes + X_FOP, 2);
 	x86_x87_enter(&j->v->x);
 	ymm_move(j->v, false);
 	__asm__ volatile("ldmxcsr %0" : : "m"(j->v->x.bytes[X_MXCSR]));

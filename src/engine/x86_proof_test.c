@@ -198,6 +198,29 @@ static void x87_pointers(struct x86_rig *r)
 }
 TEST(x86_proof_x87_pointers_are_the_guests) { both(x87_pointers, 0); }
 
+/* They are the guest's in the upper part of the window, too. */
+static void x87_pointer_up_there(struct x86_rig *r)
+{
+	x86_rig_map(r, 0x5a0000000000, 0x30000, 0x107, 0);
+	to_user(r, USER);
+	r->at = USER; /* mov rdi, 0x5a0000000100; jmp; fninit; fld qword [rdi] */
+	X86_RIG_CODE(r, 0x48, 0xbf, 0, 1, 0, 0, 0, 0x5a, 0, 0, 0xeb, 0, 0xdb, 0xe3, 0xdd, 0x07);
+	X86_RIG_CODE(r, 0x48, 0x0f, 0xae, 0x87, 0, 1, 0, 0, 0xcc); /* fxsave64 [rdi + 256] */
+}
+/* All code goes, as CR4 changes, while x87 knows where in it it was. */
+static void x87_pointer_outlives_code(struct x86_rig *r)
+{
+	X86_RIG_CODE(r, 0xbf, 0, 0, 4, 0, 0xeb, 0, 0xdb, 0xe3);	      /* mov edi, 0x40000; fninit */
+	X86_RIG_CODE(r, 0xd9, 0xe8, 0x0f, 0x20, 0xe0, 0x83, 0xf0, 4); /* fld1; rax = cr4 ^ TSD */
+	X86_RIG_CODE(r, 0x0f, 0x22, 0xe0, 0x48, 0x0f, 0xae, 0x07);    /* to cr4; fxsave64 [rdi] */
+	X86_RIG_CODE(r, 0xb0, 0x77, X86_RIG_HALT, 0xf4);
+}
+TEST(x86_proof_x87_pointers_do_not_get_lost)
+{
+	both(x87_pointer_up_there, 0);
+	both(x87_pointer_outlives_code, 0);
+}
+
 /* String instructions have their segment's base, too. */
 static void strings_by_fs(struct x86_rig *r)
 {

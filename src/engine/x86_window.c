@@ -285,11 +285,18 @@ enum x86_missing x86_window_fault(struct x86_vcpu *v, uint64_t at, bool write)
 	if (is_there(v->window, la, write)) return X86_NOT_HERE; /* it is not that */
 	return put(v, la, &pg, write) ? X86_CAME : X86_NOT_HERE;
 }
-uint64_t x86_window_guest(const struct x86_vcpu *v, uint64_t host)
+static bool is_memory(const struct gmem *m, uint64_t host)
 {
-	if (host < LOW_ROOM) return host;
-	host -= v->fast.win_add;
-	return host - X86_HIGH_BEGIN < HIGH_ROOM ? host : 0;
+	struct gmem_region r;
+	for (unsigned k = 0; gmem_region(m, k, &r); k++)
+		if (host - (uint64_t)(uintptr_t)r.host < r.len) return true;
+	return false;
+}
+uint64_t x86_window_guest(const struct x86_vcpu *v, uint64_t at)
+{
+	if (at < LOW_ROOM) return at;
+	bool high = at - X86_HIGH_BEGIN < HIGH_ROOM && !is_memory(v->machine->env.mem, at);
+	return high ? at : 0;
 }
 void x86_window_expect(struct x86_vcpu *v)
 {

@@ -30,8 +30,9 @@ enum x86_missing {
 	X86_NOT_HERE,	  /* something else: a device, code that is written to... */
 };
 enum x86_missing x86_window_fault(struct x86_vcpu *v, uint64_t at, bool write);
-/* Whose place that host address is; 0: nobody's. */
-uint64_t x86_window_guest(const struct x86_vcpu *v, uint64_t host);
+/* The guest's address of what translated code has accessed at `at`, behind gs or not; 0: it was not
+ * in the window. */
+uint64_t x86_window_guest(const struct x86_vcpu *v, uint64_t at);
 /* User code is about to go on: what the guest may have brought since x86_window_fault(). */
 void x86_window_expect(struct x86_vcpu *v);
 /* The guest's page tables have changed, and the guest says so. */
