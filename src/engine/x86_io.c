@@ -107,8 +107,8 @@ static int do_string(struct x86_vcpu *v, const struct x86_insn *in)
 {
 	bool ins = in->op == X86_OP_ins;
 	unsigned n = in->o[ins ? 0 : 1].size, most = v->cpu.flags & X86_TF ? 1 : AT_ONCE;
-	if (in->rep && !reg_get(v, CX, in->asize)) return x86_next(v, in);
 	int e = allowed(v, v->cpu.r[DX] & 0xffff, n);
+	if (!e && in->rep && !reg_get(v, CX, in->asize)) return x86_next(v, in);
 	for (unsigned i = 0; !e; i++) {
 		if (i == most) return X86_REPEAT;
 		e = ins ? one_in(v, in, n) : one_out(v, in, n);

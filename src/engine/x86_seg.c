@@ -65,13 +65,19 @@ static int read_memory(struct x86_vcpu *v, const struct x86_insn *in, void *to, 
 {
 	uint64_t la;
 	int e = x86_operand_la(v, in, n, false, &la);
-	return e ? e : x86_load(v, la, to, n, v->view);
+	if (!e) e = x86_check_odd(v, la, n);
+	if (!e) e = x86_load(v, la, to, n, v->view);
+	if (!e) x86_watched(v, la, n, false);
+	return e;
 }
 static int write_memory(struct x86_vcpu *v, const struct x86_insn *in, const void *from, unsigned n)
 {
 	uint64_t la;
 	int e = x86_operand_la(v, in, n, true, &la);
-	return e ? e : x86_store(v, la, from, n, v->view);
+	if (!e) e = x86_check_odd(v, la, n);
+	if (!e) e = x86_store(v, la, from, n, v->view);
+	if (!e) x86_watched(v, la, n, true);
+	return e;
 }
 int x86_operand_get(struct x86_vcpu *v, const struct x86_insn *in, unsigned n, uint64_t *val)
 {
@@ -281,6 +287,7 @@ int x86_stack_push(struct x86_vcpu *v, struct x86_stack *s, uint64_t val, unsign
 	uint64_t la;
 	x86_stack_skip(&to, -(uint64_t)n);
 	int e = stack_at(v, &to, n, true, &la);
+	if (!e && s->cpl == 3) e = x86_check_odd(v, la, n);
 	if (!e) e = x86_store(v, la, &val, n, x86_view_of(v, s->cpl));
 	if (!e) *s = to;
 	return e;
@@ -290,6 +297,7 @@ int x86_stack_pop(struct x86_vcpu *v, struct x86_stack *s, uint64_t *val, unsign
 	uint64_t la;
 	*val = 0;
 	int e = stack_at(v, s, n, false, &la);
+	if (!e && s->cpl == 3) e = x86_check_odd(v, la, n);
 	if (!e) e = x86_load(v, la, val, n, x86_view_of(v, s->cpl));
 	if (!e) x86_stack_skip(s, n);
 	return e;

@@ -311,12 +311,25 @@ static int do_popf(struct x86_vcpu *v, const struct x86_insn *in)
 	return e;
 }
 
+/* What reads memory to write it again means to write from the beginning. */
+static __attribute__((noinline)) int page_fault(struct x86_vcpu *v, const struct x86_insn *in)
+{
+	const struct x86_op_info *info = x86_op_info((enum x86_op)in->op);
+	for (unsigned k = 0; k < in->operands; k++)
+		if (in->o[k].kind == X86_MEM && info->writes_o & info->reads_o & 1u << k)
+			v->code |= X86_W;
+	return X86_TRAP_PF;
+}
+
 int x86_do(struct x86_vcpu *v, const struct x86_insn *in)
 {
 	int e = X86_OTHER;
 	v->code = 0;
 	if (unlikely(in->vex) && is_real(v)) return X86_TRAP_UD;
-	if (likely(groups[in->op] == G_EXEC)) return do_exec(v, in);
+	if (likely(groups[in->op] == G_EXEC)) {
+		e = do_exec(v, in);
+		return unlikely(e == X86_TRAP_PF) ? page_fault(v, in) : e;
+	}
 	switch (groups[in->op]) {
 	case G_POPF: return do_popf(v, in);
 	case G_VECTOR:
@@ -463,12 +476,15 @@ static unsigned breakpoints(const struct x86_vcpu *v, uint64_t la, unsigned n, u
 	return hit;
 }
 
-/* Memory while data breakpoints are set or alignment is checked. What the table has no meaning of
- * (x87, vectors, far transfers) passes by. */
+void x86_watch(struct x86_vcpu *v, uint64_t la, unsigned n, bool write)
+{
+	v->hit |= (uint8_t)breakpoints(v, la, n, write ? DR_WRITE : DR_ACCESS);
+}
+/* Memory while data breakpoints are set or alignment is checked. */
 static int watched(struct x86_cpu *c, int e, uint64_t at, unsigned n, unsigned kind)
 {
 	struct x86_vcpu *v = x86_vcpu_of(c);
-	if (!e && v->dr[7] & X86_DR7_ENABLED) v->hit |= (uint8_t)breakpoints(v, at, n, kind);
+	if (!e) x86_watched(v, at, n, kind == DR_WRITE);
 	return e;
 }
 static bool is_misaligned(struct x86_cpu *c, uint64_t at, unsigned n)

@@ -445,4 +445,18 @@ static inline int x86_raise(struct x86_vcpu *v, unsigned trap, uint32_t code)
 	v->code = code;
 	return (int)trap;
 }
+/* What executes outside isa/x86 says so of its memory: data breakpoints, SDM 3, 18.2. */
+void x86_watch(struct x86_vcpu *v, uint64_t la, unsigned n, bool write);
+static inline void x86_watched(struct x86_vcpu *v, uint64_t la, unsigned n, bool write)
+{
+	if (unlikely(v->dr[7] & X86_DR7_ENABLED)) x86_watch(v, la, n, write);
+}
+/* 0 or #AC, for an operand of n bytes: SDM 3, 7.15. What is longer is as it pleases the CPU. */
+static inline int x86_check_odd(struct x86_vcpu *v, uint64_t la, unsigned n)
+{
+	enum { LONGEST = 8, EXTENDED = 10 };
+	unsigned align = n == EXTENDED ? LONGEST : n <= LONGEST && n ? n : 1;
+	if (likely(!x86_checks_alignment(v)) || !(la & (align - 1))) return 0;
+	return x86_raise(v, X86_TRAP_AC, 0);
+}
 #endif

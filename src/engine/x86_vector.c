@@ -102,6 +102,9 @@ static int find_memory(struct x86_vcpu *v, const struct x86_insn *in, struct x86
 	int e = x86_operand_la(v, in, at->n, at->write, &at->la);
 	if (e) return e;
 	if (at->la & (alignment(in, at->n) - 1)) return x86_raise(v, X86_TRAP_GP, 0);
+	bool half = in->op == X86_OP_vcvtps2ph || in->op == X86_OP_vcvtph2ps;
+	e = half ? 0 : x86_check_odd(v, at->la, at->n);
+	if (e) return e;
 	return at->write ? 0 : x86_vector_load(v, at->la, c->mem, at->n);
 }
 /* ---- general registers, EFLAGS ---- */

@@ -14,11 +14,15 @@ struct x86_vector_memory {
 extern struct x86_vector_memory x86_vector_memory;
 static inline int x86_vector_load(struct x86_vcpu *v, uint64_t la, void *to, unsigned n)
 {
-	return x86_vector_memory.load(v, la, to, n, (enum x86_view)v->view);
+	int e = x86_vector_memory.load(v, la, to, n, (enum x86_view)v->view);
+	if (!e) x86_watched(v, la, n, false);
+	return e;
 }
 static inline int x86_vector_store(struct x86_vcpu *v, uint64_t la, const void *from, unsigned n)
 {
-	return x86_vector_memory.store(v, la, from, n, (enum x86_view)v->view);
+	int e = x86_vector_memory.store(v, la, from, n, (enum x86_view)v->view);
+	if (!e) x86_watched(v, la, n, true);
+	return e;
 }
 /* Outside 64 bit mode linear addresses wrap at 4 GiB. */
 static inline uint64_t x86_la(const struct x86_vcpu *v, uint64_t la)

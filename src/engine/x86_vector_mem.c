@@ -107,7 +107,8 @@ static int do_gather(struct x86_vcpu *v, const struct x86_insn *in)
 static int element_la(struct x86_vcpu *v, const struct x86_insn *in, unsigned off, unsigned size,
 		      bool write, uint64_t *la)
 {
-	uint64_t at = short_address(in, x86_operand_ea(v, in) + off);
+	uint64_t at = x86_operand_ea(v, in) + off;
+	if (in->mode != X86_64) at = short_address(in, at);
 	return x86_linear(v, in->seg, at, size, write, la);
 }
 static int do_mask_load(struct x86_vcpu *v, const struct x86_insn *in, unsigned size)
@@ -185,6 +186,7 @@ static int do_maskmov(struct x86_vcpu *v, const struct x86_insn *in)
 		memcpy(mask.b, mmx_at(v, in->o[1].reg), 8);
 	}
 	int e = x86_linear(v, seg, short_address(in, v->cpu.r[7]), n, true, &la);
+	if (!e) e = x86_check_odd(v, la, 8);
 	if (!e) e = x86_vector_probe(v, la, n);
 	if (!e) e = store_bytes(v, la, &from, &mask, n);
 	if (!e && mmx) x86_enter_mmx(v);

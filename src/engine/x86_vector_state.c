@@ -14,6 +14,7 @@ static int find(struct x86_vcpu *v, const struct x86_insn *in, unsigned n, unsig
 		bool write, uint64_t *la)
 {
 	int e = x86_operand_la(v, in, n, write, la);
+	if (!e && align > 1) e = x86_check_odd(v, *la, 4);
 	if (e) return e;
 	return *la & (align - 1) ? gp(v) : 0;
 }
@@ -26,6 +27,7 @@ static int do_mxcsr(struct x86_vcpu *v, const struct x86_insn *in, bool load)
 	uint64_t la;
 	int e = in->vex ? x86_may_avx(v) : x86_may_sse(v);
 	if (!e) e = find(v, in, 4, 1, !load, &la);
+	if (!e) e = x86_check_odd(v, la, 4);
 	if (e) return e;
 	if (!load) return x86_vector_store(v, la, v->x.bytes + X_MXCSR, 4);
 	e = x86_vector_load(v, la, word, 4);
@@ -318,6 +320,7 @@ int x86_do_env(struct x86_vcpu *v, const struct x86_insn *in)
 	uint64_t la;
 	if (!load && !save) return X86_OTHER;
 	int e = x86_operand_la(v, in, n, save, &la);
+	if (!e) e = x86_check_odd(v, la, in->osize == 2 ? 2 : 4);
 	if (e) return e;
 	if (save) return store_env(v, in, la, n);
 	e = x86_load_long(v, la, image, n);

@@ -401,8 +401,8 @@ static int cmps_one(struct x86_cpu *c, const struct x86_insn *in)
 {
 	unsigned size = in->o[0].size;
 	uint64_t a, b;
+	TRY(load_di(c, in, size, &b)); /* CPUs look there first */
 	TRY(load_si(c, in, size, &a));
-	TRY(load_di(c, in, size, &b));
 	x86_flags_sub(c, a - b, a, b, 0, size);
 	advance(c, in, SI, size);
 	advance(c, in, DI, size);
