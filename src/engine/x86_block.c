@@ -74,7 +74,9 @@ static unsigned class_of_integer(const struct x86_insn *in)
 	case X86_OP_bts:
 	case X86_OP_btr:
 	case X86_OP_btc:
-		return !mem || in->o[1].kind == X86_IMM ? C_COPY : in->osize < 4 ? C_STEP : C_BIT;
+		return !mem || in->o[1].kind == X86_IMM	 ? C_COPY
+		       : in->osize < 4 || in->asize == 4 ? C_STEP
+							 : C_BIT;
 	case X86_OP_movs:
 	case X86_OP_stos: return in->rep && in->asize == 8 && !has_base(in) ? C_REP : C_STEP;
 	case X86_OP_cmps:

@@ -1028,7 +1028,7 @@ static void emit_cold(struct tr *t, struct cold *c)
 		set_rel32(jump_later(a), c->back); /* 5 bytes: thunk_mem skips them */
 		if (c->info & INFO_LEAVE) break;
 		t->state = SLOT;
-		if (!(i->state_after & SLOT)) flags_come(t, i->live);
+		if (i->state_after & HOST) flags_come(t, i->live);
 		set_rel32(jump_later(a), t->i[c->insn + 1].host);
 		break;
 	case COLD_LINK:

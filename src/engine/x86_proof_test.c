@@ -236,6 +236,32 @@ static void strings_by_fs(struct x86_rig *r)
 }
 TEST(x86_proof_strings_have_their_segment) { both(strings_by_fs, 0); }
 
+/* Flags that the next instruction finds, behind one that was interpreted for its address's sake: a
+ * load from page to page. */
+static void flags_behind_a_crossing(struct x86_rig *r)
+{
+	X86_RIG_CODE(r, 0xbe, 0xfe, 0x0f, 4, 0, 0x31, 0xdb, 0xeb,
+		     0);					/* mov esi, 0x40ffe; ebx = 0 */
+	X86_RIG_CODE(r, 0x38, 0xc9, 0x48, 0x0f, 0x44, 0x06);	/* cmp cl, cl; cmovz rax, [rsi] */
+	X86_RIG_CODE(r, 0x75, 2, 0xff, 0xc3);			/* jnz over inc ebx */
+	X86_RIG_CODE(r, 0x80, 0xf9, 1, 0x48, 0x0f, 0x44, 0x06); /* cmp cl, 1; the same */
+	X86_RIG_CODE(r, 0x74, 2, 0xff, 0xc3);			/* jz over inc ebx */
+	X86_RIG_CODE(r, 0xb0, 0x77, X86_RIG_HALT, 0xf4);
+}
+/* A bit's address has 32 bits if the base's has. */
+static void bit_by_32_bits(struct x86_rig *r)
+{
+	x86_rig_map(r, 0x100000000, 0x30000, 0x103, 0);
+	X86_RIG_CODE(r, 0xbe, 0xf0, 0xff, 0xff, 0xff, 0xba, 0, 1, 0, 0); /* esi = -16; edx = 256 */
+	X86_RIG_CODE(r, 0xeb, 0, 0x67, 0x48, 0x0f, 0xab, 0x16);		 /* bts [esi], rdx */
+	X86_RIG_CODE(r, 0xb0, 0x77, X86_RIG_HALT, 0xf4);
+}
+TEST(x86_proof_what_random_programs_found)
+{
+	both(flags_behind_a_crossing, 0);
+	both(bit_by_32_bits, 0);
+}
+
 /* Alignment is checked if a program asks for it. */
 static void misaligned(struct x86_rig *r)
 {
