@@ -184,7 +184,8 @@ int backing_open(struct blk *over, const struct blk_file *f, const char *name, c
 	if (in.depth > CHAIN_MAX)
 		return fail(e, -ELOOP, "lies over more than %d images", CHAIN_MAX);
 	r = disk_open(&over->backing, &in, e);
-	return r < 0 ? fail_in(e, "lies over %.100s", in.path) : 0;
+	bool told = r < 0 && e && !strncmp(e->msg, "lies over", 9); /* by one further down */
+	return r < 0 && !told ? fail_in(e, "lies over %.100s", in.path) : r;
 }
 
 struct blk_info blk_info(const struct blk *b) { return b->info; }

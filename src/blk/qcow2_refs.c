@@ -219,11 +219,32 @@ int refs_take(struct qcow2 *q, uint64_t want, uint64_t *cluster, uint64_t *got)
 	return r;
 }
 
+/* More than one region holds: behind all regions that have a block, after new blocks in a row. */
+static int take_long_row(struct qcow2 *q, uint64_t want, uint64_t *cluster)
+{
+	uint64_t per = refs_per_block(q), blocks = 1, region;
+	int r = 0;
+	while (blocks * per < blocks + want) blocks++;
+	do {
+		region = q->reftable_size;
+		while (region && !q->reftable[region - 1]) region--;
+		if (region + blocks <= q->reftable_size) break;
+		r = reftable_grow(q);
+	} while (!r);
+	for (uint64_t i = 0; !r && i < blocks; i++) {
+		if (cache_full(&q->refs)) r = tables_write(q);
+		if (!r) r = refs_block_make(q, region + i, region * per + i);
+		if (!r) r = refs_set(q, region * per + i, 1);
+	}
+	*cluster = region * per + blocks;
+	return r ? r : row_mark(q, *cluster, want);
+}
+
 int refs_take_row(struct qcow2 *q, uint64_t want, uint64_t *cluster)
 {
 	uint64_t n = 0, from = q->search;
 	int r = q->bad ? -EIO : 0;
-	if (want > refs_per_block(q) - 1) return -EFBIG;
+	if (!r && want > refs_per_block(q) / 2) return take_long_row(q, want, cluster);
 	while (!r && n < want) {
 		r = search_free(q, from, cluster);
 		if (!r) r = row_length(q, *cluster, want, &n);
