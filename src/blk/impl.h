@@ -79,6 +79,8 @@ int image_read(struct blk *b, const struct blk_req *q,
 int backing_read(struct blk *b, const struct blk_req *q);
 /* All len bytes of the file there; zeroes behind its end, but -EIO when all of it is behind. */
 int file_get(int fd, void *to, size_t len, uint64_t at);
+bool file_holds(int fd, uint64_t at,
+		uint64_t len); /* that much is there, before memory is asked for */
 int file_put(int fd, const void *from, size_t len, uint64_t at);
 int file_sync(int fd);
 int file_size(int fd, uint64_t *size); /* of a device, too */

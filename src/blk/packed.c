@@ -12,7 +12,7 @@ enum { RAW_WINDOW = -15, RAW_WINDOW_OUT = -12, ZLIB_WINDOW = 15, LEVEL = 6, ZSTD
 
 void packed_init(struct packed *p, enum packing how, uint32_t unit)
 {
-	*p = (struct packed){.how = how, .unit = unit};
+	*p = (struct packed){.how = how, .unit = unit, .at = PACKED_NONE};
 	(void)pthread_mutex_init(&p->mutex, NULL);
 }
 
@@ -27,7 +27,7 @@ void packed_done(struct packed *p)
 void packed_forget(struct packed *p)
 {
 	(void)pthread_mutex_lock(&p->mutex);
-	p->at = 0;
+	p->at = PACKED_NONE;
 	(void)pthread_mutex_unlock(&p->mutex);
 }
 
@@ -83,7 +83,7 @@ static int unit_load(struct packed *p, int fd, const struct extent *x, bool ragg
 	if (p->at == x->at) return 0;
 	int r = room_make(p);
 	if (r < 0) return r;
-	p->at = 0;
+	p->at = PACKED_NONE;
 	if (x->packed_len > p->in_room) return -EIO;
 	r = file_get(fd, p->in, x->packed_len, x->at);
 	if (!r) r = unpack(p, x->packed_len, &made);

@@ -4,10 +4,11 @@
 #include <pthread.h>
 /* Compressed units of an image. The last one unpacked is kept: reads come in small pieces. */
 enum packing { PACKING_DEFLATE, PACKING_ZLIB, PACKING_ZSTD }; /* deflate: without zlib's header */
+#define PACKED_NONE UINT64_MAX
 struct packed {
 	pthread_mutex_t mutex; /* guards the rest; taken inside */
 	enum packing how;
-	uint64_t at; /* of what is in out; 0: nothing is */
+	uint64_t at; /* of what is in out, or PACKED_NONE */
 	uint32_t unit, in_room;
 	uint8_t *in, *out;
 };

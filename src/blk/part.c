@@ -85,6 +85,12 @@ int file_get(int fd, void *to, size_t len, uint64_t at)
 	return have || !len ? 0 : -EIO;
 }
 
+bool file_holds(int fd, uint64_t at, uint64_t len)
+{
+	uint64_t size;
+	return file_size(fd, &size) == 0 && at <= size && len <= size - at;
+}
+
 int file_put(int fd, const void *from, size_t len, uint64_t at)
 {
 	size_t done = 0;

@@ -121,9 +121,10 @@ static int header_parse(struct vdi *v, const uint8_t *h, struct err *e)
 
 static int table_load(struct vdi *v, int fd, struct err *e)
 {
-	v->table = malloc(v->n * sizeof(*v->table));
-	if (!v->table) return fail(e, -ENOMEM, "out of memory");
-	if (file_get(fd, v->table, v->n * sizeof(*v->table), TABLE_AT) < 0)
+	bool there = file_holds(fd, TABLE_AT, v->n * sizeof(*v->table));
+	v->table = there ? malloc(v->n * sizeof(*v->table)) : NULL;
+	if (there && !v->table) return fail(e, -ENOMEM, "out of memory");
+	if (!there || file_get(fd, v->table, v->n * sizeof(*v->table), TABLE_AT) < 0)
 		return fail(e, -EIO, "its table of blocks is behind the end of the file");
 	for (uint32_t i = 0; i < v->n; i++) {
 		v->table[i] = (uint32_t)load_le(&v->table[i], 4);

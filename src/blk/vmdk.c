@@ -195,9 +195,11 @@ static int descriptor_check(int fd, const uint8_t *h, struct err *e)
 
 static int directory_load(int fd, uint32_t **to, uint32_t n, uint64_t at, struct err *e)
 {
-	uint32_t *d = *to = calloc(n, sizeof(*d));
-	if (!d) return fail(e, -ENOMEM, "out of memory");
-	if (at > INT64_MAX / VMDK_SECTOR || file_get(fd, d, n * sizeof(*d), at * VMDK_SECTOR) < 0)
+	bool there = at < INT64_MAX / VMDK_SECTOR &&
+		     file_holds(fd, at * VMDK_SECTOR, n * sizeof(uint32_t));
+	uint32_t *d = *to = there ? calloc(n, sizeof(*d)) : NULL;
+	if (there && !d) return fail(e, -ENOMEM, "out of memory");
+	if (!there || file_get(fd, d, n * sizeof(*d), at * VMDK_SECTOR) < 0)
 		return fail(e, -EIO, "its grain directory is behind the end of the file");
 	for (uint32_t i = 0; i < n; i++) d[i] = (uint32_t)load_le(&d[i], 4);
 	return 0;
