@@ -60,8 +60,9 @@ static bool place_ok(const struct qcow2 *q, uint64_t at, uint64_t bytes)
 
 static int places_check(const struct qcow2 *q, const uint8_t *h, struct err *e)
 {
-	uint64_t needed = q->size ? (uint64_t)l1_index(q, q->size - 1) + 1 : 0;
+	uint64_t needed = (uint64_t)l1_index(q, q->size - 1) + 1;
 	uint64_t ref = (uint64_t)be32_at(h + H_REFTABLE_CLUSTERS) << q->cluster_bits;
+	if (!q->size) return fail(e, -EINVAL, "is empty: a disk needs at least one byte");
 	if (q->size > (uint64_t)(L1_BYTES_MAX / 8) << (q->cluster_bits + l2_bits(q)) ||
 	    needed > q->l1_size || (uint64_t)q->l1_size * 8 > L1_BYTES_MAX)
 		return fail(e, -EINVAL, "header: an L1 table of %u entries for %llu bytes",
@@ -238,7 +239,7 @@ static int snapshot_load(struct qcow2 *q, int fd, const char *name, struct err *
 	q->l1_at = s.l1_at;
 	q->size = s.is.size;
 	if ((uint64_t)s.l1_size * 8 > L1_BYTES_MAX || !place_ok(q, s.l1_at, s.l1_size * 8ull) ||
-	    (q->size && (q->size - 1) >> (q->cluster_bits + l2_bits(q)) >= s.l1_size))
+	    !q->size || (q->size - 1) >> (q->cluster_bits + l2_bits(q)) >= s.l1_size)
 		return fail(e, -EINVAL, "snapshot '%s' has an impossible L1 table", name);
 	free(q->l1);
 	q->l1 = calloc(q->l1_size + 1, sizeof(*q->l1));
@@ -306,7 +307,8 @@ static void qcow2_close(struct blk *b)
 {
 	struct qcow2 *q = qcow2_of(b);
 	int r = b->info.readonly ? 0 : tables_settle(q);
-	if (r < 0) log_error("qcow2: what was written last may be lost (%s)", strerror(-r));
+	if (r < 0 && !q->bad)
+		log_error("qcow2: what was written last may be lost (%s)", strerror(-r));
 	qcow2_free(q);
 }
 

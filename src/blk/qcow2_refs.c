@@ -3,6 +3,7 @@
  * low. So counts go up on the disk before a table names the cluster, data and new tables are there
  * before what points to them, and counts go down, and clusters become free, only after the last
  * table that named them was written. What a crash leaves is clusters counted too high: leaks. */
+#include "base/log.h"
 #include "base/types.h"
 #include "blk/be.h"
 #include "blk/qcow2.h"
@@ -356,6 +357,7 @@ bool hits_tables(const struct qcow2 *q, uint64_t at, uint64_t len)
 int qcow2_spoilt(struct qcow2 *q)
 {
 	if (!q->bad && !q->b.info.readonly) {
+		log_error("qcow2: the image is damaged: nothing is written to it any more");
 		q->bad = true;
 		q->incompatible |= INCOMPATIBLE_CORRUPT;
 		(void)qcow2_features_write(q);
