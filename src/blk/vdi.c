@@ -135,8 +135,9 @@ static int table_load(struct vdi *v, int fd, struct err *e)
 	return 0;
 }
 
-/* New blocks go behind all that there are, numbered without a gap. */
-static void end_find(struct vdi *v)
+/* New blocks go behind all that there are, numbered without a gap. The header's count of them may
+ * be one too high after a crash. */
+static int end_find(struct vdi *v, int fd)
 {
 	uint32_t most = 0, used = 0;
 	for (uint32_t i = 0; i < v->n; i++) {
@@ -144,8 +145,11 @@ static void end_find(struct vdi *v)
 		used++;
 		if (v->table[i] >= most) most = v->table[i] + 1;
 	}
+	le32 count = le32_of(used);
+	bool right = v->used == used;
 	v->used = used;
 	v->grow.end = v->data_at + (uint64_t)most * v->b.unit;
+	return right ? 0 : file_put(fd, &count, sizeof(count), V_USED);
 }
 
 static int vdi_load(struct vdi *v, const struct blk_file *f, struct err *e)
@@ -160,8 +164,8 @@ static int vdi_load(struct vdi *v, const struct blk_file *f, struct err *e)
 	if (!r) r = table_load(v, f->fd, e);
 	if (r < 0 || f->opts->flags & BLK_RDONLY) return r;
 	v->b.info.readonly = false;
-	end_find(v);
-	return 0;
+	r = end_find(v, f->fd);
+	return r < 0 ? fail(e, r, "its header cannot be written (%s)", strerror(-r)) : 0;
 }
 
 static int vdi_open(struct blk **out, const struct blk_file *f, struct err *e)

@@ -85,6 +85,7 @@ static void op_choose(struct op *o, unsigned n, uint64_t size)
 	o->v[0] = (struct iovec){o->buf, a};
 	o->v[1] = (struct iovec){o->buf + a, b - a};
 	o->v[2] = (struct iovec){o->buf + b, len - b};
+	if (dice(40) == 0) o->q = (struct blk_req){.op = BLK_FLUSH};
 	bool data = o->q.op == BLK_READ || o->q.op == BLK_WRITE;
 	o->q.iov = data ? o->v : NULL;
 	o->q.niov = data ? 3 : 0;
@@ -113,6 +114,7 @@ static void model_apply(struct blk *b, uint8_t *model, const struct op *o)
 		return;
 	case BLK_WRITE: memcpy(at, o->buf, o->q.len); return;
 	case BLK_ZERO: memset(at, 0, o->q.len); return;
+	case BLK_FLUSH: return;
 	default: /* a discard leaves what it likes, but that stays */
 		if (blk_rw(b, BLK_READ, at, o->q.len, o->q.off)) stop("read failed", o->q.off);
 	}
