@@ -102,7 +102,10 @@ struct blk_report {
 	uint64_t allocated, units; /* of the disk's units, those that hold something; all */
 	char first[160];	   /* the first corruption in words */
 };
-/* -ENOTSUP: the format has nothing to check. */
+/* -ENOTSUP: the format has nothing to check. _file: what it lies over is not opened; format NULL:
+ * by its bytes. */
+int blk_check_file(const char *path, const char *format, enum blk_fix fix, struct blk_report *r,
+		   struct err *e);
 int blk_check(struct blk *b, enum blk_fix fix, struct blk_report *r, struct err *e);
 int blk_resize(struct blk *b, uint64_t size, struct err *e); /* -ENOTSUP: convert it */
 

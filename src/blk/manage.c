@@ -103,11 +103,12 @@ int blk_create(const char *path, const struct blk_make *m, struct err *e)
 	return r < 0 ? fail_in(e, "disk %s", path) : 0;
 }
 
-static int alone_open(struct blk **out, const char *path, const char *format, struct err *e)
+static int alone_open(struct blk **out, const char *path, const char *format, unsigned flags,
+		      struct err *e)
 {
 	if (!format) format = blk_probe(path, e);
 	if (!format) return e ? e->code : -EIO;
-	struct blk_opts o = {.format = format, .flags = BLK_RDONLY | BLK_ALONE};
+	struct blk_opts o = {.format = format, .flags = flags | BLK_ALONE};
 	return blk_open_with(out, path, &o, e);
 }
 
@@ -116,7 +117,7 @@ int blk_about(const char *path, const char *format, struct blk_about *to, struct
 	struct blk *b;
 	struct stat st;
 	*to = (struct blk_about){0};
-	int r = alone_open(&b, path, format, e);
+	int r = alone_open(&b, path, format, BLK_RDONLY, e);
 	if (r < 0) return r;
 	(void)snprintf(to->format, sizeof(to->format), "%s", b->ops->name);
 	to->size = b->info.size;
@@ -143,7 +144,7 @@ int blk_snapshots(const char *path, void (*fn)(void *ctx, const struct blk_snaps
 {
 	struct snapshot_fn f = {fn, ctx};
 	struct blk *b;
-	int r = alone_open(&b, path, "qcow2", e);
+	int r = alone_open(&b, path, "qcow2", BLK_RDONLY, e);
 	if (r < 0) return r;
 	r = qcow2_snapshot_each(qcow2_of(b), snapshot_tell, &f, NULL, e);
 	blk_unref(b);
@@ -156,6 +157,17 @@ int blk_check(struct blk *b, enum blk_fix fix, struct blk_report *r, struct err 
 	if (!b->ops->check)
 		return fail(e, -ENOTSUP, "%s images have nothing to check", b->ops->name);
 	return b->ops->check(b, fix, r, e);
+}
+
+int blk_check_file(const char *path, const char *format, enum blk_fix fix, struct blk_report *rep,
+		   struct err *e)
+{
+	struct blk *b;
+	int r = alone_open(&b, path, format, fix == BLK_FIX_NONE ? BLK_RDONLY : BLK_REPAIR, e);
+	if (r < 0) return r;
+	r = blk_check(b, fix, rep, e);
+	blk_unref(b);
+	return r < 0 ? fail_in(e, "disk %s", path) : 0;
 }
 
 /* A later growth has to show zeroes where the disk went on. */

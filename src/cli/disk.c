@@ -331,19 +331,6 @@ static const struct opt check_table[] = {
 	{0},
 };
 
-static int open_file(struct blk **b, const char *path, const char *format, unsigned flags,
-		     struct err *e)
-{
-	struct blk_about a;
-	int r = format_arg(&format, "-f", e);
-	if (r) return r;
-	if (!format) format = blk_probe(path, e);
-	if (!format) return -EIO;
-	/* Its own file is all that is of interest, but it can only be opened with the others. */
-	if (blk_about(path, format, &a, NULL) == 0 && *a.backing) flags |= BLK_BACKING;
-	return blk_open(b, path, format, flags, e);
-}
-
 static int report(const struct blk_report *r)
 {
 	if (r->fixed) printf("%llu mended\n", (unsigned long long)r->fixed);
@@ -364,17 +351,15 @@ static int check_run(const struct call *c, struct err *e)
 {
 	const struct disk_opts *o = c->opts;
 	struct blk_report rep;
-	struct blk *b;
+	const char *format = o->format;
 	enum blk_fix fix = BLK_FIX_NONE;
 	if (o->repair && !strcmp(o->repair, "leaks")) fix = BLK_FIX_LEAKS;
 	if (o->repair && !strcmp(o->repair, "all")) fix = BLK_FIX_ALL;
 	if (o->repair && fix == BLK_FIX_NONE)
 		return fail(e, -EINVAL, "--repair: '%s' is neither leaks nor all", o->repair);
-	int r = open_file(&b, c->args[0], o->format, fix ? BLK_REPAIR : BLK_RDONLY, e);
-	if (r) return r;
-	r = blk_check(b, fix, &rep, e);
-	blk_unref(b);
-	return r < 0 ? fail_in(e, "%s", c->args[0]) : report(&rep);
+	int r = format_arg(&format, "-f", e);
+	if (!r) r = blk_check_file(c->args[0], format, fix, &rep, e);
+	return r < 0 ? r : report(&rep);
 }
 
 const struct verb verb_image_check = {
@@ -392,11 +377,23 @@ const struct verb verb_image_check = {
 	.run = check_run,
 };
 
+static int open_file(struct blk **b, const char *path, const char *format, unsigned flags,
+		     struct err *e)
+{
+	int r = format_arg(&format, "-f", e);
+	if (r) return r;
+	if (!format) format = blk_probe(path, e);
+	if (!format) return -EIO;
+	return blk_open(b, path, format, flags, e);
+}
+
 /* --- resize ---------------------------------------------------------------------------------- */
 
 static const struct opt resize_table[] = {
 	{"format", 'f', OPT_TEXT, AT(format), "FORMAT",
 	 "What FILE is (default: what its bytes look like).", READ},
+	{"backing", 0, OPT_FLAG, AT(chain), NULL,
+	 "Trust an image to name the files that it lies over, and read them.", NULL},
 	{"shrink", 0, OPT_FLAG, AT(shrink), NULL, "Make it smaller; what is behind is lost.", NULL},
 	{0},
 };
@@ -417,7 +414,7 @@ static int resize_run(const struct call *c, struct err *e)
 	const struct disk_opts *o = c->opts;
 	struct blk *b;
 	uint64_t size = 0;
-	int r = open_file(&b, c->args[0], o->format, 0, e);
+	int r = open_file(&b, c->args[0], o->format, o->chain ? BLK_BACKING : 0, e);
 	if (r) return r;
 	r = new_size(&size, blk_info(b).size, c->args[1], e);
 	if (!r && size < blk_info(b).size && !o->shrink)
@@ -450,6 +447,8 @@ const struct verb verb_image_resize = {
 static const struct opt compare_table[] = {
 	{"format", 'f', OPT_TEXT, AT(format), "FORMAT",
 	 "What A is (default: what its bytes look like).", READ},
+	{"backing", 0, OPT_FLAG, AT(chain), NULL,
+	 "Trust an image to name the files that it lies over, and read them.", NULL},
 	{"other-format", 'F', OPT_TEXT, AT(target), "FORMAT", "The same for B.", READ},
 	{0},
 };
@@ -459,8 +458,9 @@ static int compare_run(const struct call *c, struct err *e)
 	const struct disk_opts *o = c->opts;
 	struct blk *a = NULL, *b = NULL;
 	uint64_t at = 0;
-	int r = open_file(&a, c->args[0], o->format, BLK_RDONLY, e);
-	if (!r) r = open_file(&b, c->args[1], o->target, BLK_RDONLY, e);
+	unsigned flags = BLK_RDONLY | (o->chain ? BLK_BACKING : 0);
+	int r = open_file(&a, c->args[0], o->format, flags, e);
+	if (!r) r = open_file(&b, c->args[1], o->target, flags, e);
 	if (!r) r = blk_same(a, b, &at, e);
 	if (r == 0) printf("the disks are the same\n");
 	if (r == 1) printf("the disks differ from byte %llu on\n", (unsigned long long)at);
