@@ -165,6 +165,36 @@ void board_reset(struct board *b, struct device *const *chips, size_t n)
 	for (size_t i = 0; i < n; i++) chip_reset(chips[i]);
 }
 
+static void chip_call(struct device *d, void (*op)(struct device *d))
+{
+	if (!op) return;
+	device_lock(d);
+	op(d);
+	device_unlock(d);
+}
+
+static void chips_stop(struct device *d)
+{
+	if (d) chip_call(d, d->ops->pause);
+}
+
+static void chips_go(struct device *d)
+{
+	if (d) chip_call(d, d->ops->resume);
+}
+
+void board_stop(struct board *b, struct device *const *chips, size_t n)
+{
+	chips_stop(b->uart);
+	for (size_t i = 0; i < n; i++) chips_stop(chips[i]);
+}
+
+void board_go(struct board *b, struct device *const *chips, size_t n)
+{
+	for (size_t i = 0; i < n; i++) chips_go(chips[i]);
+	chips_go(b->uart);
+}
+
 int board_seed(struct vm *vm, uint8_t *to, size_t n, struct err *e)
 {
 	if (vm->guest->spec->deterministic)

@@ -480,6 +480,24 @@ static void pc_reset(struct vm *vm)
 	if (b->lapics) lapics_reset(b->lapics);
 }
 
+/* Time stamp counters are the harts' own clocks. KVM's clock for guests goes on: it belongs to KVM.
+ */
+static void pc_pause(struct vm *vm)
+{
+	board_stop(vm->board, pc_of(vm)->chip, CHIPS);
+	for (unsigned i = 0; i < vm->ncpus; i++)
+		vm->hart[i].stamp = hart_get(&vm->hart[i], REG_X86_TSC);
+}
+
+static void pc_resume(struct vm *vm)
+{
+	struct pc *b = pc_of(vm);
+	for (unsigned i = 0; i < vm->ncpus; i++)
+		hart_set(&vm->hart[i], REG_X86_TSC, vm->hart[i].stamp);
+	if (b->lapics) lapics_resume(b->lapics);
+	board_go(vm->board, b->chip, CHIPS);
+}
+
 /* Running */
 
 static uint64_t pc_tick(void *ctx, bool pause)
@@ -526,6 +544,8 @@ const struct board_ops board_pc = {
 	.wire = pc_wire,
 	.boot = pc_start,
 	.reset = pc_reset,
+	.pause = pc_pause,
+	.resume = pc_resume,
 	.tick = pc_tick,
 	.button = pc_button,
 	.free = pc_free,
