@@ -14,9 +14,12 @@ const char lodge_version[] =
 #include "version.inc"
 	;
 const struct verb *const verbs[] = {
-	&verb_run,	     &verb_stats,    &verb_image_ls, &verb_image_build,
-	&verb_image_inspect, &verb_image_rm, &verb_doctor,   &verb_help,
-	&verb_completion,    &verb_version,  NULL,
+	&verb_run,	&verb_create, &verb_start,    &verb_stop,	 &verb_restart,
+	&verb_kill,	&verb_pause,  &verb_resume,   &verb_ps,		 &verb_inspect,
+	&verb_logs,	&verb_attach, &verb_wait,     &verb_stats,	 &verb_rename,
+	&verb_rm,	&verb_prune,  &verb_image_ls, &verb_image_build, &verb_image_inspect,
+	&verb_image_rm, &verb_doctor, &verb_help,     &verb_completion,	 &verb_version,
+	NULL,
 };
 
 static int complain(const struct err *e)

@@ -121,7 +121,7 @@ static int plug_net(struct vm *vm, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
 	struct board *b = vm->board;
-	uint64_t identity = board_identity(s->name);
+	uint64_t identity = board_identity(s->id ? s->id : s->name);
 	uint8_t mac[6] = {0x52, 0x54, 0x00}; /* locally administered */
 	struct virtio_dev *v;
 	struct port *end;

@@ -433,7 +433,7 @@ static int vm_stop(struct guest *g, bool force, struct err *e)
 	else if (!vm->kind->button)
 		return fail(e, -EOPNOTSUPP, "this board has no power button");
 	else if (!vm->kind->button(vm))
-		return fail(e, -EOPNOTSUPP, "the guest does not listen to its power button");
+		return fail(e, -EAGAIN, "the guest does not listen to its power button");
 	return 0;
 }
 
