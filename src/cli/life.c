@@ -237,12 +237,8 @@ static int not_running(int r, const char *name, struct err *e)
 
 static int kill_one(struct store *s, const char *name, void *ctx, struct err *e)
 {
-	const struct kill_opts *o = ctx;
-	const char *sig = o->signal + (strncmp(o->signal, "SIG", 3) ? 0 : 3);
-	bool term = !strcmp(sig, "TERM");
+	bool term = *(bool *)ctx;
 	(void)s;
-	if (!term && strcmp(sig, "KILL") != 0)
-		return fail(e, -EINVAL, "--signal: '%s' is neither KILL nor TERM", o->signal);
 	if (!control_alive(name)) return not_running(-ENOENT, name, e);
 	int r = term ? not_running(control_call(name, "stop 86400", NULL, NULL, e), name, e)
 		     : kept_stop(name, 0, true, e);
@@ -252,7 +248,12 @@ static int kill_one(struct store *s, const char *name, void *ctx, struct err *e)
 
 static int kill_run(const struct call *c, struct err *e)
 {
-	return kept_each(c, kill_one, opts_of(c), e);
+	const struct kill_opts *o = c->opts;
+	const char *sig = o->signal + (strncmp(o->signal, "SIG", 3) ? 0 : 3);
+	bool term = !strcmp(sig, "TERM");
+	if (!term && strcmp(sig, "KILL") != 0)
+		return fail(e, -EINVAL, "--signal: '%s' is neither KILL nor TERM", o->signal);
+	return kept_each(c, kill_one, &term, e);
 }
 
 const struct verb verb_kill = {

@@ -8,6 +8,7 @@
 #include "store/store.h"
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <poll.h>
 #include <string.h>
@@ -183,7 +184,9 @@ int control_call(const char *name, const char *request, struct json_object **ans
 
 int control_stream(const char *name, const char *request, int *fd, int *pidfd, struct err *e)
 {
-	return call(name, request, NULL, fd, pidfd, e);
+	int r = call(name, request, NULL, fd, pidfd, e);
+	if (!r) (void)fcntl(*fd, F_SETFL, 0); /* whoever reads it waits as long as it takes */
+	return r;
 }
 
 int control_process(const char *name)

@@ -54,7 +54,7 @@ int control_ask(const char *name, const char *request, struct buf *answer, struc
  * NULL, is the caller's: json_object_put(). */
 int control_call(const char *name, const char *request, struct json_object **answer, int *pidfd,
 		 struct err *e);
-/* The same, and *fd becomes the stream. */
+/* The same, and *fd becomes the stream; reading it waits. */
 int control_stream(const char *name, const char *request, int *fd, int *pidfd, struct err *e);
 /* A descriptor of the monitor's process, the caller's; -1: none. */
 int control_process(const char *name);
