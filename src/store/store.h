@@ -7,7 +7,7 @@
  * them may be killed at any byte.
  *   blobs/sha256/<hex>         immutable contents
  *   images/<name>/<arch>.json  manifests naming blobs
- *   guests/<name>/             a guest's own: image.json, disk, control socket, logs
+ *   guests/<name>/             a guest's own: image.json, disk, and what guest/ keeps there
  * A struct store belongs to one thread. */
 struct store;
 
