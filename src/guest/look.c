@@ -87,7 +87,31 @@ static void fill_memory(struct store *s, const char *name, struct spec *spec)
 	image_done(&im);
 }
 
-/* A folder without guest.json is one that is being made, or of an older lodge. */
+/* A folder without guest.json is one that is being made, or of an older lodge: then it has an
+ * image. One that cannot be read is broken, but there. */
+static int read_folder(struct store *s, const char *name, int dirfd, struct record *r,
+		       struct guest_state *st, struct err *e)
+{
+	struct err why = {0};
+	struct image im;
+	int bad = record_read(r, dirfd, &why);
+	look_state(st, name, dirfd);
+	if (!bad) return 0;
+	*r = (struct record){.arena = arena_new()};
+	if (bad != -ENOENT) {
+		st->life = LIFE_BROKEN;
+		(void)snprintf(st->why, sizeof(st->why), "%s", why.msg);
+		return 0;
+	}
+	if (store_guest_image_find(s, name, &im, NULL))
+		return fail(e, -ENOENT, "guest %s: it is only being made", name);
+	char *image = arena_make(r->arena, char, strlen(im.name ? im.name : "") + 1);
+	r->spec.image = strcpy(image, im.name ? im.name : "");
+	(void)arch_find(&r->spec.arch, im.arch ? im.arch : "");
+	image_done(&im);
+	return 0;
+}
+
 static int look_kept(struct store *s, const char *name, struct json_object **out, struct err *e)
 {
 	struct record r;
@@ -96,17 +120,15 @@ static int look_kept(struct store *s, const char *name, struct json_object **out
 	int bad = store_guest_look(s, name, &fd, e);
 	if (bad) return bad;
 	auto_fd int dirfd = fd;
-	bad = record_read(&r, dirfd, e);
-	if (bad)
-		return bad == -ENOENT ? fail(e, bad, "guest %s: it has not been started yet", name)
-				      : fail_in(e, "guest %s", name);
-	look_state(&st, name, dirfd);
-	fill_memory(s, name, &r.spec);
-	*out = json_object_new_object();
-	must(*out);
-	look_json(*out, name, &r, &st);
+	bad = read_folder(s, name, dirfd, &r, &st, e);
+	if (!bad) {
+		fill_memory(s, name, &r.spec);
+		*out = json_object_new_object();
+		must(*out);
+		look_json(*out, name, &r, &st);
+	}
 	record_done(&r);
-	return 0;
+	return bad;
 }
 
 /* ---- those that are not ---- */

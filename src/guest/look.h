@@ -17,7 +17,7 @@ void look_state(struct guest_state *s, const char *name, int dirfd);
 /* One guest, by its whole name. *out is the caller's: json_object_put(). -ENOENT: there is none. */
 int look_at(struct store *s, const char *name, struct json_object **out, struct err *e);
 /* fn for all there are, kept ones first, then those that run without being kept; the object is only
- * lent. What cannot be read is passed over, and so is what is just being made. */
+ * lent. What is just being made is passed over. */
 int look_each(struct store *s, int (*fn)(void *ctx, struct json_object *guest), void *ctx,
 	      struct err *e);
 /* The name that a person means by word: a name, an id, or how one begins, if only one does.

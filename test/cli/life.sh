@@ -220,9 +220,14 @@ does second rm -f second
 mkdir -p home/guests/old
 cp home/images/hand/riscv64.json home/guests/old/image.json
 cp disk home/guests/old/disk.raw
+does old ps -aq
 refuses 'nothing is recorded' start old
 gives 0 run -d --name old hand
-does old rm -f old
+echo nonsense > home/guests/old/guest.json
+"$LODGE" stop -f old > out 2> err
+does broken inspect --format '{{.State}}' old
+refuses 'guest.json' start old
+does old rm old
 
 # --- several at once ---------------------------------------------------------------------------
 "$LODGE" create --name busy hand > out 2> err
