@@ -294,7 +294,10 @@ const struct verb verb_pause = {
 	.name = "pause",
 	.args = "GUEST...",
 	.summary = "Have running guests stand still",
-	.text = "A paused guest uses no CPU, and no time passes for it, but for its calendar.",
+	.text = "A paused guest uses no CPU and no time passes for it; so what it takes for the "
+		"time "
+		"of\n"
+		"day is behind afterwards, unless it asks its real-time clock or somebody else.",
 	.min_args = 1,
 	.max_args = 64,
 	.completes = "guest",
