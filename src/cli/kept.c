@@ -165,12 +165,26 @@ static int ask_to_end(const char *name, unsigned seconds, bool force, int *pidfd
 	return r;
 }
 
-int kept_stop(const char *name, unsigned seconds, bool force, struct err *e)
+/* Nobody listens: so it does not run, unless it had no place for a socket. */
+static int does_not_run(struct store *s, const char *name, struct err *e)
+{
+	struct guest_state st;
+	int fd;
+	if (store_guest_look(s, name, &fd, NULL)) return 0;
+	auto_fd int dirfd = fd;
+	look_state(&st, name, dirfd);
+	return life_runs(st.life) ? fail(e, -EHOSTUNREACH,
+					 "guest %s runs, but its monitor cannot be asked; it is "
+					 "process %d",
+					 name, st.pid)
+				  : 0;
+}
+
+int kept_stop(struct store *s, const char *name, unsigned seconds, bool force, struct err *e)
 {
 	auto_fd int pidfd = -1;
 	int r = ask_to_end(name, seconds, force, &pidfd, e);
-	if (r == -ENOENT) return 0;
-	if (r) return r;
+	if (r) return r == -ENOENT ? does_not_run(s, name, e) : r;
 	return kept_gone(pidfd, seconds + END_SECONDS)
 		       ? 0
 		       : fail(e, -ETIMEDOUT, "guest %s: its monitor does not end", name);

@@ -42,7 +42,7 @@ int kept_each(const struct call *c,
  */
 bool kept_gone(int pidfd, unsigned seconds);
 /* Ask it to stop, within seconds, and wait for its end; 0 too if it does not run. */
-int kept_stop(const char *name, unsigned seconds, bool force, struct err *e);
+int kept_stop(struct store *s, const char *name, unsigned seconds, bool force, struct err *e);
 /* How a guest that does not run ended: its exit code; negative errno and words if it broke, or
  * never ran. */
 int kept_code(struct store *s, const char *name, struct err *e);

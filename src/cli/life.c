@@ -158,9 +158,8 @@ static int stop_one(struct store *s, const char *name, void *ctx, struct err *e)
 {
 	const struct stop_opts *o = ctx;
 	unsigned seconds;
-	(void)s;
 	int r = seconds_parse(&seconds, o->time, e);
-	if (!r) r = kept_stop(name, seconds, o->force, e);
+	if (!r) r = kept_stop(s, name, seconds, o->force, e);
 	if (!r) done(name);
 	return r;
 }
@@ -198,7 +197,7 @@ static int restart_one(struct store *s, const char *name, void *ctx, struct err 
 	unsigned seconds;
 	if (is_nameless(name)) return fail(e, -ENOTSUP, "guest %s is not kept", name);
 	int r = seconds_parse(&seconds, o->time, e);
-	if (!r) r = kept_stop(name, seconds, false, e);
+	if (!r) r = kept_stop(s, name, seconds, false, e);
 	return r ? r : start_one(s, name, NULL, e);
 }
 
@@ -238,10 +237,9 @@ static int not_running(int r, const char *name, struct err *e)
 static int kill_one(struct store *s, const char *name, void *ctx, struct err *e)
 {
 	bool term = *(bool *)ctx;
-	(void)s;
 	if (!control_alive(name)) return not_running(-ENOENT, name, e);
 	int r = term ? not_running(control_call(name, "stop 86400", NULL, NULL, e), name, e)
-		     : kept_stop(name, 0, true, e);
+		     : kept_stop(s, name, 0, true, e);
 	if (!r) done(name);
 	return r;
 }
@@ -327,7 +325,7 @@ static const struct rm_opts rm_defaults;
 static int remove_one(struct store *s, const char *name, bool force, struct err *e)
 {
 	struct kept k = {.store = s, .folder = -1};
-	int r = force ? kept_stop(name, 0, true, e) : 0;
+	int r = force ? kept_stop(s, name, 0, true, e) : 0;
 	if (is_nameless(name))
 		return force ? r : fail(e, -EBUSY, "guest %s runs, and leaves nothing", name);
 	if (!r) r = kept_lock(&k, name, false, e);

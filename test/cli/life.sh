@@ -340,6 +340,20 @@ done
 gives 0 rm -f victim
 is 'nothing is left of all that' [ -z "$(ls -A home/run; ls -A home/guests | grep -v '^\.gone$')" ]
 
+# a guest that found no place for its socket
+gives 0 create --name deaf hand
+mv home/run home/run.aside
+: > home/run
+gives 0 start deaf
+is 'no place for a socket: it says so' grep -q 'will not see' <("$LODGE" logs --monitor deaf)
+rm home/run
+mv home/run.aside home/run
+does running inspect --format '{{.State}}' deaf
+refuses 'cannot be asked' stop deaf
+kill -9 "$(monitor deaf)"
+until_state deaf broken
+does deaf rm deaf
+
 # --- console -------------------------------------------------------------------------------------
 gives 0 run -d --name nasty -m 64M --kernel nasty
 does 0 wait nasty
