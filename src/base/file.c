@@ -2,6 +2,7 @@
  * moment at which a reader or a crash finds half of it. */
 #include "base/file.h"
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/own.h"
 #include "base/trace.h"
 #include <errno.h>
@@ -66,12 +67,15 @@ int file_replace(const char *path, const void *at, size_t len, unsigned mode, st
 		return fail_path(e, path, -ENAMETOOLONG);
 	auto_fd int fd = mkostemp(tmp, O_CLOEXEC);
 	if (fd < 0) return fail_path(e, path, -errno);
+	fault_point();
 	int r = fchmod(fd, (mode_t)mode) ? -errno : write_all(fd, at, len);
+	fault_point();
 	if (!r && rename(tmp, path)) r = -errno;
 	if (r) {
 		(void)unlink(tmp);
 		return fail_path(e, path, r);
 	}
+	fault_point();
 	trace(file_replace, path, len);
 	r = sync_parent(path);
 	return r ? fail_path(e, path, r) : 0;
@@ -106,6 +110,7 @@ int dir_remove(const char *path, struct err *e)
 			r = -f->fts_errno;
 		else if (f->fts_info == FTS_DP ? rmdir(f->fts_path) : unlink(f->fts_path))
 			r = -errno;
+		fault_point();
 		if (r && r != -ENOENT && !bad) bad = fail_path(e, f->fts_path, r);
 	}
 	if (fts) (void)fts_close(fts);

@@ -13,9 +13,25 @@
 const char lodge_version[] =
 #include "version.inc"
 	;
+/* clang-format off */
 const struct verb *const verbs[] = {
 	&verb_run,
+	&verb_create,
+	&verb_start,
+	&verb_stop,
+	&verb_restart,
+	&verb_kill,
+	&verb_pause,
+	&verb_resume,
+	&verb_ps,
+	&verb_inspect,
+	&verb_logs,
+	&verb_attach,
+	&verb_wait,
 	&verb_stats,
+	&verb_rename,
+	&verb_rm,
+	&verb_prune,
 	&verb_image_ls,
 	&verb_image_build,
 	&verb_image_inspect,
@@ -32,6 +48,7 @@ const struct verb *const verbs[] = {
 	&verb_version,
 	NULL,
 };
+/* clang-format on */
 
 static int complain(const struct err *e)
 {

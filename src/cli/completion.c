@@ -48,7 +48,7 @@ static void print_verb(const struct verb *v)
 	printf("\"");
 	if (v->completes)
 		printf("\n\t\t   [[ $cur == -* ]] || words=$(lodge %s -q 2>/dev/null)",
-		       strcmp(v->completes, "guest") ? "image ls" : "stats");
+		       strcmp(v->completes, "guest") ? "image ls" : "ps -a");
 	printf(" ;;\n\t\tesac ;;\n");
 }
 

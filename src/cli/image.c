@@ -21,13 +21,6 @@ static const struct {
 	{"linux/amd64", ARCH_X86_64},
 };
 
-const char *arch_name(enum arch a)
-{
-	for (unsigned i = 0; i < COUNT(arch_words); i++)
-		if (arch_words[i].arch == a) return arch_words[i].word;
-	must_failed("every arch has a word", __FILE__, __LINE__);
-}
-
 int arch_parse(enum arch *out, const char *text, struct err *e)
 {
 	for (unsigned i = 0; i < COUNT(arch_words); i++)

@@ -2,11 +2,11 @@
 #define CLI_IMAGES_H
 #include "base/err.h"
 #include "base/types.h"
+#include "guest/spec.h"
 #include <stdbool.h>
 #include <stddef.h>
 /* Between the words for CPUs and images that people type and the store. */
 struct store;
-const char *arch_name(enum arch a); /* Debian's: "riscv64", "amd64" */
 int arch_parse(enum arch *out, const char *text, struct err *e);
 /* Have guests/build make the image and put it into the store; says on stderr what goes on. */
 int image_make(struct store *s, const char *name, const char *arch, bool refresh, struct err *e);

@@ -1,12 +1,16 @@
-/* lodge run: from options and an image to a struct spec, and from there to a guest that has this
- * terminal. What the guest leaves behind is decided here: with a name its disk stays, without one
- * the disk loses its last name before the guest starts, so that nothing has to be cleaned up. */
+/* lodge run and create: from options and an image to a struct spec, and from there to a guest that
+ * has this terminal, or none. What the guest leaves behind is decided here: with a name all of it
+ * stays, without one its disk loses its last name before the guest starts, so that nothing has to
+ * be cleaned up. */
+#include "base/buf.h"
 #include "base/chr.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/own.h"
 #include "blk/blk.h"
 #include "cli/cli.h"
 #include "cli/images.h"
+#include "cli/kept.h"
 #include "cli/stats.h"
 #include "cli/term.h"
 #include "guest/guest.h"
@@ -16,13 +20,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 struct run_opts {
 	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *net, *kind, *dump,
 		*symbols;
 	unsigned cpus;
 	uint64_t memory, code_cache;
-	bool stats, profile, deterministic;
+	bool stats, profile, deterministic, detach, remove;
 	struct opt_list disks, publish;
 };
 #define AT(member) offsetof(struct run_opts, member)
@@ -35,8 +40,8 @@ static const struct opt run_table[] = {
 	 "How much translated code is kept for each of its CPUs, 1M to 1000M (32M, x86-64 128M).",
 	 NULL},
 	{"cpus", 'c', OPT_NUMBER, AT(cpus), "N", "How many CPUs the guest has (1).", NULL},
-	{"detach", 'd', OPT_LATER, 0, NULL,
-	 "running in the background is not implemented yet; leave -d out", NULL},
+	{"detach", 'd', OPT_FLAG, AT(detach), NULL,
+	 "Run it in the background, and print its name once it runs.", NULL},
 	{"deterministic", 0, OPT_FLAG, AT(deterministic), NULL,
 	 "Have time go by instructions, so that every run does the same: one CPU, no network.",
 	 NULL},
@@ -54,15 +59,15 @@ static const struct opt run_table[] = {
 	{"firmware", 0, OPT_TEXT, AT(firmware), "FILE",
 	 "Start this instead of the kernel: OpenSBI or U-Boot; for amd64 SeaBIOS or OVMF.", NULL},
 	{"initrd", 0, OPT_TEXT, AT(initrd), "FILE", "The initial file system of the kernel.", NULL},
-	{"interactive", 'i', OPT_IGNORE, 0, NULL, "For habit: the console is always attached.",
-	 NULL},
+	{"interactive", 'i', OPT_IGNORE, 0, NULL,
+	 "For habit: without --detach the console is always attached.", NULL},
 	{"kernel", 0, OPT_TEXT, AT(kernel), "FILE",
 	 "A kernel: Image, bzImage, ELF, or any of them in gzip.", NULL},
 	{"kind", 0, OPT_TEXT, AT(kind), "KIND", "What kind of guest: vm.", "vm"},
 	{"memory", 'm', OPT_SIZE, AT(memory), "SIZE", "How much memory it has, such as 512M (1G).",
 	 NULL},
 	{"name", 0, OPT_TEXT, AT(name), "NAME",
-	 "Name it; its disk is kept and is there again when the same name runs again.", NULL},
+	 "Name it; then it is kept when it ends, with its disk, and may be run again.", NULL},
 	{"net", 0, OPT_TEXT, AT(net), "NET",
 	 "user: its own network behind this machine's (default, unless --deterministic); none.",
 	 "user none"},
@@ -72,7 +77,8 @@ static const struct opt run_table[] = {
 	 NULL},
 	{"publish", 'p', OPT_LIST, AT(publish), "[ADDR:]PORT:GUESTPORT[/udp]",
 	 "Pass connections to a port of this machine on to the guest.", NULL},
-	{"rm", 0, OPT_IGNORE, 0, NULL, "For habit: a guest without a name always leaves nothing.",
+	{"rm", 0, OPT_FLAG, AT(remove), NULL,
+	 "Remove it when it ends; one without a name in the foreground leaves nothing anyway.",
 	 NULL},
 	{"stats", 0, OPT_FLAG, AT(stats), NULL,
 	 "When the guest has ended, say on standard error what it used and counted.", NULL},
@@ -101,36 +107,36 @@ enum { LEAST_CODE = 1, MOST_CODE = 1000 /* MiB: jumps reach no farther */ };
 /* What one run holds; run_done() lets go of all of it. */
 struct run {
 	const struct run_opts *opts;
+	struct spec wish; /* as typed */
+	struct kept kept; /* of one with a name; its store is everybody's */
+	bool fresh;	  /* its folder was not there before */
+	struct guest_end end;
+	/* of one without a name */
 	struct spec spec;
-	struct store *store;
 	struct image image;
-	bool has_image;
-	int folder;  /* the guest's, locked; -1: none */
-	bool fresh;  /* the folder was not there before */
-	int disk_fd; /* of a disk without a name; -1: none */
+	int folder, disk_fd; /* -1: none */
 	char *disk;
 	char disk_at[32];
 	char append[1024];
-	struct guest_end end;
 };
 
 /* A guest that never ran leaves nothing behind. */
 static void run_done(struct run *r)
 {
-	if (!r->end.ran && r->fresh && r->folder >= 0)
-		(void)store_guest_remove(r->store, r->spec.name, &r->folder, NULL);
+	if (!r->end.ran && r->fresh && r->kept.folder >= 0) (void)kept_remove(&r->kept, NULL);
+	kept_done(&r->kept);
 	drop_fd(&r->disk_fd);
 	drop_fd(&r->folder);
 	free(r->disk);
 	image_done(&r->image);
-	store_close(r->store);
+	store_close(r->kept.store);
 }
 
-static int add_disk(struct spec *s, const char *path, const char *format, bool ro, struct err *e)
+static int add_disk(struct spec *s, const struct spec_disk *d, struct err *e)
 {
 	if (s->ndisks == SPEC_DISKS)
 		return fail(e, -EINVAL, "--disk: more than %d disks", SPEC_DISKS);
-	s->disk[s->ndisks++] = (struct spec_disk){.path = path, .format = format, .readonly = ro};
+	s->disk[s->ndisks++] = *d;
 	return 0;
 }
 
@@ -174,8 +180,8 @@ static int add_disks(struct spec *s, const struct opt_list *l, struct err *e)
 	for (unsigned i = 0; !r && i < l->n; i++) {
 		struct spec_disk d = {0};
 		r = disk_words(&d, (char *)l->at[i], e);
-		if (!r) r = add_disk(s, d.path, d.format ? d.format : "raw", d.readonly, e);
-		if (!r) s->disk[s->ndisks - 1].backing = d.backing;
+		if (!d.format) d.format = "raw";
+		if (!r) r = add_disk(s, &d, e);
 	}
 	return r;
 }
@@ -205,42 +211,50 @@ static int add_code_cache(struct spec *s, const struct run_opts *o, struct err *
 		    (unsigned long long)s->code_cache, LEAST_CODE, MOST_CODE);
 }
 
+static int check_name(const char *name, struct err *e)
+{
+	if (!store_name_ok(name))
+		return fail(e, -EINVAL,
+			    "--name: '%s' is not a name: lower-case letters, digits, '_', '.', '-'",
+			    name);
+	if (!strncmp(name, GUEST_NAMELESS, strlen(GUEST_NAMELESS)))
+		return fail(e, -EINVAL, "--name: '%s': guests without a name are called so", name);
+	return 0;
+}
+
 static int add_options(struct run *r, const struct call *c, struct err *e)
 {
 	const struct run_opts *o = r->opts;
-	struct spec *s = &r->spec;
+	struct spec *s = &r->wish;
 	if (o->kind && strcmp(o->kind, "vm"))
 		return fail(e, -EINVAL, "--kind: '%s': only vm so far", o->kind);
-	if (o->name && !store_name_ok(o->name))
-		return fail(e, -EINVAL,
-			    "--name: '%s' is not a name: lower-case letters, digits, '_', '.', '-'",
-			    o->name);
-	if (o->name && !strncmp(o->name, GUEST_NAMELESS, strlen(GUEST_NAMELESS)))
-		return fail(e, -EINVAL, "--name: '%s': guests without a name are called so",
-			    o->name);
-	s->name = o->name;
-	s->cpus = o->cpus;
-	s->kernel = o->kernel;
-	s->initrd = o->initrd;
-	s->append = o->append;
-	s->firmware = o->firmware;
-	s->engine = o->engine;
-	s->control = true;
-	s->profile = o->profile;
-	s->deterministic = o->deterministic;
-	s->dump = o->dump;
-	s->symbols = o->symbols;
-	if (c->nargs)
-		s->image = c->args[0];
-	else if (!o->kernel && !o->firmware)
-		s->image = "linux";
-	s->arch = BUILT_IN;
-	int bad = o->arch ? arch_parse(&s->arch, o->arch, e) : 0;
+	int bad = o->name ? check_name(o->name, e) : 0;
+	if (bad) return bad;
+	*s = (struct spec){.image = c->nargs ? c->args[0] : NULL,
+			   .arch = BUILT_IN,
+			   .cpus = o->cpus,
+			   .memory = o->memory,
+			   .kernel = o->kernel,
+			   .initrd = o->initrd,
+			   .append = o->append,
+			   .firmware = o->firmware,
+			   .engine = o->engine,
+			   .control = true,
+			   .profile = o->profile,
+			   .deterministic = o->deterministic,
+			   .dump = o->dump,
+			   .symbols = o->symbols,
+			   .remove = o->remove};
+	bad = o->arch ? arch_parse(&s->arch, o->arch, e) : 0;
 	if (bad) return bad;
 	if (o->symbols && !o->profile && !o->dump)
 		return fail(e, -EINVAL, "--symbols: only --profile and --dump use names");
+	if (s->memory && s->memory < LEAST_MEMORY * MIB)
+		return fail(e, -EINVAL, "--memory: %llu bytes is too little; did you mean %lluM?",
+			    (unsigned long long)s->memory, (unsigned long long)s->memory);
 	bad = add_code_cache(s, o, e);
-	return bad ? bad : add_network(s, o, e);
+	if (!bad) bad = add_network(s, o, e);
+	return bad ? bad : add_disks(s, &o->disks, e);
 }
 
 static bool host_runs(enum arch a)
@@ -267,60 +281,27 @@ static enum arch usual_arch(struct store *s, const char *image)
 }
 
 /* The built-in guest is made when it is wanted first; others are asked for. */
-static int find_image(struct run *r, struct err *e)
+static int find_image(struct run *r, struct image *im, struct err *e)
 {
-	if (!r->opts->arch) r->spec.arch = usual_arch(r->store, r->spec.image);
-	const char *name = r->spec.image, *arch = arch_name(r->spec.arch);
-	int bad = store_image_find(r->store, name, arch, &r->image, e);
+	struct store *s = r->kept.store;
+	if (!r->opts->arch) r->wish.arch = usual_arch(s, r->wish.image);
+	const char *name = r->wish.image, *arch = arch_name(r->wish.arch);
+	int bad = store_image_find(s, name, arch, im, e);
 	if (bad == -ENOENT && !strcmp(name, "linux")) {
 		(void)fprintf(stderr, "lodge: making the built-in guest, once\n");
-		bad = image_make(r->store, name, arch, false, e);
-		if (!bad) bad = store_image_find(r->store, name, arch, &r->image, e);
+		bad = image_make(s, name, arch, false, e);
+		if (!bad) bad = store_image_find(s, name, arch, im, e);
 	}
-	r->has_image = !bad;
 	return bad;
-}
-
-/* A guest without a name gets the first folder that no living process has, clean. */
-static int temp_folder(struct run *r, char *name, size_t room, struct err *e)
-{
-	int bad = -EBUSY;
-	for (unsigned i = 1; bad == -EBUSY && i < 1000; i++) {
-		(void)snprintf(name, room, GUEST_NAMELESS "%u", i);
-		bad = store_guest_open(r->store, name, true, &r->folder, e);
-	}
-	if (!bad) bad = store_guest_remove(r->store, name, &r->folder, e);
-	if (!bad) bad = store_guest_open(r->store, name, true, &r->folder, e);
-	return bad;
-}
-
-static int own_disk(struct run *r, struct err *e)
-{
-	char temp[32];
-	const char *name = r->spec.name;
-	int bad = name ? 0 : temp_folder(r, temp, sizeof(temp), e);
-	if (!bad) bad = store_guest_disk(r->store, name ? name : temp, &r->image, &r->disk, e);
-	if (!bad && !name) {
-		r->disk_fd = open(r->disk, O_RDWR | O_CLOEXEC);
-		if (r->disk_fd < 0) bad = fail(e, -errno, "%s: %s", r->disk, strerror(errno));
-	}
-	if (!name && r->folder >= 0) {
-		int left = store_guest_remove(r->store, temp, &r->folder, bad ? NULL : e);
-		if (!bad) bad = left;
-		(void)snprintf(r->disk_at, sizeof(r->disk_at), "/proc/self/fd/%d", r->disk_fd);
-	}
-	return bad ? bad
-		   : add_disk(&r->spec, name ? r->disk : r->disk_at, r->image.disk.format, false,
-			      e);
 }
 
 /* A serial line does not say how large the terminal is and of which type; our images listen to
  * these words of the kernel's command line. */
-static const char *append_terminal(struct run *r)
+static const char *append_terminal(struct run *r, const char *own)
 {
 	static const char plain[] =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.";
-	const char *term = getenv("TERM"), *own = r->image.append;
+	const char *term = getenv("TERM");
 	struct winsize w;
 	if (!own || !isatty(STDIN_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) || !w.ws_row)
 		return own;
@@ -328,43 +309,6 @@ static const char *append_terminal(struct run *r)
 	int n = snprintf(r->append, sizeof(r->append), "%s lodge.size=%ux%u TERM=%s", own, w.ws_row,
 			 w.ws_col, term);
 	return n < (int)sizeof(r->append) ? r->append : own;
-}
-
-static int use_image(struct run *r, struct err *e)
-{
-	struct spec *s = &r->spec;
-	int bad = find_image(r, e);
-	if (bad) return bad;
-	if (!s->kernel && !s->firmware && r->image.kernel.path) {
-		s->kernel = r->image.kernel.path;
-		if (!s->initrd) s->initrd = r->image.initrd.path;
-	}
-	if (!s->append) s->append = append_terminal(r);
-	if (!r->opts->memory) s->memory = r->image.memory;
-	return r->image.disk.path ? own_disk(r, e) : 0;
-}
-
-static int named_folder(struct run *r, struct err *e)
-{
-	int bad = store_guest_open(r->store, r->spec.name, false, &r->folder, e);
-	if (bad != -ENOENT) return bad;
-	r->fresh = true;
-	return store_guest_open(r->store, r->spec.name, true, &r->folder, e);
-}
-
-static int fill_spec(struct run *r, const struct call *c, struct err *e)
-{
-	struct spec *s = &r->spec;
-	int bad = add_options(r, c, e);
-	if (!bad && (s->image || s->name)) bad = store_open(&r->store, NULL, e);
-	if (!bad && s->name) bad = named_folder(r, e);
-	s->memory = r->opts->memory;
-	if (!bad && s->image) bad = use_image(r, e);
-	if (!s->memory) s->memory = DEFAULT_MEMORY * MIB;
-	if (!bad && s->memory < LEAST_MEMORY * MIB)
-		bad = fail(e, -EINVAL, "--memory: %llu bytes is too little; did you mean %lluM?",
-			   (unsigned long long)s->memory, (unsigned long long)s->memory);
-	return bad ? bad : add_disks(s, &r->opts->disks, e);
 }
 
 const struct kind *kind_for(const struct spec *s)
@@ -383,47 +327,310 @@ const struct kind *kind_for(const struct spec *s)
 
 static void leave(void *ctx, int code) { loop_stop(ctx, code); }
 
-static int attached(const struct spec *s, struct loop *l, struct guest_end *end, struct err *e)
+/* On this terminal. home NULL: it has none. */
+static int run_here(const struct spec *s, const struct guest_home *home, struct guest_end *end,
+		    struct err *e)
 {
 	struct chr console = {0};
+	struct loop *l = NULL;
 	struct term *term;
 	const struct kind *k = kind_for(s);
 	if (!k)
 		return fail(e, -ENOTSUP, "no kind of guest runs this yet: %s with CPU %s",
 			    s->image ? s->image : "a kernel", arch_name(s->arch));
-	int bad = term_open(&term, l, &console, leave, l, e);
-	if (bad) return bad;
-	bad = guest_run(k, s, l, &console, end, e);
-	term_close(term);
+	int bad = loop_new(&l, e);
+	if (!bad) bad = term_open(&term, l, &console, leave, l, e);
+	if (!bad) {
+		bad = guest_keep(k, s, home, l, &console, end, e);
+		term_close(term);
+	}
+	loop_free(l);
 	return bad ? bad : end->code;
+}
+
+/* --- without a name: nothing stays ----------------------------------------------------------- */
+
+/* A guest without a name gets the first folder that no living process has, clean. */
+static int temp_folder(struct run *r, char *name, size_t room, struct err *e)
+{
+	struct store *s = r->kept.store;
+	int bad = -EBUSY;
+	for (unsigned i = 1; bad == -EBUSY && i < 1000; i++) {
+		(void)snprintf(name, room, GUEST_NAMELESS "%u", i);
+		bad = store_guest_open(s, name, true, &r->folder, e);
+	}
+	if (!bad) bad = store_guest_remove(s, name, &r->folder, e);
+	if (!bad) bad = store_guest_open(s, name, true, &r->folder, e);
+	return bad;
+}
+
+/* The disk loses its last name before anything starts. */
+static int temp_disk(struct run *r, struct err *e)
+{
+	char temp[32];
+	struct store *s = r->kept.store;
+	int bad = temp_folder(r, temp, sizeof(temp), e);
+	if (!bad) bad = store_guest_disk(s, temp, &r->image, &r->disk, e);
+	if (!bad) {
+		r->disk_fd = open(r->disk, O_RDWR | O_CLOEXEC);
+		if (r->disk_fd < 0) bad = fail(e, -errno, "%s: %s", r->disk, strerror(errno));
+	}
+	if (r->folder >= 0) {
+		int left = store_guest_remove(s, temp, &r->folder, bad ? NULL : e);
+		if (!bad) bad = left;
+		(void)snprintf(r->disk_at, sizeof(r->disk_at), "/proc/self/fd/%d", r->disk_fd);
+	}
+	return bad ? bad : spec_first_disk(&r->spec, r->disk_at, r->image.disk.format, e);
+}
+
+static int use_image(struct run *r, struct err *e)
+{
+	int bad = find_image(r, &r->image, e);
+	if (bad) return bad;
+	r->spec = r->wish;
+	spec_use_image(&r->spec, &r->image);
+	if (!r->wish.append) r->spec.append = append_terminal(r, r->spec.append);
+	return r->image.disk.path ? temp_disk(r, e) : 0;
+}
+
+static int run_nameless(struct run *r, struct err *e)
+{
+	struct spec *w = &r->wish;
+	if (!w->image && !w->kernel && !w->firmware) w->image = "linux";
+	int bad = w->image ? store_open(&r->kept.store, NULL, e) : 0;
+	r->spec = *w;
+	if (!bad && w->image) bad = use_image(r, e);
+	if (!r->spec.memory) r->spec.memory = DEFAULT_MEMORY * MIB;
+	return bad ? bad : run_here(&r->spec, NULL, &r->end, e);
+}
+
+/* --- with one: it is kept -------------------------------------------------------------------- */
+
+/* IMAGE-1 and so on: the first that nobody has. */
+static int generate_name(struct run *r, struct err *e)
+{
+	char name[64];
+	int bad = -EBUSY, fd;
+	for (unsigned i = 1; bad == -EBUSY && i < 10000; i++) {
+		(void)snprintf(name, sizeof(name), "%.50s-%u", r->wish.image ? r->wish.image : "vm",
+			       i);
+		if (!store_guest_look(r->kept.store, name, &fd, NULL)) {
+			(void)close(fd);
+			continue;
+		}
+		bad = store_guest_open(r->kept.store, name, true, &fd, e);
+		if (bad) continue;
+		r->kept.folder = fd;
+		bad = record_read(&r->kept.record, fd, NULL) == -ENOENT ? 0 : -EBUSY;
+		if (bad) kept_done(&r->kept); /* somebody was faster, and is done already */
+	}
+	(void)snprintf(r->kept.name, sizeof(r->kept.name), "%s", name);
+	r->fresh = !bad;
+	return bad;
+}
+
+static bool is_empty(struct run *r)
+{
+	struct image im;
+	if (*r->kept.record.id) return false;
+	bool none = store_guest_image_find(r->kept.store, r->kept.name, &im, NULL) == -ENOENT;
+	if (!none) image_done(&im);
+	return none;
+}
+
+static int find_folder(struct run *r, struct err *e)
+{
+	if (!r->opts->name) return generate_name(r, e);
+	int bad = kept_lock(&r->kept, r->opts->name, false, e);
+	if (!bad) r->fresh = is_empty(r); /* whose maker was killed */
+	if (bad != -ENOENT) return bad;
+	r->fresh = true;
+	return kept_lock(&r->kept, r->opts->name, true, e);
+}
+
+/* What its folder says it was made from; old ones have no record, but an image. */
+static int known_image(struct run *r, char name[64], enum arch *arch)
+{
+	struct image im;
+	const struct spec *was = &r->kept.record.spec;
+	*arch = was->arch;
+	if (*r->kept.record.id) return snprintf(name, 64, "%s", was->image ? was->image : ""), 0;
+	if (store_guest_image_find(r->kept.store, r->kept.name, &im, NULL)) return -ENOENT;
+	(void)snprintf(name, 64, "%s", im.name ? im.name : "");
+	bool good = im.arch && arch_find(arch, im.arch);
+	image_done(&im);
+	return good ? 0 : -EINVAL;
+}
+
+/* Run again: with the disk it has, so from the same image and with the same CPU. What is not said
+ * about what it boots is as it was. */
+static int again(struct run *r, struct err *e)
+{
+	char image[64];
+	enum arch arch;
+	struct spec *w = &r->wish;
+	const struct spec *was = &r->kept.record.spec;
+	if (known_image(r, image, &arch)) return 0;
+	if (w->image && *image && strcmp(w->image, image) != 0)
+		return fail(e, -EEXIST,
+			    "guest %s was made from image %s; give the new one another "
+			    "name, or remove the old one: lodge rm %s",
+			    r->kept.name, image, r->kept.name);
+	if (r->opts->arch && w->arch != arch)
+		return fail(e, -EEXIST,
+			    "guest %s has CPU %s, and so has what is on its disk; give "
+			    "the new one another name",
+			    r->kept.name, arch_name(arch));
+	w->arch = arch;
+	if (!w->image && *image) w->image = r->image.name = strdup(image);
+	if (w->kernel || w->firmware || !*r->kept.record.id) return 0;
+	w->kernel = was->kernel;
+	w->firmware = was->firmware;
+	if (!w->initrd) w->initrd = was->initrd;
+	if (!w->append) w->append = was->append;
+	return 0;
+}
+
+/* The image that a new guest is made from stays its own. */
+static int choose_image(struct run *r, struct err *e)
+{
+	struct spec *w = &r->wish;
+	struct image im = {0};
+	if (!w->image && !w->kernel && !w->firmware) w->image = "linux";
+	if (!w->image) return 0;
+	if (!store_guest_image_find(r->kept.store, r->kept.name, &im, NULL)) {
+		image_done(&im);
+		return 0;
+	}
+	int bad = find_image(r, &im, e);
+	if (!bad) bad = store_guest_image(r->kept.store, r->kept.name, &im, e);
+	image_done(&im);
+	return bad;
+}
+
+/* The record as start will read it: nothing of it lies in the words of the command line. */
+static int make_record(struct run *r, struct err *e)
+{
+	auto_buf struct buf b = {0};
+	struct record made = {.created = (int64_t)time(NULL), .spec = r->wish}, read;
+	bool old = *r->kept.record.id;
+	if (old)
+		made.created = r->kept.record.created,
+		memcpy(made.id, r->kept.record.id, sizeof(made.id));
+	else
+		record_id_make(made.id);
+	record_format(&made, &b);
+	int bad = record_parse(&read, b.at, b.len, e);
+	if (bad) return bad;
+	record_done(&r->kept.record);
+	r->kept.record = read;
+	return old ? 0 : record_write(&read, r->kept.folder, e);
+}
+
+static int keep(struct run *r, struct err *e)
+{
+	int bad = store_open(&r->kept.store, NULL, e);
+	if (!bad && !r->opts->name && !r->wish.image && !r->wish.kernel && !r->wish.firmware)
+		r->wish.image = "linux";
+	if (!bad) bad = find_folder(r, e);
+	if (!bad && !r->fresh) bad = again(r, e);
+	if (!bad) bad = choose_image(r, e);
+	if (!bad) bad = make_record(r, e);
+	return bad ? bad : kept_load(&r->kept, e);
+}
+
+/* What it was run with is what it is started with the next time, once it has run with it. */
+static void note(void *ctx)
+{
+	struct run *r = ctx;
+	struct err e;
+	if (record_write(&r->kept.record, r->kept.folder, &e)) log_warn("%s", e.msg);
+}
+
+static int run_kept(struct run *r, struct err *e)
+{
+	struct kept *k = &r->kept;
+	struct guest_home home = {.folder = k->folder,
+				  .created = k->record.created,
+				  .attach = -1,
+				  .started = note,
+				  .ctx = r};
+	if (!k->record.spec.append && k->spec.image)
+		k->spec.append = append_terminal(r, k->spec.append);
+	int bad = run_here(&k->spec, &home, &r->end, e);
+	if (r->end.ran && k->spec.remove) {
+		(void)snprintf(k->name, sizeof(k->name), "%s", r->end.stats.name);
+		(void)kept_remove(k, NULL);
+	}
+	return bad;
+}
+
+static int run_behind(struct run *r, struct err *e)
+{
+	auto_fd int folder = fcntl(r->kept.folder, F_DUPFD_CLOEXEC, 3);
+	if (r->opts->stats)
+		return fail(e, -EINVAL, "--stats: not in the background; 'lodge stats' asks it");
+	int bad = kept_start(&r->kept, -1, e);
+	if (bad) return bad;
+	r->end.ran = true;
+	if (!r->fresh && record_write(&r->kept.record, folder, e)) return e->code;
+	printf("%s\n", r->kept.name);
+	return 0;
 }
 
 static int run_run(const struct call *c, struct err *e)
 {
-	struct run r = {.opts = c->opts, .folder = -1, .disk_fd = -1};
-	struct loop *l = NULL;
-	int bad = fill_spec(&r, c, e);
-	if (!bad) bad = loop_new(&l, e);
-	if (!bad) bad = attached(&r.spec, l, &r.end, e);
-	loop_free(l);
-	if (r.end.ran && r.opts->stats) stats_print(&r.end.stats, stderr);
+	struct run r = {.opts = c->opts, .folder = -1, .disk_fd = -1, .kept.folder = -1};
+	bool kept = r.opts->name || r.opts->detach;
+	int bad = add_options(&r, c, e);
+	if (!bad && kept) bad = keep(&r, e);
+	if (!bad)
+		bad = !kept	       ? run_nameless(&r, e)
+		      : r.opts->detach ? run_behind(&r, e)
+				       : run_kept(&r, e);
+	if (r.end.stats.up_ns && r.opts->stats) stats_print(&r.end.stats, stderr);
 	run_done(&r);
 	return bad;
 }
+
+static int create_run(const struct call *c, struct err *e)
+{
+	struct run r = {.opts = c->opts, .folder = -1, .disk_fd = -1, .kept.folder = -1};
+	int bad = add_options(&r, c, e);
+	if (!bad && (r.opts->detach || r.opts->stats))
+		bad = fail(e, -EINVAL,
+			   "create: it is not run now, so neither --detach nor --stats");
+	if (!bad) bad = keep(&r, e);
+	if (!bad && !r.fresh)
+		bad = fail(e, -EEXIST, "there is a guest named '%s' already", r.kept.name);
+	if (!bad) {
+		printf("%s\n", r.kept.name);
+		r.fresh = false;
+	}
+	run_done(&r);
+	return bad;
+}
+
+#define RUN_TEXT                                                                                   \
+	"IMAGE is one of 'lodge image ls'; without IMAGE, --kernel and --firmware it is the\n"     \
+	"built-in guest 'linux'. The guest writes to a disk of its own, never to the image.\n"
 
 const struct verb verb_run = {
 	.name = "run",
 	.args = "[IMAGE]",
 	.summary = "Run a guest on this terminal",
-	.text = "IMAGE is one of 'lodge image ls'; without IMAGE, --kernel and --firmware it is "
-		"the\n"
-		"built-in guest 'linux'. The guest writes to a disk of its own, never to the "
-		"image.\n"
-		"Ctrl-] leaves the guest, which stops it; so does SIGTERM. The exit code is the\n"
-		"guest's, 0 when it powers off, and 125 when Lodge could not run it.",
+	.text = RUN_TEXT
+	"Ctrl-] leaves the guest, which stops it; so does SIGTERM. The exit code "
+	"is the\n"
+	"guest's, 0 when it powers off, and 125 when Lodge could not run it.\n"
+	"A guest with a name, or with --detach, is kept: 'lodge ps -a' shows it, "
+	"'lodge start'\n"
+	"runs it again as it was run last, 'lodge rm' removes it. --name with a name "
+	"that is\n"
+	"there runs that guest again, with its disk and these options.",
 	.examples =
 		"lodge run\n"
-		"lodge run --name web -c 2 -m 2G -p 2222:22 debian\n"
+		"lodge run -d --name web -c 2 -m 2G -p 2222:22 debian\n"
 		"lodge run --kernel Image --initrd initrd --append 'console=ttyS0' --disk root.img",
 	.opts = run_table,
 	.defaults = &run_defaults,
@@ -431,4 +638,20 @@ const struct verb verb_run = {
 	.max_args = 1,
 	.completes = "image",
 	.run = run_run,
+};
+
+const struct verb verb_create = {
+	.name = "create",
+	.args = "[IMAGE]",
+	.summary = "Make a guest without running it",
+	.text = RUN_TEXT
+	"Its name is printed; without --name it is the image's and a number. 'lodge "
+	"start' runs it.",
+	.examples = "lodge create --name web -c 2 -m 2G -p 2222:22 debian && lodge start web",
+	.opts = run_table,
+	.defaults = &run_defaults,
+	.size = sizeof(run_defaults),
+	.max_args = 1,
+	.completes = "image",
+	.run = create_run,
 };

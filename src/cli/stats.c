@@ -7,7 +7,9 @@
 #include "base/own.h"
 #include "base/types.h"
 #include "cli/cli.h"
+#include "cli/format.h"
 #include "guest/control.h"
+#include "guest/look.h"
 #include "guest/stats.h"
 #include "store/store.h"
 #include <errno.h>
@@ -25,7 +27,8 @@ static const struct opt stats_table[] = {
 	{"engine", 0, OPT_FLAG, AT(engine), NULL,
 	 "Also what its CPUs have counted: translated code, misses, exits by reason.", NULL},
 	{"format", 0, OPT_TEXT, AT(format), "FORMAT",
-	 "table (default), or json: an array with all there is to tell.", "table json"},
+	 "table (default); json: an array with all there is to tell; or a template, '{{.Name}}'.",
+	 "table json"},
 	{"no-stream", 0, OPT_IGNORE, 0, NULL, "For habit: figures are always shown once.", NULL},
 	{"quiet", 'q', OPT_FLAG, AT(quiet), NULL, "Names only.", NULL},
 	{0},
@@ -122,12 +125,15 @@ static int add_row(void *ctx, const char *name)
 
 static int add_named(struct rows *all, const struct call *c, struct err *e)
 {
-	for (unsigned i = 0; i < c->nargs; i++) {
-		if (!store_name_ok(c->args[i]))
-			return fail(e, -EINVAL, "'%s' is not the name of a guest", c->args[i]);
-		(void)add_row(all, c->args[i]);
+	char name[64];
+	struct store *s = NULL;
+	int r = store_open(&s, NULL, e);
+	for (unsigned i = 0; !r && i < c->nargs; i++) {
+		r = look_find(s, c->args[i], name, e);
+		if (!r) (void)add_row(all, name);
 	}
-	return 0;
+	store_close(s);
+	return r;
 }
 
 /* ---- telling ---- */
@@ -189,7 +195,7 @@ static void add_percent(struct json_object *o, const char *key, double v)
 	must(!json_object_object_add(o, key, json_object_new_double_s(v, text)));
 }
 
-static void print_json(const struct rows *all)
+static struct json_object *rows_json(const struct rows *all)
 {
 	struct json_object *a = json_object_new_array();
 	for (unsigned i = 0; i < all->n; i++) {
@@ -200,7 +206,18 @@ static void print_json(const struct rows *all)
 			percent(number(r->now, "memory_usage"), number(r->now, "memory_limit")));
 		must(!json_object_array_add(a, json_object_get(r->now)));
 	}
-	printf("%s\n", json_object_to_json_string_ext(a, JSON_C_TO_STRING_PRETTY));
+	return a;
+}
+
+static void print_rows(const struct rows *all, const char *format)
+{
+	struct json_object *a = rows_json(all);
+	if (!strcmp(format, "json"))
+		printf("%s\n", json_object_to_json_string_ext(a, JSON_C_TO_STRING_PRETTY));
+	else
+		format_head(format);
+	for (size_t i = 0; strcmp(format, "json") && i < json_object_array_length(a); i++)
+		format_line(format, json_object_array_get_idx(a, i));
 	(void)json_object_put(a);
 }
 
@@ -230,15 +247,14 @@ static int stats_run(const struct call *c, struct err *e)
 {
 	const struct stats_opts *o = c->opts;
 	struct rows all = {0};
-	bool json = !strcmp(o->format, "json"), named = c->nargs;
-	if (!json && strcmp(o->format, "table") != 0)
-		return fail(e, -EINVAL, "--format: '%s' is neither table nor json", o->format);
-	int r = named ? add_named(&all, c, e) : control_each(add_row, &all, e);
+	bool table = !strcmp(o->format, "table"), named = c->nargs;
+	int r = table || !strcmp(o->format, "json") ? 0 : format_check(o->format, e);
+	if (!r) r = named ? add_named(&all, c, e) : control_each(add_row, &all, e);
 	if (!r) r = ask_twice(&all, named, o->quiet, e);
 	if (!r && o->quiet)
 		print_names(&all);
-	else if (!r && json)
-		print_json(&all);
+	else if (!r && !table)
+		print_rows(&all, o->format);
 	else if (!r)
 		print_table(&all, o->engine);
 	for (unsigned i = 0; i < all.n; i++) (void)json_object_put(all.at[i].now);

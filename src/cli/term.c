@@ -19,7 +19,7 @@
 #include <sys/epoll.h>
 #include <termios.h>
 
-enum { RING = 64 * 1024, KEYS = 4096, ESCAPE = 0x1d /* Ctrl-] */ };
+enum { RING = 64 * 1024, KEYS = 4096, ESCAPES = TERM_KEYS };
 
 struct term {
 	struct loop *loop;
@@ -30,7 +30,9 @@ struct term {
 	struct watch *in;
 	int in_fd;
 	bool tty, in_ended;
-	uint8_t keys[KEYS]; /* read, not yet taken: [taken, have) */
+	uint8_t keys[KEYS + ESCAPES]; /* read, not yet taken: [taken, have) */
+	uint8_t escape[ESCAPES];      /* what leaves; as much of it as was typed is held back */
+	size_t nescape, held;
 	size_t have, taken;
 	atomic_bool feed_posted, drain_posted;
 
@@ -168,22 +170,46 @@ static void end_input(struct term *t)
 	if (t->tty) t->leave(t->ctx, 0);
 }
 
+static void key_add(struct term *t, uint8_t key)
+{
+	if (key != t->escape[t->held]) {
+		memcpy(t->keys + t->have, t->escape, t->held);
+		t->have += t->held;
+		t->held = 0;
+	}
+	if (key == t->escape[t->held])
+		t->held++;
+	else
+		t->keys[t->have++] = key;
+}
+
+/* True: in what was read there are the keys that leave; what follows them is dropped. */
+static bool keys_take(struct term *t, const uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		key_add(t, p[i]);
+		if (t->held == t->nescape) return true;
+	}
+	return false;
+}
+
 static void readable(void *ctx, uint32_t ready)
 {
 	struct term *t = ctx;
+	uint8_t some[KEYS];
 	(void)ready;
-	ssize_t n = read(t->in_fd, t->keys, KEYS);
+	ssize_t n = read(t->in_fd, some, sizeof(some));
 	if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
 	if (n <= 0) {
 		end_input(t);
 		return;
 	}
 	t->taken = 0;
-	t->have = (size_t)n;
-	uint8_t *escape = t->tty ? memchr(t->keys, ESCAPE, t->have) : NULL;
-	if (escape) t->have = (size_t)(escape - t->keys);
+	t->have = 0;
+	bool leaves = t->tty && keys_take(t, some, (size_t)n);
+	if (!t->tty) memcpy(t->keys, some, t->have = (size_t)n);
 	feed(t);
-	if (escape) t->leave(t->ctx, 0);
+	if (leaves) t->leave(t->ctx, 0);
 }
 
 /* --- the terminal ---------------------------------------------------------------------------- */
@@ -199,7 +225,12 @@ static void go_raw(void *ctx, int sig)
 /* Once the loop runs: until then words of failure want an ordinary terminal. */
 static void attach(void *ctx)
 {
-	(void)fprintf(stderr, "Press Ctrl-] to leave the guest.\n");
+	const struct term *t = ctx;
+	(void)fputs("Press ", stderr);
+	for (size_t i = 0; i < t->nescape; i++)
+		(void)fprintf(stderr, t->escape[i] < ' ' ? "%sCtrl-%c" : "%s%c", i ? " " : "",
+			      t->escape[i] < ' ' ? t->escape[i] + 0x40 : t->escape[i]);
+	(void)fputs(" to leave the guest.\n", stderr);
 	go_raw(ctx, 0);
 }
 
@@ -238,6 +269,37 @@ static void writer_start(struct term *t)
 	must(!pthread_sigmask(SIG_SETMASK, &before, NULL));
 }
 
+static int ctrl_key(const char *word, size_t n)
+{
+	static const char prefix[] = "ctrl-";
+	if (n == 1 && *word > ' ' && *word < 127) return *word;
+	if (n != sizeof(prefix) || strncmp(word, prefix, sizeof(prefix) - 1) != 0) return -1;
+	char c = word[n - 1];
+	if (c >= 'a' && c <= 'z') c = (char)(c - 'a' + 'A');
+	return c >= '@' && c <= '_' ? c - '@' : -1;
+}
+
+int term_keys(const char *text, uint8_t *keys, size_t room, size_t *n, struct err *e)
+{
+	const char *p = text;
+	for (*n = 0; *n < room; p++) {
+		size_t len = strcspn(p, ",");
+		int key = ctrl_key(p, len);
+		if (key < 0) break;
+		keys[(*n)++] = (uint8_t)key;
+		p += len;
+		if (!*p) return 0;
+	}
+	return fail(e, -EINVAL, "'%s' are no keys, such as ctrl-p,ctrl-q; at most %zu", text, room);
+}
+
+void term_leaves_by(struct term *t, const uint8_t *keys, size_t n)
+{
+	must(n && n <= ESCAPES);
+	memcpy(t->escape, keys, n);
+	t->nescape = n;
+}
+
 int term_open(struct term **out, struct loop *l, struct chr *c, void (*leave)(void *ctx, int code),
 	      void *ctx, struct err *e)
 {
@@ -248,6 +310,7 @@ int term_open(struct term **out, struct loop *l, struct chr *c, void (*leave)(vo
 	t->leave = leave;
 	t->ctx = ctx;
 	t->in_fd = -1;
+	term_leaves_by(t, (const uint8_t *)"\x1d", 1); /* Ctrl-] */
 	t->dog = (struct watchdog){.fd = -1};
 	t->tty = isatty(STDIN_FILENO);
 	must(!pthread_mutex_init(&t->mutex, NULL) && !pthread_cond_init(&t->more, NULL));

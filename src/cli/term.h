@@ -12,6 +12,11 @@ struct loop;
  * when the person leaves (code 0), or output can go nowhere any more (code 125, said why). */
 int term_open(struct term **out, struct loop *l, struct chr *c, void (*leave)(void *ctx, int code),
 	      void *ctx, struct err *e);
+/* Other keys that leave than Ctrl-], before the loop runs: at most TERM_KEYS. */
+enum { TERM_KEYS = 8 };
+void term_leaves_by(struct term *t, const uint8_t *keys, size_t n);
+/* Words for them, as docker has them: "ctrl-p,ctrl-q", "~,.". */
+int term_keys(const char *text, uint8_t *keys, size_t room, size_t *n, struct err *e);
 /* Call when the guest is gone, before loop_free(). Writes what output is left, for as long as its
  * reader takes; SIGTERM, SIGINT and SIGHUP then end the process. NULL is fine. */
 void term_close(struct term *t);

@@ -245,3 +245,20 @@ TEST(watchdog_touches_only_what_is_still_raw)
 	(void)close(keys);
 	(void)close(tty);
 }
+
+TEST(term_keys_are_words)
+{
+	uint8_t k[TERM_KEYS];
+	size_t n;
+	struct err e;
+	CHECK(!term_keys("ctrl-p,ctrl-q", k, sizeof(k), &n, &e) && n == 2 && k[0] == 16 &&
+	      k[1] == 17);
+	CHECK(!term_keys("ctrl-]", k, sizeof(k), &n, &e) && n == 1 && k[0] == 0x1d);
+	CHECK(!term_keys("~,.", k, sizeof(k), &n, &e) && n == 2 && k[0] == '~' && k[1] == '.');
+	CHECK(!term_keys("ctrl-@", k, sizeof(k), &n, &e) && k[0] == 0);
+	static const char *const bad[] = {"",	     ",",    "ctrl-", "ctrl-pp",
+					  "ctrl-1",  "ab",   "a,",    " ",
+					  "ctrl-p ", "a,,b", "\x80",  "a,b,c,d,e,f,g,h,i"};
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CHECK(term_keys(bad[i], k, sizeof(k), &n, &e) == -EINVAL);
+}

@@ -34,6 +34,7 @@ static void look(struct acpi_pm *p)
 }
 
 static void due(void *ctx) { acpi_pm_tick(ctx); }
+static void acpi_pm_resume(struct device *d) { wake_again(&((struct acpi_pm *)d)->wake); }
 
 void acpi_pm_tick(struct device *d)
 {
@@ -121,6 +122,7 @@ static const struct device_ops ops = {
 	.read = pm_read,
 	.write = pm_write,
 	.reset = pm_reset,
+	.resume = acpi_pm_resume,
 	.free = pm_free,
 };
 

@@ -101,6 +101,13 @@ static void clint_reset(struct device *d)
 	}
 }
 
+/* The clock stood, and the timers with it. */
+static void clint_resume(struct device *d)
+{
+	struct clint *c = (struct clint *)d;
+	for (unsigned i = 0; i < c->harts; i++) timer_check(&c->hart[i]);
+}
+
 static void clint_free(struct device *d)
 {
 	struct clint *c = (struct clint *)d;
@@ -114,6 +121,7 @@ static const struct device_ops ops = {
 	.read = clint_read,
 	.write = clint_write,
 	.reset = clint_reset,
+	.resume = clint_resume,
 	.free = clint_free,
 };
 

@@ -193,6 +193,7 @@ static void await(struct cmos *c)
 }
 
 static void due(void *ctx) { cmos_tick(ctx); }
+static void cmos_resume(struct device *d) { wake_again(&((struct cmos *)d)->wake); }
 
 void cmos_tick(struct device *d)
 {
@@ -366,6 +367,7 @@ static const struct device_ops ops = {
 	.read = cmos_read,
 	.write = cmos_write,
 	.reset = cmos_reset,
+	.resume = cmos_resume,
 	.free = cmos_free,
 };
 

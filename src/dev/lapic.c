@@ -760,8 +760,24 @@ void lapics_reset(struct lapics *s)
 	}
 }
 
-static const struct device_ops ops = {
-	.name = "lapic", .read = page_read, .write = page_write, .reset = page_reset};
+static void page_resume(struct device *d)
+{
+	struct lapic *a = (struct lapic *)d;
+	lock(a);
+	wake_again(&a->wake);
+	unlock(a);
+}
+
+void lapics_resume(struct lapics *s)
+{
+	for (unsigned i = 0; i < s->n; i++) page_resume(&s->cpu[i].page);
+}
+
+static const struct device_ops ops = {.name = "lapic",
+				      .read = page_read,
+				      .write = page_write,
+				      .reset = page_reset,
+				      .resume = page_resume};
 
 int lapics_new(struct lapics **out, unsigned cpus, const struct lapic_env *env, struct err *e)
 {

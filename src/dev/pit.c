@@ -129,6 +129,7 @@ static void look(struct pit *p)
 }
 
 static void due(void *ctx) { pit_tick(ctx); }
+static void pit_resume(struct device *d) { wake_again(&((struct pit *)d)->wake); }
 
 void pit_tick(struct device *d)
 {
@@ -323,6 +324,7 @@ static const struct device_ops ops = {
 	.read = pit_read,
 	.write = pit_write,
 	.reset = pit_reset,
+	.resume = pit_resume,
 	.free = pit_free,
 };
 

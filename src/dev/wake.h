@@ -28,10 +28,19 @@ static inline void wake_at(struct wake *w, uint64_t ns)
 	if (w->at == ns && ns == UINT64_MAX) return;
 	w->at = ns;
 	if (!w->timer) return;
-	if (vclock_counts(w->clock) || __builtin_add_overflow(ns, w->clock->zero_ns, &host))
+	if (vclock_counts(w->clock) || w->clock->stopped ||
+	    __builtin_add_overflow(ns, w->clock->zero_ns, &host))
 		timer_disarm(w->timer);
 	else
 		timer_arm(w->timer, host);
+}
+
+/* The clock stood, or was set: at is what it was, the timer is not. */
+static inline void wake_again(struct wake *w)
+{
+	uint64_t at = w->at;
+	w->at = UINT64_MAX - 1;
+	wake_at(w, at);
 }
 
 /* Ticks of hz that have passed at ns, and the first ns at which so many have (saturates). */

@@ -329,6 +329,7 @@ static int access_reg(struct vcpu *c, unsigned reg, uint64_t *val, bool set)
 	if (reg >= REG_X86_XSAVE) return xsave(c, reg - REG_X86_XSAVE, val, set);
 	if (reg >= REG_X86_LAPIC + 64) return NONE;
 	if (reg >= REG_X86_LAPIC) return lapic(c, reg - REG_X86_LAPIC, val, set);
+	if (reg == REG_X86_TSC) return msr(c, 0x10, val, set);
 	if (reg > REG_X86_EVENT_SHUTDOWN) return NONE;
 	if (reg >= REG_X86_EVENT_EXCEPTION) return event(c, reg, val, set);
 	if (reg >= REG_X86_DR) return debug_reg(c, reg - REG_X86_DR, val, set);

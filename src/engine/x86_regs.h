@@ -33,6 +33,7 @@ enum {
 	REG_X86_EVENT_SHADOW = 132,    /* bit 0: by mov ss, 1: by sti */
 	REG_X86_EVENT_SIPI = 133,      /* vector of the last start-up IPI */
 	REG_X86_EVENT_SHUTDOWN = 134,  /* 1: a triple fault is pending */
+	REG_X86_TSC = 135,	       /* as it reads; setting it leaves TSC_ADJUST alone */
 	REG_X86_LAPIC = 256,	       /* +0..63: SDM 3, 11.4.1, at offset 16 * n */
 	REG_X86_XSAVE = 0x1000,	       /* +n: 8 bytes at 8 * n; SDM 1, 13.4, not compacted.
 					 XSTATE_BV (n = 64) decides which parts are meant */

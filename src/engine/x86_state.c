@@ -166,6 +166,8 @@ int x86_vcpu_get(struct x86_vcpu *v, unsigned reg, uint64_t *val)
 		*val = load_le(v->x.bytes + 8 * (reg - REG_X86_XSAVE), 8);
 	else if (reg == REG_X86_CR + 8)
 		*val = x86_cr8(v, false, 0);
+	else if (reg == REG_X86_TSC)
+		*val = x86_tsc(v);
 	else if (reg == REG_X86_APIC_BASE)
 		return x86_msr_read(v, 0x1b, val) ? -ENOENT : 0;
 	else if (reg >= REG_X86_MSR)
@@ -200,6 +202,8 @@ int x86_vcpu_set(struct x86_vcpu *v, unsigned reg, uint64_t val)
 		store_le(v->x.bytes + 8 * (reg - REG_X86_XSAVE), val, 8);
 	else if (reg == REG_X86_CR + 8)
 		(void)x86_cr8(v, true, val & 15);
+	else if (reg == REG_X86_TSC)
+		v->tsc_off += val - x86_tsc(v);
 	else if (reg == REG_X86_APIC_BASE)
 		e = x86_msr_write(v, 0x1b, val) ? -EINVAL : 0;
 	else if (reg >= REG_X86_MSR)

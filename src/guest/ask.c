@@ -8,9 +8,12 @@
 #include "store/store.h"
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #define PATIENCE 3000000000ull /* ns */
 
@@ -84,6 +87,12 @@ static int read_all(int fd, struct buf *to, uint64_t deadline)
 	}
 }
 
+static int ask_line(int fd, const char *request, uint64_t deadline)
+{
+	int r = send_all(fd, request, deadline);
+	return r ? r : send_all(fd, "\n", deadline);
+}
+
 int control_ask(const char *name, const char *request, struct buf *answer, struct err *e)
 {
 	auto_fd int dirfd = -1, fd = -1;
@@ -91,8 +100,106 @@ int control_ask(const char *name, const char *request, struct buf *answer, struc
 	int r = sockets_open(&dirfd, e);
 	if (!r) r = dial(dirfd, name, deadline, &fd, e);
 	if (r) return r;
-	r = send_all(fd, request, deadline);
-	if (!r) r = send_all(fd, "\n", deadline);
+	r = ask_line(fd, request, deadline);
 	if (!r) r = read_all(fd, answer, deadline);
 	return r ? gone(name, r, e) : 0;
+}
+
+/* The process at the other end, which lives: its number cannot be another's yet. */
+static int process(int fd)
+{
+	struct ucred who;
+	socklen_t n = sizeof(who);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n)) return -1;
+	return (int)syscall(SYS_pidfd_open, who.pid, 0);
+}
+
+/* Up to the end of its line and no further: what follows is a stream. */
+static int read_line(int fd, struct buf *to, uint64_t deadline)
+{
+	for (char c = 0; c != '\n';) {
+		if (!wait_for(fd, POLLIN, deadline)) return -ETIMEDOUT;
+		ssize_t n = recv(fd, &c, 1, MSG_DONTWAIT);
+		if (n == 0) return -ECONNRESET;
+		if (n < 0 && errno != EAGAIN && errno != EINTR) return -errno;
+		if (n > 0) buf_add(to, &c, 1);
+		if (to->len > CONTROL_ANSWER) return -EFBIG;
+	}
+	return 0;
+}
+
+static int refusal(const char *name, struct json_object *o, struct err *e)
+{
+	struct json_object *words, *code;
+	if (!json_object_object_get_ex(o, "error", &words)) return 0;
+	int n = json_object_object_get_ex(o, "code", &code) ? json_object_get_int(code) : 0;
+	return fail(e, n < 0 && n > -4096 ? n : -EPROTO, "guest %s: %s", name,
+		    json_object_get_string(words));
+}
+
+static int understand(const char *name, const struct buf *b, struct json_object **out,
+		      struct err *e)
+{
+	struct json_tokener *t = json_tokener_new_ex(8);
+	must(t);
+	struct json_object *o = json_tokener_parse_ex(t, b->at, (int)b->len);
+	json_tokener_free(t);
+	int r = json_object_is_type(o, json_type_object)
+			? refusal(name, o, e)
+			: fail(e, -EPROTO, "guest %s: its monitor's answer is not understood",
+			       name);
+	if (!r && out)
+		*out = o;
+	else
+		(void)json_object_put(o);
+	return r;
+}
+
+/* *fd stays open unless it fails. */
+static int call(const char *name, const char *request, struct json_object **answer, int *fd,
+		int *pidfd, struct err *e)
+{
+	auto_fd int dirfd = -1, to = -1, pid = -1;
+	auto_buf struct buf b = {0};
+	uint64_t deadline = now_ns() + PATIENCE;
+	int r = sockets_open(&dirfd, e);
+	if (!r) r = dial(dirfd, name, deadline, &to, e);
+	if (r) return r;
+	if (pidfd) pid = process(to);
+	r = ask_line(to, request, deadline);
+	if (!r) r = read_line(to, &b, deadline);
+	r = r ? gone(name, r, e) : understand(name, &b, answer, e);
+	if (r) return r;
+	if (pidfd) *pidfd = give_fd(&pid);
+	*fd = give_fd(&to);
+	return 0;
+}
+
+int control_call(const char *name, const char *request, struct json_object **answer, int *pidfd,
+		 struct err *e)
+{
+	auto_fd int fd = -1;
+	return call(name, request, answer, &fd, pidfd, e);
+}
+
+int control_stream(const char *name, const char *request, int *fd, int *pidfd, struct err *e)
+{
+	int r = call(name, request, NULL, fd, pidfd, e);
+	if (!r) (void)fcntl(*fd, F_SETFL, 0); /* whoever reads it waits as long as it takes */
+	return r;
+}
+
+int control_process(const char *name)
+{
+	auto_fd int dirfd = -1, fd = -1;
+	if (sockets_open(&dirfd, NULL) || sockets_connect(dirfd, name, &fd, NULL)) return -1;
+	return process(fd);
+}
+
+bool control_alive(const char *name)
+{
+	auto_fd int dirfd = -1, fd = -1;
+	if (sockets_open(&dirfd, NULL)) return false;
+	int r = sockets_connect(dirfd, name, &fd, NULL);
+	return !r || r == -EAGAIN;
 }

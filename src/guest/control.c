@@ -1,6 +1,6 @@
 /* The monitor's end of control sockets. Each connection is one line and one answer, with a deadline
  * for both: nobody can make the loop wait, and a fixed number of connections is all that there is
- * memory for. A verb is a line in a table. */
+ * memory for. Requests are a table: requests.c. */
 #include "guest/control.h"
 #include "base/buf.h"
 #include "base/loop.h"
@@ -37,36 +37,90 @@ struct control {
 };
 
 /* ---- requests ---- */
-static void answer_error(struct buf *to, const char *words)
+static void put(struct json_object *o, const char *key, struct json_object *v)
 {
-	struct json_object *o = json_object_new_object();
-	must(o && !json_object_object_add(o, "error", json_object_new_string(words)));
+	must(v && !json_object_object_add(o, key, v));
+}
+
+static void say(struct buf *to, struct json_object *o)
+{
 	buf_fmt(to, "%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
 	(void)json_object_put(o);
 }
 
-static void answer_stats(struct guest *g, struct buf *to)
+static void say_error(struct buf *to, const struct err *why)
 {
-	struct guest_stats s;
-	guest_stats(g, &s);
-	guest_stats_json(&s, to);
+	struct json_object *o = json_object_new_object();
+	must(o);
+	put(o, "error", json_object_new_string(why->msg));
+	put(o, "code", json_object_new_int(why->code));
+	say(to, o);
 }
 
-static const struct {
-	const char *name;
-	void (*answer)(struct guest *g, struct buf *to);
-} words[] = {
-	{"stats", answer_stats},
-};
+static int unknown(struct err *e)
+{
+	char names[160] = "";
+	for (const struct request *r = requests; r->name; r++)
+		(void)snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s %s",
+			       r == requests ? "" : ",", r->name);
+	return fail(e, -ENOTSUP, "unknown request; there are:%s", names);
+}
+
+/* The kind's own requests: words in, JSON out. */
+static int ask_kind(struct ask *a, const char *name, struct err *e)
+{
+	const struct kind *k = a->guest->kind;
+	auto_buf struct buf in = {0}, out = {0};
+	if (!k->verb) return unknown(e);
+	buf_add(&in, a->words, strlen(a->words));
+	int r = k->verb(a->guest, name, &in, &out, e);
+	if (r) return r == -ENOTSUP ? unknown(e) : r;
+	put(a->to, name, out.len ? json_object_new_string(out.at) : json_object_new_string(""));
+	return 0;
+}
+
+static const struct request *request_find(const char *name)
+{
+	for (const struct request *r = requests; r->name; r++)
+		if (!strcmp(r->name, name)) return r;
+	return NULL;
+}
+
+/* Its words, apart; false: no text. */
+static bool split(char *to, const char *line, size_t n, const char **words)
+{
+	if (n > CONTROL_LINE || memchr(line, 0, n)) return false;
+	memcpy(to, line, n);
+	to[n] = 0;
+	char *space = strchr(to, ' ');
+	if (space) *space = 0;
+	*words = space ? space + 1 : "";
+	return true;
+}
+
+/* *r: the request, if it is one; what it says is in to, or in e. */
+static int serve(struct ask *a, const char *line, size_t n, const struct request **r, struct err *e)
+{
+	char text[CONTROL_LINE + 1];
+	*r = NULL;
+	if (!split(text, line, n, &a->words)) return fail(e, -EINVAL, "the request is no text");
+	*r = request_find(text);
+	int bad = !*r ? ask_kind(a, text, e) : (*r)->serve ? (*r)->serve(a, e) : 0;
+	a->words = "";
+	return bad;
+}
 
 void control_answer(struct guest *g, const char *line, size_t n, struct buf *to)
 {
-	for (size_t i = 0; i < COUNT(words); i++)
-		if (strlen(words[i].name) == n && !memcmp(words[i].name, line, n)) {
-			words[i].answer(g, to);
-			return;
-		}
-	answer_error(to, "unknown request; there is: stats");
+	struct err e = {0};
+	const struct request *r;
+	struct ask a = {.guest = g, .to = json_object_new_object()};
+	must(a.to);
+	if (serve(&a, line, n, &r, &e)) {
+		say_error(to, &e);
+		(void)json_object_put(a.to);
+	} else
+		say(to, a.to);
 }
 
 /* ---- connections ---- */
@@ -92,6 +146,46 @@ static void client_write(struct client *k)
 	if (n <= 0 || k->out.pos == k->out.len) client_end(k);
 }
 
+/* Its watch goes, the descriptor is somebody else's; if nobody takes it, it hears why. */
+static void client_stream(struct client *k, const struct request *r)
+{
+	struct err e = {0};
+	struct guest *g = k->of->guest;
+	watch_free(k->watch);
+	k->watch = NULL;
+	int bad = r->stream(g, k->fd, &e);
+	if (bad) {
+		k->out.len = k->out.pos = 0;
+		say_error(&k->out, &e);
+	}
+	(void)send(k->fd, k->out.at, k->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (!bad) k->fd = -1;
+	client_end(k);
+}
+
+static void client_answer(struct client *k, size_t n)
+{
+	struct err e = {0};
+	const struct request *r = NULL;
+	struct ask a = {.guest = k->of->guest, .to = json_object_new_object(), .client = k};
+	must(a.to);
+	int bad = n < sizeof(k->line) ? serve(&a, k->line, n, &r, &e)
+				      : fail(&e, -E2BIG, "the request is too long");
+	if (!bad && r && r->stream && k->n != n + 1)
+		bad = fail(&e, -EPROTO, "something follows the request before its answer");
+	if (bad) {
+		say_error(&k->out, &e);
+		(void)json_object_put(a.to);
+	} else
+		say(&k->out, a.to);
+	if (!bad && r && r->stream) {
+		client_stream(k, r);
+		return;
+	}
+	watch_set(k->watch, EPOLLOUT);
+	client_write(k);
+}
+
 static void client_read(struct client *k)
 {
 	ssize_t n = recv(k->fd, k->line + k->n, sizeof(k->line) - k->n, MSG_DONTWAIT);
@@ -102,13 +196,8 @@ static void client_read(struct client *k)
 	}
 	k->n += (size_t)n;
 	const char *end = memchr(k->line, '\n', k->n);
-	if (!end && k->n < sizeof(k->line)) return;
-	if (end)
-		control_answer(k->of->guest, k->line, (size_t)(end - k->line), &k->out);
-	else
-		answer_error(&k->out, "the request is too long");
-	watch_set(k->watch, EPOLLOUT);
-	client_write(k);
+	if (end || k->n == sizeof(k->line))
+		client_answer(k, end ? (size_t)(end - k->line) : sizeof(k->line));
 }
 
 static void client_ready(void *client, uint32_t ready)
@@ -181,6 +270,14 @@ int control_open(struct control **out, struct guest *g, struct err *e)
 		control_close(c);
 	else
 		*out = c;
+	return r;
+}
+
+int control_rename(struct control *c, const char *to, struct err *e)
+{
+	struct guest *g = c->guest;
+	int r = sockets_rename(c->dirfd, g->name, to, e);
+	if (!r) (void)snprintf(g->name, sizeof(g->name), "%s", to);
 	return r;
 }
 

@@ -3,7 +3,9 @@
 #include "guest/guest.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "guest/console.h"
 #include "guest/control.h"
+#include "guest/life.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -66,37 +68,71 @@ static int ending(struct guest *g, int loop_result, int *exit_code, struct err *
 }
 
 /* A guest that nobody can ask runs all the same. */
-static struct control *control(struct guest *g)
+static void control(struct guest *g)
 {
-	struct control *c = NULL;
 	struct err e = {0};
-	if (g->spec->control && control_open(&c, g, &e))
-		log_warn("%s; 'lodge stats' will not see this guest", e.msg);
-	return c;
+	if (g->spec->control && control_open(&g->control, g, &e))
+		log_warn("%s; other lodge commands will not see this guest", e.msg);
+}
+
+static int attach_first(struct guest *g, struct err *e)
+{
+	return g->home && g->home->attach >= 0 ? console_attach(g->shared, g->home->attach, e) : 0;
+}
+
+static int live(struct guest *g, struct guest_end *end, struct err *e)
+{
+	g->began_ns = now_ns();
+	int r = g->kind->start(g, e);
+	if (r) return r;
+	end->ran = true;
+	if (g->home && g->home->started) g->home->started(g->home->ctx);
+	r = ending(g, loop_run(g->loop), &end->code, e);
+	guest_stats(g, &end->stats);
+	return r;
 }
 
 static int started(struct guest *g, struct guest_end *end, struct err *e)
 {
-	struct control *c = control(g);
-	g->began_ns = now_ns();
-	int r = g->kind->start(g, e);
-	if (r == 0) {
-		end->ran = true;
-		r = ending(g, loop_run(g->loop), &end->code, e);
-		guest_stats(g, &end->stats);
-	}
-	control_close(c);
+	struct err why = {0};
+	control(g);
+	life_began(g->life);
+	int r = live(g, end, &why);
+	life_ended(g->life, end->code, &why);
+	if (g->shared) console_end(g->shared, life_last(g->life));
+	control_close(g->control);
+	if (r && e) *e = why;
+	return r;
+}
+
+static void open_console(struct guest *g, struct chr *sitter)
+{
+	g->console = sitter;
+	if (!g->spec->control && !g->home) return;
+	g->shared = console_new(g->loop, sitter);
+	g->console = console_chr(g->shared);
+	if (g->home && g->home->folder >= 0) console_log(g->shared, g->home->folder);
+}
+
+int guest_keep(const struct kind *k, const struct spec *s, const struct guest_home *home,
+	       struct loop *l, struct chr *console, struct guest_end *end, struct err *e)
+{
+	struct guest g = {.kind = k, .spec = s, .loop = l, .home = home};
+	(void)snprintf(g.name, sizeof(g.name), "%s", s->name ? s->name : "");
+	g.life = life_new(&g);
+	open_console(&g, console);
+	int r = watch_signals(&g, e);
+	if (r == 0) r = k->build(&g, e);
+	if (r == 0) r = attach_first(&g, e);
+	if (r == 0) r = started(&g, end, e);
+	k->free(&g);
+	console_free(g.shared);
+	life_free(g.life);
 	return r;
 }
 
 int guest_run(const struct kind *k, const struct spec *s, struct loop *l, struct chr *console,
 	      struct guest_end *end, struct err *e)
 {
-	struct guest g = {.kind = k, .spec = s, .loop = l, .console = console};
-	(void)snprintf(g.name, sizeof(g.name), "%s", s->name ? s->name : "");
-	int r = watch_signals(&g, e);
-	if (r == 0) r = k->build(&g, e);
-	if (r == 0) r = started(&g, end, e);
-	k->free(&g);
-	return r;
+	return guest_keep(k, s, NULL, l, console, end, e);
 }

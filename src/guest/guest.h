@@ -15,6 +15,7 @@ struct loop;
 enum { SPEC_DISKS = 8, SPEC_PUBLISH = 32 };
 struct spec {
 	const char *name;  /* NULL: none given */
+	const char *id;	   /* of a guest that is kept: what makes it another than all others */
 	const char *image; /* as typed; NULL when only --kernel and friends were given */
 	enum arch arch;
 	unsigned cpus;
@@ -32,6 +33,7 @@ struct spec {
 	bool net; /* user-mode NAT; false: no network device */
 	struct nat_forward publish[SPEC_PUBLISH];
 	unsigned npublish;
+	bool remove;  /* its folder goes when it ends */
 	bool control; /* has a control socket, and a name in any case */
 };
 #define GUEST_NAMELESS "unnamed-" /* and a number: what guests without a name are called */
@@ -49,7 +51,8 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 	int (*start)(struct guest *g, struct err *e); /* from here it runs, on its own threads */
 	int (*pause)(struct guest *g, struct err *e);
 	int (*resume)(struct guest *g, struct err *e);
-	int (*stop)(struct guest *g, bool force, struct err *e); /* not forced: asks the guest */
+	/* Not forced: asks the guest; -EAGAIN: it does not listen now. */
+	int (*stop)(struct guest *g, bool force, struct err *e);
 	int (*save)(struct guest *g, struct buf *to, struct err *e);
 	int (*load)(struct guest *g, struct buf *from, struct err *e);
 	int (*verb)(struct guest *g, const char *verb, struct buf *in, struct buf *out,
@@ -72,6 +75,11 @@ struct guest {
 	void *own;		 /* the kind's own struct */
 	char name[64];		 /* the spec's, or what it is called without one */
 	uint64_t began_ns;
+	const struct guest_home *home; /* NULL: it has none */
+	/* private: of guest/ */
+	struct console *shared;
+	struct control *control;
+	struct life *life;
 	/* private: how it ended; the first to say so wins */
 	int ended, signals, exit_code;
 	struct err broke;
@@ -87,6 +95,24 @@ struct guest_end {		  /* zeroed by whoever asks for it */
  * signal. A loop_stop() by someone else ends it too, with that result as exit code. */
 int guest_run(const struct kind *k, const struct spec *s, struct loop *l, struct chr *console,
 	      struct guest_end *end, struct err *e);
+/* Where a guest that is kept lives. */
+struct guest_home {
+	int folder; /* locked, and ours for that time; its state and its console's log go there */
+	int64_t created;
+	int attach; /* -1, or a connected socket: somebody is at its console before it starts */
+	void (*started)(void *ctx); /* now it runs, and can be spoken to; may be NULL */
+	void *ctx;
+};
+/* The same for such a guest. console NULL: nobody sits here. */
+int guest_keep(const struct kind *k, const struct spec *s, const struct guest_home *home,
+	       struct loop *l, struct chr *console, struct guest_end *end, struct err *e);
+/* On the loop's thread, while it runs: its time stands until it is resumed. -EALREADY. */
+int guest_pause(struct guest *g, struct err *e);
+int guest_resume(struct guest *g, struct err *e);
+/* The same: ask it to power off, and end it when it has not after so many seconds, or at once when
+ * it cannot be asked: then negative errno and why. */
+int guest_stop(struct guest *g, unsigned seconds, struct err *e);
+void guest_kill(struct guest *g);	    /* the same: end it now */
 void guest_exit(struct guest *g, int code); /* any thread: the guest has ended */
 /* Any thread: the guest cannot go on, through no wish of its own; guest_run() returns why. */
 void guest_break(struct guest *g, const struct err *why);

@@ -119,4 +119,14 @@ int sockets_connect(int dirfd, const char *name, int *fd, struct err *e)
 		 : 0;
 }
 
+int sockets_rename(int dirfd, const char *from, const char *to, struct err *e)
+{
+	lock(dirfd);
+	int r = clear_locked(dirfd, to) ? 0 : fail(e, -EBUSY, "guest %s is running", to);
+	if (!r && renameat(dirfd, from, dirfd, to))
+		r = fail(e, -errno, "control socket of %s: %s", from, strerror(errno));
+	unlock(dirfd);
+	return r;
+}
+
 void sockets_drop(int dirfd, const char *name) { (void)unlinkat(dirfd, name, 0); }

@@ -9,5 +9,7 @@ int sockets_open(int *dirfd, struct err *e); /* made if missing; only ours, or r
 int sockets_claim(int dirfd, const char *name, int *fd, struct err *e);
 /* Connected to it, without waiting; -ENOENT: nobody listens, and its name is gone. */
 int sockets_connect(int dirfd, const char *name, int *fd, struct err *e);
+int sockets_rename(int dirfd, const char *from, const char *to,
+		   struct err *e);		/* one's own; -EBUSY */
 void sockets_drop(int dirfd, const char *name); /* one's own */
 #endif

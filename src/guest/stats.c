@@ -43,10 +43,10 @@ static void put(struct json_object *o, const char *name, struct json_object *val
 }
 static struct json_object *number(uint64_t n) { return json_object_new_uint64(n); }
 
-void guest_stats_json(const struct guest_stats *s, struct buf *to)
+void guest_stats_json(const struct guest_stats *s, struct json_object *o)
 {
-	struct json_object *o = json_object_new_object(), *c = json_object_new_object();
-	must(o && c);
+	struct json_object *c = json_object_new_object();
+	must(c);
 	put(o, "name", json_object_new_string(s->name));
 	put(o, "pid", json_object_new_int(s->pid));
 	put(o, "kind", json_object_new_string(s->kind));
@@ -59,8 +59,4 @@ void guest_stats_json(const struct guest_stats *s, struct buf *to)
 	for (unsigned i = 0; i < s->counters.n; i++)
 		put(c, s->counters.at[i].name, number(s->counters.at[i].value));
 	put(o, "counters", c);
-	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
-	must(text);
-	buf_fmt(to, "%s\n", text);
-	(void)json_object_put(o);
 }

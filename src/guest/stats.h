@@ -3,8 +3,8 @@
 #include "base/counters.h"
 #include <stdint.h>
 /* What one guest uses, as it is now: of the whole monitor process, guest memory included. */
-struct buf;
 struct guest;
+struct json_object;
 struct guest_stats {
 	char name[64];
 	const char *kind, *engine; /* literals; engine NULL: the kind has none */
@@ -17,6 +17,6 @@ struct guest_stats {
 	struct counters counters;
 };
 void guest_stats(struct guest *g, struct guest_stats *to); /* on the loop's thread */
-/* One JSON object, as 'lodge stats' and others who ask the monitor get it. */
-void guest_stats_json(const struct guest_stats *s, struct buf *to);
+/* Added to an object, as 'lodge stats' and others who ask the monitor get it. */
+void guest_stats_json(const struct guest_stats *s, struct json_object *to);
 #endif

@@ -19,9 +19,9 @@ struct device_ops {
 	uint64_t (*read)(struct device *d, uint64_t off, unsigned len);
 	void (*write)(struct device *d, uint64_t off, uint64_t val, unsigned len);
 	/* The rest may be NULL. */
-	void (*reset)(struct device *d); /* to cold state; vCPUs are stopped */
-	void (*pause)(struct device *d); /* finish what is in flight, start nothing */
-	void (*resume)(struct device *d);
+	void (*reset)(struct device *d);  /* to cold state; vCPUs are stopped */
+	void (*pause)(struct device *d);  /* finish what is in flight, start nothing */
+	void (*resume)(struct device *d); /* go on; timers by the computer's clock are set anew */
 	int (*save)(struct device *d, struct buf *to, struct err *e);
 	int (*load)(struct device *d, struct buf *from, struct err *e);
 	void (*free)(struct device *d); /* accepts a half-built device */

@@ -32,14 +32,28 @@ static uint64_t any_ns(const struct vclock *c)
 	return vclock_counts(c) ? *c->ran + *c->slept : host_ns();
 }
 
-void vclock_zero(struct vclock *c) { c->zero_ns = any_ns(c); }
+void vclock_zero(struct vclock *c) { c->zero_ns = c->stopped ? 0 : any_ns(c); }
 
-uint64_t vclock_ns(const struct vclock *c) { return any_ns(c) - c->zero_ns; }
+uint64_t vclock_ns(const struct vclock *c)
+{
+	return c->stopped ? c->zero_ns : any_ns(c) - c->zero_ns;
+}
+
+static void turn(struct vclock *c, bool stopped)
+{
+	if (c->stopped == stopped) return;
+	c->zero_ns = any_ns(c) - c->zero_ns;
+	c->stopped = stopped;
+}
+
+void vclock_stop(struct vclock *c) { turn(c, true); }
+void vclock_go(struct vclock *c) { turn(c, false); }
 
 uint64_t vclock_now(const struct vclock *c) { return (uint64_t)((u128)vclock_ns(c) * c->hz / NS); }
 
 uint64_t vclock_deadline(const struct vclock *c, uint64_t ticks)
 {
+	if (c->stopped) return UINT64_MAX;
 	u128 ns = ((u128)ticks * NS + c->hz - 1) / c->hz + c->zero_ns;
 	return ns > UINT64_MAX ? UINT64_MAX : (uint64_t)ns;
 }

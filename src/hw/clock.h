@@ -7,6 +7,7 @@
 struct vclock {
 	uint64_t hz;	  /* ticks a second; virt: 10,000,000 */
 	uint64_t zero_ns; /* CLOCK_MONOTONIC when the count was 0 */
+	bool stopped;	  /* the count stays what it is: zero_ns holds it, in ns */
 	/* Or a nanosecond an instruction: how many have run, and how many were slept away. */
 	const uint64_t *ran, *slept;
 };
@@ -14,10 +15,14 @@ void vclock_init(struct vclock *c, uint64_t hz); /* count 0 = now */
 /* From now on by instructions of one hart, on whose thread alone it is then read. */
 void vclock_count(struct vclock *c, const uint64_t *ran, const uint64_t *slept);
 void vclock_zero(struct vclock *c); /* count 0 = now, whatever it counts */
+/* The count stays, and goes on from there. Meanwhile no deadline is ever reached: who has set a
+ * timer by this clock sets it anew once it goes. A second stop or go changes nothing. */
+void vclock_stop(struct vclock *c);
+void vclock_go(struct vclock *c);
 static inline bool vclock_counts(const struct vclock *c) { return c->ran; }
 uint64_t vclock_ns(const struct vclock *c); /* since count 0 */
 uint64_t vclock_now(const struct vclock *c);
 /* When (ns, CLOCK_MONOTONIC, or instructions run and slept) the count reaches ticks; UINT64_MAX
- * when beyond all time. */
+ * when beyond all time, as all is while the clock stands. */
 uint64_t vclock_deadline(const struct vclock *c, uint64_t ticks);
 #endif

@@ -23,3 +23,24 @@ TEST(clock_deadline_beyond_all_time)
 	CHECK(vclock_deadline(&c, UINT64_MAX / 100) <= UINT64_MAX);
 	CHECK(vclock_deadline(&c, UINT64_MAX / 50) == UINT64_MAX);
 }
+TEST(clock_stands_and_goes_on_from_there)
+{
+	uint64_t ran = 1000, slept = 0;
+	struct vclock c = {.hz = 1000000000};
+	vclock_count(&c, &ran, &slept);
+	ran = 1500;
+	vclock_stop(&c);
+	ran = 9000;
+	vclock_stop(&c);
+	CHECK(vclock_ns(&c) == 500 && vclock_deadline(&c, 501) == UINT64_MAX);
+	vclock_go(&c);
+	CHECK(vclock_ns(&c) == 500 && vclock_deadline(&c, 501) == 9001);
+	vclock_go(&c);
+	ran = 9001;
+	CHECK(vclock_ns(&c) == 501);
+	vclock_stop(&c);
+	vclock_zero(&c);
+	CHECK(vclock_ns(&c) == 0);
+	vclock_go(&c);
+	CHECK(vclock_ns(&c) == 0);
+}

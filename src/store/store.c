@@ -4,6 +4,7 @@
  * A guest's lock is flock() on its own folder, so it cannot outlive the process. */
 #include "store/store.h"
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/own.h"
@@ -161,6 +162,13 @@ static int file_resolve(const struct store *s, const char *what, struct image_fi
 	return 0;
 }
 
+static int files_resolve(const struct store *s, struct image *im, struct err *e)
+{
+	int r = file_resolve(s, "kernel", &im->kernel, e);
+	if (!r) r = file_resolve(s, "initrd", &im->initrd, e);
+	return r ? r : file_resolve(s, "disk", &im->disk, e);
+}
+
 static int image_load(const struct store *s, const char *name, const char *arch, struct image *out,
 		      struct err *e)
 {
@@ -169,9 +177,7 @@ static int image_load(const struct store *s, const char *name, const char *arch,
 	if (r) return r;
 	if (!out->name || !out->arch || strcmp(out->name, name) || strcmp(out->arch, arch))
 		r = fail(e, -EINVAL, "%s: names another image", path);
-	if (!r) r = file_resolve(s, "kernel", &out->kernel, e);
-	if (!r) r = file_resolve(s, "initrd", &out->initrd, e);
-	if (!r) r = file_resolve(s, "disk", &out->disk, e);
+	if (!r) r = files_resolve(s, out, e);
 	if (r) image_done(out);
 	return r;
 }
@@ -487,6 +493,27 @@ int store_guest_open(struct store *s, const char *name, bool create, int *dirfd,
 	return r;
 }
 
+int store_guest_image(struct store *s, const char *name, const struct image *im, struct err *e)
+{
+	auto_mem char *path = text("%s/guests/%s/image.json", s->root, name);
+	int r = lock_take(s, LOCK_SH, e);
+	if (r) return r;
+	if (!file_exists(path)) r = manifest_write(path, im, e);
+	lock_drop(s);
+	return r ? fail_in(e, "guest %s", name) : 0;
+}
+
+int store_guest_image_find(struct store *s, const char *name, struct image *out, struct err *e)
+{
+	*out = (struct image){0};
+	auto_mem char *path = text("%s/guests/%s/image.json", s->root, name);
+	if (!file_exists(path)) return fail(e, -ENOENT, "guest %s: was made from no image", name);
+	int r = manifest_read(path, out, e);
+	if (!r) r = files_resolve(s, out, e);
+	if (r) image_done(out);
+	return r ? fail_in(e, "guest %s: its image", name) : 0;
+}
+
 static int guest_disk_make(const char *dir, const struct image *im, const char *path, struct err *e)
 {
 	auto_mem char *manifest = text("%s/image.json", dir);
@@ -530,8 +557,10 @@ int store_guest_remove(struct store *s, const char *name, int *dirfd, struct err
 	gone = text("%s/XXXXXX", bin);
 	must(*dirfd >= 0);
 	int r = dir_make(bin, e);
+	fault_point();
 	if (!r && (!mkdtemp(gone) || rename(path, gone)))
 		r = fail(e, -errno, "guest %s: %s", name, strerror(errno));
+	fault_point();
 	if (!r) r = dir_remove(gone, e);
 	(void)close(give_fd(dirfd));
 	if (!r) r = each_entry(bin, gone_remove, e);

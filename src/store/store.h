@@ -7,7 +7,7 @@
  * them may be killed at any byte.
  *   blobs/sha256/<hex>         immutable contents
  *   images/<name>/<arch>.json  manifests naming blobs
- *   guests/<name>/             a guest's own: image.json, disk, control socket, logs
+ *   guests/<name>/             a guest's own: image.json, disk, and what guest/ keeps there
  * A struct store belongs to one thread. */
 struct store;
 
@@ -45,6 +45,18 @@ int store_collect(struct store *s, struct err *e);
 /* The guest's folder as a descriptor that holds its lock: close() lets it go, and so does the
  * death of the process. -EBUSY in words when a live process has it; -ENOENT unless create. */
 int store_guest_open(struct store *s, const char *name, bool create, int *dirfd, struct err *e);
+/* The same without its lock, to look at: whoever has that may be changing it, or removing it. */
+int store_guest_look(struct store *s, const char *name, int *dirfd, struct err *e);
+/* fn for every folder of a guest, by name; stops at the first result that is not 0 and returns it.
+ */
+int store_guest_each(struct store *s, int (*fn)(void *ctx, const char *name), void *ctx,
+		     struct err *e);
+/* Give a guest that we have locked another name; -EEXIST. */
+int store_guest_rename(struct store *s, const char *from, const char *to, struct err *e);
+/* Note which image a guest that we have locked is made from, the first time; and what was noted:
+ * its contents stay as long as the guest does. *out is the caller's: image_done(). */
+int store_guest_image(struct store *s, const char *name, const struct image *im, struct err *e);
+int store_guest_image_find(struct store *s, const char *name, struct image *out, struct err *e);
 /* Path of the guest's own writable copy of the image's disk, made now if it is not there yet;
  * the guest must be locked. *path is the caller's to free(). */
 int store_guest_disk(struct store *s, const char *name, const struct image *im, char **path,

@@ -121,7 +121,7 @@ static int plug_net(struct vm *vm, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
 	struct board *b = vm->board;
-	uint64_t identity = board_identity(s->name);
+	uint64_t identity = board_identity(s->id ? s->id : s->name);
 	uint8_t mac[6] = {0x52, 0x54, 0x00}; /* locally administered */
 	struct virtio_dev *v;
 	struct port *end;
@@ -163,6 +163,36 @@ void board_reset(struct board *b, struct device *const *chips, size_t n)
 	pci_host_reset(b->pci);
 	chip_reset(b->uart);
 	for (size_t i = 0; i < n; i++) chip_reset(chips[i]);
+}
+
+static void chip_call(struct device *d, void (*op)(struct device *d))
+{
+	if (!op) return;
+	device_lock(d);
+	op(d);
+	device_unlock(d);
+}
+
+static void chips_stop(struct device *d)
+{
+	if (d) chip_call(d, d->ops->pause);
+}
+
+static void chips_go(struct device *d)
+{
+	if (d) chip_call(d, d->ops->resume);
+}
+
+void board_stop(struct board *b, struct device *const *chips, size_t n)
+{
+	chips_stop(b->uart);
+	for (size_t i = 0; i < n; i++) chips_stop(chips[i]);
+}
+
+void board_go(struct board *b, struct device *const *chips, size_t n)
+{
+	for (size_t i = 0; i < n; i++) chips_go(chips[i]);
+	chips_go(b->uart);
 }
 
 int board_seed(struct vm *vm, uint8_t *to, size_t n, struct err *e)

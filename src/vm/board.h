@@ -39,6 +39,9 @@ struct board_ops {
 	void (*begin)(struct hart *h);
 	void (*call)(struct hart *h);
 	void (*reset)(struct vm *vm); /* every device to its cold state; harts are halted */
+	/* While halted: what has time of its own stops, after the clock did; and goes on. */
+	void (*pause)(struct vm *vm);
+	void (*resume)(struct vm *vm);
 	/* On the hart's thread, if its time is counted: raise what is due; when the next is, in
 	 * ticks. */
 	uint64_t (*tick)(void *vm, bool pause);
@@ -74,10 +77,12 @@ struct board_pci {
 int board_pci_wire(struct vm *vm, const struct board_pci *w, struct err *e);
 int board_plug(struct vm *vm, struct err *e);
 void board_reset(struct board *b, struct device *const *chips, size_t n); /* NULLs are fine */
+void board_stop(struct board *b, struct device *const *chips, size_t n);  /* NULLs are fine */
+void board_go(struct board *b, struct device *const *chips, size_t n);
 /* Time is counted, and others may do something: what was typed comes. */
 void board_pause(struct vm *vm);
 /* Random, but where the guest is to do the same every time. */
 int board_seed(struct vm *vm, uint8_t *to, size_t n, struct err *e);
-/* The same name makes the same number at every start; no name, a new one. */
+/* The same name or id makes the same number at every start; no name, a new one. */
 uint64_t board_identity(const char *name);
 #endif

@@ -75,7 +75,7 @@ static int add_memory(struct vm *vm, const struct pc *b, struct err *e)
 
 static void make_uuid(uint8_t to[16], const struct spec *s)
 {
-	uint64_t id = s->deterministic ? 1 : board_identity(s->name);
+	uint64_t id = s->deterministic ? 1 : board_identity(s->id ? s->id : s->name);
 	store_le(to, id, 8);
 	store_le(to + 8, id * 0x9e3779b97f4a7c15, 8);
 	to[6] = (to[6] & 0x0f) | 0x80; /* RFC 9562: version 8, of one's own making */
@@ -480,6 +480,24 @@ static void pc_reset(struct vm *vm)
 	if (b->lapics) lapics_reset(b->lapics);
 }
 
+/* Time stamp counters are the harts' own clocks. KVM's clock for guests goes on: it belongs to KVM.
+ */
+static void pc_pause(struct vm *vm)
+{
+	board_stop(vm->board, pc_of(vm)->chip, CHIPS);
+	for (unsigned i = 0; i < vm->ncpus; i++)
+		vm->hart[i].stamp = hart_get(&vm->hart[i], REG_X86_TSC);
+}
+
+static void pc_resume(struct vm *vm)
+{
+	struct pc *b = pc_of(vm);
+	for (unsigned i = 0; i < vm->ncpus; i++)
+		hart_set(&vm->hart[i], REG_X86_TSC, vm->hart[i].stamp);
+	if (b->lapics) lapics_resume(b->lapics);
+	board_go(vm->board, b->chip, CHIPS);
+}
+
 /* Running */
 
 static uint64_t pc_tick(void *ctx, bool pause)
@@ -526,6 +544,8 @@ const struct board_ops board_pc = {
 	.wire = pc_wire,
 	.boot = pc_start,
 	.reset = pc_reset,
+	.pause = pc_pause,
+	.resume = pc_resume,
 	.tick = pc_tick,
 	.button = pc_button,
 	.free = pc_free,

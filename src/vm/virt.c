@@ -121,12 +121,17 @@ static uint64_t virt_tick(void *ctx, bool pause)
 	return clint ? clint_next(clint) : UINT64_MAX;
 }
 
-static void virt_reset(struct vm *vm)
+static void each_chip(struct vm *vm,
+		      void (*fn)(struct board *b, struct device *const *chips, size_t n))
 {
 	struct virt *b = virt_of(vm);
 	struct device *const chips[] = {b->rtc, b->finisher, b->clint, b->plic};
-	board_reset(vm->board, chips, COUNT(chips));
+	fn(vm->board, chips, COUNT(chips));
 }
+
+static void virt_reset(struct vm *vm) { each_chip(vm, board_reset); }
+static void virt_pause(struct vm *vm) { each_chip(vm, board_stop); }
+static void virt_resume(struct vm *vm) { each_chip(vm, board_go); }
 
 /* Devices, then what they raise lines of. */
 static void virt_free(struct board *board)
@@ -260,6 +265,8 @@ const struct board_ops board_virt = {
 	.begin = virt_begin,
 	.call = sbi_call,
 	.reset = virt_reset,
+	.pause = virt_pause,
+	.resume = virt_resume,
 	.tick = virt_tick,
 	.free = virt_free,
 };

@@ -133,3 +133,39 @@ TEST(vm_that_cannot_be_built_leaves_nothing)
 	CHECK(run(nop, 0, false, &exit_code, &e) < 0 && strstr(e.msg, "the file is empty"));
 	CHECK(exit_code == -1);
 }
+
+/* Paused, nothing executes and no time passes; then both go on from where they were. */
+TEST(vm_stands_still_while_paused)
+{
+	static const uint32_t code[] = {
+		0x00150513, /* addi a0, a0, 1 */
+		0xffdff06f, /* j -4 */
+	};
+	struct chr console = {.output = swallow};
+	struct loop *l = NULL;
+	struct err e = {0};
+	struct spec s = good();
+	char path[32];
+	int fd = boot_file(code, sizeof(code), true, path);
+	s.kernel = path;
+	CHECK(loop_new(&l, &e) == 0);
+	struct guest g = {.kind = &kind_vm, .spec = &s, .loop = l, .console = &console};
+	CHECK(!kind_vm.build(&g, &e) && !kind_vm.start(&g, &e));
+	struct vm *vm = g.own;
+	CHECK(kind_vm.resume(&g, &e) == -EALREADY);
+	CHECK(!kind_vm.pause(&g, &e) && kind_vm.pause(&g, &e) == -EALREADY);
+	uint64_t count = hart_get(&vm->hart[0], REG_RV_X + 10), ns = vclock_ns(&vm->clock);
+	(void)usleep(2000);
+	CHECK(vm->hart[0].idle && hart_get(&vm->hart[0], REG_RV_X + 10) == count);
+	CHECK(vclock_ns(&vm->clock) == ns);
+	for (uint64_t now = count; now == count;) {
+		CHECK(!kind_vm.resume(&g, &e));
+		(void)usleep(1000);
+		CHECK(!kind_vm.pause(&g, &e));
+		now = hart_get(&vm->hart[0], REG_RV_X + 10);
+	}
+	CHECK(vclock_ns(&vm->clock) > ns);
+	kind_vm.free(&g);
+	loop_free(l);
+	(void)close(fd);
+}

@@ -184,7 +184,7 @@ static void vm_again(struct vm *vm)
 	lock(vm);
 	vm->power = VM_POWER_NONE;
 	unlock(vm);
-	vm_want(vm, VM_RUN);
+	if (!vm->paused) vm_want(vm, VM_RUN);
 }
 
 static void power_now(void *ctx) /* on the loop's thread */
@@ -219,6 +219,34 @@ static void hart_broken(struct hart *h)
 	(void)fail(&why, -EIO, "cpu %u: %s", h->id, words ? words : "the engine cannot go on");
 	vm_want(h->vm, VM_HALT);
 	guest_break(h->vm->guest, &why);
+}
+
+/* Pausing: harts are halted, and time with them. The outside world may go on: what it brings waits
+ * in the devices. */
+
+static int vm_pause(struct guest *g, struct err *e)
+{
+	struct vm *vm = g->own;
+	if (vm->paused) return fail(e, -EALREADY, "it is paused already");
+	vm_halt(vm);
+	vm->paused = true;
+	vclock_stop(&vm->clock);
+	vm->kind->pause(vm);
+	return 0;
+}
+
+static int vm_resume(struct guest *g, struct err *e)
+{
+	struct vm *vm = g->own;
+	if (!vm->paused) return fail(e, -EALREADY, "it is not paused");
+	vclock_go(&vm->clock);
+	vm->kind->resume(vm);
+	vm->paused = false;
+	lock(vm);
+	if (vm->power == VM_POWER_NONE)
+		want_locked(vm, VM_RUN); /* else power_now() is on its way */
+	unlock(vm);
+	return 0;
 }
 
 static void *hart_main(void *ctx)
@@ -405,7 +433,7 @@ static int vm_stop(struct guest *g, bool force, struct err *e)
 	else if (!vm->kind->button)
 		return fail(e, -EOPNOTSUPP, "this board has no power button");
 	else if (!vm->kind->button(vm))
-		return fail(e, -EOPNOTSUPP, "the guest does not listen to its power button");
+		return fail(e, -EAGAIN, "the guest does not listen to its power button");
 	return 0;
 }
 
@@ -459,6 +487,8 @@ const struct kind kind_vm = {
 	.accepts = vm_accepts,
 	.build = vm_build,
 	.start = vm_start,
+	.pause = vm_pause,
+	.resume = vm_resume,
 	.stop = vm_stop,
 	.stats = vm_stats,
 	.runs = vm_runs,

@@ -34,8 +34,9 @@ struct hart {
 	enum hart_state state;
 	uint64_t start_pc, start_arg; /* a1; a0 is the hart's number */
 	pthread_t thread;
-	bool threaded; /* thread exists */
-	bool idle;     /* it waits in hart_wait(), outside the engine */
+	bool threaded;	/* thread exists */
+	uint64_t stamp; /* x86-64: of its time stamp counter, while paused */
+	bool idle;	/* it waits in hart_wait(), outside the engine */
 };
 enum vm_want { VM_HALT, VM_RUN, VM_QUIT };
 enum vm_power { VM_POWER_NONE, VM_POWER_OFF, VM_POWER_RESET };
@@ -57,6 +58,7 @@ struct vm {
 	pthread_cond_t changed; /* of anything the lock guards */
 	enum vm_want want;
 	enum vm_power power; /* asked for, not done yet */
+	bool paused;	     /* kind->pause(); only the loop's thread knows */
 	int code;	     /* of POWER_OFF: the guest's exit code */
 };
 

@@ -64,7 +64,6 @@ refuses 'is not a size' run -m 0 --kernel x
 refuses '--root: needs' --root '' image ls
 refuses 'guests without a name' run --name unnamed-1 --kernel x
 refuses 'unknown CPU' run --arch pdp11
-refuses 'not implemented yet' run -d
 refuses 'is not a name' run --name ../x --kernel x
 refuses '--publish needs a network' run --net none -p 1:2
 refuses 'a port is a number' run --kernel x -p 70000:1
@@ -78,6 +77,7 @@ refuses 'is not a size' run --code-cache much --kernel x
 says 'NAME' stats
 says '[' stats --format json
 refuses 'neither table nor json' stats --format yaml
+refuses 'only {{.Field}}' ps --format '{{range .}}'
 refuses "no guest named 'nosuch'" stats nosuch
 refuses 'is not the name of a guest' stats ../x
 refuses 'no event matches' --trace 'nothing*' image ls

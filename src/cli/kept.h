@@ -1,0 +1,49 @@
+#ifndef CLI_KEPT_H
+#define CLI_KEPT_H
+#include "base/err.h"
+#include "guest/record.h"
+#include "store/image.h"
+#include <stdbool.h>
+/* A guest that is kept, in this process's hands: its folder locked, what is recorded of it, and
+ * what is to be run. Zeroed but for folder -1 to begin with; kept_done() lets go of all of it. */
+struct call;
+struct json_object;
+struct store;
+struct kept {
+	struct store *store;
+	char name[64];
+	int folder;	      /* -1: not locked */
+	struct record record; /* id "": there is none yet */
+	struct image image;
+	char *disk;
+	struct spec spec; /* the record's, with what the image and the store add */
+};
+/* Lock it by its whole name. While another command has it in hands, that is waited for; -EBUSY: it
+ * runs, or the other one takes too long. -ENOENT unless create. */
+int kept_lock(struct kept *k, const char *name, bool create, struct err *e);
+/* Fill in spec, for the record there is: from its image and with its disk. */
+int kept_load(struct kept *k, struct err *e);
+/* Run it in the background. attach: -1, or a socket at whose end somebody sees all from the
+ * beginning. */
+int kept_start(struct kept *k, int attach, struct err *e);
+int kept_remove(struct kept *k, struct err *e);
+void kept_done(struct kept *k);
+
+/* What the image has and the owner did not say; the image outlives the spec. */
+void spec_use_image(struct spec *s, const struct image *im);
+int spec_first_disk(struct spec *s, const char *path, const char *format, struct err *e);
+
+/* For every argument the guest that it means, one after the other: fn returns 0 or a negative errno
+ * with words. What fails is said, and the next one tried; the exit code. */
+int kept_each(const struct call *c,
+	      int (*fn)(struct store *s, const char *name, void *ctx, struct err *e), void *ctx,
+	      struct err *e);
+/* Until the process at pidfd is gone, or that many seconds; false: it is still there. -1 is gone.
+ */
+bool kept_gone(int pidfd, unsigned seconds);
+/* Ask it to stop, within seconds, and wait for its end; 0 too if it does not run. */
+int kept_stop(struct store *s, const char *name, unsigned seconds, bool force, struct err *e);
+/* How a guest that does not run ended: its exit code; negative errno and words if it broke, or
+ * never ran. */
+int kept_code(struct store *s, const char *name, struct err *e);
+#endif

@@ -1,0 +1,99 @@
+/* What a monitor can be asked, a line each. Whoever adds a request adds it here; what only one kind
+ * of guest understands belongs to its verb(). */
+#include "base/types.h"
+#include "guest/console.h"
+#include "guest/control.h"
+#include "guest/guest.h"
+#include "guest/life.h"
+#include "guest/look.h"
+#include "store/store.h"
+#include <ctype.h>
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { DAY = 86400 };
+
+static int serve_stats(struct ask *a, struct err *e)
+{
+	struct guest_stats s;
+	(void)e;
+	guest_stats(a->guest, &s);
+	guest_stats_json(&s, a->to);
+	return 0;
+}
+
+static int serve_inspect(struct ask *a, struct err *e)
+{
+	struct guest *g = a->guest;
+	static const struct guest_home none = {.folder = -1};
+	const struct guest_home *h = g->home ? g->home : &none;
+	struct record r = {.created = h->created, .spec = *g->spec};
+	(void)e;
+	(void)snprintf(r.id, sizeof(r.id), "%s", g->spec->id ? g->spec->id : "");
+	if (g->life) look_json(a->to, g->name, &r, life_state(g->life));
+	return 0;
+}
+
+static int check_lives(const struct guest *g, struct err *e)
+{
+	return g->life ? 0 : fail(e, -ESRCH, "it does not run");
+}
+
+static int serve_pause(struct ask *a, struct err *e) { return guest_pause(a->guest, e); }
+static int serve_resume(struct ask *a, struct err *e) { return guest_resume(a->guest, e); }
+
+/* "stop SECONDS". That it could not be asked is no failure, but worth knowing. */
+static int serve_stop(struct ask *a, struct err *e)
+{
+	char *end;
+	unsigned long n = strtoul(a->words, &end, 10);
+	if (!isdigit((unsigned char)a->words[0]) || *end || n > DAY)
+		return fail(e, -EINVAL, "stop: how many seconds, up to %d?", DAY);
+	int r = check_lives(a->guest, e);
+	if (r) return r;
+	struct err why = {0};
+	if (guest_stop(a->guest, (unsigned)n, &why))
+		(void)json_object_object_add(a->to, "forced", json_object_new_string(why.msg));
+	return 0;
+}
+
+static int serve_kill(struct ask *a, struct err *e)
+{
+	int r = check_lives(a->guest, e);
+	if (!r) guest_kill(a->guest);
+	return r;
+}
+
+/* The folder first: if we are killed in between, its old socket is one that nobody listens at. */
+static int serve_rename(struct ask *a, struct err *e)
+{
+	struct guest *g = a->guest;
+	struct store *s = NULL;
+	if (!g->home || g->home->folder < 0) return fail(e, -ENOTSUP, "it is not kept");
+	int r = store_open(&s, NULL, e);
+	if (!r) r = store_guest_rename(s, g->name, a->words, e);
+	if (!r && g->control) r = control_rename(g->control, a->words, e);
+	store_close(s);
+	return r;
+}
+
+static int stream_attach(struct guest *g, int fd, struct err *e)
+{
+	return g->shared ? console_attach(g->shared, fd, e) : fail(e, -ENOTSUP, "no console");
+}
+
+static int stream_wait(struct guest *g, int fd, struct err *e)
+{
+	int r = check_lives(g, e);
+	return r ? r : life_wait(g->life, fd, e);
+}
+
+const struct request requests[] = {
+	{.name = "stats", .serve = serve_stats},   {.name = "inspect", .serve = serve_inspect},
+	{.name = "pause", .serve = serve_pause},   {.name = "resume", .serve = serve_resume},
+	{.name = "stop", .serve = serve_stop},	   {.name = "kill", .serve = serve_kill},
+	{.name = "rename", .serve = serve_rename}, {.name = "attach", .stream = stream_attach},
+	{.name = "wait", .stream = stream_wait},   {0},
+};

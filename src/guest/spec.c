@@ -1,0 +1,217 @@
+/* struct spec as JSON, by a table: what is added to the struct is a line here. */
+#include "guest/spec.h"
+#include "base/own.h"
+#include "guest/guest.h"
+#include <errno.h>
+#include <json-c/json.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+enum field_type { TEXT, PATH, COUNTED, SIZE, FLAG };
+static const struct field {
+	const char *name;
+	enum field_type type;
+	size_t at;
+} fields[] = {
+#define FIELD(type, member)                                                                        \
+	{                                                                                          \
+#member, type, offsetof(struct spec, member)                                       \
+	}
+	FIELD(TEXT, image),    FIELD(COUNTED, cpus),	   FIELD(SIZE, memory),
+	FIELD(PATH, kernel),   FIELD(PATH, initrd),	   FIELD(TEXT, append),
+	FIELD(PATH, firmware), FIELD(TEXT, engine),	   FIELD(SIZE, code_cache),
+	FIELD(FLAG, profile),  FIELD(FLAG, deterministic), FIELD(PATH, dump),
+	FIELD(PATH, symbols),  FIELD(FLAG, net),	   FIELD(FLAG, remove),
+#undef FIELD
+};
+enum { TEXT_MAX = 64 * 1024 };
+static const char *const arches[] = {[ARCH_X86_64] = "amd64", [ARCH_RV64] = "riscv64"};
+
+const char *arch_name(enum arch a) { return arches[a]; }
+
+bool arch_find(enum arch *out, const char *name)
+{
+	for (unsigned i = 0; i < COUNT(arches); i++)
+		if (!strcmp(name, arches[i])) {
+			*out = (enum arch)i;
+			return true;
+		}
+	return false;
+}
+
+/* ---- writing ---- */
+static void put(struct json_object *o, const char *key, struct json_object *v)
+{
+	must(v && !json_object_object_add(o, key, v));
+}
+
+static struct json_object *path_json(const char *path)
+{
+	auto_mem char *cwd = *path == '/' ? NULL : getcwd(NULL, 0), *whole = NULL;
+	if (!cwd) return json_object_new_string(path);
+	must(asprintf(&whole, "%s/%s", strcmp(cwd, "/") != 0 ? cwd : "", path) >= 0);
+	return json_object_new_string(whole);
+}
+
+static void put_field(const struct spec *s, const struct field *f, struct json_object *to)
+{
+	const void *at = (const char *)s + f->at;
+	const char *text = f->type <= PATH ? *(const char *const *)at : NULL;
+	if (text)
+		put(to, f->name, f->type == PATH ? path_json(text) : json_object_new_string(text));
+	else if (f->type == COUNTED)
+		put(to, f->name, json_object_new_int64(*(const unsigned *)at));
+	else if (f->type == SIZE && *(const uint64_t *)at)
+		put(to, f->name, json_object_new_uint64(*(const uint64_t *)at));
+	else if (f->type == FLAG)
+		put(to, f->name, json_object_new_boolean(*(const bool *)at));
+}
+
+static struct json_object *disks_json(const struct spec *s)
+{
+	struct json_object *all = json_object_new_array();
+	for (unsigned i = 0; i < s->ndisks; i++) {
+		struct json_object *o = json_object_new_object();
+		put(o, "path", path_json(s->disk[i].path));
+		put(o, "format", json_object_new_string(s->disk[i].format));
+		put(o, "readonly", json_object_new_boolean(s->disk[i].readonly));
+		put(o, "backing", json_object_new_boolean(s->disk[i].backing));
+		must(!json_object_array_add(all, o));
+	}
+	return all;
+}
+
+static struct json_object *ports_json(const struct spec *s)
+{
+	struct json_object *all = json_object_new_array();
+	for (unsigned i = 0; i < s->npublish; i++) {
+		const struct nat_forward *f = &s->publish[i];
+		char text[80];
+		(void)snprintf(text, sizeof(text), "%s:%u:%u/%s", *f->host ? f->host : "127.0.0.1",
+			       f->host_port, f->guest_port, f->udp ? "udp" : "tcp");
+		must(!json_object_array_add(all, json_object_new_string(text)));
+	}
+	return all;
+}
+
+void spec_to_json(const struct spec *s, struct json_object *to)
+{
+	put(to, "arch", json_object_new_string(arch_name(s->arch)));
+	for (unsigned i = 0; i < COUNT(fields); i++) put_field(s, &fields[i], to);
+	put(to, "disks", disks_json(s));
+	put(to, "ports", ports_json(s));
+}
+
+/* ---- reading ---- */
+static int take_text(const char **to, struct arena *a, struct json_object *v, struct err *e)
+{
+	if (!json_object_is_type(v, json_type_string)) return fail(e, -EINVAL, "not a string");
+	const char *s = json_object_get_string(v);
+	size_t n = (size_t)json_object_get_string_len(v);
+	if (n > TEXT_MAX || strlen(s) != n) return fail(e, -EINVAL, "not a text");
+	char *copy = arena_make(a, char, n + 1);
+	memcpy(copy, s, n);
+	*to = copy;
+	return 0;
+}
+
+static int take_number(uint64_t *to, struct json_object *v, uint64_t most, struct err *e)
+{
+	if (!json_object_is_type(v, json_type_int) || json_object_get_int64(v) < 0 ||
+	    json_object_get_uint64(v) > most)
+		return fail(e, -EINVAL, "not a number up to %llu", (unsigned long long)most);
+	*to = json_object_get_uint64(v);
+	return 0;
+}
+
+static int take_flag(bool *to, struct json_object *v, struct err *e)
+{
+	if (!json_object_is_type(v, json_type_boolean)) return fail(e, -EINVAL, "not a boolean");
+	*to = json_object_get_boolean(v);
+	return 0;
+}
+
+static int take_field(struct spec *s, const struct field *f, struct arena *a, struct json_object *v,
+		      struct err *e)
+{
+	void *at = (char *)s + f->at;
+	uint64_t n = 0;
+	int r;
+	switch (f->type) {
+	case COUNTED:
+		r = take_number(&n, v, 1u << 20, e);
+		*(unsigned *)at = (unsigned)n;
+		break;
+	case SIZE: r = take_number(at, v, 1ull << 60, e); break;
+	case FLAG: r = take_flag(at, v, e); break;
+	default: r = take_text(at, a, v, e); break;
+	}
+	return r ? fail_in(e, "%s", f->name) : 0;
+}
+
+static int take_disk(struct spec *s, struct arena *a, struct json_object *o, struct err *e)
+{
+	struct json_object *path, *format, *ro, *backing;
+	if (s->ndisks == SPEC_DISKS) return fail(e, -EINVAL, "more than %d", SPEC_DISKS);
+	struct spec_disk *d = &s->disk[s->ndisks];
+	if (!json_object_object_get_ex(o, "path", &path) ||
+	    !json_object_object_get_ex(o, "format", &format) ||
+	    !json_object_object_get_ex(o, "readonly", &ro))
+		return fail(e, -EINVAL, "needs path, format, readonly");
+	int r = take_text(&d->path, a, path, e);
+	if (!r) r = take_text(&d->format, a, format, e);
+	if (!r) r = take_flag(&d->readonly, ro, e);
+	if (!r && json_object_object_get_ex(o, "backing", &backing))
+		r = take_flag(&d->backing, backing, e);
+	s->ndisks += !r;
+	return r;
+}
+
+static int take_port(struct spec *s, struct arena *a, struct json_object *o, struct err *e)
+{
+	const char *text = NULL;
+	if (s->npublish == SPEC_PUBLISH) return fail(e, -EINVAL, "more than %d", SPEC_PUBLISH);
+	int r = take_text(&text, a, o, e);
+	if (!r) r = nat_forward_parse(&s->publish[s->npublish], text, e);
+	s->npublish += !r;
+	return r;
+}
+
+static int take_list(struct spec *s, struct arena *a, struct json_object *o, const char *key,
+		     int (*one)(struct spec *s, struct arena *a, struct json_object *v,
+				struct err *e),
+		     struct err *e)
+{
+	struct json_object *list;
+	int r = 0;
+	if (!json_object_object_get_ex(o, key, &list)) return 0;
+	if (!json_object_is_type(list, json_type_array))
+		return fail(e, -EINVAL, "%s: not a list", key);
+	for (size_t i = 0; !r && i < json_object_array_length(list); i++)
+		r = one(s, a, json_object_array_get_idx(list, i), e);
+	return r ? fail_in(e, "%s", key) : 0;
+}
+
+static int take_arch(struct spec *s, struct arena *a, struct json_object *o, struct err *e)
+{
+	struct json_object *v;
+	const char *text = "";
+	if (!json_object_object_get_ex(o, "arch", &v)) return fail(e, -EINVAL, "arch: missing");
+	int r = take_text(&text, a, v, e);
+	if (!r && !arch_find(&s->arch, text)) r = fail(e, -EINVAL, "not a CPU");
+	return r ? fail_in(e, "arch") : 0;
+}
+
+int spec_from_json(struct spec *s, struct arena *a, struct json_object *from, struct err *e)
+{
+	struct json_object *v;
+	*s = (struct spec){.cpus = 1};
+	if (!json_object_is_type(from, json_type_object)) return fail(e, -EINVAL, "not an object");
+	int r = take_arch(s, a, from, e);
+	for (unsigned i = 0; !r && i < COUNT(fields); i++)
+		if (json_object_object_get_ex(from, fields[i].name, &v))
+			r = take_field(s, &fields[i], a, v, e);
+	if (!r) r = take_list(s, a, from, "disks", take_disk, e);
+	return r ? r : take_list(s, a, from, "ports", take_port, e);
+}
