@@ -36,14 +36,21 @@ static inline void port_free(struct port *p)
 	if (p) p->ops->free(p);
 }
 
-/* User-mode NAT by libslirp: network 10.0.2.0/24, gateway 10.0.2.2 (the host's loopback), DNS
- * 10.0.2.3, the guest gets 10.0.2.15 by DHCP. Runs on a thread of its own. */
+/* User-mode NAT by libslirp, on a thread of its own. A single guest's network is 10.0.2.0/24:
+ * gateway 10.0.2.2 (the host's loopback), DNS 10.0.2.3, the guest gets 10.0.2.15 by DHCP. */
 struct nat_forward { /* host address:port -> guest port */
 	bool udp;
 	char host[46]; /* numeric; "" = 127.0.0.1 */
 	uint16_t host_port, guest_port;
 };
-int nat_new(struct port **out, const struct nat_forward *fwd, unsigned nfwd, struct err *e);
+struct nat_net { /* another network than that; addresses in the host's byte order */
+	uint32_t net, mask, gateway, dns;
+};
+int nat_new(struct port **out, const struct nat_net *net, const struct nat_forward *fwd,
+	    unsigned nfwd, struct err *e);
+/* Any thread but the NAT's: publish a port of the guest with this address, and no longer. */
+int nat_publish(struct port *nat, const struct nat_forward *f, uint32_t guest, struct err *e);
+void nat_unpublish(struct port *nat, const struct nat_forward *f);
 /* "[tcp:|udp:][ADDR:]HOST:GUEST[/udp]" as docker's -p takes it. */
 int nat_forward_parse(struct nat_forward *out, const char *text, struct err *e);
 #endif

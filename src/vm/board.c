@@ -128,7 +128,7 @@ static int plug_net(struct vm *vm, struct err *e)
 	for (unsigned i = 3; i < 6; i++) mac[i] = (uint8_t)(identity >> 8 * i);
 	int r = virtio_net_new(&v, vm->mem, mac, &end, e);
 	if (r == 0) r = virtio_pci_new(b->pci, v, -1, e);
-	if (r == 0) r = nat_new(&b->nat, s->publish, s->npublish, e);
+	if (r == 0) r = nat_new(&b->nat, NULL, s->publish, s->npublish, e);
 	if (r == 0) port_wire(end, b->nat);
 	return r;
 }
