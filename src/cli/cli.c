@@ -14,9 +14,23 @@ const char lodge_version[] =
 #include "version.inc"
 	;
 const struct verb *const verbs[] = {
-	&verb_run,	     &verb_stats,    &verb_image_ls, &verb_image_build,
-	&verb_image_inspect, &verb_image_rm, &verb_doctor,   &verb_help,
-	&verb_completion,    &verb_version,  NULL,
+	&verb_run,
+	&verb_stats,
+	&verb_image_ls,
+	&verb_image_build,
+	&verb_image_inspect,
+	&verb_image_rm,
+	&verb_network_create,
+	&verb_network_ls,
+	&verb_network_inspect,
+	&verb_network_rm,
+	&verb_network_prune,
+	&verb_network_serve,
+	&verb_doctor,
+	&verb_help,
+	&verb_completion,
+	&verb_version,
+	NULL,
 };
 
 static int complain(const struct err *e)

@@ -74,6 +74,8 @@ int cli_parse(const struct verb *v, char ***words, void *opts, struct globals *g
 /* Which verb the words begin with, and of how many its name is; NULL: none. */
 const struct verb *verb_find(char **words, unsigned *len);
 int size_parse(uint64_t *bytes, const char *text, struct err *e);
+/* Bits a second as tc(8) writes them: 500k, 10M, 1.5G, 10Mbit; decimal units. */
+int bits_parse(uint64_t *bits, const char *text, struct err *e);
 void human_size(char *to, size_t room, uint64_t bytes); /* "1.2G" */
 /* Of a NULL-ended list, what the person may have meant by word; NULL: nothing is near. */
 const char *suggest(const char *word, const char *const *list);
@@ -82,5 +84,7 @@ void help_all(void);
 int help_man(struct err *e); /* write NAME.1 of every verb into the current folder */
 
 extern const struct verb verb_run, verb_image_ls, verb_image_build, verb_image_inspect,
-	verb_image_rm, verb_stats, verb_doctor, verb_completion, verb_help, verb_version;
+	verb_image_rm, verb_network_create, verb_network_ls, verb_network_inspect, verb_network_rm,
+	verb_network_prune, verb_network_serve, verb_stats, verb_doctor, verb_completion, verb_help,
+	verb_version;
 #endif
