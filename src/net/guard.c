@@ -27,19 +27,27 @@ static bool udp_as_server(const uint8_t *udp, unsigned server, unsigned client)
 	return be16_at(udp) == server || be16_at(udp + 2) == client;
 }
 
+/* Before it has an address a guest asks the network's own DHCP server, in one whole packet. */
+static bool asks_for_address(const uint8_t *ip, size_t head, size_t total)
+{
+	const uint8_t *udp = ip + head;
+	return be32_at(ip + 12) == 0 && ip[9] == PROTO_UDP && !(be16_at(ip + 6) & 0x3fff) &&
+	       be16_at(udp + 2) == 67 && be16_at(udp + 4) >= UDP_HEAD &&
+	       be16_at(udp + 4) <= total - head;
+}
+
 static enum guard_verdict check_ip4(const struct guard *g, const uint8_t *ip, size_t len)
 {
 	if (len < IP4_HEAD || ip[0] >> 4 != 4) return GUARD_SHAPE;
 	size_t head = (ip[0] & 15u) * 4, total = be16_at(ip + 2);
 	if (head < IP4_HEAD || total < head || total > len) return GUARD_SHAPE;
 	unsigned at = be16_at(ip + 6) & 0x1fff, proto = ip[9];
-	uint32_t src = be32_at(ip + 12);
 	bool udp = proto == PROTO_UDP, ports = total >= head + UDP_HEAD;
 	if (at == 1 && (udp || proto == 6)) return GUARD_SHAPE; /* RFC 3128: overlaps the ports */
 	if (udp && at == 0 && !ports) return GUARD_SHAPE;
 	if (udp && at == 0 && udp_as_server(ip + head, 67, 68)) return GUARD_DHCP;
-	bool asks = src == 0 && udp && at == 0 && be16_at(ip + head + 2) == 67;
-	return asks || src == g->ip ? GUARD_PASS : GUARD_IP4;
+	if (be32_at(ip + 12) == g->ip || asks_for_address(ip, head, total)) return GUARD_PASS;
+	return GUARD_IP4;
 }
 
 /* An interface identifier made of a MAC (RFC 4291, appendix A) is made of its own. */

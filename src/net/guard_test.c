@@ -70,6 +70,11 @@ TEST(guard_dhcp)
 {
 	struct made f = made_udp4(all, me, 0, 0xffffffff, 68, 67, "x", 1);
 	CHECK(verdict(&f) == GUARD_PASS);
+	f.at[20] = 0x20; /* a part of it, which nobody would answer */
+	CHECK(verdict(&f) == GUARD_IP4);
+	f.at[20] = 0;
+	f.at[39] = 50; /* longer than the packet */
+	CHECK(verdict(&f) == GUARD_IP4);
 	f = made_udp4(all, me, 0, 0xffffffff, 68, 69, "x", 1);
 	CHECK(verdict(&f) == GUARD_IP4);
 	f = made_udp4(all, me, MY, 0xffffffff, 67, 68, "x", 1);

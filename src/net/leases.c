@@ -5,7 +5,7 @@
 #include "base/types.h"
 #include <stdio.h>
 
-enum { FIRST = 10 }; /* below are gateway, server, and room for later */
+enum { FIRST = 10 /* below are gateway, server, and room for later */, LINE = 160 };
 
 static struct lease *by_ip(const struct leases *l, uint32_t ip)
 {
@@ -107,16 +107,22 @@ const struct lease *lease_of(const struct leases *l, uint32_t ip)
 	return n && n->live ? n : NULL;
 }
 
-void leases_format(const struct leases *l, struct buf *to)
+static void lease_text(char *to, size_t room, const struct lease *n)
 {
 	char ip[IP4_TEXT];
+	const uint8_t *m = n->mac;
+	ip4_text(ip, n->ip);
+	(void)snprintf(to, room, "%s %02x:%02x:%02x:%02x:%02x:%02x %llu %s", ip, m[0], m[1], m[2],
+		       m[3], m[4], m[5], (unsigned long long)n->used, n->name);
+}
+
+void leases_format(const struct leases *l, struct buf *to)
+{
+	char line[LINE];
 	for (unsigned i = 0; i < LEASES; i++) {
-		const struct lease *n = &l->at[i];
-		const uint8_t *m = n->mac;
-		if (!n->ip || !n->name[0]) continue;
-		ip4_text(ip, n->ip);
-		buf_fmt(to, "%s %02x:%02x:%02x:%02x:%02x:%02x %llu %s\n", ip, m[0], m[1], m[2],
-			m[3], m[4], m[5], (unsigned long long)n->used, n->name);
+		if (!l->at[i].ip || !l->at[i].name[0]) continue;
+		lease_text(line, sizeof(line), &l->at[i]);
+		buf_fmt(to, "%s\n", line);
 	}
 }
 
@@ -125,8 +131,10 @@ static bool name_plain(const char *s)
 	return *s && s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_.-")] == 0;
 }
 
+/* What would not be written like that is no such line. */
 static void line_parse(struct leases *l, const char *line)
 {
+	char same[LINE];
 	unsigned b[4], m[6];
 	unsigned long long used;
 	struct lease n = {0};
@@ -136,9 +144,10 @@ static void line_parse(struct leases *l, const char *line)
 	for (unsigned i = 0; i < 4; i++) n.ip = n.ip << 8 | (b[i] & 255);
 	for (unsigned i = 0; i < 6; i++) n.mac[i] = (uint8_t)m[i];
 	n.used = used;
+	lease_text(same, sizeof(same), &n);
 	struct lease *to = oldest_idle(l);
-	if (!name_plain(n.name) || !usable(l, n.ip) || by_ip(l, n.ip) || by_mac(l, n.mac) || !to ||
-	    to->ip)
+	if (strcmp(same, line) || !name_plain(n.name) || !usable(l, n.ip) || by_ip(l, n.ip) ||
+	    by_mac(l, n.mac) || !to || to->ip)
 		return;
 	*to = n;
 	if (used > l->clock) l->clock = used;
@@ -146,7 +155,7 @@ static void line_parse(struct leases *l, const char *line)
 
 void leases_parse(struct leases *l, const char *text, size_t len)
 {
-	char line[160];
+	char line[LINE];
 	while (len) {
 		const char *end = memchr(text, '\n', len);
 		size_t n = end ? (size_t)(end - text) : len;
