@@ -189,14 +189,13 @@ static void member_end(struct member *k)
 		s->at_port[k->port] = NULL;
 		s->nout[k->port] = 0;
 		unlock(s);
-		s->njoined--;
+		if (!--s->njoined) timer_arm(s->idle, now_ns() + LINGER);
 	}
 	watch_free(k->watch);
 	timer_free(k->deadline);
 	drop_fd(&k->fd);
 	k->of = NULL;
 	if (s->nmembers-- == MEMBERS) watch_set(s->watch, EPOLLIN);
-	if (!s->njoined) timer_arm(s->idle, now_ns() + LINGER);
 }
 
 static void member_late(void *ctx) { member_end(ctx); }
