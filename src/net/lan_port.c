@@ -31,6 +31,7 @@ struct lan_end {
 	int fd;		       /* -1: not joined */
 	bool refused;	       /* the card was told to wait */
 	bool room;	       /* the card takes frames again */
+	bool plugged;	       /* the card showed a sign of life: it is wired */
 	bool stop;
 	/* the thread's alone */
 	bool silent;	     /* it was said that the switch is gone */
@@ -61,8 +62,9 @@ static bool end_deliver(struct port *port, const struct iovec *iov, int n)
 	lock(p);
 	bool full = p->fd >= 0 && sendmsg(p->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
 		    (errno == EAGAIN || errno == ENOBUFS);
-	bool first = full && !p->refused;
+	bool first = !p->plugged || (full && !p->refused);
 	p->refused |= full;
+	p->plugged = true;
 	unlock(p);
 	if (first) wake(p);
 	return !full;
@@ -72,7 +74,7 @@ static void end_ready(struct port *port)
 {
 	struct lan_end *p = (struct lan_end *)port;
 	lock(p);
-	p->room = true;
+	p->room = p->plugged = true;
 	unlock(p);
 	wake(p);
 }
@@ -220,11 +222,11 @@ static void hand_over(struct lan_end *p)
 static bool pump(struct lan_end *p)
 {
 	lock(p);
-	bool room = p->room, refused = p->refused;
+	bool room = p->room, refused = p->refused, plugged = p->plugged;
 	p->room = false;
 	unlock(p);
 	if (room) hand_over(p);
-	bool held = p->first < p->got;
+	bool held = p->first < p->got || !plugged;
 	struct pollfd w[2] = {{.fd = p->wake, .events = POLLIN}, {.fd = p->fd}};
 	w[1].events = (short)((held ? 0 : POLLIN) | (refused ? POLLOUT : 0));
 	(void)poll(w, 2, -1);

@@ -88,8 +88,8 @@ static void port_flush(struct lan_serve *s, unsigned port)
 {
 	struct mmsghdr m[LAN_BATCH];
 	struct iovec v[LAN_BATCH];
+	if (!s->at_port[port] || !s->nout[port]) return; /* the uplink's are the loop's to send */
 	unsigned n = s->nout[port];
-	if (!n || !s->at_port[port]) return;
 	memset(m, 0, n * sizeof(m[0]));
 	for (unsigned i = 0; i < n; i++) {
 		v[i] = (struct iovec){(void *)s->out[port][i].at, s->out[port][i].len};

@@ -55,6 +55,13 @@ static inline void nic_init(struct nic *n, uint8_t last)
 	(void)pthread_mutex_init(&n->mutex, NULL);
 	(void)pthread_cond_init(&n->came, NULL);
 }
+static inline unsigned nic_count(struct nic *n, const unsigned *count)
+{
+	(void)pthread_mutex_lock(&n->mutex);
+	unsigned v = *count;
+	(void)pthread_mutex_unlock(&n->mutex);
+	return v;
+}
 /* Until *count has at least that value, which is under the card's mutex; false: too long. */
 static inline bool nic_wait(struct nic *n, const unsigned *count, unsigned value)
 {

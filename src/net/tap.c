@@ -22,8 +22,9 @@ struct tap {
 	pthread_t thread;
 	bool running;
 	int fd, wake;
-	pthread_mutex_t mutex; /* of the next two */
+	pthread_mutex_t mutex; /* of the next three */
 	bool room, stop;
+	bool plugged; /* the card showed a sign of life: it is wired */
 	/* the thread's alone */
 	size_t held; /* bytes of frame[] that wait for the card */
 	uint8_t frame[LEN_MAX];
@@ -33,7 +34,13 @@ static void wake(struct tap *t) { (void)!write(t->wake, &(uint64_t){1}, sizeof(u
 
 static bool tap_deliver(struct port *p, const struct iovec *iov, int n)
 {
-	(void)!writev(((struct tap *)p)->fd, iov, n);
+	struct tap *t = (struct tap *)p;
+	(void)!writev(t->fd, iov, n);
+	(void)pthread_mutex_lock(&t->mutex);
+	bool first = !t->plugged;
+	t->plugged = true;
+	(void)pthread_mutex_unlock(&t->mutex);
+	if (first) wake(t);
 	return true;
 }
 
@@ -41,7 +48,7 @@ static void tap_ready(struct port *p)
 {
 	struct tap *t = (struct tap *)p;
 	(void)pthread_mutex_lock(&t->mutex);
-	t->room = true;
+	t->room = t->plugged = true;
 	(void)pthread_mutex_unlock(&t->mutex);
 	wake(t);
 }
@@ -57,13 +64,13 @@ static void *tap_run(void *ctx)
 	struct tap *t = ctx;
 	for (;;) {
 		(void)pthread_mutex_lock(&t->mutex);
-		bool room = t->room, stop = t->stop;
+		bool room = t->room, stop = t->stop, plugged = t->plugged;
 		t->room = false;
 		(void)pthread_mutex_unlock(&t->mutex);
 		if (stop) return NULL;
 		if (room) hand_over(t);
 		struct pollfd w[2] = {{.fd = t->wake, .events = POLLIN},
-				      {.fd = t->held ? -1 : t->fd, .events = POLLIN}};
+				      {.fd = t->held || !plugged ? -1 : t->fd, .events = POLLIN}};
 		(void)poll(w, 2, -1);
 		if (w[0].revents) (void)!read(t->wake, &(uint64_t){0}, sizeof(uint64_t));
 		ssize_t n = w[1].revents & POLLIN ? read(t->fd, t->frame, LEN_MAX) : 0;

@@ -42,6 +42,7 @@ static void frames_both_ways(void)
 	if (r == -EPERM || r == -ENOENT || r == -EACCES) _exit(77);
 	NEED(r == 0);
 	port_wire(&n.port, p);
+	port_ready(&n.port);
 	NEED(nic_wait(&n, &n.n, 1)); /* the host's own: it is up, and looks for neighbours */
 	struct ifreq q = {.ifr_name = "lodgetest"};
 	int s = socket(AF_INET, SOCK_DGRAM, 0);
@@ -53,7 +54,6 @@ static void frames_both_ways(void)
 	char line[256];
 	while (dev && fgets(line, sizeof(line), dev)) (void)sscanf(line, " lodgetest: %lu", &got);
 	NEED(got == f.len);
-	n.full = true;
 	struct port *again = NULL;
 	NEED(tap_new(&again, "lodgetest", &e) == -EBUSY);
 	NEED(tap_new(&again, "a-name-that-is-too-long", &e) == -EINVAL);
