@@ -77,7 +77,6 @@ refuses 'not implemented yet' run -d
 refuses 'is not a name' run --name ../x --kernel x
 refuses '--publish needs a network' run --net none -p 1:2
 refuses 'a port is a number' run --kernel x -p 70000:1
-refuses 'neither user nor none' run --net lan
 refuses '--code-cache: 4096 bytes is not within 1M to 1000M' run --code-cache 4K --kernel x
 refuses 'only --profile and --dump' run --symbols x --kernel x
 refuses '/no/dump' run --dump /no/dump --kernel off
