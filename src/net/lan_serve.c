@@ -256,13 +256,29 @@ static void describe(struct member *k)
 	(void)send(k->fd, b.at, b.len < LAN_JSON ? b.len : LAN_JSON, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* Programs of two versions may meet while one is replaced. */
+static void not_understood(struct member *k, const char *at, size_t n)
+{
+	struct lan_welcome w = {.code = le32_of(EPROTO)};
+	if (n < 8 || memcmp(at, LAN_MAGIC, 8)) return;
+	(void)snprintf(
+		w.words, sizeof(w.words),
+		"network %s: its switch is of another version of Lodge; end its guests first",
+		k->of->lan.conf.name);
+	(void)send(k->fd, &w, sizeof(w), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 /* True: it has joined. */
 static bool greeted(struct member *k)
 {
 	struct lan_hello h;
 	char at[sizeof(h) + 1];
 	ssize_t n = recv(k->fd, at, sizeof(at), MSG_DONTWAIT);
-	if (n <= 0 || !lan_hello_read(&h, at, (size_t)n)) return false;
+	if (n <= 0) return false;
+	if (!lan_hello_read(&h, at, (size_t)n)) {
+		not_understood(k, at, (size_t)n);
+		return false;
+	}
 	if (le32_get(h.what) == LAN_DESCRIBE) {
 		describe(k);
 		return false;

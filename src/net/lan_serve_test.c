@@ -290,7 +290,8 @@ static int raw_socket(void)
 TEST(lan_serve_hostile_hellos)
 {
 	struct lan_hello x;
-	char junk[8192] = "lodgelan";
+	struct lan_welcome w;
+	char junk[8192] = "lodgelam";
 	begin(false);
 	for (size_t n = 0; n < sizeof(junk); n = n * 2 + 1) {
 		int fd = raw_socket();
@@ -309,6 +310,12 @@ TEST(lan_serve_hostile_hellos)
 	x.name[4] = 0;
 	x.nforward = 1;
 	CHECK(!lan_hello_read(&x, &x, sizeof(x)));
+	lan_hello_make(&x, LAN_JOIN);
+	x.version = le32_of(LAN_VERSION + 1);
+	int fd = raw_socket();
+	CHECK(send(fd, &x, sizeof(x), 0) == sizeof(x) && recv(fd, &w, sizeof(w), 0) == sizeof(w));
+	CHECK(le32_get(w.code) == EPROTO && strstr(w.words, "another version"));
+	(void)close(fd);
 	int idle[20];
 	for (unsigned i = 0; i < 20; i++) idle[i] = raw_socket(); /* say nothing */
 	auto_buf struct buf b = {0};

@@ -1,10 +1,13 @@
 """Software networks end to end: guests of both CPUs find each other by name, cannot pass for one
 another, see nothing of other networks, and get over the death of their switch."""
+import fcntl
 import hashlib
 import json
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -222,7 +225,27 @@ def capped():
     leave(a, b)
 
 
-for fn in (words, by_name, uplinks, spoofing, healing, capped):
-    if len(sys.argv) < 2 or fn.__name__ in sys.argv[1:]:
+def tap():
+    if subprocess.run(["unshare", "-n", "true"]).returncode or not os.access("/dev/net/tun", os.W_OK):
+        print("SKIPPED: a tap needs root, network namespaces and /dev/net/tun")
+        return
+    p = subprocess.run(["unshare", "-n", sys.executable, "-B", __file__, "tapped"], capture_output=True, text=True)
+    check("tap: in a namespace of its own:\n" + p.stdout + p.stderr, p.returncode == 0)
+
+
+def tapped():
+    g = guest("tapped", "--net", "tap:t0")
+    if not g:
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:  # SIOCSIFADDR
+        fcntl.ioctl(s, 0x8916, struct.pack("16sHH4s8x", b"t0", socket.AF_INET, 0, socket.inet_aton("10.9.9.1")))
+    g.run("ip addr add 10.9.9.2/8 dev eth0")
+    check("tap: the host answers", g.says("ping -c 3 -W 5 10.9.9.1", "^64 bytes from 10.9.9.1"), g)
+    refuses("a tap in use", "another program", "--kernel", RISCV + "/kernel", "--net", "tap:t0")
+    leave(g)
+
+
+for fn in (words, by_name, uplinks, spoofing, healing, capped, tap, tapped):
+    if len(sys.argv) < 2 and fn != tapped or fn.__name__ in sys.argv[1:]:
         part(fn)
 finish()
