@@ -74,6 +74,8 @@ int cli_parse(const struct verb *v, char ***words, void *opts, struct globals *g
 /* Which verb the words begin with, and of how many its name is; NULL: none. */
 const struct verb *verb_find(char **words, unsigned *len);
 int size_parse(uint64_t *bytes, const char *text, struct err *e);
+/* Bits a second as tc(8) writes them: 500k, 10M, 1.5G, 10Mbit; decimal units. */
+int bits_parse(uint64_t *bits, const char *text, struct err *e);
 void human_size(char *to, size_t room, uint64_t bytes); /* "1.2G" */
 /* Of a NULL-ended list, what the person may have meant by word; NULL: nothing is near. */
 const char *suggest(const char *word, const char *const *list);
@@ -85,6 +87,7 @@ extern const struct verb verb_run, verb_create, verb_start, verb_stop, verb_rest
 	verb_pause, verb_resume, verb_ps, verb_inspect, verb_logs, verb_attach, verb_wait,
 	verb_stats, verb_rename, verb_rm, verb_prune, verb_image_ls, verb_image_build,
 	verb_image_inspect, verb_image_rm, verb_image_create, verb_image_convert, verb_image_info,
-	verb_image_check, verb_image_resize, verb_image_compare, verb_doctor, verb_help,
-	verb_completion, verb_version;
+	verb_image_check, verb_image_resize, verb_image_compare, verb_network_create,
+	verb_network_ls, verb_network_inspect, verb_network_rm, verb_network_prune,
+	verb_network_serve, verb_doctor, verb_help, verb_completion, verb_version;
 #endif

@@ -48,7 +48,9 @@ static void print_verb(const struct verb *v)
 	printf("\"");
 	if (v->completes)
 		printf("\n\t\t   [[ $cur == -* ]] || words=$(lodge %s -q 2>/dev/null)",
-		       strcmp(v->completes, "guest") ? "image ls" : "ps -a");
+		       !strcmp(v->completes, "guest")	  ? "ps -a"
+		       : !strcmp(v->completes, "network") ? "network ls"
+							  : "image ls");
 	printf(" ;;\n\t\tesac ;;\n");
 }
 
@@ -60,12 +62,15 @@ static void print_bash(void)
 	       "words=''\n"
 	       "\tfor w in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
 	       "\t\t[[ $w == -* || $verb == *' '* ]] || verb=\"${verb:+$verb }$w\"\n"
-	       "\t\tcase $verb in image|'') ;; image\\ *) ;; *) verb=${verb%%%% *} ;; esac\n"
+	       "\t\tcase $verb in image|network|'') ;; image\\ *|network\\ *) ;; *) "
+	       "verb=${verb%%%% *} ;; esac\n"
 	       "\tdone\n"
 	       "\tcase $verb in\n\t\"\") words=\"");
 	print_words();
 	printf("\" ;;\n\timage) words=\"");
 	print_seconds("image", strlen("image"));
+	printf("\" ;;\n\tnetwork) words=\"");
+	print_seconds("network", strlen("network"));
 	printf("\" ;;\n");
 	for (unsigned i = 0; verbs[i]; i++) print_verb(verbs[i]);
 	printf("\tesac\n"

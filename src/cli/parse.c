@@ -46,6 +46,22 @@ int size_parse(uint64_t *bytes, const char *text, struct err *e)
 	return 0;
 }
 
+int bits_parse(uint64_t *bits, const char *text, struct err *e)
+{
+	static const char units[] = "kmg";
+	char *end;
+	bool number = isdigit((unsigned char)*text) && text[strspn(text, "0123456789.")] != 'x';
+	double v = number ? strtod(text, &end) : 0;
+	const char *unit = number && *end ? strchr(units, tolower((unsigned char)*end)) : NULL;
+	for (long i = unit ? unit - units : -1; i >= 0; i--) v *= 1000;
+	if (unit) end++;
+	if (!number || (*end && strcmp(end, "bit")) || v < 1000 || v > 1e12)
+		return fail(e, -EINVAL,
+			    "'%s' is not a rate in bits a second, such as 10M (1k to 1000G)", text);
+	*bits = (uint64_t)v;
+	return 0;
+}
+
 void human_size(char *to, size_t room, uint64_t bytes)
 {
 	static const char units[] = "KMGT";

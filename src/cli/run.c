@@ -14,6 +14,7 @@
 #include "cli/stats.h"
 #include "cli/term.h"
 #include "guest/guest.h"
+#include "guest/network.h"
 #include "store/store.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -23,12 +24,12 @@
 #include <time.h>
 
 struct run_opts {
-	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *net, *kind, *dump,
-		*symbols;
+	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *cap_rate, *kind,
+		*dump, *symbols;
 	unsigned cpus;
 	uint64_t memory, code_cache;
 	bool stats, profile, deterministic, detach, remove;
-	struct opt_list disks, publish;
+	struct opt_list disks, publish, nets;
 };
 #define AT(member) offsetof(struct run_opts, member)
 static const struct opt run_table[] = {
@@ -38,6 +39,10 @@ static const struct opt run_table[] = {
 	 ARCH_CHOICES},
 	{"code-cache", 0, OPT_SIZE, AT(code_cache), "SIZE",
 	 "How much translated code is kept for each of its CPUs, 1M to 1000M (32M, x86-64 128M).",
+	 NULL},
+	{"cap-rate", 0, OPT_TEXT, AT(cap_rate), "RATE",
+	 "The most that each of its network cards sends and receives, in bits a second: 500k, 10M, "
+	 "1G.",
 	 NULL},
 	{"cpus", 'c', OPT_NUMBER, AT(cpus), "N", "How many CPUs the guest has (1).", NULL},
 	{"detach", 'd', OPT_FLAG, AT(detach), NULL,
@@ -68,10 +73,12 @@ static const struct opt run_table[] = {
 	 NULL},
 	{"name", 0, OPT_TEXT, AT(name), "NAME",
 	 "Name it; then it is kept when it ends, with its disk, and may be run again.", NULL},
-	{"net", 0, OPT_TEXT, AT(net), "NET",
-	 "user: its own network behind this machine's (default, unless --deterministic); none.",
+	{"net", 0, OPT_LIST, AT(nets), "NET",
+	 "user: its own network behind this machine's (default, unless --deterministic); one of "
+	 "'lodge network ls', shared with other guests; tap:NAME or bridge:NAME of this machine; "
+	 "none. Several may be given, a card each.",
 	 "user none"},
-	{"network", 0, OPT_TEXT, AT(net), "NET", "The same as --net.", "user none"},
+	{"network", 0, OPT_LIST, AT(nets), "NET", "The same as --net.", "user none"},
 	{"profile", 0, OPT_FLAG, AT(profile), NULL,
 	 "Write /tmp/perf-PID.map, so that perf(1) names translated code by the guest's symbols.",
 	 NULL},
@@ -186,19 +193,34 @@ static int add_disks(struct spec *s, const struct opt_list *l, struct err *e)
 	return r;
 }
 
-static int add_network(struct spec *s, const struct run_opts *o, struct err *e)
+static int add_nets(struct spec *s, const struct opt_list *l, struct err *e)
 {
-	const char *net = o->net ? o->net : o->deterministic ? "none" : "user";
-	s->net = !strcmp(net, "user");
-	if (!s->net && strcmp(net, "none"))
-		return fail(e, -EINVAL, "--net: '%s' is neither user nor none", net);
-	if (!s->net && o->publish.n)
-		return fail(e, -EINVAL, "--publish needs a network: --net user");
-	for (unsigned i = 0; i < o->publish.n; i++) {
-		int r = nat_forward_parse(&s->publish[s->npublish++], o->publish.at[i], e);
-		if (r) return r;
+	for (unsigned i = 0; i < l->n; i++) {
+		if (!strcmp(l->at[i], "none") && l->n > 1)
+			return fail(e, -EINVAL, "--net: none, and %s?", l->at[!i]);
+		if (!strcmp(l->at[i], "none")) return 0;
+		if (s->nnets == SPEC_NETS)
+			return fail(e, -EINVAL, "--net: more than %d networks", SPEC_NETS);
+		int r = network_check(l->at[i], e);
+		if (r) return fail_in(e, "--net");
+		s->net[s->nnets++] = l->at[i];
 	}
 	return 0;
+}
+
+static int add_network(struct spec *s, const struct run_opts *o, struct err *e)
+{
+	bool can = false;
+	int r = add_nets(s, &o->nets, e);
+	if (r) return r;
+	if (!o->nets.n && !o->deterministic) s->net[s->nnets++] = "user";
+	for (unsigned i = 0; i < s->nnets; i++) can |= network_publishes(s->net[i]);
+	if (!can && o->publish.n) return fail(e, -EINVAL, "--publish needs a network: --net user");
+	for (unsigned i = 0; i < o->publish.n; i++) {
+		r = nat_forward_parse(&s->publish[s->npublish++], o->publish.at[i], e);
+		if (r) return r;
+	}
+	return o->cap_rate ? bits_parse(&s->cap_rate, o->cap_rate, e) : 0;
 }
 
 static int add_code_cache(struct spec *s, const struct run_opts *o, struct err *e)

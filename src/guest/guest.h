@@ -12,7 +12,7 @@ struct loop;
 
 /* What the owner asked for, before anything was opened. All strings belong to the spec's maker
  * and outlive the guest. */
-enum { SPEC_DISKS = 8, SPEC_PUBLISH = 32 };
+enum { SPEC_DISKS = 8, SPEC_PUBLISH = 32, SPEC_NETS = 4 };
 struct spec {
 	const char *name;  /* NULL: none given */
 	const char *id;	   /* of a guest that is kept: what makes it another than all others */
@@ -30,8 +30,10 @@ struct spec {
 		bool readonly, backing; /* backing: its file may name others: BLK_BACKING */
 	} disk[SPEC_DISKS];
 	unsigned ndisks;
-	bool net; /* user-mode NAT; false: no network device */
-	struct nat_forward publish[SPEC_PUBLISH];
+	const char *net[SPEC_NETS]; /* a network device each; as network_plug() takes them */
+	unsigned nnets;
+	uint64_t cap_rate; /* bits a second, of each device and direction; 0: no limit */
+	struct nat_forward publish[SPEC_PUBLISH]; /* by the first network that can */
 	unsigned npublish;
 	bool remove;  /* its folder goes when it ends */
 	bool control; /* has a control socket, and a name in any case */

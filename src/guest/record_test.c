@@ -24,7 +24,9 @@ static struct record full(void)
 			       .engine = "interp",
 			       .code_cache = 1 << 20,
 			       .deterministic = true,
-			       .net = true,
+			       .net = {"user", "lan"},
+			       .nnets = 2,
+			       .cap_rate = 1000000,
 			       .remove = true,
 			       .disk = {{"/d", "raw", true}, {"/e", "qcow2", false}},
 			       .ndisks = 2,
@@ -46,7 +48,8 @@ TEST(record_comes_back_as_it_was)
 	CHECK(s->memory == 5ull << 32 && !strcmp(s->kernel, "/boot/a \"b\"\n"));
 	CHECK(*s->initrd == '/' && strstr(s->initrd, "/rel/initrd"));
 	CHECK(s->append && !*s->append && !s->firmware && !strcmp(s->engine, "interp"));
-	CHECK(s->code_cache == 1 << 20 && s->deterministic && !s->profile && s->net && s->remove);
+	CHECK(s->code_cache == 1 << 20 && s->deterministic && !s->profile && s->remove);
+	CHECK(s->nnets == 2 && !strcmp(s->net[1], "lan") && s->cap_rate == 1000000);
 	CHECK(s->ndisks == 2 && s->disk[0].readonly && !strcmp(s->disk[1].format, "qcow2"));
 	CHECK(s->npublish == 2 && s->publish[0].host_port == 80 && s->publish[1].udp);
 	CHECK(!strcmp(s->publish[0].host, "127.0.0.1") && s->publish[1].guest_port == 6);
@@ -71,7 +74,9 @@ TEST(record_refuses_what_is_none)
 	CHECK(refused(HEAD "{\"arch\":\"amd64\",\"cpus\":-1}}"));
 	CHECK(refused(HEAD "{\"arch\":\"amd64\",\"memory\":\"1\"}}"));
 	CHECK(refused(HEAD "{\"arch\":\"amd64\",\"kernel\":\"a\\u0000b\"}}"));
-	CHECK(refused(HEAD "{\"arch\":\"amd64\",\"net\":1}}"));
+	CHECK(refused(HEAD "{\"arch\":\"amd64\",\"profile\":1}}"));
+	CHECK(refused(HEAD "{\"arch\":\"amd64\",\"nets\":[1]}}"));
+	CHECK(refused(HEAD "{\"arch\":\"amd64\",\"nets\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}}"));
 	CHECK(refused(HEAD "{\"arch\":\"amd64\",\"disks\":[{}]}}"));
 	CHECK(refused(HEAD "{\"arch\":\"amd64\",\"ports\":[\"0:0\"]}}"));
 	CHECK(refused(HEAD "{\"arch\":\"amd64\",\"ports\":{}}}"));

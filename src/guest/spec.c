@@ -22,7 +22,7 @@ static const struct field {
 	FIELD(PATH, kernel),   FIELD(PATH, initrd),	   FIELD(TEXT, append),
 	FIELD(PATH, firmware), FIELD(TEXT, engine),	   FIELD(SIZE, code_cache),
 	FIELD(FLAG, profile),  FIELD(FLAG, deterministic), FIELD(PATH, dump),
-	FIELD(PATH, symbols),  FIELD(FLAG, net),	   FIELD(FLAG, remove),
+	FIELD(PATH, symbols),  FIELD(SIZE, cap_rate),	   FIELD(FLAG, remove),
 #undef FIELD
 };
 enum { TEXT_MAX = 64 * 1024 };
@@ -95,12 +95,21 @@ static struct json_object *ports_json(const struct spec *s)
 	return all;
 }
 
+static struct json_object *nets_json(const struct spec *s)
+{
+	struct json_object *all = json_object_new_array();
+	for (unsigned i = 0; i < s->nnets; i++)
+		must(!json_object_array_add(all, json_object_new_string(s->net[i])));
+	return all;
+}
+
 void spec_to_json(const struct spec *s, struct json_object *to)
 {
 	put(to, "arch", json_object_new_string(arch_name(s->arch)));
 	for (unsigned i = 0; i < COUNT(fields); i++) put_field(s, &fields[i], to);
 	put(to, "disks", disks_json(s));
 	put(to, "ports", ports_json(s));
+	put(to, "nets", nets_json(s));
 }
 
 /* ---- reading ---- */
@@ -178,6 +187,14 @@ static int take_port(struct spec *s, struct arena *a, struct json_object *o, str
 	return r;
 }
 
+static int take_net(struct spec *s, struct arena *a, struct json_object *o, struct err *e)
+{
+	if (s->nnets == SPEC_NETS) return fail(e, -EINVAL, "more than %d", SPEC_NETS);
+	int r = take_text(&s->net[s->nnets], a, o, e);
+	s->nnets += !r;
+	return r;
+}
+
 static int take_list(struct spec *s, struct arena *a, struct json_object *o, const char *key,
 		     int (*one)(struct spec *s, struct arena *a, struct json_object *v,
 				struct err *e),
@@ -213,5 +230,6 @@ int spec_from_json(struct spec *s, struct arena *a, struct json_object *from, st
 		if (json_object_object_get_ex(from, fields[i].name, &v))
 			r = take_field(s, &fields[i], a, v, e);
 	if (!r) r = take_list(s, a, from, "disks", take_disk, e);
+	if (!r) r = take_list(s, a, from, "nets", take_net, e);
 	return r ? r : take_list(s, a, from, "ports", take_port, e);
 }

@@ -35,6 +35,15 @@ struct nat_timer {
 	int64_t at_ms; /* INT64_MAX: not armed */
 };
 
+/* To publish a port, or no longer to. */
+struct order {
+	struct nat_forward forward;
+	struct in_addr guest;
+	bool add;
+	int result;
+	struct err *e;
+};
+
 struct nat {
 	struct port port;
 	Slirp *slirp;
@@ -46,6 +55,8 @@ struct nat {
 	bool plugged;	/* the other end showed a sign of life: it is wired */
 	bool refused;	/* the other end was told that in is full */
 	bool stop;
+	struct order *order; /* for the thread to carry out; NULL: none */
+	pthread_cond_t done; /* it was */
 	/* the thread's alone from here on */
 	struct ring out;
 	struct frame now; /* going into slirp */
@@ -262,6 +273,23 @@ static void nap(struct nat *n, bool plugged)
 	if (plugged) slirp_pollfds_poll(n->slirp, r < 0, on_revents, n);
 }
 
+static int forward_add(struct nat *n, const struct nat_forward *f, struct in_addr guest,
+		       struct err *e);
+static void forward_remove(struct nat *n, const struct nat_forward *f);
+
+static void order_run(struct nat *n)
+{
+	(void)pthread_mutex_lock(&n->mutex);
+	struct order *o = n->order;
+	if (o && o->add)
+		o->result = forward_add(n, &o->forward, o->guest, o->e);
+	else if (o)
+		forward_remove(n, &o->forward);
+	n->order = NULL;
+	if (o) (void)pthread_cond_broadcast(&n->done);
+	(void)pthread_mutex_unlock(&n->mutex);
+}
+
 /* Until the other end shows itself, connections to published ports wait where they are. */
 static void *nat_run(void *ctx)
 {
@@ -273,6 +301,7 @@ static void *nat_run(void *ctx)
 		if (stop) return NULL;
 		if (more) wake(n);
 		nap(n, plugged);
+		order_run(n);
 		if (!plugged) continue;
 		timers_run(n);
 		in_run(n);
@@ -290,15 +319,23 @@ static void nat_free(struct port *p)
 	if (n->running) (void)pthread_join(n->thread, NULL);
 	if (n->slirp) slirp_cleanup(n->slirp);
 	if (n->wake >= 0) (void)close(n->wake);
+	(void)pthread_cond_destroy(&n->done);
 	(void)pthread_mutex_destroy(&n->mutex);
 	free(n->fds);
 	free(n);
 }
 
-static int forward_add(struct nat *n, const struct nat_forward *f, struct err *e)
+static const char *forward_host(const struct nat_forward *f)
 {
-	const char *host = f->host[0] ? f->host : "127.0.0.1";
-	struct in_addr addr, guest = {0}; /* 0: the one DHCP gives out */
+	return f->host[0] ? f->host : "127.0.0.1";
+}
+
+/* guest 0: the one that DHCP gives out */
+static int forward_add(struct nat *n, const struct nat_forward *f, struct in_addr guest,
+		       struct err *e)
+{
+	const char *host = forward_host(f);
+	struct in_addr addr;
 	if (inet_pton(AF_INET, host, &addr) != 1)
 		return fail(e, -EINVAL, "%.45s is no IPv4 address to publish a port on", host);
 	if (slirp_add_hostfwd(n->slirp, f->udp, addr, f->host_port, guest, f->guest_port) == 0)
@@ -315,6 +352,37 @@ static int forward_add(struct nat *n, const struct nat_forward *f, struct err *e
 	}
 }
 
+static void forward_remove(struct nat *n, const struct nat_forward *f)
+{
+	struct in_addr addr;
+	if (inet_pton(AF_INET, forward_host(f), &addr) == 1)
+		(void)slirp_remove_hostfwd(n->slirp, f->udp, addr, f->host_port);
+}
+
+/* What its thread alone may do, done by it while the caller waits. */
+static int order(struct nat *n, struct order *o)
+{
+	(void)pthread_mutex_lock(&n->mutex);
+	while (n->order) (void)pthread_cond_wait(&n->done, &n->mutex);
+	n->order = o;
+	wake(n);
+	while (n->order == o) (void)pthread_cond_wait(&n->done, &n->mutex);
+	(void)pthread_mutex_unlock(&n->mutex);
+	return o->result;
+}
+
+int nat_publish(struct port *nat, const struct nat_forward *f, uint32_t guest, struct err *e)
+{
+	struct order o = {.forward = *f, .guest = {htonl(guest)}, .add = true, .e = e};
+	return order((struct nat *)nat, &o);
+}
+
+void nat_unpublish(struct port *nat, const struct nat_forward *f)
+{
+	struct order o = {.forward = *f};
+	(void)order((struct nat *)nat, &o);
+}
+
 static struct in_addr ip(const char *s)
 {
 	struct in_addr a;
@@ -322,9 +390,9 @@ static struct in_addr ip(const char *s)
 	return a;
 }
 
-static int slirp_start(struct nat *n, struct err *e)
+static int slirp_start(struct nat *n, const struct nat_net *net, struct err *e)
 {
-	const SlirpConfig config = {
+	SlirpConfig config = {
 		.version = 4,
 		.in_enabled = true,
 		.vnetwork = ip("10.0.2.0"),
@@ -333,6 +401,13 @@ static int slirp_start(struct nat *n, struct err *e)
 		.vdhcp_start = ip("10.0.2.15"),
 		.vnameserver = ip("10.0.2.3"),
 	};
+	if (net) {
+		config.vnetwork.s_addr = htonl(net->net);
+		config.vnetmask.s_addr = htonl(net->mask);
+		config.vhost.s_addr = htonl(net->gateway);
+		config.vnameserver.s_addr = htonl(net->dns);
+		config.vdhcp_start.s_addr = htonl(net->dns + 1);
+	}
 	n->slirp = slirp_new(&config, &callbacks, n);
 	return n->slirp ? 0 : fail(e, -ENOMEM, "network: libslirp would not start");
 }
@@ -348,11 +423,13 @@ static int thread_start(struct nat *n, struct err *e)
 	return r ? fail(e, -r, "network: no thread could be started") : 0;
 }
 
-static int nat_open(struct nat *n, const struct nat_forward *fwd, unsigned nfwd, struct err *e)
+static int nat_open(struct nat *n, const struct nat_net *net, const struct nat_forward *fwd,
+		    unsigned nfwd, struct err *e)
 {
+	struct in_addr any = {0};
 	if (n->wake < 0) return fail(e, -errno, "network: %s", strerror(errno));
-	int r = slirp_start(n, e);
-	for (unsigned i = 0; r == 0 && i < nfwd; i++) r = forward_add(n, &fwd[i], e);
+	int r = slirp_start(n, net, e);
+	for (unsigned i = 0; r == 0 && i < nfwd; i++) r = forward_add(n, &fwd[i], any, e);
 	return r < 0 ? r : thread_start(n, e);
 }
 
@@ -366,19 +443,21 @@ static size_t socket_limit(void)
 
 static const struct port_ops nat_ops = {"nat", nat_deliver, nat_ready, nat_free};
 
-int nat_new(struct port **out, const struct nat_forward *fwd, unsigned nfwd, struct err *e)
+int nat_new(struct port **out, const struct nat_net *net, const struct nat_forward *fwd,
+	    unsigned nfwd, struct err *e)
 {
 	struct nat *n = calloc(1, sizeof(*n));
 	if (!n) return fail(e, -ENOMEM, "network: out of memory");
 	n->port.ops = &nat_ops;
 	(void)pthread_mutex_init(&n->mutex, NULL);
+	(void)pthread_cond_init(&n->done, NULL);
 	n->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	n->limit = socket_limit();
 	n->cap = 64;
 	n->fds = calloc(n->cap, sizeof(n->fds[0]));
 	must(n->fds);
 	for (unsigned i = 0; i < SLIRP_TIMER_NUM; i++) n->timer[i].at_ms = INT64_MAX;
-	int r = nat_open(n, fwd, nfwd, e);
+	int r = nat_open(n, net, fwd, nfwd, e);
 	if (r < 0) {
 		nat_free(&n->port);
 		return r;

@@ -66,7 +66,7 @@ static struct port *plug(struct nic *n, const struct nat_forward *f, unsigned nf
 	n->port.ops = &nic_ops;
 	(void)pthread_mutex_init(&n->mutex, NULL);
 	(void)pthread_cond_init(&n->came, NULL);
-	CHECK(nat_new(&nat, f, nf, NULL) == 0);
+	CHECK(nat_new(&nat, NULL, f, nf, NULL) == 0);
 	port_wire(&n->port, nat);
 	return nat;
 }
@@ -353,12 +353,13 @@ TEST(nat_says_what_is_wrong_with_a_port)
 	int l = listener(&f.host_port);
 	char words[64];
 	(void)snprintf(words, sizeof(words), "port %u is taken on 127.0.0.1", f.host_port);
-	CHECK(nat_new(&nat, &f, 1, &e) == -EADDRINUSE && !strcmp(e.msg, words));
+	CHECK(nat_new(&nat, NULL, &f, 1, &e) == -EADDRINUSE && !strcmp(e.msg, words));
 	(void)close(l);
 	(void)strcpy(f.host, "192.0.2.77");
-	CHECK(nat_new(&nat, &f, 1, &e) == -EADDRNOTAVAIL && strstr(e.msg, "192.0.2.77 is not"));
+	CHECK(nat_new(&nat, NULL, &f, 1, &e) == -EADDRNOTAVAIL &&
+	      strstr(e.msg, "192.0.2.77 is not"));
 	(void)strcpy(f.host, "somewhere");
-	CHECK(nat_new(&nat, &f, 1, &e) == -EINVAL && strstr(e.msg, "somewhere"));
+	CHECK(nat_new(&nat, NULL, &f, 1, &e) == -EINVAL && strstr(e.msg, "somewhere"));
 }
 
 static bool parses(const char *text, bool udp, const char *host, unsigned from, unsigned to)

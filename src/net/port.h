@@ -36,14 +36,51 @@ static inline void port_free(struct port *p)
 	if (p) p->ops->free(p);
 }
 
-/* User-mode NAT by libslirp: network 10.0.2.0/24, gateway 10.0.2.2 (the host's loopback), DNS
- * 10.0.2.3, the guest gets 10.0.2.15 by DHCP. Runs on a thread of its own. */
+/* User-mode NAT by libslirp, on a thread of its own. A single guest's network is 10.0.2.0/24:
+ * gateway 10.0.2.2 (the host's loopback), DNS 10.0.2.3, the guest gets 10.0.2.15 by DHCP. */
 struct nat_forward { /* host address:port -> guest port */
 	bool udp;
 	char host[46]; /* numeric; "" = 127.0.0.1 */
 	uint16_t host_port, guest_port;
 };
-int nat_new(struct port **out, const struct nat_forward *fwd, unsigned nfwd, struct err *e);
+struct nat_net { /* another network than that; addresses in the host's byte order */
+	uint32_t net, mask, gateway, dns;
+};
+int nat_new(struct port **out, const struct nat_net *net, const struct nat_forward *fwd,
+	    unsigned nfwd, struct err *e);
+/* Any thread but the NAT's: publish a port of the guest with this address, and no longer. */
+int nat_publish(struct port *nat, const struct nat_forward *f, uint32_t guest, struct err *e);
+void nat_unpublish(struct port *nat, const struct nat_forward *f);
 /* "[tcp:|udp:][ADDR:]HOST:GUEST[/udp]" as docker's -p takes it. */
 int nat_forward_parse(struct nat_forward *out, const char *text, struct err *e);
+
+/* A guest's place in a software network: the cable to the switch of the network in folder dir.
+ * When that ends or is killed, frames are lost until another one serves; the card stays. */
+struct lan_how { /* strings are copied */
+	const char *dir, *network;
+	const char *guest; /* its name there; "" : none */
+	uint8_t mac[6];
+	const struct nat_forward *forward;
+	unsigned nforward;
+	/* What starts a switch and returns 0 when one serves, NULL-ended; NULL: nobody does. */
+	const char *const *start;
+};
+int lan_port_new(struct port **out, const struct lan_how *how, struct err *e);
+/* What the network's switch says of its guests, JSON. -ENOENT: there is no switch now. */
+struct buf;
+int lan_ask(const char *dir, struct buf *answer, struct err *e);
+
+/* A tap of the host, by name, made if it is not there; or a new one in this bridge of the host.
+ * Needs the right to configure the host's network. */
+int tap_new(struct port **out, const char *name, struct err *e);
+int tap_bridge_new(struct port **out, const char *bridge, struct err *e);
+
+/* A cable with a token bucket in each direction: what wants to go faster waits. The ends are wired
+ * to near and far, which are free of others and stay the caller's. Belongs to the loop's thread but
+ * for what flows. bits: a second. */
+struct loop;
+struct rate;
+int rate_new(struct rate **out, struct loop *l, uint64_t bits, struct port *near, struct port *far,
+	     struct err *e);
+void rate_free(struct rate *r); /* NULL is fine; once near and far are gone */
 #endif

@@ -3,6 +3,7 @@
 #include "blk/blk.h"
 #include "dev/dev.h"
 #include "guest/guest.h"
+#include "guest/network.h"
 #include "net/port.h"
 #include "vm/keys.h"
 #include "vm/vm.h"
@@ -14,6 +15,7 @@
 #define MEMORY_MAX  (512 * GIB)
 #define MEMORY_STEP (2 * MIB)
 enum { APPEND_MAX = 64 * 1024 };
+_Static_assert((int)BOARD_NETS == (int)SPEC_NETS, "a cable for each network");
 
 /* What can be asked for */
 
@@ -37,7 +39,7 @@ int board_check(const struct spec *s, struct err *e)
 		return fail(e, -EINVAL, "cpus: %u: there can be 1 to %d", s->cpus, VM_CPUS);
 	if (s->deterministic && s->cpus > 1)
 		return fail(e, -EINVAL, "deterministic: with one CPU only, not %u", s->cpus);
-	if (s->deterministic && s->net)
+	if (s->deterministic && s->nnets)
 		return fail(e, -EINVAL,
 			    "deterministic: not with a network, which answers when it will");
 	if (!s->kernel && !s->firmware)
@@ -62,8 +64,9 @@ int board_files(struct board *b, const struct spec *s, struct err *e)
 
 void board_done(struct board *b)
 {
-	port_free(b->nat);
+	for (unsigned i = 0; i < BOARD_NETS; i++) port_free(b->cable[i]);
 	pci_host_free(b->pci);
+	for (unsigned i = 0; i < BOARD_NETS; i++) rate_free(b->rate[i]);
 	device_free(b->uart);
 	load_close(&b->firmware);
 	load_close(&b->kernel);
@@ -117,19 +120,55 @@ uint64_t board_identity(const char *name)
 	return hash;
 }
 
-static int plug_net(struct vm *vm, struct err *e)
+/* Locally administered; the same for the same guest every time, another one for each card. */
+static void net_mac(uint8_t mac[6], uint64_t identity, unsigned card)
+{
+	mac[0] = 0x52;
+	mac[1] = 0x54;
+	identity += card * 0x9e3779b97f4a7c15;
+	for (unsigned i = 2; i < 6; i++) mac[i] = (uint8_t)(identity >> 8 * i);
+}
+
+static unsigned publisher(const struct spec *s)
+{
+	unsigned i = 0;
+	while (i < s->nnets && !network_publishes(s->net[i])) i++;
+	return i;
+}
+
+static int wire_net(struct vm *vm, unsigned i, struct port *card, struct err *e)
+{
+	uint64_t bits = vm->guest->spec->cap_rate;
+	struct board *b = vm->board;
+	if (bits) return rate_new(&b->rate[i], vm->guest->loop, bits, card, b->cable[i], e);
+	port_wire(card, b->cable[i]);
+	return 0;
+}
+
+static int plug_net(struct vm *vm, unsigned i, uint64_t identity, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
 	struct board *b = vm->board;
-	uint64_t identity = board_identity(s->id ? s->id : s->name);
-	uint8_t mac[6] = {0x52, 0x54, 0x00}; /* locally administered */
+	unsigned npublish = i == publisher(s) ? s->npublish : 0;
+	uint8_t mac[6];
 	struct virtio_dev *v;
-	struct port *end;
-	for (unsigned i = 3; i < 6; i++) mac[i] = (uint8_t)(identity >> 8 * i);
-	int r = virtio_net_new(&v, vm->mem, mac, &end, e);
+	struct port *card;
+	net_mac(mac, identity, i);
+	int r = virtio_net_new(&v, vm->mem, mac, &card, e);
 	if (r == 0) r = virtio_pci_new(b->pci, v, -1, e);
-	if (r == 0) r = nat_new(&b->nat, s->publish, s->npublish, e);
-	if (r == 0) port_wire(end, b->nat);
+	if (r == 0)
+		r = network_plug(&b->cable[i], s->net[i], s->name ? s->name : "", mac, s->publish,
+				 npublish, e);
+	return r < 0 ? r : wire_net(vm, i, card, e);
+}
+
+static int plug_nets(struct vm *vm, struct err *e)
+{
+	const struct spec *s = vm->guest->spec;
+	uint64_t identity = board_identity(s->id ? s->id : s->name);
+	int r = 0;
+	must(s->nnets <= BOARD_NETS);
+	for (unsigned i = 0; r == 0 && i < s->nnets; i++) r = plug_net(vm, i, identity, e);
 	return r;
 }
 
@@ -146,7 +185,7 @@ int board_plug(struct vm *vm, struct err *e)
 	const struct spec *s = vm->guest->spec;
 	int r = 0;
 	for (unsigned i = 0; r == 0 && i < s->ndisks; i++) r = plug_disk(vm, i, e);
-	if (r == 0 && s->net) r = plug_net(vm, e);
+	if (r == 0) r = plug_nets(vm, e);
 	return r < 0 ? r : plug_rng(vm, e);
 }
 

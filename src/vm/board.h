@@ -15,6 +15,7 @@ struct engine_env;
 struct engine_ops;
 struct hart;
 struct port;
+struct rate;
 struct spec;
 struct vm;
 
@@ -50,12 +51,14 @@ struct board_ops {
 };
 extern const struct board_ops board_virt, board_pc;
 
+enum { BOARD_NETS = 4 };
 /* Embedded first in every board's own struct. */
 struct board {
 	struct load_file firmware, kernel, initrd;
 	struct device *uart;
 	struct pci_host *pci;
-	struct port *nat;
+	struct port *cable[BOARD_NETS]; /* what its network cards are wired to */
+	struct rate *rate[BOARD_NETS];	/* and what slows them down; may be NULL */
 	gpa_t kernel_at; /* where a kernel goes, for those who look for its symbols */
 };
 void board_init(struct board *b);

@@ -47,12 +47,21 @@ says 'Usage: lodge image build' help image build
 says 'lodge ' --version
 says 'lodge ' version
 says 'NAME' image ls
+says 'UPLINK' network ls
+says 'Usage: lodge network create' help network create
 says 'a riscv64 guest ran' doctor
 says 'instructions are translated' doctor
 refuses "did you mean 'run'?" rnu
 refuses "did you mean 'image'?" imgae ls
 refuses "did you mean 'image build'?" image bulid
 refuses 'image: which of' image
+refuses 'network: which of' network
+refuses '--isolated and --nat' network create --isolated --nat lan
+refuses 'is not a rate' run --kernel x --cap-rate 10X
+refuses '--net: none, and' run --kernel x --net none --net user
+refuses 'more than 4 networks' run --kernel x --net user --net user --net user --net user --net user
+refuses 'lodge network create lan' run --kernel x --net lan
+refuses '--publish needs a network' run --kernel x --net tap:x -p 80:80
 refuses "did you mean '--memory'?" run --memroy 1G
 refuses '--memory needs a value' run --memory
 refuses 'with one CPU only' run --deterministic -c 2 --kernel x
@@ -67,7 +76,6 @@ refuses 'unknown CPU' run --arch pdp11
 refuses 'is not a name' run --name ../x --kernel x
 refuses '--publish needs a network' run --net none -p 1:2
 refuses 'a port is a number' run --kernel x -p 70000:1
-refuses 'neither user nor none' run --net lan
 refuses '--code-cache: 4096 bytes is not within 1M to 1000M' run --code-cache 4K --kernel x
 refuses 'only --profile and --dump' run --symbols x --kernel x
 refuses '/no/dump' run --dump /no/dump --kernel off
@@ -401,6 +409,7 @@ complete_words() { # WORD... -> what completes the last
 }
 is 'completes commands' [ "$(complete_words lodge ru)" = run ]
 is 'completes second words' [ "$(complete_words lodge image bu)" = build ]
+is 'completes those of network' [ "$(complete_words lodge network cr)" = create ]
 is 'completes options' [ "$(complete_words lodge run --mem)" = --memory ]
 is 'completes names of guests' [ "$(complete_words lodge stats --no)" = --no-stream ]
 is 'completes choices' [ "$(complete_words lodge run --net us)" = user ]

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
@@ -148,6 +149,25 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+class Listener(threading.Thread):
+    """A server on loopback that greets and then hears one caller to his end."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.s, self.heard = socket.create_server(("127.0.0.1", 0)), b""
+        self.port = self.s.getsockname()[1]
+        self.start()
+
+    def run(self):
+        c, _ = self.s.accept()
+        c.sendall(b"hello guest\n")
+        while b := c.recv(65536):
+            self.heard += b
+            if self.heard.endswith(b"that is all\n"):
+                break
+        c.close()
 
 
 def part(fn):

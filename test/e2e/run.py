@@ -13,7 +13,7 @@ import time
 import urllib.request
 
 from built_in import computes, lines, sha
-from guest import LIMIT, LODGE, TOP, Guest, boots, check, ends, finish, free_port, part, refuses, tried, work
+from guest import LIMIT, LODGE, TOP, Guest, Listener, boots, check, ends, finish, free_port, part, refuses, tried, work
 
 os.environ["LODGE_HOME"] = work + "/home"
 image, DEFAULT = os.environ["GUEST"], os.environ.get("LODGE_CACHE", "") + "/made/linux-riscv64"
@@ -83,25 +83,6 @@ def vectors():
         check("vectors: as under qemu", g.run("/vector 4")[1] == said, g)
         g.type("exit")
         ends("vectors", g)
-
-
-class Listener(threading.Thread):
-    """A server on loopback that greets and then hears one caller to his end."""
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.s, self.heard = socket.create_server(("127.0.0.1", 0)), b""
-        self.port = self.s.getsockname()[1]
-        self.start()
-
-    def run(self):
-        c, _ = self.s.accept()
-        c.sendall(b"hello guest\n")
-        while b := c.recv(65536):
-            self.heard += b
-            if self.heard.endswith(b"that is all\n"):
-                break
-        c.close()
 
 
 def fetch(port):

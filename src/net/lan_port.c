@@ -1,0 +1,349 @@
+/* A guest's end of a software network. Frames to the switch go out at once, on the thread that has
+ * them; when the socket is full the guest's card waits, and a thread tells it when there is room.
+ * That thread reads too, and it is the one that joins again when the switch is gone. */
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/own.h"
+#include "base/proc.h"
+#include "net/lan_wire.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum { ARGS = 12, SNDBUF = 1 << 20, ANSWER_S = 3, AGAIN_MS = 20, RETRY_MS = 300 };
+#define JOIN_NS 5000000000ull
+
+struct lan_end {
+	struct port port;
+	char *dir, *network, *arg[ARGS];
+	struct lan_hello hello;
+	pthread_t thread;
+	bool running;
+	int wake;	       /* eventfd: look at the fields below */
+	pthread_mutex_t mutex; /* of what follows, up to the thread's own */
+	int fd;		       /* -1: not joined */
+	bool refused;	       /* the card was told to wait */
+	bool room;	       /* the card takes frames again */
+	bool plugged;	       /* the card showed a sign of life: it is wired */
+	bool stop;
+	/* the thread's alone */
+	bool silent;	     /* it was said that the switch is gone */
+	unsigned first, got; /* frames that wait for the card */
+	uint16_t len[LAN_BATCH];
+	uint8_t frame[LAN_BATCH][LAN_FRAME];
+};
+
+static void lock(struct lan_end *p) { (void)pthread_mutex_lock(&p->mutex); }
+static void unlock(struct lan_end *p) { (void)pthread_mutex_unlock(&p->mutex); }
+static void wake(struct lan_end *p) { (void)!write(p->wake, &(uint64_t){1}, sizeof(uint64_t)); }
+
+static bool stopping(struct lan_end *p)
+{
+	lock(p);
+	bool stop = p->stop;
+	unlock(p);
+	return stop;
+}
+
+/* --- the cable ----------------------------------------------------------------------------- */
+
+/* A frame that the socket cannot take for any other reason than room is lost, as on any wire. */
+static bool end_deliver(struct port *port, const struct iovec *iov, int n)
+{
+	struct lan_end *p = (struct lan_end *)port;
+	struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
+	lock(p);
+	bool full = p->fd >= 0 && sendmsg(p->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+		    (errno == EAGAIN || errno == ENOBUFS);
+	bool first = !p->plugged || (full && !p->refused);
+	p->refused |= full;
+	p->plugged = true;
+	unlock(p);
+	if (first) wake(p);
+	return !full;
+}
+
+static void end_ready(struct port *port)
+{
+	struct lan_end *p = (struct lan_end *)port;
+	lock(p);
+	p->room = p->plugged = true;
+	unlock(p);
+	wake(p);
+}
+
+/* --- joining ------------------------------------------------------------------------------- */
+
+static int dial(const char *dir, int *out, struct err *e)
+{
+	struct sockaddr_un at;
+	struct timeval t = {.tv_sec = ANSWER_S};
+	auto_fd int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	auto_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (dirfd < 0 || fd < 0) return fail(e, -errno, "%s: %s", dir, strerror(errno));
+	lan_address(&at, dirfd);
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){SNDBUF}, sizeof(int));
+	if (connect(fd, (struct sockaddr *)&at, sizeof(at)))
+		return fail(e, errno == ECONNREFUSED ? -ENOENT : -errno, "no switch serves it: %s",
+			    strerror(errno));
+	*out = give_fd(&fd);
+	return 0;
+}
+
+/* -EAGAIN: it ended just now, or has not noticed yet that an earlier monitor of this guest has. */
+static int greet(struct lan_end *p, int fd, struct err *e)
+{
+	struct lan_welcome w;
+	if (send(fd, &p->hello, sizeof(p->hello), MSG_NOSIGNAL) != sizeof(p->hello)) return -EAGAIN;
+	ssize_t n = recv(fd, &w, sizeof(w), 0);
+	if (n < 0 && errno == EAGAIN)
+		return fail(e, -ETIMEDOUT, "network %s: its switch does not answer", p->network);
+	if (n != sizeof(w)) return -EAGAIN;
+	w.words[sizeof(w.words) - 1] = 0;
+	uint32_t code = le32_get(w.code);
+	if (code && code < 4096) {
+		(void)fail(e, -(int)code, "%s", w.words);
+		return code == EBUSY ? -EAGAIN : -(int)code;
+	}
+	p->hello.want = w.ip;
+	return 0;
+}
+
+static void keep_line(void *ctx, const char *line)
+{
+	struct err *e = ctx;
+	(void)fail(e, -EIO, "%s", strncmp(line, "lodge: ", 7) ? line : line + 7);
+}
+
+static int start(struct lan_end *p, struct err *e)
+{
+	struct err said = {0};
+	struct proc run = {.argv = (const char *const *)p->arg, .line = keep_line, .ctx = &said};
+	int code;
+	if (!p->arg[0]) return fail(e, -ENOENT, "network %s: no switch serves it", p->network);
+	int r = proc_run(&run, &code, e);
+	if (r == 0 && code)
+		r = fail(e, -EIO, "network %s: %s", p->network,
+			 said.code ? said.msg : "its switch could not be started");
+	return r;
+}
+
+static int try_join(struct lan_end *p, int *out, struct err *e)
+{
+	auto_fd int fd = -1;
+	int r = dial(p->dir, &fd, e);
+	if (r == -ENOENT) {
+		r = start(p, e);
+		if (r == 0) r = -EAGAIN;
+	}
+	if (r == 0) r = greet(p, fd, e);
+	if (r == 0) *out = give_fd(&fd);
+	return r;
+}
+
+static int join(struct lan_end *p, struct err *e)
+{
+	uint64_t until = now_ns() + JOIN_NS;
+	int fd = -1, r;
+	(void)fail(e, -ETIMEDOUT, "network %s: its switch ends whenever it is started", p->network);
+	while ((r = try_join(p, &fd, e)) == -EAGAIN && now_ns() < until && !stopping(p))
+		(void)usleep(AGAIN_MS * 1000);
+	if (r == -EAGAIN) return e ? e->code : r;
+	if (r < 0) return r;
+	lock(p);
+	p->fd = fd;
+	unlock(p);
+	return 0;
+}
+
+/* --- the thread ---------------------------------------------------------------------------- */
+
+static void lost(struct lan_end *p)
+{
+	lock(p);
+	int fd = p->fd;
+	p->fd = -1;
+	bool refused = p->refused;
+	p->refused = false;
+	unlock(p);
+	drop_fd(&fd);
+	if (refused) port_ready(&p->port);
+}
+
+static void rejoin(struct lan_end *p)
+{
+	struct err e = {0};
+	struct pollfd w = {.fd = p->wake, .events = POLLIN};
+	if (join(p, &e) == 0) {
+		p->silent = false;
+		return;
+	}
+	if (!p->silent) log_warn("%s; trying on", e.msg);
+	p->silent = true;
+	(void)poll(&w, 1, RETRY_MS);
+}
+
+/* False: the switch is gone. */
+static bool fetch(struct lan_end *p)
+{
+	struct mmsghdr m[LAN_BATCH];
+	struct iovec v[LAN_BATCH];
+	memset(m, 0, sizeof(m));
+	for (unsigned i = 0; i < LAN_BATCH; i++) {
+		v[i] = (struct iovec){p->frame[i], LAN_FRAME};
+		m[i].msg_hdr = (struct msghdr){.msg_iov = &v[i], .msg_iovlen = 1};
+	}
+	int n = recvmmsg(p->fd, m, LAN_BATCH, MSG_DONTWAIT, NULL);
+	if (n < 0) return errno == EAGAIN || errno == EINTR;
+	p->first = 0;
+	p->got = (unsigned)n;
+	for (int i = 0; i < n; i++) p->len[i] = (uint16_t)m[i].msg_len;
+	return n > 0 && p->len[n - 1] > 0;
+}
+
+static void hand_over(struct lan_end *p)
+{
+	for (; p->first < p->got; p->first++) {
+		struct iovec v = {p->frame[p->first], p->len[p->first]};
+		if (v.iov_len && !port_send(&p->port, &v, 1)) return;
+	}
+}
+
+/* The card wants no more until ready(): then the switch's frames stay in the socket. */
+static bool pump(struct lan_end *p)
+{
+	lock(p);
+	bool room = p->room, refused = p->refused, plugged = p->plugged;
+	p->room = false;
+	unlock(p);
+	if (room) hand_over(p);
+	bool held = p->first < p->got || !plugged;
+	struct pollfd w[2] = {{.fd = p->wake, .events = POLLIN}, {.fd = p->fd}};
+	w[1].events = (short)((held ? 0 : POLLIN) | (refused ? POLLOUT : 0));
+	(void)poll(w, 2, -1);
+	if (w[0].revents) (void)!read(p->wake, &(uint64_t){0}, sizeof(uint64_t));
+	if (w[1].revents & POLLOUT) {
+		lock(p);
+		p->refused = false;
+		unlock(p);
+		port_ready(&p->port);
+	}
+	bool there = true;
+	if (!held && w[1].revents & (POLLIN | POLLHUP | POLLERR)) {
+		there = fetch(p);
+		hand_over(p);
+	}
+	return there && !(held && w[1].revents & POLLHUP);
+}
+
+static void *end_run(void *ctx)
+{
+	struct lan_end *p = ctx;
+	while (!stopping(p)) {
+		if (p->fd < 0)
+			rejoin(p);
+		else if (!pump(p))
+			lost(p);
+	}
+	return NULL;
+}
+
+static int thread_start(struct lan_end *p, struct err *e)
+{
+	sigset_t all, old;
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	int r = pthread_create(&p->thread, NULL, end_run, p);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	p->running = r == 0;
+	return r ? fail(e, -r, "network: no thread could be started") : 0;
+}
+
+/* --- life ---------------------------------------------------------------------------------- */
+
+static void end_free(struct port *port)
+{
+	struct lan_end *p = (struct lan_end *)port;
+	lock(p);
+	p->stop = true;
+	unlock(p);
+	wake(p);
+	if (p->running) (void)pthread_join(p->thread, NULL);
+	drop_fd(&p->fd);
+	drop_fd(&p->wake);
+	(void)pthread_mutex_destroy(&p->mutex);
+	for (unsigned i = 0; i < ARGS; i++) free(p->arg[i]);
+	free(p->dir);
+	free(p->network);
+	free(p);
+}
+
+static const struct port_ops end_ops = {"lan", end_deliver, end_ready, end_free};
+
+static char *copy_of(const char *s)
+{
+	char *c = strdup(s);
+	must(c);
+	return c;
+}
+
+static void hello_fill(struct lan_hello *h, const struct lan_how *how)
+{
+	lan_hello_make(h, LAN_JOIN);
+	memcpy(h->mac, how->mac, 6);
+	(void)snprintf(h->name, sizeof(h->name), "%s", how->guest);
+	must(how->nforward <= LAN_FORWARDS);
+	h->nforward = (uint8_t)how->nforward;
+	for (unsigned i = 0; i < how->nforward; i++)
+		lan_forward_make(&h->forward[i], &how->forward[i]);
+}
+
+int lan_port_new(struct port **out, const struct lan_how *how, struct err *e)
+{
+	struct lan_end *p = calloc(1, sizeof(*p));
+	must(p);
+	p->port.ops = &end_ops;
+	p->fd = -1;
+	p->dir = copy_of(how->dir);
+	p->network = copy_of(how->network);
+	for (unsigned i = 0; how->start && how->start[i]; i++) {
+		must(i < ARGS - 1);
+		p->arg[i] = copy_of(how->start[i]);
+	}
+	(void)pthread_mutex_init(&p->mutex, NULL);
+	hello_fill(&p->hello, how);
+	p->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int r = p->wake < 0 ? fail(e, -errno, "network: %s", strerror(errno)) : join(p, e);
+	if (r == 0) r = thread_start(p, e);
+	if (r < 0)
+		end_free(&p->port);
+	else
+		*out = &p->port;
+	return r;
+}
+
+int lan_ask(const char *dir, struct buf *answer, struct err *e)
+{
+	struct lan_hello h;
+	auto_fd int fd = -1;
+	auto_mem char *at = malloc(LAN_JSON);
+	must(at);
+	lan_hello_make(&h, LAN_DESCRIBE);
+	int r = dial(dir, &fd, e);
+	if (r) return r;
+	if (send(fd, &h, sizeof(h), MSG_NOSIGNAL) != sizeof(h)) return -ENOENT;
+	ssize_t n = recv(fd, at, LAN_JSON, 0);
+	if (n < 0) return fail(e, -errno, "its switch does not answer: %s", strerror(errno));
+	if (n == 0) return fail(e, -ENOENT, "no switch serves it");
+	buf_add(answer, at, (size_t)n);
+	return 0;
+}

@@ -1,0 +1,91 @@
+/* Guests of one network that send whatever they like: a run of frames, each by one of three ports
+ * or the uplink. What comes out of a guest's port is the guest's own, or nothing; the network's own
+ * answers go to who asked. The first byte says whether there is a guard, a NAT, and how sources are
+ * made good, so that more than the first check is reached. */
+#include "base/buf.h"
+#include "net/frame.h"
+#include "net/lan.h"
+#include <stdlib.h>
+
+static struct lan lan;
+static int port[4]; /* the last is the uplink */
+static unsigned from;
+static size_t max_len;
+
+static void on_forward(void *ctx, unsigned to, const uint8_t *frame, size_t len)
+{
+	(void)ctx;
+	must(to < lan.nports && lan.port[to].used && to != from && len <= ETH_MAX);
+	const struct guard *g = &lan.port[from].id;
+	if (!lan.conf.guard || lan.port[from].trusted) return;
+	must(mac_same(frame + 6, g->mac));
+	unsigned type = be16_at(frame + 12);
+	must(type == ETH_ARP || type == ETH_IP4 || type == ETH_IP6);
+	if (type == ETH_ARP) must(mac_same(frame + 22, g->mac));
+	if (type == ETH_IP4) must(be32_at(frame + 26) == g->ip);
+	if (type == ETH_IP6 && frame[20] == PROTO_ICMP6) must(frame[54] != 134 && frame[54] != 137);
+}
+
+static void on_answer(void *ctx, unsigned to, const uint8_t *frame, size_t len)
+{
+	(void)ctx;
+	must(to == from && len >= ETH_HEAD && len <= ETH_MAX);
+	for (size_t i = 0; i < len; i++) max_len += frame[i];
+}
+
+static const struct lan_ops ops = {on_forward, on_answer};
+
+static void begin(uint8_t how)
+{
+	static const char *const name[3] = {"a", "web", ""};
+	struct lan_conf c = {.name = "lan", .nat = how & 1, .guard = !(how & 2)};
+	must(!subnet_parse(&c.subnet, "10.89.0.0/24", NULL));
+	lan_init(&lan, &c, &ops, NULL);
+	for (unsigned i = 0; i < 3; i++) {
+		uint8_t mac[6] = {0x52, 0x54, 0, 0, 0, (uint8_t)i};
+		port[i] = lan_plug(&lan, mac, name[i], c.subnet.net + 10 + i, NULL);
+		must(port[i] >= 0);
+	}
+	port[3] = lan_uplink(&lan, NULL);
+}
+
+/* Of a guest that knows who it is. */
+static void make_good(uint8_t *f, size_t len, unsigned p)
+{
+	const struct guard *g = &lan.port[p].id;
+	if (len < 34) return;
+	memcpy(f + 6, g->mac, 6);
+	if (be16_at(f + 12) == ETH_IP4) be32_put(f + 26, f[26] & 1 ? g->ip : 0);
+	if (be16_at(f + 12) == ETH_ARP) {
+		memcpy(f + 22, g->mac, 6);
+		be32_put(f + 28, g->ip);
+	}
+	if (be16_at(f + 12) == ETH_IP6 && len > 48) memcpy(f + 22, "\xfe\x80\0\0\0\0\0\0", 8);
+	if (len > 320 && f[23] == PROTO_UDP && f[37] == 67) memcpy(f + 70, g->mac, 6);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+	struct buf b = {0};
+	if (!n) return 0;
+	uint8_t how = *p++;
+	begin(how);
+	for (n--; n >= 3;) {
+		unsigned who = p[0] & 3;
+		size_t len = be16_at(p + 1) & 2047;
+		p += 3, n -= 3;
+		if (len > n) len = n;
+		uint8_t *f = malloc(len + 1);
+		must(f);
+		memcpy(f, p, len);
+		if (how & 4 && who < 3) make_good(f, len, (unsigned)port[who]);
+		from = (unsigned)port[who];
+		lan_input(&lan, from, f, len, n);
+		free(f);
+		p += len, n -= len;
+	}
+	lan_describe(&lan, &b);
+	buf_done(&b);
+	return 0;
+}
