@@ -14,9 +14,22 @@ const char lodge_version[] =
 #include "version.inc"
 	;
 const struct verb *const verbs[] = {
-	&verb_run,	     &verb_stats,    &verb_image_ls, &verb_image_build,
-	&verb_image_inspect, &verb_image_rm, &verb_doctor,   &verb_help,
-	&verb_completion,    &verb_version,  NULL,
+	&verb_run,
+	&verb_stats,
+	&verb_image_ls,
+	&verb_image_build,
+	&verb_image_inspect,
+	&verb_image_rm,
+	&verb_volume_create,
+	&verb_volume_ls,
+	&verb_volume_inspect,
+	&verb_volume_rm,
+	&verb_volume_prune,
+	&verb_doctor,
+	&verb_help,
+	&verb_completion,
+	&verb_version,
+	NULL,
 };
 
 static int complain(const struct err *e)

@@ -30,6 +30,19 @@ static void print_words(void)
 	}
 }
 
+static const char *list_of(const char *what)
+{
+	if (!strcmp(what, "guest")) return "stats";
+	return strcmp(what, "volume") ? "image ls" : "volume ls";
+}
+
+static void print_group(const char *group)
+{
+	printf("\t%s) words=\"", group);
+	print_seconds(group, strlen(group));
+	printf("\" ;;\n");
+}
+
 static void print_verb(const struct verb *v)
 {
 	printf("\t\"%s\")\n\t\tcase $prev in\n", v->name);
@@ -48,7 +61,7 @@ static void print_verb(const struct verb *v)
 	printf("\"");
 	if (v->completes)
 		printf("\n\t\t   [[ $cur == -* ]] || words=$(lodge %s -q 2>/dev/null)",
-		       strcmp(v->completes, "guest") ? "image ls" : "stats");
+		       list_of(v->completes));
 	printf(" ;;\n\t\tesac ;;\n");
 }
 
@@ -60,13 +73,14 @@ static void print_bash(void)
 	       "words=''\n"
 	       "\tfor w in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
 	       "\t\t[[ $w == -* || $verb == *' '* ]] || verb=\"${verb:+$verb }$w\"\n"
-	       "\t\tcase $verb in image|'') ;; image\\ *) ;; *) verb=${verb%%%% *} ;; esac\n"
+	       "\t\tcase $verb in image|volume|'') ;; image\\ *|volume\\ *) ;; *) verb=${verb%%%% "
+	       "*} ;; esac\n"
 	       "\tdone\n"
 	       "\tcase $verb in\n\t\"\") words=\"");
 	print_words();
-	printf("\" ;;\n\timage) words=\"");
-	print_seconds("image", strlen("image"));
 	printf("\" ;;\n");
+	print_group("image");
+	print_group("volume");
 	for (unsigned i = 0; verbs[i]; i++) print_verb(verbs[i]);
 	printf("\tesac\n"
 	       "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"

@@ -6,6 +6,7 @@
 #include "base/own.h"
 #include "cli/cli.h"
 #include "cli/images.h"
+#include "cli/shares.h"
 #include "cli/stats.h"
 #include "cli/term.h"
 #include "guest/guest.h"
@@ -22,7 +23,7 @@ struct run_opts {
 	unsigned cpus;
 	uint64_t memory, code_cache;
 	bool stats, profile, deterministic;
-	struct opt_list disks, publish;
+	struct opt_list disks, publish, volumes;
 };
 #define AT(member) offsetof(struct run_opts, member)
 static const struct opt run_table[] = {
@@ -76,7 +77,8 @@ static const struct opt run_table[] = {
 	 "Names of the guest's code for these: an ELF file, System.map or /proc/kallsyms.", NULL},
 	{"tty", 't', OPT_IGNORE, 0, NULL, "For habit: a terminal is passed on when there is one.",
 	 NULL},
-	{"volume", 'v', OPT_LATER, 0, "DIR:DIR", "sharing folders is not implemented yet", NULL},
+	{"volume", 'v', OPT_LIST, AT(volumes), "DIR|NAME:DIR[:ro]",
+	 "Share a folder of this machine, or a volume, at that place in the guest.", NULL},
 	{0},
 };
 static const struct run_opts run_defaults = {.cpus = 1};
@@ -107,6 +109,7 @@ struct run {
 	char *disk;
 	char disk_at[32];
 	char append[1024];
+	struct shares shares;
 	struct guest_end end;
 };
 
@@ -115,6 +118,7 @@ static void run_done(struct run *r)
 {
 	if (!r->end.ran && r->fresh && r->folder >= 0)
 		(void)store_guest_remove(r->store, r->spec.name, &r->folder, NULL);
+	shares_done(&r->shares);
 	drop_fd(&r->disk_fd);
 	drop_fd(&r->folder);
 	free(r->disk);
@@ -327,7 +331,9 @@ static int fill_spec(struct run *r, const struct call *c, struct err *e)
 	if (!bad && s->memory < LEAST_MEMORY * MIB)
 		bad = fail(e, -EINVAL, "--memory: %llu bytes is too little; did you mean %lluM?",
 			   (unsigned long long)s->memory, (unsigned long long)s->memory);
-	return bad ? bad : add_disks(s, &r->opts->disks, e);
+	if (!bad) bad = add_disks(s, &r->opts->disks, e);
+	if (!bad && r->opts->volumes.n && !r->store) bad = store_open(&r->store, NULL, e);
+	return bad ? bad : shares_add(&r->shares, r->store, &r->opts->volumes, s, e);
 }
 
 const struct kind *kind_for(const struct spec *s)

@@ -12,7 +12,7 @@ struct loop;
 
 /* What the owner asked for, before anything was opened. All strings belong to the spec's maker
  * and outlive the guest. */
-enum { SPEC_DISKS = 8, SPEC_PUBLISH = 32 };
+enum { SPEC_DISKS = 8, SPEC_PUBLISH = 32, SPEC_SHARES = 8 };
 struct spec {
 	const char *name;  /* NULL: none given */
 	const char *image; /* as typed; NULL when only --kernel and friends were given */
@@ -29,6 +29,11 @@ struct spec {
 		bool readonly;
 	} disk[SPEC_DISKS];
 	unsigned ndisks;
+	struct spec_share {
+		const char *path, *tag; /* the host's folder; what the guest mounts it by */
+		bool readonly;
+	} share[SPEC_SHARES];
+	unsigned nshares;
 	bool net; /* user-mode NAT; false: no network device */
 	struct nat_forward publish[SPEC_PUBLISH];
 	unsigned npublish;
