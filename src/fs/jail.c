@@ -4,6 +4,7 @@
 #include "fs/jail.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -49,22 +50,35 @@ static void mount_strictly(bool readonly)
 #endif
 }
 
+/* What was opened before belongs to the old namespace: the same folder, by its path in this one. */
+static int open_again(struct jail *j, const char *path)
+{
+	struct stat a, b;
+	int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0) return -errno;
+	int r = fstat(root, &a) || fstat(j->root, &b) ? -errno : 0;
+	if (!r && (a.st_dev != b.st_dev || a.st_ino != b.st_ino)) r = -ESTALE;
+	(void)close(r ? root : j->root);
+	if (!r) j->root = root;
+	return r;
+}
+
 /* /proc is a place that is there whatever the folder is, also when that is the root itself. */
 static int root_here(struct jail *j)
 {
-	char from[32];
-	struct stat a, b;
-	(void)snprintf(from, sizeof(from), "/proc/self/fd/%d", j->root);
+	char fd[32], path[PATH_MAX];
+	(void)snprintf(fd, sizeof(fd), "/proc/self/fd/%d", j->root);
+	ssize_t n = readlink(fd, path, sizeof(path) - 1);
+	if (n < 0) return -errno;
+	path[n] = 0;
+	int r = open_again(j, path);
+	if (r) return r;
+	(void)snprintf(fd, sizeof(fd), "/proc/self/fd/%d", j->root);
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)) return -errno;
-	if (mount(from, "/proc", NULL, MS_BIND | MS_REC, NULL) || chdir("/proc")) return -errno;
+	if (mount(fd, "/proc", NULL, MS_BIND | MS_REC, NULL) || chdir("/proc")) return -errno;
 	mount_strictly(j->readonly);
 	if (syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH)) return -errno;
-	int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0 || fstat(root, &a) || fstat(j->root, &b)) return -errno;
-	if (a.st_dev != b.st_dev || a.st_ino != b.st_ino) return -ESTALE;
-	(void)close(j->root);
-	j->root = root;
-	return 0;
+	return open_again(j, "/");
 }
 
 /* Those over files, and not the ones that make devices or look past permissions by handle. */
@@ -89,9 +103,9 @@ static void drop_privileges(void)
 
 int jail_enter(struct jail *j)
 {
+	int r = geteuid() ? own_users() : unshare(CLONE_NEWNS) ? -errno : 0;
 	int self = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (self < 0) return -errno;
-	int r = geteuid() ? own_users() : unshare(CLONE_NEWNS) ? -errno : 0;
 	if (!r) r = root_here(j);
 	j->rooted = !r;
 	if (r)
@@ -158,6 +172,8 @@ static const int allowed[] = {
 	SYS_getpid,
 	SYS_gettid,
 	SYS_sched_yield,
+	SYS_rseq,
+	SYS_set_robust_list,
 };
 enum { ALLOWED = sizeof(allowed) / sizeof(allowed[0]), FILTER_MAX = 2 * ALLOWED + 32 };
 
