@@ -35,6 +35,7 @@ static void own(struct call *c, const struct inode *dir, int fd)
 {
 	struct stat st, up;
 	if (!c->f->opts.ids || fstat(fd, &st) || fstat(dir->fd, &up)) return;
+	if (st.st_uid == c->h.uid && (st.st_gid == c->h.gid || up.st_mode & S_ISGID)) return;
 	if (st.st_uid != c->f->uid || (!S_ISDIR(st.st_mode) && st.st_nlink > 1)) return;
 	gid_t gid = up.st_mode & S_ISGID ? (gid_t)-1 : c->h.gid;
 	(void)!fchownat(fd, "", c->h.uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW);
