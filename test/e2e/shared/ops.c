@@ -1,5 +1,5 @@
 /* What programs do to files, with the answers printed: run in a folder of the host and in the same
- * folder seen by a guest, it shall print the same. usage: ops DIR [owners] */
+ * folder seen by a guest, it shall print the same. usage: ops DIR [owners], ops together DIR COUNT */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -280,7 +280,6 @@ static void locks(void)
 	}
 	usleep(100000);
 	SAY(flock(a, LOCK_UN));
-	fflush(stdout);
 	wait(NULL);
 	l = (struct flock){.l_type = F_WRLCK};
 	SAY(fcntl(open("x", O_RDWR), F_OFD_SETLK, &l)), SAY(fcntl(a, F_OFD_SETLK, &l));
@@ -363,8 +362,32 @@ static void owners(void)
 	get("mine");
 }
 
+/* Together with others in another guest: COUNT times add one to a number, and a line to a log. */
+static int together(const char *dir, int count)
+{
+	char line[64];
+	int num, log;
+	if (chdir(dir)) return 1;
+	num = open("number", O_RDWR | O_CREAT, 0666);
+	log = open("log", O_WRONLY | O_APPEND | O_CREAT, 0666);
+	for (int i = 0; i < count; i++) {
+		struct flock l = {.l_type = F_WRLCK};
+		int value = 0;
+		if (fcntl(num, F_SETLKW, &l)) return 2;
+		if (pread(num, &value, sizeof(value), 0) < 0) return 3;
+		value++;
+		if (pwrite(num, &value, sizeof(value), 0) != sizeof(value)) return 4;
+		l.l_type = F_UNLCK;
+		if (fcntl(num, F_SETLK, &l)) return 5;
+		int n = snprintf(line, sizeof(line), "line %d of %d\n", i, (int)getpid());
+		if (write(log, line, (size_t)n) != n) return 6;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc > 3 && !strcmp(argv[1], "together")) return together(argv[2], atoi(argv[3]));
 	if (argc < 2 || chdir(argv[1])) return 1;
 	umask(022);
 	names(), special(), data(), maps(), xattrs(), times(), locks(), many();
