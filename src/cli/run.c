@@ -388,6 +388,12 @@ const struct verb verb_run = {
 		"the\n"
 		"built-in guest 'linux'. The guest writes to a disk of its own, never to the "
 		"image.\n"
+		"A shared folder is one of this machine's ('./src', '/srv'; it must be there) or a "
+		"volume\n"
+		"('data', see 'lodge volume ls'). Our images mount it; in others: mount -t "
+		"virtiofs "
+		"share0\n"
+		"/where, share1 for the second and so on.\n"
 		"Ctrl-] leaves the guest, which stops it; so does SIGTERM. The exit code is the\n"
 		"guest's, 0 when it powers off, and 125 when Lodge could not run it.",
 	.examples =

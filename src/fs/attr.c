@@ -45,12 +45,12 @@ void attr_fill(struct fuse *f, const struct stat *st, struct fuse_attr *a)
 	};
 }
 
-static int attr_reply(struct call *c, int fd)
+static int attr_reply(struct call *c, int fd, const struct inode *i)
 {
 	struct fuse_attr_out *out = (void *)c->reply;
 	struct stat st;
 	if (fstat(fd, &st)) return -errno;
-	*out = (struct fuse_attr_out){.attr_valid = SECONDS_VALID};
+	*out = (struct fuse_attr_out){.attr_valid = inode_valid(i)};
 	attr_fill(c->f, &st, &out->attr);
 	return sizeof(*out);
 }
@@ -58,17 +58,14 @@ static int attr_reply(struct call *c, int fd)
 int op_getattr(struct call *c)
 {
 	const struct fuse_getattr_in *in = CALL_ARG(c, fuse_getattr_in);
+	bool open = in->getattr_flags & FUSE_GETATTR_FH;
+	struct handle *h = open ? handle_get(c->f, in->fh, HANDLE_FILE | HANDLE_DIR) : NULL;
 	struct inode *i;
-	if (in->getattr_flags & FUSE_GETATTR_FH) {
-		struct handle *h = handle_get(c->f, in->fh, HANDLE_FILE | HANDLE_DIR);
-		int r = h ? attr_reply(c, h->fd) : -EBADF;
-		handle_put(c->f, h);
-		if (h) return r;
-	}
 	int r = inode_get(c->f, c->h.nodeid, &i);
-	if (r) return r;
-	r = attr_reply(c, i->fd);
+	if (r) i = NULL; /* what is open has answers nevertheless */
+	if (h || i) r = attr_reply(c, h ? h->fd : i->fd, i);
 	inode_put(c->f, i);
+	handle_put(c->f, h);
 	return r;
 }
 
@@ -139,7 +136,7 @@ int op_setattr(struct call *c)
 	if (!r && in->valid & FATTR_SIZE) r = set_size(c, i, in);
 	if (!r && in->valid & (FATTR_ATIME | FATTR_MTIME | FATTR_ATIME_NOW | FATTR_MTIME_NOW))
 		r = set_times(c->f, i, in);
-	if (!r) r = attr_reply(c, i->fd);
+	if (!r) r = attr_reply(c, i->fd, i);
 	inode_put(c->f, i);
 	return r;
 }

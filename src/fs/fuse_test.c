@@ -306,8 +306,14 @@ TEST(fuse_locks_wait)
 	uint64_t fh = 0;
 	begin();
 	uint64_t n = rig_create(&g, &a, ROOT, "x", 0644, &fh);
+	struct fuse_getattr_in get = {0};
+	const struct fuse_attr_out *told = (void *)a.at;
+	CHECK(rig_ask(&g, &a, FUSE_GETATTR, n, &get, sizeof(get), NULL, 0) == 0 &&
+	      told->attr_valid);
 	struct fuse_flush_in close1 = {.fh = fh, .lock_owner = 1};
 	CHECK(lock(&r1, FUSE_SETLK, n, fh, 1, F_WRLCK, 0, &a) == 0);
+	CHECK(rig_ask(&g, &a, FUSE_GETATTR, n, &get, sizeof(get), NULL, 0) == 0 &&
+	      !told->attr_valid);
 	CHECK(lock(&r1, FUSE_SETLK, n, fh, 2, F_RDLCK, 0, &a) == -EAGAIN);
 	CHECK(lock(&r1, FUSE_GETLK, n, fh, 2, F_RDLCK, 0, &a) == 0);
 	CHECK(((struct fuse_lk_out *)(void *)a.at)->lk.type == F_WRLCK);

@@ -34,6 +34,8 @@ struct inode {
 	unsigned pins;	  /* of fd */
 	int fd;		  /* O_PATH; -1: put away, to be opened again by name */
 	bool used, hashed;
+	bool locked; /* the guest has locked it once: it asks others, so it believes nothing for
+			long */
 	struct inode *parent; /* where it was seen last, NULL: nowhere that is known */
 	char *name;
 	struct owner *owners;
@@ -103,7 +105,8 @@ int inode_get(struct fuse *f, uint64_t id, struct inode **out);
 void inode_put(struct fuse *f, struct inode *i);
 /* fd (taken over) was found as name in dir: make it known to the guest once more. */
 int inode_enter(struct fuse *f, int fd, const struct stat *st, struct inode *dir, const char *name,
-		uint64_t *id);
+		struct fuse_entry_out *out);
+uint64_t inode_valid(const struct inode *i); /* for how many seconds what is told may be believed */
 void inode_forget(struct fuse *f, uint64_t id, uint64_t n);
 void inode_named(struct fuse *f, const struct stat *st, struct inode *dir, const char *name);
 /* Before name goes from dir: what is known by it keeps its descriptor. */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { INODES_MAX = 1 << 21, FIRST_BUCKETS = 1024 };
+enum { INODES_MAX = 1 << 20, FIRST_BUCKETS = 1024 };
 
 static uint32_t bucket_of(const struct fuse *f, dev_t dev, ino_t ino)
 {
@@ -196,8 +196,13 @@ static struct inode *known(struct fuse *f, const struct stat *st)
 	return NULL;
 }
 
+uint64_t inode_valid(const struct inode *i)
+{
+	return !i || __atomic_load_n(&i->locked, __ATOMIC_RELAXED) ? 0 : SECONDS_VALID;
+}
+
 static int enter_locked(struct fuse *f, int *fd, const struct stat *st, struct inode *dir,
-			const char *name, uint64_t *id)
+			const char *name, struct fuse_entry_out *out)
 {
 	struct inode *i = known(f, st);
 	int r = i && i->fd >= 0 ? 0 : fd_room(f);
@@ -212,15 +217,16 @@ static int enter_locked(struct fuse *f, int *fd, const struct stat *st, struct i
 	i->lookups++;
 	i->used = true;
 	if (dir) place_set(f, i, dir, name);
-	*id = id_of(i);
+	out->nodeid = id_of(i);
+	out->attr_valid = inode_valid(i);
 	return 0;
 }
 
 int inode_enter(struct fuse *f, int fd, const struct stat *st, struct inode *dir, const char *name,
-		uint64_t *id)
+		struct fuse_entry_out *out)
 {
 	(void)pthread_mutex_lock(&f->lock);
-	int r = enter_locked(f, &fd, st, dir, name, id);
+	int r = enter_locked(f, &fd, st, dir, name, out);
 	(void)pthread_mutex_unlock(&f->lock);
 	if (fd >= 0) (void)close(fd);
 	return r;

@@ -277,6 +277,11 @@ static int whole_lock(struct call *c, const struct fuse_lk_in *in, bool wait)
 static int locks(struct call *c, bool wait)
 {
 	const struct fuse_lk_in *in = CALL_ARG(c, fuse_lk_in);
+	struct inode *i;
+	if (!inode_get(c->f, c->h.nodeid, &i)) {
+		__atomic_store_n(&i->locked, true, __ATOMIC_RELAXED);
+		inode_put(c->f, i);
+	}
 	return in->lk_flags & FUSE_LK_FLOCK ? whole_lock(c, in, wait) : record_lock(c, in, wait);
 }
 

@@ -11,13 +11,13 @@ static int entry_of(struct call *c, int fd, struct inode *dir, const char *name,
 		    struct fuse_entry_out *out)
 {
 	struct stat st;
-	*out = (struct fuse_entry_out){.entry_valid = SECONDS_VALID, .attr_valid = SECONDS_VALID};
+	*out = (struct fuse_entry_out){.entry_valid = SECONDS_VALID};
 	if (fstat(fd, &st)) {
 		int r = -errno;
 		(void)close(fd);
 		return r;
 	}
-	int r = inode_enter(c->f, fd, &st, dir, name, &out->nodeid);
+	int r = inode_enter(c->f, fd, &st, dir, name, out);
 	if (!r) attr_fill(c->f, &st, &out->attr);
 	return r;
 }

@@ -110,6 +110,7 @@ static void send(const struct step *s, char *arg, size_t n)
 				      .uid = s->other & 1,
 				      .gid = s->other & 2};
 	if (s->shape & 0x80) r.h.len = s->shape;
+	if (s->shape == 0x7f) n = 0;
 	size_t cut = n ? s->shape % n : 0;
 	r.in[0] = (struct iovec){&r.h, s->shape == 0x7f ? s->room % sizeof(r.h) : sizeof(r.h)};
 	r.in[1] = (struct iovec){arg, cut};
