@@ -74,6 +74,8 @@ static const struct op {
 };
 enum { OPS = sizeof(ops) / sizeof(ops[0]) };
 
+unsigned op_least(uint32_t opcode) { return opcode < OPS ? ops[opcode].least : 0; }
+
 /* ---- arguments ---- */
 const char *call_text(const struct call *c, uint32_t *off)
 {

@@ -100,6 +100,9 @@ const char *call_text(const struct call *c, uint32_t *off);
 int call_name(const struct call *c, uint32_t *off, const char **name);
 void fuse_answer(struct fuse_req *q, uint64_t unique, int error, const void *payload, uint32_t n);
 
+/* The fixed part of an operation's arguments: for those who make requests. */
+unsigned op_least(uint32_t opcode);
+
 /* inode.c: found by number, or -ENOENT, -ESTALE; to be put back. */
 int inode_get(struct fuse *f, uint64_t id, struct inode **out);
 void inode_put(struct fuse *f, struct inode *i);

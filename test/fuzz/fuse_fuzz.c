@@ -71,6 +71,12 @@ static void learn(uint32_t op, const char *p, uint32_t len)
 		fh[nfh++ % KNOWN] = o->fh;
 }
 
+/* The first that there was, where there are not so many. */
+static uint64_t known(const uint64_t *of, unsigned n)
+{
+	return of[n % KNOWN] ? of[n % KNOWN] : of[1];
+}
+
 /* SETLKW may answer when it likes: its request has a life of its own. */
 static void send_waiting(struct fuse_in_header *h, const char *arg, size_t n)
 {
@@ -95,7 +101,7 @@ static void send_waiting(struct fuse_in_header *h, const char *arg, size_t n)
 static void send(const struct step *s, char *arg, size_t n)
 {
 	static struct rig_req r;
-	uint64_t id = s->node ? node[s->node % KNOWN] : s->shape;
+	uint64_t id = s->node ? known(node, s->node) : s->shape;
 	if (s->op == FUSE_SETLKW) {
 		struct fuse_in_header h = {
 			.len = (uint32_t)(sizeof(h) + n), .opcode = s->op, .nodeid = id};
@@ -136,17 +142,32 @@ static size_t add_name(char *to, uint8_t name)
 static size_t step(const struct step *s, const uint8_t *p, size_t n)
 {
 	static char arg[512];
-	size_t len = s->len % 96;
-	if (len > n) len = n;
+	size_t len = s->len & 0x80 ? s->len % 96 : op_least(s->op), have;
+	bool text = len < 3; /* nothing but names */
+	if (text) len = 0;
+	have = len < n ? len : n;
 	memset(arg, 0, sizeof(arg));
-	memcpy(arg, p, len);
-	if (s->fh && len >= 8)
-		memcpy(arg, s->fh & 1 ? &fh[s->fh % KNOWN] : &node[s->fh % KNOWN], 8);
+	memcpy(arg, p, have);
+	if (s->fh && len >= 8) store_le(arg, known(s->fh & 1 ? fh : node, s->fh >> 1), 8);
 	size_t all = len;
 	if (s->name) all += add_name(arg + all, s->name);
 	if (s->other & 4) all += add_name(arg + all, s->other >> 3);
 	send(s, arg, all);
-	return len;
+	return have;
+}
+
+/* What sensible guests begin with: a file that is open, a folder, a listing. */
+static void furnish(void)
+{
+	struct fuse_mkdir_in dir = {.mode = 0755};
+	struct fuse_open_in in = {0};
+	node[1] = FUSE_ROOT_ID;
+	node[2] = rig_create(&g, &a, FUSE_ROOT_ID, "a", 0644, &fh[2]);
+	fh[0] = fh[1] = fh[2];
+	if (!rig_ask(&g, &a, FUSE_MKDIR, FUSE_ROOT_ID, &dir, sizeof(dir), "d", 2))
+		learn(FUSE_MKDIR, a.at, a.len);
+	if (!rig_ask(&g, &a, FUSE_OPENDIR, FUSE_ROOT_ID, &in, sizeof(in), NULL, 0))
+		learn(FUSE_OPENDIR, a.at, a.len);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
@@ -156,12 +177,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	struct stat now;
 	if (!g.f) build();
 	memset(node, 0, sizeof(node));
-	node[1] = FUSE_ROOT_ID;
-	nnode = 2;
-	nfh = 0;
+	nnode = nfh = 3;
 	rig_init(&g, &a);
+	furnish();
 	for (unsigned i = 0; i < STEPS && n >= sizeof(s); i++) {
 		memcpy(&s, p, sizeof(s));
+		s.op %= FUSE_TMPFILE + 3;
 		p += sizeof(s);
 		n -= sizeof(s);
 		size_t used = step(&s, p, n);
