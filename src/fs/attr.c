@@ -2,20 +2,50 @@
  * set-user-ID program and no file capability comes to be on the host, and only `user.` attributes
  * are passed on. */
 #include "fs/impl.h"
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/statfs.h>
 #include <sys/xattr.h>
 
 enum { DEV_SHIFT = 48 };
 
+bool fuse_is_data(int fd)
+{
+	static const long windows[] = {
+		PROC_SUPER_MAGIC, SYSFS_MAGIC,		CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC,
+		DEBUGFS_MAGIC,	  TRACEFS_MAGIC,	SECURITYFS_MAGIC,   BPF_FS_MAGIC,
+		SELINUX_MAGIC,	  PSTOREFS_MAGIC,	EFIVARFS_MAGIC,	    DEVPTS_SUPER_MAGIC,
+		BINFMTFS_MAGIC,	  RDTGROUP_SUPER_MAGIC, NSFS_MAGIC};
+	struct statfs s;
+	if (fstatfs(fd, &s)) return false;
+	for (unsigned i = 0; i < sizeof(windows) / sizeof(windows[0]); i++)
+		if (s.f_type == windows[i]) return false;
+	return true;
+}
+
+static unsigned dev_find(const struct fuse *f, dev_t dev)
+{
+	unsigned n = 0;
+	while (n < f->ndevs && f->devs[n].dev != dev) n++;
+	return n;
+}
+
+bool dev_allowed(struct fuse *f, int fd, const struct stat *st)
+{
+	(void)pthread_mutex_lock(&f->lock);
+	unsigned n = dev_find(f, st->st_dev);
+	bool known = n < f->ndevs, refused = known ? f->devs[n].refused : !fuse_is_data(fd);
+	if (!known && n < sizeof(f->devs) / sizeof(f->devs[0]))
+		f->devs[f->ndevs++] = (struct dev){st->st_dev, refused};
+	(void)pthread_mutex_unlock(&f->lock);
+	return !refused;
+}
+
 /* Numbers of files on other file systems below the folder are kept apart from the root's. */
 static uint64_t ino_told(struct fuse *f, const struct stat *st)
 {
-	unsigned n = 0;
 	(void)pthread_mutex_lock(&f->lock);
-	while (n < f->ndevs && f->devs[n] != st->st_dev) n++;
-	if (n == f->ndevs && n < sizeof(f->devs) / sizeof(f->devs[0]))
-		f->devs[f->ndevs++] = st->st_dev;
+	unsigned n = dev_find(f, st->st_dev);
 	(void)pthread_mutex_unlock(&f->lock);
 	return st->st_ino ^ (uint64_t)n << DEV_SHIFT;
 }
@@ -98,7 +128,7 @@ static int set_owner(struct fuse *f, const struct inode *i, const struct fuse_se
 static int set_size(struct call *c, const struct inode *i, const struct fuse_setattr_in *in)
 {
 	struct handle *h = in->valid & FATTR_FH ? handle_get(c->f, in->fh, HANDLE_FILE) : NULL;
-	int fd = h ? h->fd : inode_open(c->f, i, O_WRONLY), r = fd < 0 ? fd : 0;
+	int fd = h ? h->fd : open_plainly(c->f, inode_open(c->f, i, O_WRONLY)), r = fd < 0 ? fd : 0;
 	if (!r && (in->size > INT64_MAX || ftruncate(fd, (off_t)in->size)))
 		r = in->size > INT64_MAX ? -EFBIG : -errno;
 	if (!h && fd >= 0) (void)close(fd);

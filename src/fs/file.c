@@ -5,13 +5,18 @@
 /* What of the guest's flags the host shall know: not O_APPEND (a write says it), not O_DIRECT. */
 enum { OPEN_FLAGS = O_ACCMODE | O_SYNC | O_DSYNC | O_TRUNC };
 
-/* Set-user-ID and set-group-ID go when somebody else writes. */
-static void strip(struct fuse *f, int fd)
+/* Whoever may write to a program shall not have it run as its owner on the host. */
+int open_plainly(struct fuse *f, int fd)
 {
+	const mode_t risky = S_ISUID | S_ISGID;
 	struct stat st;
-	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_mode & (S_ISUID | S_ISGID))
-		(void)!fchmodat(AT_FDCWD, self_path(f, fd).path,
-				st.st_mode & 07777 & ~(mode_t)(S_ISUID | S_ISGID), 0);
+	if (fd < 0) return fd;
+	int r = fstat(fd, &st) ? -errno : 0;
+	if (!r && S_ISREG(st.st_mode) && st.st_mode & risky &&
+	    fchmodat(AT_FDCWD, self_path(f, fd).path, st.st_mode & 07777 & ~risky, 0))
+		r = -EPERM;
+	if (r) (void)close(fd);
+	return r ? r : fd;
 }
 
 int op_open(struct call *c)
@@ -26,8 +31,8 @@ int op_open(struct call *c)
 	if (r) return r;
 	int fd = S_ISDIR(i->type) ? -EISDIR : inode_open(c->f, i, flags);
 	inode_put(c->f, i);
+	if ((flags & O_ACCMODE) != O_RDONLY) fd = open_plainly(c->f, fd);
 	if (fd < 0) return fd;
-	if (in->open_flags & FUSE_OPEN_KILL_SUIDGID) strip(c->f, fd);
 	*out = (struct fuse_open_out){0};
 	r = handle_new(c->f, fd, HANDLE_FILE, &out->fh);
 	return r ? r : (int)sizeof(*out);
@@ -70,7 +75,6 @@ int op_write(struct call *c)
 	int n = iov_slice(c->q->in, c->q->nin, off, in->size, v, FUSE_IOV);
 	ssize_t put = pwritev2(h->fd, v, n, (off_t)in->offset, how);
 	int r = put < 0 ? -errno : 0;
-	if (!r && in->write_flags & FUSE_WRITE_KILL_SUIDGID) strip(c->f, h->fd);
 	handle_put(c->f, h);
 	*out = (struct fuse_write_out){.size = (uint32_t)put};
 	return r ? r : (int)sizeof(*out);

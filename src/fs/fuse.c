@@ -238,6 +238,7 @@ int fuse_new(struct fuse **out, int root, const struct fuse_opts *o, struct err 
 {
 	struct fuse *f = calloc(1, sizeof(*f));
 	pthread_condattr_t attr;
+	struct stat st;
 	must(f && !pthread_condattr_init(&attr));
 	must(!pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
 	f->opts = *o;
@@ -249,6 +250,8 @@ int fuse_new(struct fuse **out, int root, const struct fuse_opts *o, struct err 
 	(void)pthread_condattr_destroy(&attr);
 	int r = inodes_init(f, root);
 	if (r) (void)fail(e, r, "shared folder: %s", strerror(-r));
+	if (!r && (fstat(f->root->fd, &st) || !dev_allowed(f, f->root->fd, &st)))
+		r = fail(e, -EACCES, "shared folder: not of a file system that holds data");
 	if (!r) r = locks_start(f, e);
 	if (r) {
 		fuse_free(f);

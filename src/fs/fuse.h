@@ -25,6 +25,9 @@ struct fuse_req {
 	uint32_t in_len, out_len;
 	void (*done)(struct fuse_req *q, uint32_t written);
 };
+/* Whether fd is on a file system that holds data: not proc, sysfs and their like, through whose
+ * files whoever opens them can be changed. */
+bool fuse_is_data(int fd);
 struct fuse_scratch; /* a serving thread's own */
 struct fuse_scratch *fuse_scratch_new(void);
 void fuse_scratch_free(struct fuse_scratch *s);

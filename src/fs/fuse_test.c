@@ -182,6 +182,50 @@ TEST(fuse_makes_no_setuid_program)
 	rig_free(&g);
 }
 
+/* A set-user-ID program that the host has there is one no more for who writes to it. */
+TEST(fuse_writes_to_no_setuid_program)
+{
+	struct stat st;
+	char path[128];
+	begin();
+	rig_put(g.in, "su", "#!");
+	rig_path(path, sizeof(path), g.in, "su");
+	for (unsigned how = 0; how < 3; how++) {
+		CHECK(!chmod(path, 06755));
+		uint64_t n = rig_lookup(&g, &a, ROOT, "su");
+		CHECK(rig_open(&g, &a, n, O_RDONLY, NULL) == 0 && !stat(path, &st) &&
+		      st.st_mode & S_ISUID);
+		if (how == 0) CHECK(rig_open(&g, &a, n, O_WRONLY, NULL) == 0);
+		if (how == 1) CHECK(rig_create(&g, &a, ROOT, "su", 0755, NULL) == n);
+		if (how == 2)
+			CHECK(rig_setattr(&g, &a, n,
+					  (struct fuse_setattr_in){.valid = FATTR_SIZE,
+								   .size = 1}) == 0);
+		CHECK(!stat(path, &st) && (st.st_mode & 07777) == 0755);
+	}
+	rig_free(&g);
+}
+
+/* The server's own memory has a name in /proc. */
+TEST(fuse_knows_no_proc)
+{
+	struct fuse_scratch *s = fuse_scratch_new();
+	struct fuse *f;
+	struct err e;
+	int proc = open("/proc", O_PATH | O_DIRECTORY);
+	CHECK(!fuse_is_data(proc));
+	CHECK(fuse_new(&f, proc, &(struct fuse_opts){.self = "/proc/self/fd/"}, &e) == -EACCES);
+	g.s = s;
+	int root = open("/", O_PATH | O_DIRECTORY);
+	CHECK(fuse_new(&g.f, root, &(struct fuse_opts){.self = "/proc/self/fd/", .readonly = true},
+		       &e) == 0);
+	rig_init(&g, &a);
+	CHECK(rig_lookup(&g, &a, ROOT, "usr") && !rig_lookup(&g, &a, ROOT, "proc") &&
+	      a.error == -EACCES);
+	fuse_free(g.f);
+	fuse_scratch_free(s);
+}
+
 TEST(fuse_readonly)
 {
 	static const uint32_t changes[] = {

@@ -69,7 +69,10 @@ struct fuse {
 	uint32_t nbuckets, ninodes, hand;
 	struct slots inodes, handles;
 	unsigned nhandles, max_handles, nfds, max_fds, nowners;
-	dev_t devs[64]; /* seen, for numbers of files that are told apart */
+	struct dev { /* seen; the root's is the first */
+		dev_t dev;
+		bool refused;
+	} devs[64];
 	unsigned ndevs;
 	/* locks waited for, under `lock` */
 	struct waiter *waiter;
@@ -143,6 +146,10 @@ void locks_stop(struct fuse *f);
 
 /* attr.c */
 void attr_fill(struct fuse *f, const struct stat *st, struct fuse_attr *a);
+/* May files of fd's file system be known? Not those of kernels' windows onto themselves. */
+bool dev_allowed(struct fuse *f, int fd, const struct stat *st);
+/* After an open for writing: set-user-ID and such go first. -EPERM: they do not; fd is closed. */
+int open_plainly(struct fuse *f, int fd);
 mode_t mode_allowed(mode_t mode); /* what new files may have */
 int entry_make(struct call *c, struct inode *dir, const char *name, struct fuse_entry_out *out);
 

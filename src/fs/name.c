@@ -12,12 +12,12 @@ static int entry_of(struct call *c, int fd, struct inode *dir, const char *name,
 {
 	struct stat st;
 	*out = (struct fuse_entry_out){.entry_valid = SECONDS_VALID};
-	if (fstat(fd, &st)) {
-		int r = -errno;
+	int r = fstat(fd, &st) ? -errno : dev_allowed(c->f, fd, &st) ? 0 : -EACCES;
+	if (r) {
 		(void)close(fd);
 		return r;
 	}
-	int r = inode_enter(c->f, fd, &st, dir, name, out);
+	r = inode_enter(c->f, fd, &st, dir, name, out);
 	if (!r) attr_fill(c->f, &st, &out->attr);
 	return r;
 }
@@ -237,10 +237,12 @@ enum { CREATE_FLAGS = O_ACCMODE | O_SYNC | O_DSYNC };
 static int open_there(struct call *c, int fd, int flags)
 {
 	struct stat st;
-	int r = fstat(fd, &st) ? -errno : 0;
+	if (fstat(fd, &st)) return -errno;
+	if (S_ISDIR(st.st_mode)) return -EISDIR;
+	if (!dev_allowed(c->f, fd, &st)) return -EACCES;
 	struct inode i = {.fd = fd, .type = st.st_mode & S_IFMT};
-	if (!r && S_ISDIR(st.st_mode)) r = -EISDIR;
-	return r ? r : inode_open(c->f, &i, flags);
+	int r = inode_open(c->f, &i, flags);
+	return (flags & O_ACCMODE) == O_RDONLY ? r : open_plainly(c->f, r);
 }
 
 /* Made or found, it is one and the same file that is entered and opened. */

@@ -231,6 +231,11 @@ int share_open(struct share **out, const struct share_opts *o, struct err *e)
 {
 	auto_fd int root = open(o->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0) return fail(e, -errno, "shared folder %s: %s", o->path, strerror(errno));
+	if (!fuse_is_data(root))
+		return fail(
+			e, -EACCES,
+			"shared folder %s: it holds no data but a view of this machine's kernel",
+			o->path);
 	struct share *s = calloc(1, sizeof(*s));
 	must(s);
 	s->requests = s->notes = -1;
