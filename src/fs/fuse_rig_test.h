@@ -47,7 +47,7 @@ static inline void rig_done(struct fuse_req *q, uint32_t written)
 static inline void rig_begin(struct rig *g, struct rig_req *r, struct answer *a, uint32_t op,
 			     uint64_t node, const void *arg, size_t n, const void *text, size_t m)
 {
-	static uint64_t unique;
+	static _Thread_local uint64_t unique;
 	*r = (struct rig_req){.a = a};
 	r->h = (struct fuse_in_header){.len = (uint32_t)(sizeof(r->h) + n + m),
 				       .opcode = op,
@@ -70,7 +70,7 @@ static inline void rig_begin(struct rig *g, struct rig_req *r, struct answer *a,
 static inline int rig_ask(struct rig *g, struct answer *a, uint32_t op, uint64_t node,
 			  const void *arg, size_t n, const void *text, size_t m)
 {
-	static struct rig_req r; /* too large for some stacks */
+	static _Thread_local struct rig_req r; /* too large for some stacks */
 	rig_begin(g, &r, a, op, node, arg, n, text, m);
 	must(r.done);
 	return a->error;

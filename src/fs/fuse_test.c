@@ -481,3 +481,42 @@ TEST(fuse_xattrs)
 		      10) == -EINVAL);
 	rig_free(&g);
 }
+
+/* Many threads in one folder, in one another's way, while it is reset now and then. */
+static void *trample(void *ctx)
+{
+	static _Thread_local struct answer own;
+	struct rig mine = g;
+	char name[8], both[16];
+	mine.s = fuse_scratch_new();
+	for (unsigned i = 0; i < 400; i++) {
+		uint64_t fh = 0, n;
+		unsigned seed = i * 7 + (unsigned)(uintptr_t)ctx * 13;
+		struct fuse_rename_in to = {.newdir = ROOT};
+		struct fuse_forget_in all = {.nlookup = 3};
+		(void)snprintf(name, sizeof(name), "f%u", seed % 5);
+		int len = snprintf(both, sizeof(both), "f%u%cf%u", seed % 5, 0, seed % 3) + 1;
+		n = rig_create(&mine, &own, ROOT, name, 0644, &fh);
+		if (n) (void)rig_write(&mine, &own, fh, 0, "x");
+		(void)rig_ask(&mine, &own, FUSE_RENAME, ROOT, &to, sizeof(to), both, (size_t)len);
+		(void)rig_lookup(&mine, &own, ROOT, name);
+		(void)rig_name(&mine, &own, FUSE_UNLINK, ROOT, name);
+		struct fuse_release_in rel = {.fh = fh};
+		(void)rig_ask(&mine, &own, FUSE_RELEASE, n, &rel, sizeof(rel), NULL, 0);
+		(void)rig_ask(&mine, &own, FUSE_FORGET, n, &all, sizeof(all), NULL, 0);
+		if (ctx == NULL && i % 50 == 0) fuse_reset(g.f);
+	}
+	fuse_scratch_free(mine.s);
+	return NULL;
+}
+
+TEST(fuse_serves_many_at_once)
+{
+	pthread_t t[4];
+	rig_new(&g, &a, (struct fuse_opts){.fds = 300});
+	for (uintptr_t i = 0; i < 4; i++) CHECK(!pthread_create(&t[i], NULL, trample, (void *)i));
+	for (unsigned i = 0; i < 4; i++) (void)pthread_join(t[i], NULL);
+	fuse_reset(g.f);
+	CHECK(g.f->ninodes == 1 && !g.f->nhandles && !g.f->nfds);
+	rig_free(&g);
+}
