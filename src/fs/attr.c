@@ -75,12 +75,12 @@ void attr_fill(struct fuse *f, const struct stat *st, struct fuse_attr *a)
 	};
 }
 
-static int attr_reply(struct call *c, int fd, const struct inode *i)
+static int attr_reply(struct call *c, int fd, struct inode *i)
 {
 	struct fuse_attr_out *out = (void *)c->reply;
 	struct stat st;
+	*out = (struct fuse_attr_out){.attr_valid = inode_tell(c->f, i)}; /* before we look */
 	if (fstat(fd, &st)) return -errno;
-	*out = (struct fuse_attr_out){.attr_valid = inode_valid(i)};
 	attr_fill(c->f, &st, &out->attr);
 	return sizeof(*out);
 }

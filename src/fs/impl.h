@@ -34,7 +34,8 @@ struct inode {
 	unsigned pins;	  /* of fd */
 	int fd;		  /* O_PATH; -1: put away, to be opened again by name */
 	bool used, hashed;
-	bool locked; /* the guest has locked it once: it asks others, so it believes nothing for
+	uint64_t told; /* until then (ns) the guest believes what it knows of it */
+	bool locked;   /* the guest has locked it once: it asks others, so it believes nothing for
 			long */
 	struct inode *parent; /* where it was seen last, NULL: nowhere that is known */
 	char *name;
@@ -112,7 +113,12 @@ void inode_put(struct fuse *f, struct inode *i);
 /* fd (taken over) was found as name in dir: make it known to the guest once more. */
 int inode_enter(struct fuse *f, int fd, const struct stat *st, struct inode *dir, const char *name,
 		struct fuse_entry_out *out);
-uint64_t inode_valid(const struct inode *i); /* for how many seconds what is told may be believed */
+/* What is told now may be believed for so many seconds. */
+uint64_t inode_tell(struct fuse *f, struct inode *i);
+/* The guest shares it with others from now on; until when (ns) it believes what it was told before.
+ */
+uint64_t inode_share(struct fuse *f, uint64_t id);
+uint64_t fuse_now(void); /* ns, monotonic */
 void inode_forget(struct fuse *f, uint64_t id, uint64_t n);
 void inode_named(struct fuse *f, const struct stat *st, struct inode *dir, const char *name);
 /* Before name goes from dir: what is known by it keeps its descriptor. */

@@ -4,8 +4,10 @@
 #include "fs/impl.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum { INODES_MAX = 1 << 20, FIRST_BUCKETS = 1024 };
+enum { TRANSIT_NS = 250000000 }; /* from here into the guest, where a second begins to count */
 
 static uint32_t bucket_of(const struct fuse *f, dev_t dev, ino_t ino)
 {
@@ -196,9 +198,37 @@ static struct inode *known(struct fuse *f, const struct stat *st)
 	return NULL;
 }
 
-uint64_t inode_valid(const struct inode *i)
+uint64_t fuse_now(void)
 {
-	return !i || __atomic_load_n(&i->locked, __ATOMIC_RELAXED) ? 0 : SECONDS_VALID;
+	struct timespec t;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t tell(struct inode *i)
+{
+	if (i->locked) return 0;
+	i->told = fuse_now() + SECONDS_VALID * 1000000000ull + TRANSIT_NS;
+	return SECONDS_VALID;
+}
+
+uint64_t inode_tell(struct fuse *f, struct inode *i)
+{
+	if (!i) return 0;
+	(void)pthread_mutex_lock(&f->lock);
+	uint64_t valid = tell(i);
+	(void)pthread_mutex_unlock(&f->lock);
+	return valid;
+}
+
+uint64_t inode_share(struct fuse *f, uint64_t id)
+{
+	(void)pthread_mutex_lock(&f->lock);
+	struct inode *i = by_id(f, id);
+	uint64_t told = i ? i->told : 0;
+	if (i) i->locked = true;
+	(void)pthread_mutex_unlock(&f->lock);
+	return told;
 }
 
 static int enter_locked(struct fuse *f, int *fd, const struct stat *st, struct inode *dir,
@@ -218,7 +248,7 @@ static int enter_locked(struct fuse *f, int *fd, const struct stat *st, struct i
 	i->used = true;
 	if (dir) place_set(f, i, dir, name);
 	out->nodeid = id_of(i);
-	out->attr_valid = inode_valid(i);
+	if (out->attr_valid) out->attr_valid = tell(i);
 	return 0;
 }
 

@@ -18,6 +18,8 @@ struct waiter {
 	struct handle *h; /* or a flock */
 	struct flock want;
 	int how;
+	bool granted;	/* it has the lock; only the answer waits */
+	uint64_t after; /* ns: no answer before */
 };
 
 /* ---- owners; `lock` is held ---- */
@@ -111,8 +113,13 @@ static void settle(struct fuse *f, struct waiter *w, int r)
 /* The first that is done, or NULL. */
 static struct waiter *ready(struct fuse *f, int *r)
 {
-	for (struct waiter **at = &f->waiter; *at; at = &(*at)->next)
-		if ((*r = try(*at)) != -EAGAIN) return take(f, at);
+	for (struct waiter **at = &f->waiter; *at; at = &(*at)->next) {
+		struct waiter *w = *at;
+		*r = w->granted ? 0 : try(w);
+		w->granted = *r == 0;
+		bool early = w->granted && fuse_now() < w->after;
+		if (*r != -EAGAIN && !early) return take(f, at);
+	}
 	return NULL;
 }
 
@@ -158,7 +165,7 @@ static void interrupt_all(struct fuse *f, bool all, uint64_t unique, bool *any)
 		for (at = &f->waiter; *at && !all && (*at)->unique != unique;) at = &(*at)->next;
 		w = *at ? take(f, at) : NULL;
 		(void)pthread_mutex_unlock(&f->lock);
-		if (w) settle(f, w, -EINTR);
+		if (w) settle(f, w, w->granted ? 0 : -EINTR);
 		if (w) *any = true;
 	} while (w && all);
 }
@@ -232,11 +239,14 @@ int op_getlk(struct call *c)
 /* Tried, and where it shall wait, kept. What w holds is the caller's until then. */
 static int lock_or_wait(struct call *c, struct waiter *w, bool wait)
 {
+	bool unlocks = w->owner ? w->want.l_type == F_UNLCK : w->how == LOCK_UN;
 	int r = w->owner && w->want.l_type == F_WRLCK && !w->owner->writes ? -EBADF : try(w);
 	if (r == 0) (void)pthread_cond_signal(&c->f->wake);
-	if (r != -EAGAIN || !wait) return r;
+	w->granted = r == 0;
+	bool early = w->granted && !unlocks && fuse_now() < w->after;
+	if (!early && (r != -EAGAIN || !wait)) return r;
 	struct waiter *own = c->f->nwaiters < WAITERS_MAX ? malloc(sizeof(*own)) : NULL;
-	if (!own) return -ENOLCK;
+	if (!own) return early ? 0 : -ENOLCK;
 	*own = *w;
 	own->next = c->f->waiter;
 	c->f->waiter = own;
@@ -247,9 +257,9 @@ static int lock_or_wait(struct call *c, struct waiter *w, bool wait)
 	return 0;
 }
 
-static int record_lock(struct call *c, const struct fuse_lk_in *in, bool wait)
+static int record_lock(struct call *c, const struct fuse_lk_in *in, bool wait, uint64_t after)
 {
-	struct waiter w = {.q = c->q, .unique = c->h.unique};
+	struct waiter w = {.q = c->q, .unique = c->h.unique, .after = after};
 	int r = lock_of(&in->lk, &w.want);
 	if (!r) r = inode_get(c->f, c->h.nodeid, &w.i);
 	if (r) return r;
@@ -261,9 +271,9 @@ static int record_lock(struct call *c, const struct fuse_lk_in *in, bool wait)
 	return r;
 }
 
-static int whole_lock(struct call *c, const struct fuse_lk_in *in, bool wait)
+static int whole_lock(struct call *c, const struct fuse_lk_in *in, bool wait, uint64_t after)
 {
-	struct waiter w = {.q = c->q, .unique = c->h.unique};
+	struct waiter w = {.q = c->q, .unique = c->h.unique, .after = after};
 	w.how = in->lk.type == F_UNLCK ? LOCK_UN : in->lk.type == F_WRLCK ? LOCK_EX : LOCK_SH;
 	w.h = handle_get(c->f, in->fh, HANDLE_FILE | HANDLE_DIR);
 	if (!w.h) return -EBADF;
@@ -274,15 +284,14 @@ static int whole_lock(struct call *c, const struct fuse_lk_in *in, bool wait)
 	return r;
 }
 
+/* Who locks wants to see what others wrote. What his kernel was told before is not taken back, so
+ * the first lock is not given until it is too old to be believed. */
 static int locks(struct call *c, bool wait)
 {
 	const struct fuse_lk_in *in = CALL_ARG(c, fuse_lk_in);
-	struct inode *i;
-	if (!inode_get(c->f, c->h.nodeid, &i)) {
-		__atomic_store_n(&i->locked, true, __ATOMIC_RELAXED);
-		inode_put(c->f, i);
-	}
-	return in->lk_flags & FUSE_LK_FLOCK ? whole_lock(c, in, wait) : record_lock(c, in, wait);
+	uint64_t after = inode_share(c->f, c->h.nodeid);
+	return in->lk_flags & FUSE_LK_FLOCK ? whole_lock(c, in, wait, after)
+					    : record_lock(c, in, wait, after);
 }
 
 int op_setlk(struct call *c) { return locks(c, false); }

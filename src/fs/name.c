@@ -7,11 +7,14 @@
 
 enum { RENAME_ALLOWED = RENAME_NOREPLACE | RENAME_EXCHANGE, TRIES = 8 };
 
+/* What was made just now is not believed: if it is a file to lock, that need not wait. */
 static int entry_of(struct call *c, int fd, struct inode *dir, const char *name,
 		    struct fuse_entry_out *out)
 {
 	struct stat st;
-	*out = (struct fuse_entry_out){.entry_valid = SECONDS_VALID};
+	bool made = c->h.opcode == FUSE_CREATE || c->h.opcode == FUSE_TMPFILE;
+	*out = (struct fuse_entry_out){.entry_valid = SECONDS_VALID,
+				       .attr_valid = made ? 0 : SECONDS_VALID};
 	int r = fstat(fd, &st) ? -errno : dev_allowed(c->f, fd, &st) ? 0 : -EACCES;
 	if (r) {
 		(void)close(fd);

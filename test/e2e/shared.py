@@ -204,7 +204,23 @@ def lost_server():
     ends("lost server", g)
 
 
+def reboots():
+    """A guest that starts anew, or mounts anew, finds its folder as it left it."""
+    at = folder("reboots")
+    g = boots("reboots", *args("amd64", "-v", at + ":/w"))
+    if not g:
+        return
+    g.run("exec 7>/w/open; echo one > /w/x")
+    g.type("reboot -f")
+    check("reboots: comes again", tried(g.shell), g)
+    check("reboots: the folder is there", g.says("cat /w/x", "^one"), g)
+    check("reboots: mounts again", g.says("umount /w; ls /w | wc -l; mount -t virtiofs share0 /w; cat /w/x", "^0\none"), g)
+    g.type("exit")
+    ends("reboots", g)
+
+
 def words():
+    refuses("the kernel's own", "view of this machine's kernel", *args("riscv64", "-v", "/proc:/w"))
     refuses("no folder", "no such folder", *args("riscv64", "-v", work + "/nothing:/w"))
     refuses("a file", "only folders", *args("riscv64", "-v", guest.LODGE + ":/w"))
     refuses("no place", "FOLDER:PLACE", *args("riscv64", "-v", "/tmp"))
@@ -214,7 +230,7 @@ def words():
     refuses("deterministic", "shared folders", *args("riscv64", "-v", "/tmp:/w", "--deterministic"))
 
 
-for p in [words, files, trees, together, readonly, escapes, volumes, lost_server]:
+for p in [words, files, trees, together, readonly, escapes, volumes, lost_server, reboots]:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)
 guest.finish()
