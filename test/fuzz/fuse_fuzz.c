@@ -29,15 +29,6 @@ static void look_outside(struct stat *s)
 	must(!lstat(path, s));
 }
 
-static void build(void)
-{
-	const struct rlimit most = {FILE_MOST, FILE_MOST};
-	(void)signal(SIGXFSZ, SIG_IGN);
-	must(!setrlimit(RLIMIT_FSIZE, &most));
-	rig_new(&g, &a, (struct fuse_opts){.ids = !geteuid(), .fds = 300});
-	look_outside(&outside);
-}
-
 static int sweep_one(const char *path, const struct stat *s, int type, struct FTW *w)
 {
 	(void)s, (void)type;
@@ -49,6 +40,26 @@ static void sweep(void)
 {
 	(void)chmod(g.in, 0755);
 	(void)nftw(g.in, sweep_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void leave(void)
+{
+	sweep();
+	(void)rmdir(g.in);
+	char path[128];
+	rig_path(path, sizeof(path), g.top, "secret");
+	(void)unlink(path);
+	(void)rmdir(g.top);
+}
+
+static void build(void)
+{
+	const struct rlimit most = {FILE_MOST, FILE_MOST};
+	(void)signal(SIGXFSZ, SIG_IGN);
+	must(!setrlimit(RLIMIT_FSIZE, &most));
+	rig_new(&g, &a, (struct fuse_opts){.ids = !geteuid(), .fds = 300});
+	look_outside(&outside);
+	(void)atexit(leave);
 }
 
 static void later(struct fuse_req *q, uint32_t written)
