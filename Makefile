@@ -15,7 +15,7 @@ ARCH ?= riscv64
 # Seconds that the fuzz target of each parser runs in make test.
 FUZZ_SECONDS ?= 4
 
-PKGS := libfdt json-c libcrypto slirp liburing zlib zydis
+PKGS := libfdt json-c libcrypto slirp liburing zlib libzstd zydis
 WARN := -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wshadow -Wundef -Wvla \
 	-Wimplicit-fallthrough -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 \
 	-Wno-string-conversion
@@ -48,9 +48,10 @@ $(BUILD)/unit: $(call obj,$(tests) $(lib))
 $(BUILD)/oracle: $(call obj,$(oracle) $(lib))
 $(BUILD)/vector: $(call obj,$(vector) $(lib))
 $(BUILD)/chips: $(call obj,test/dev/chips.c $(lib))
+$(BUILD)/diskops: $(call obj,test/blk/diskops.c $(lib))
 $(BUILD)/interp_bench: $(call obj,bench/interp/interp_bench.c $(lib))
 $(BUILD)/jit_bench: $(call obj,bench/jit/jit_bench.c $(lib))
-$(BUILD)/lodge $(BUILD)/unit $(BUILD)/oracle $(BUILD)/vector $(BUILD)/chips $(BUILD)/interp_bench $(BUILD)/jit_bench:
+$(BUILD)/lodge $(BUILD)/unit $(BUILD)/oracle $(BUILD)/vector $(BUILD)/chips $(BUILD)/diskops $(BUILD)/interp_bench $(BUILD)/jit_bench:
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) $^ $(LDLIBS) -o $@
 $(BUILD)/%.o: %.c
@@ -87,7 +88,7 @@ endif
 isa := $(patsubst src/isa/%.isa,$(BUILD)/gen/isa/%,src/isa/rv64/rv64.isa)
 x86 := $(foreach k,enum info sem,$(BUILD)/gen/isa/x86/x86.$(k).inc)
 gen := $(foreach i,$(isa),$(i).enum.inc $(i).decode.inc $(i).info.inc $(i).sem.inc) $(x86)
-$(call obj,$(src) $(oracle) $(vector) test/dev/chips.c src/main.c bench/interp/interp_bench.c bench/jit/jit_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
+$(call obj,$(src) $(oracle) $(vector) test/dev/chips.c test/blk/diskops.c src/main.c bench/interp/interp_bench.c bench/jit/jit_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
 $(BUILD)/tools/%: tools/%.c $(wildcard tools/*.h)
 	@mkdir -p $(@D); echo "  HOSTCC $<"
 	$(Q)cc -O1 -o $@ $<
@@ -111,7 +112,7 @@ bless: $(BUILD)/unit
 check: $(gen)
 	$(Q)tools/layers
 	$(Q)clang-format --dry-run -Werror $(src) src/main.c $(hdr) $(fuzz) \
-		$(wildcard test/dev/*.c test/isa/oracle*.[ch] test/isa/vector*.[ch] test/acpi/*.c bench/*/*.[ch] bench/*.c)
+		$(wildcard test/dev/*.c test/blk/*.c test/isa/oracle*.[ch] test/isa/vector*.[ch] test/acpi/*.c bench/*/*.[ch] bench/*.c)
 	$(Q)for h in $(hdr); do echo "#include \"../$$h\"" | \
 		$(CC) $(filter-out -MMD -MP,$(CFLAGS)) -fsyntax-only -x c - || exit; done
 
@@ -163,4 +164,4 @@ clean:
 .PHONY: all-green unit bless test test-long check fuzz run bench bench-quick docs install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
--include $(patsubst %.o,%.d,$(call obj,$(src) $(oracle) $(vector) test/dev/chips.c src/main.c $(wildcard bench/interp/interp_bench.c bench/jit/*.c)) $(call gobj,$(lib) $(fuzz)))
+-include $(patsubst %.o,%.d,$(call obj,$(src) $(oracle) $(vector) test/dev/chips.c test/blk/diskops.c src/main.c $(wildcard bench/interp/interp_bench.c bench/jit/*.c)) $(call gobj,$(lib) $(fuzz)))

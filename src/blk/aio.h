@@ -25,6 +25,9 @@ static inline void aio_free(struct aio *a)
 	if (a) a->ops->free(a);
 }
 
+/* The pool, for any work: run(ctx, q) on one of its threads, several at once. */
+int pool_new(struct aio **out, int (*run)(void *ctx, const struct blk_req *q), void *ctx,
+	     struct err *e);
 /* Carry out what is left of q after its first `from` bytes, on the calling thread. */
 int file_run(int fd, const struct blk_req *q, uint64_t from);
 int file_write_zeroes(int fd, const struct blk_req *q); /* ZERO where there are no holes */

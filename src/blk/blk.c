@@ -7,10 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
-static const struct blk_ops *const formats[] = {&blk_raw};
+static const struct blk_ops *const formats[] = {&blk_raw, &blk_qcow2, &blk_vmdk,
+						&blk_vdi, &blk_vhd,   &blk_vhdx};
 
 static int kind_check(mode_t m, struct err *e)
 {
@@ -51,22 +53,139 @@ static int file_open(const char *path, bool ro, struct err *e)
 static const struct blk_ops *format_find(const char *name)
 {
 	for (size_t i = 0; i < COUNT(formats); i++)
-		if (!strcmp(formats[i]->name, name)) return formats[i];
+		if (!strcmp(formats[i]->name, name) ||
+		    (formats[i]->alias && !strcmp(formats[i]->alias, name)))
+			return formats[i];
 	return NULL;
+}
+
+const char *blk_format_named(const char *name)
+{
+	const struct blk_ops *ops = format_find(name);
+	return ops ? ops->name : NULL;
+}
+
+const struct blk_ops *format_need(const char *name, struct err *e)
+{
+	const struct blk_ops *ops = format_find(name);
+	if (!ops)
+		(void)fail(e, -EINVAL,
+			   "format %s is unknown: there are raw, qcow2, vmdk, vdi, vhd, vhdx",
+			   name);
+	return ops;
+}
+
+static int disk_run(void *ctx, const struct blk_req *q)
+{
+	struct blk *b = ctx;
+	return b->ops->run(b, q);
+}
+
+static int threads_start(struct blk *b, unsigned flags, struct err *e)
+{
+	if (flags & (BLK_UNDER | BLK_ALONE)) return 0;
+	if (b->ops->direct) return aio_new(&b->aio, b->fd, flags & BLK_THREADS, e);
+	return pool_new(&b->aio, disk_run, b, e);
+}
+
+static void disk_close(struct blk *b)
+{
+	int fd = b->fd;
+	struct blk *backing = b->backing;
+	aio_free(b->aio);
+	b->ops->close(b);
+	blk_unref(backing);
+	(void)close(fd);
+}
+
+static int disk_open(struct blk **out, const struct blk_file *at, struct err *e)
+{
+	struct blk_file f = *at;
+	const struct blk_ops *ops = format_need(f.opts->format, e);
+	if (!ops) return -EINVAL;
+	bool ro = f.opts->flags & BLK_RDONLY;
+	if (!ro && !ops->writes)
+		return fail(e, -EROFS, "%s images can only be read: add ,ro, or convert it",
+			    ops->name);
+	auto_fd int fd = f.fd = file_open(f.path, ro, e);
+	if (fd < 0) return fd;
+	int r = ops->open(out, &f, e);
+	if (r < 0) return r;
+	struct blk *b = *out;
+	b->ops = ops;
+	b->refs = 1;
+	b->fd = give_fd(&fd);
+	r = threads_start(b, f.opts->flags, e);
+	if (r < 0) disk_close(b);
+	return r;
+}
+
+int blk_open_with(struct blk **out, const char *path, const struct blk_opts *o, struct err *e)
+{
+	struct blk_file f = {.path = path, .opts = o};
+	int r = disk_open(out, &f, e);
+	return r < 0 ? fail_in(e, "disk %s", path) : 0;
 }
 
 int blk_open(struct blk **out, const char *path, const char *format, unsigned flags, struct err *e)
 {
-	const struct blk_ops *ops = format_find(format);
-	if (!ops) return fail(e, -EINVAL, "disk %s: format %s is unknown", path, format);
-	auto_fd int fd = file_open(path, flags & BLK_RDONLY, e);
-	if (fd < 0) return fail_in(e, "disk %s", path);
-	int r = ops->open(out, fd, flags, e);
-	if (r < 0) return fail_in(e, "disk %s", path);
-	(void)give_fd(&fd);
-	(*out)->ops = ops;
-	(*out)->refs = 1;
+	struct blk_opts o = {.format = format, .flags = flags};
+	return blk_open_with(out, path, &o, e);
+}
+
+static int backing_path(char *to, size_t room, const char *over, const char *name, struct err *e)
+{
+	const char *slash = strrchr(over, '/');
+	int dir = slash && name[0] != '/' ? (int)(slash - over + 1) : 0;
+	if ((size_t)snprintf(to, room, "%.*s%s", dir, over, name) < room) return 0;
+	return fail(e, -ENAMETOOLONG, "the name of what it lies over is too long");
+}
+
+static int backing_allowed(const struct blk_file *f, const char *name, const char *format,
+			   struct err *e)
+{
+	char shown[128];
+	size_t n = 0;
+	for (; name[n] && n < sizeof(shown) - 1; n++)
+		shown[n] = name[n] < ' ' || name[n] == 0x7f ? '?' : name[n];
+	shown[n] = 0;
+	if (!(f->opts->flags & BLK_BACKING))
+		return fail(e, -EPERM,
+			    "lies over '%s', which it names itself; if you trust it, add 'backing'",
+			    shown);
+	if (!strncmp(name, "json:", 5) || strstr(name, "://"))
+		return fail(e, -ENOTSUP, "lies over '%s', which is no plain file", shown);
+	if (!*format)
+		return fail(e, -EINVAL,
+			    "does not say of what format '%s' is; qemu-img rebase -u -F can add it",
+			    shown);
 	return 0;
+}
+
+int backing_open(struct blk *over, const struct blk_file *f, const char *name, const char *format,
+		 struct err *e)
+{
+	const struct blk_opts *o = f->opts;
+	char path[4096];
+	struct blk_opts under = {.flags = o->flags & (BLK_BACKING | BLK_THREADS)};
+	struct blk_file in = {.path = path, .opts = &under, .depth = f->depth + 1};
+	under.flags |= BLK_RDONLY | BLK_UNDER;
+	under.format = o->backing ? o->backing_format : format;
+	if (o->flags & BLK_ALONE) return 0;
+	int r = 0;
+	if (o->backing) {
+		in.path = o->backing;
+	} else {
+		if (!*name) return 0;
+		r = backing_allowed(f, name, format, e);
+		if (!r) r = backing_path(path, sizeof(path), f->path, name, e);
+	}
+	if (r < 0) return r;
+	if (in.depth > CHAIN_MAX)
+		return fail(e, -ELOOP, "lies over more than %d images", CHAIN_MAX);
+	r = disk_open(&over->backing, &in, e);
+	bool told = r < 0 && e && !strncmp(e->msg, "lies over", 9); /* by one further down */
+	return r < 0 && !told ? fail_in(e, "lies over %.100s", in.path) : r;
 }
 
 struct blk_info blk_info(const struct blk *b) { return b->info; }
@@ -94,7 +213,10 @@ static int req_check(const struct blk *b, const struct blk_req *q)
 void blk_submit(struct blk *b, struct blk_req *q)
 {
 	q->res = req_check(b, q);
-	b->ops->submit(b, q);
+	if (b->ops->submit)
+		b->ops->submit(b, q);
+	else
+		aio_submit(b->aio, q);
 }
 
 struct waiter {
@@ -140,5 +262,9 @@ struct blk *blk_ref(struct blk *b)
 
 void blk_unref(struct blk *b)
 {
-	if (b && --b->refs == 0) b->ops->close(b);
+	if (!b || --b->refs) return;
+	if (b->ops->submit)
+		b->ops->close(b);
+	else
+		disk_close(b);
 }

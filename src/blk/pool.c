@@ -1,4 +1,5 @@
-/* Asynchronous file i/o where the host has no io_uring: a few threads and one list. */
+/* A few threads and one list: asynchronous file i/o where the host has no io_uring, and the
+ * threads in front of every format that waits for its file. */
 #include "blk/aio.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -11,6 +12,8 @@ struct pool {
 	pthread_cond_t work;
 	struct blk_req *first, **last; /* under mutex */
 	bool stop;
+	int (*run)(void *ctx, const struct blk_req *q);
+	void *ctx;
 	unsigned nthreads;
 	pthread_t thread[THREADS];
 };
@@ -29,7 +32,7 @@ static void *pool_run(void *ctx)
 {
 	struct pool *p = ctx;
 	for (struct blk_req *q; (q = pool_take(p));)
-		q->done(q, q->res < 0 ? q->res : file_run(p->a.fd, q, 0));
+		q->done(q, q->res < 0 ? q->res : p->run(p->ctx, q));
 	return NULL;
 }
 
@@ -57,11 +60,14 @@ static void pool_free(struct aio *a)
 	free(p);
 }
 
-static int pool_start(struct aio **out, int fd, struct err *e)
+int pool_new(struct aio **out, int (*run)(void *ctx, const struct blk_req *q), void *ctx,
+	     struct err *e)
 {
 	struct pool *p = calloc(1, sizeof(*p));
 	if (!p) return fail(e, -ENOMEM, "out of memory");
-	p->a = (struct aio){&aio_pool, fd};
+	p->a = (struct aio){&aio_pool, -1};
+	p->run = run;
+	p->ctx = ctx;
 	p->last = &p->first;
 	(void)pthread_mutex_init(&p->mutex, NULL);
 	(void)pthread_cond_init(&p->work, NULL);
@@ -72,6 +78,22 @@ static int pool_start(struct aio **out, int fd, struct err *e)
 		return fail(e, -EAGAIN, "no thread could be started for disk i/o");
 	}
 	*out = &p->a;
+	return 0;
+}
+
+static int run_on_file(void *ctx, const struct blk_req *q)
+{
+	const struct aio *a = ctx;
+	return file_run(a->fd, q, 0);
+}
+
+static int pool_start(struct aio **out, int fd, struct err *e)
+{
+	int r = pool_new(out, run_on_file, NULL, e);
+	if (r < 0) return r;
+	struct pool *p = (struct pool *)*out;
+	p->a.fd = fd;
+	p->ctx = &p->a; /* nothing has been submitted yet */
 	return 0;
 }
 

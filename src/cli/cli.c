@@ -20,6 +20,12 @@ const struct verb *const verbs[] = {
 	&verb_image_build,
 	&verb_image_inspect,
 	&verb_image_rm,
+	&verb_image_create,
+	&verb_image_convert,
+	&verb_image_info,
+	&verb_image_check,
+	&verb_image_resize,
+	&verb_image_compare,
 	&verb_volume_create,
 	&verb_volume_ls,
 	&verb_volume_inspect,
@@ -51,7 +57,7 @@ static int unknown_second(const char *group, const char *word, struct err *e)
 {
 	const char *names[32], *near = NULL;
 	unsigned n = 0;
-	char list[128] = "";
+	char list[256] = "";
 	size_t len = strlen(group);
 	for (unsigned i = 0; verbs[i]; i++)
 		if (!strncmp(verbs[i]->name, group, len) && verbs[i]->name[len] == ' ')

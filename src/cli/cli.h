@@ -82,6 +82,8 @@ void help_all(void);
 int help_man(struct err *e); /* write NAME.1 of every verb into the current folder */
 
 extern const struct verb verb_run, verb_image_ls, verb_image_build, verb_image_inspect,
-	verb_image_rm, verb_volume_create, verb_volume_ls, verb_volume_inspect, verb_volume_rm,
-	verb_volume_prune, verb_stats, verb_doctor, verb_completion, verb_help, verb_version;
+	verb_image_rm, verb_image_create, verb_image_convert, verb_image_info, verb_image_check,
+	verb_image_resize, verb_image_compare, verb_volume_create, verb_volume_ls,
+	verb_volume_inspect, verb_volume_rm, verb_volume_prune, verb_stats, verb_doctor,
+	verb_completion, verb_help, verb_version;
 #endif

@@ -4,6 +4,7 @@
 #include "base/chr.h"
 #include "base/loop.h"
 #include "base/own.h"
+#include "blk/blk.h"
 #include "cli/cli.h"
 #include "cli/images.h"
 #include "cli/shares.h"
@@ -40,8 +41,11 @@ static const struct opt run_table[] = {
 	{"deterministic", 0, OPT_FLAG, AT(deterministic), NULL,
 	 "Have time go by instructions, so that every run does the same: one CPU, no network.",
 	 NULL},
-	{"disk", 0, OPT_LIST, AT(disks), "FILE[,ro]",
-	 "A raw disk image, as the next disk; several may be given.", NULL},
+	{"disk", 0, OPT_LIST, AT(disks), "FILE[,format=FORMAT][,ro][,backing]",
+	 "A disk image, raw unless said otherwise, as the next disk; several may be given. "
+	 "backing: "
+	 "trust it to name the images that it lies over.",
+	 NULL},
 	{"dump", 0, OPT_TEXT, AT(dump), "FILE[:PC[-PC]]",
 	 "Write there what is translated (at these addresses): guest code, IR, host code.", NULL},
 	{"engine", 0, OPT_TEXT, AT(engine), "ENGINE",
@@ -134,15 +138,48 @@ static int add_disk(struct spec *s, const char *path, const char *format, bool r
 	return 0;
 }
 
-/* The list's strings are the command line's own: ",ro" is cut off in place. */
+/* A raw disk whose first bytes are another format's is most likely that, and its guest would see
+ * nothing of what is in it; but the guest of a raw disk can have written them, so nothing is
+ * guessed. */
+static int guess_nothing(const char *path, struct err *e)
+{
+	const char *looks = blk_probe(path, NULL);
+	if (!looks || !strcmp(looks, "raw")) return 0;
+	return fail(e, -EINVAL,
+		    "--disk %s: looks like %s: say ',format=%s', or ',format=raw' if it is raw",
+		    path, looks, looks);
+}
+
+/* The list's strings are the command line's own: words after commas are cut off in place. */
+static int disk_words(struct spec_disk *d, char *text, struct err *e)
+{
+	for (char *comma; (comma = strrchr(text, ','));) {
+		const char *w = comma + 1;
+		if (!strcmp(w, "ro"))
+			d->readonly = true;
+		else if (!strcmp(w, "backing"))
+			d->backing = true;
+		else if (strncmp(w, "format=", 7) != 0)
+			break; /* of the file's own name */
+		else if (!(d->format = blk_format_named(w + 7)))
+			return fail(e, -EINVAL,
+				    "--disk: unknown format '%s'; there are: raw qcow2 vmdk vdi "
+				    "vhd vhdx",
+				    w + 7);
+		*comma = 0;
+	}
+	d->path = text;
+	return d->format ? 0 : guess_nothing(text, e);
+}
+
 static int add_disks(struct spec *s, const struct opt_list *l, struct err *e)
 {
 	int r = 0;
 	for (unsigned i = 0; !r && i < l->n; i++) {
-		char *comma = strrchr(l->at[i], ',');
-		bool ro = comma && !strcmp(comma, ",ro");
-		if (ro) *comma = 0;
-		r = add_disk(s, l->at[i], "raw", ro, e);
+		struct spec_disk d = {0};
+		r = disk_words(&d, (char *)l->at[i], e);
+		if (!r) r = add_disk(s, d.path, d.format ? d.format : "raw", d.readonly, e);
+		if (!r) s->disk[s->ndisks - 1].backing = d.backing;
 	}
 	return r;
 }

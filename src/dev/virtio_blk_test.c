@@ -32,7 +32,7 @@ static void disk_submit(struct blk *b, struct blk_req *q)
 	k->log[k->nlog++] = q->op;
 }
 static void disk_close(struct blk *b) { ((struct disk *)b)->closed++; }
-static const struct blk_ops disk_ops = {"test", NULL, disk_submit, disk_close};
+static const struct blk_ops disk_ops = {.name = "test", .submit = disk_submit, .close = disk_close};
 
 static void carry_out(struct disk *k, struct blk_req *q)
 {

@@ -26,7 +26,7 @@ struct spec {
 	const char *dump, *symbols; /* as in engine/unitlog.h; NULL: none */
 	struct spec_disk {
 		const char *path, *format;
-		bool readonly;
+		bool readonly, backing; /* backing: its file may name others: BLK_BACKING */
 	} disk[SPEC_DISKS];
 	unsigned ndisks;
 	struct spec_share {

@@ -117,8 +117,8 @@ static int plug_disk(struct vm *vm, unsigned i, struct err *e)
 	struct blk *disk;
 	char serial[16];
 	(void)snprintf(serial, sizeof(serial), "disk%u", i);
-	int r = blk_open(&disk, d->path, d->format ? d->format : "raw",
-			 d->readonly ? BLK_RDONLY : 0, e);
+	unsigned flags = (d->readonly ? BLK_RDONLY : 0) | (d->backing ? BLK_BACKING : 0);
+	int r = blk_open(&disk, d->path, d->format ? d->format : "raw", flags, e);
 	if (r < 0) return r;
 	r = virtio_blk_new(&v, vm->mem, disk, serial, e);
 	if (r == 0 && vm->guest->spec->deterministic) virtio_blk_in_order(v);

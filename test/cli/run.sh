@@ -97,6 +97,16 @@ refuses 'no event matches' --trace 'nothing*' image ls
 refuses 'try: lodge image build' run nosuchimage
 refuses "no recipe for an image 'nosuch'" image build nosuch
 refuses 'image nosuch' image rm nosuch
+refuses "-O: unknown format 'pdf'" image convert -O pdf a b
+refuses 'known are cluster_size' image convert -o colour=red a b
+refuses '-b needs -F' image create -f qcow2 -b a b
+refuses 'how large?' image create a
+refuses 'can only be read' image create -f vhdx a 1M
+refuses 'neither leaks nor all' image check -r some a
+refuses 'nope: No such file' image info nope
+refuses "unknown format 'iso'" run --kernel x --disk x,format=iso
+says 'file format: raw' image info "$LODGE"
+says '"format": "raw"' image info --format json "$LODGE"
 
 # wrong and damaged files
 head -c 4096 /dev/zero > zeros

@@ -1,12 +1,16 @@
 """Debian from its image, as a user runs it: login prompt, systemd, apt through the NAT, ssh through
 a forward, and a named guest that keeps its disk."""
 import hashlib
+import json
 import os
+import signal
+import subprocess
 import sys
+import time
 
 from built_in import lines
-from debian_guest import ARCH, LONG, ssh, ssh_banner, start, updates
-from guest import check, ends, finish, free_port, part, tried
+from debian_guest import ARCH, ENGINE, LONG, Debian, ssh, ssh_banner, start, updates
+from guest import LODGE, check, ends, finish, free_port, part, tried, work
 
 
 def debian():
@@ -74,7 +78,40 @@ def unnamed():
         ends("unnamed", g)
 
 
-for p in (debian, unnamed, runtimes):
+def layer():
+    """Debian on a qcow2 layer over the image's own disk: it boots, writes, is killed, boots again."""
+    image = json.loads(subprocess.check_output([LODGE, "image", "inspect", "--arch", ARCH, "debian"]))
+    disk, behind = work + "/layer.qcow2", image["disk_path"]
+    subprocess.run([LODGE, "image", "create", "-f", "qcow2", "-b", behind, "-F", "raw", disk], check=True)
+    how = ["--kernel", image["kernel_path"], "--initrd", image["initrd_path"], "--append", image["append"],
+           "--disk", disk + ",format=qcow2,backing", "--net", "none"]
+
+    def booted(name):
+        g = Debian(*ENGINE, *how)
+        return g if check(name + ": login prompt and shell", tried(g.login), g) else g.kill()
+
+    g = booted("layer")
+    if not g:
+        return
+    want = hashlib.sha256(lines(300000)).hexdigest()
+    check("layer: writes", g.says("seq 1 300000 > f; sync; sha256sum f", want, LONG), g)
+    check("layer: trims", g.run("fstrim / || true; sync", LONG)[0] == 0, g)
+    g.type("while :; do cp f g; sync; rm g; done &")
+    time.sleep(3)
+    g.kill()
+    ends("layer: killed", g, -signal.SIGKILL)
+    check("layer: killed, it is sound", subprocess.run(["qemu-img", "check", "-q", disk]).returncode in (0, 3))
+    g = booted("layer again")
+    if not g:
+        return
+    check("layer again: nothing is lost", g.says("sha256sum f", want, LONG), g)
+    g.type("poweroff")
+    ends("layer again", g)
+    check("layer: clean", subprocess.run(["qemu-img", "check", "-q", disk]).returncode == 0 or
+          subprocess.run([LODGE, "image", "check", "-r", "leaks", disk]).returncode == 0)
+
+
+for p in (debian, unnamed, layer, runtimes):
     if len(sys.argv) < 2 or p.__name__ in sys.argv[1:]:
         part(p)
 finish()

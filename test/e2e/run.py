@@ -168,6 +168,35 @@ def disk():
     ends("poweroff", g)
 
 
+def formats():
+    """Disks that are no raw files: a guest makes a file system on each, another finds it."""
+    behind = path("behind", b"")
+    os.truncate(behind, 64 << 20)
+    image = lambda *a: subprocess.run([LODGE, "image", *a]).returncode == 0
+    for name, made, words in (("qcow2", ("-f", "qcow2"), ",format=qcow2"), ("vmdk", ("-f", "vmdk"), ",format=vmdk"),
+                              ("layer", ("-f", "qcow2", "-b", behind, "-F", "raw"), ",format=qcow2,backing")):
+        d = path("disk." + name)
+        check(name + ": made", image("create", *made, d, "64M"))
+        refuses(name + ": its format is not guessed", "looks like", *BOOT, "--disk", d)
+        g = boots(name, *BOOT, "--net", "none", "--disk", d + words)
+        if not g:
+            continue
+        check(name + ": makes a file system", g.run("mke2fs -q /dev/vda && mount -t ext4 /dev/vda /mnt")[0] == 0, g)
+        check(name + ": writes", g.says("seq 1 200000 > /mnt/f; sync; sha256sum /mnt/f", sha(lines(200000))), g)
+        g.kill()
+        ends(name + ": killed", g, -signal.SIGKILL)
+        if name != "vmdk":
+            check(name + ": killed, it is sound", subprocess.run(["qemu-img", "check", "-q", d]).returncode in (0, 3))
+        g = boots(name + " again", *BOOT, "--net", "none", "--disk", d + words)
+        if not g:
+            continue
+        check(name + " again: nothing is lost",
+              g.says("mount -t ext4 /dev/vda /mnt; sha256sum /mnt/f", sha(lines(200000))), g)
+        g.type("umount /mnt; exit")
+        ends(name + " again", g)
+    check("layer: what is behind is untouched", not any(read(behind)))
+
+
 def stopped():
     g = boots("stopped", *BOOT, "--net", "none")
     if g:
@@ -371,7 +400,7 @@ def recipes():
     check("recipe: failures leave nothing", sorted(os.listdir(path("made"))) == ["linux", "linux.lock"])
 
 
-parts = [recipes, one_cpu, two_cpus, run_and_power_off, vectors, network, disk, stopped, stats, code_cache, profile, deterministic, opensbi_old, opensbi_new, u_boot, wrong_files]
+parts = [recipes, one_cpu, two_cpus, run_and_power_off, vectors, network, disk, formats, stopped, stats, code_cache, profile, deterministic, opensbi_old, opensbi_new, u_boot, wrong_files]
 for p in parts:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)

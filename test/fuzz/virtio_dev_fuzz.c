@@ -72,7 +72,8 @@ static size_t take(void *host, const uint8_t *p, size_t n)
 
 static void build(void)
 {
-	static const struct blk_ops disk_ops = {"fuzz", NULL, disk_submit, disk_close};
+	static const struct blk_ops disk_ops = {
+		.name = "fuzz", .submit = disk_submit, .close = disk_close};
 	static const struct port_ops peer_ops = {"peer", peer_deliver, NULL, peer_free};
 	static const uint8_t mac[6] = {2};
 	log_level_set(LOG_ERROR);

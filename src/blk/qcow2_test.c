@@ -1,0 +1,256 @@
+/* qcow2 without another program: what is made is found again, in small clusters where every table
+ * is reached. test/blk/run.sh asks qemu-img. */
+#include "base/test.h"
+#include "base/types.h"
+#include "blk/be.h"
+#include "blk/qcow2.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SIZE = 3 << 20, STEPS = 800 };
+static char dir[64], top[96], behind[96];
+
+static void folder_make(void)
+{
+	(void)strcpy(dir, "/tmp/lodge-qcow2-XXXXXX");
+	CHECK(mkdtemp(dir) != NULL);
+	(void)snprintf(top, sizeof(top), "%s/top", dir);
+	(void)snprintf(behind, sizeof(behind), "%s/behind", dir);
+}
+
+static void folder_remove(void)
+{
+	(void)unlink(top);
+	(void)unlink(behind);
+	CHECK(rmdir(dir) == 0);
+}
+
+static struct blk *opened(const char *path, const char *format, unsigned flags)
+{
+	struct err e = {0};
+	struct blk *b = NULL;
+	if (blk_open(&b, path, format, flags, &e) < 0) (void)fprintf(stderr, "%s\n", e.msg);
+	CHECK(b);
+	return b;
+}
+
+static uint64_t dice(uint64_t *s)
+{
+	*s ^= *s << 13;
+	*s ^= *s >> 7;
+	return *s ^= *s << 17;
+}
+
+static void model_step(struct blk *b, uint8_t *model, uint8_t *buf, uint64_t *seed)
+{
+	uint64_t off = dice(seed) % (SIZE / 512) * 512, len = (1 + dice(seed) % 90) * 512;
+	if (len > SIZE - off) len = SIZE - off;
+	switch (dice(seed) % 6) {
+	case 0:
+	case 1:
+		CHECK(blk_rw(b, BLK_READ, buf, len, off) == 0 && !memcmp(buf, model + off, len));
+		return;
+	case 2:
+	case 3:
+		memset(buf, (int)dice(seed), len);
+		CHECK(blk_rw(b, BLK_WRITE, buf, len, off) == 0);
+		memcpy(model + off, buf, len);
+		return;
+	case 4:
+		CHECK(blk_rw(b, BLK_ZERO, NULL, len, off) == 0);
+		memset(model + off, 0, len);
+		return;
+	default:
+		CHECK(blk_rw(b, BLK_DISCARD, NULL, len, off) == 0);
+		CHECK(blk_rw(b, BLK_READ, model + off, len, off) == 0);
+	}
+}
+
+static void same(struct blk *b, const uint8_t *model, uint8_t *buf)
+{
+	CHECK(blk_rw(b, BLK_READ, buf, SIZE, 0) == 0 && !memcmp(buf, model, SIZE));
+}
+
+static void model_run(const char *format, unsigned flags, uint64_t seed)
+{
+	uint8_t *model = calloc(1, SIZE), *buf = calloc(1, SIZE);
+	struct blk_report rep;
+	struct blk *b = opened(top, format, flags);
+	CHECK(blk_info(b).size == SIZE && blk_rw(b, BLK_READ, model, SIZE, 0) == 0);
+	for (int i = 0; i < STEPS; i++) {
+		model_step(b, model, buf, &seed);
+		if (i % 50 == 0) CHECK(blk_rw(b, BLK_FLUSH, NULL, 0, 0) == 0);
+		if (i % 200) continue;
+		blk_unref(b);
+		b = opened(top, format, flags);
+	}
+	same(b, model, buf);
+	blk_unref(b);
+	b = opened(top, format, flags | BLK_RDONLY);
+	same(b, model, buf);
+	int r = blk_check(b, BLK_FIX_NONE, &rep, NULL);
+	CHECK(r == -ENOTSUP || (r == 0 && !rep.corruptions && !rep.leaks));
+	blk_unref(b);
+	free(model);
+	free(buf);
+}
+
+TEST(qcow2_agrees_with_a_model)
+{
+	static const struct blk_make shapes[] = {{.format = "qcow2", .cluster = 512},
+						 {.format = "qcow2", .cluster = 4096, .zstd = true},
+						 {.format = "qcow2"},
+						 {.format = "qcow2", .cluster = 2 << 20},
+						 {.format = "qcow2", .cluster = 1024, .old = true},
+						 {.format = "vmdk"},
+						 {.format = "vdi"}};
+	for (size_t i = 0; i < COUNT(shapes); i++) {
+		struct blk_make m = shapes[i];
+		struct err e;
+		m.size = SIZE;
+		folder_make();
+		CHECK(blk_create(top, &m, NULL) == 0 && blk_create(top, &m, &e) == -EEXIST);
+		model_run(m.format, 0, 77 + i);
+		folder_remove();
+	}
+}
+
+/* A raw image that is neither of the layer's size nor of whole sectors. */
+static void behind_make(uint64_t size)
+{
+	int fd = open(behind, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	for (uint64_t at = 0; at < size; at += 5) CHECK(pwrite(fd, "hello", 5, (off_t)at) == 5);
+	CHECK(ftruncate(fd, (off_t)size) == 0 && close(fd) == 0);
+}
+
+TEST(qcow2_layer_agrees_with_a_model)
+{
+	for (int old = 0; old < 2; old++) {
+		struct blk_make m = {.format = "qcow2", .size = SIZE, .cluster = 8192, .old = old};
+		m.backing = "behind";
+		m.backing_format = "raw";
+		folder_make();
+		behind_make((2 << 20) + 300);
+		CHECK(blk_create(top, &m, NULL) == 0);
+		model_run("qcow2", BLK_BACKING, 99);
+		struct blk *b = opened(behind, "raw", 0);
+		char five[512];
+		CHECK(blk_rw(b, BLK_READ, five, 512, 512 * 50) == 0 && !memcmp(five, "hello", 5));
+		blk_unref(b);
+		folder_remove();
+	}
+}
+
+TEST(qcow2_names_no_file_that_was_not_allowed)
+{
+	struct blk_make m = {.format = "qcow2", .size = SIZE, .backing = "/etc/shadow"};
+	struct err e = {0};
+	struct blk *b = NULL;
+	m.backing_format = "raw";
+	folder_make();
+	CHECK(blk_create(top, &m, NULL) == 0);
+	CHECK(blk_open(&b, top, "qcow2", BLK_RDONLY, &e) == -EPERM);
+	CHECK(strstr(e.msg, "lies over '/etc/shadow'"));
+	struct blk_opts o = {.format = "qcow2", .backing = behind, .backing_format = "raw"};
+	char buf[512];
+	behind_make(4096);
+	CHECK(blk_open_with(&b, top, &o, &e) == 0); /* what the owner says counts */
+	CHECK(blk_rw(b, BLK_READ, buf, 512, 0) == 0 && !memcmp(buf, "hello", 5));
+	blk_unref(b);
+	m.backing_format = NULL;
+	(void)unlink(top);
+	CHECK(blk_create(top, &m, &e) == -EINVAL && access(top, F_OK) < 0);
+	folder_remove();
+}
+
+static void patch(uint64_t at, const char *bytes, size_t n)
+{
+	int fd = open(top, O_RDWR | O_CLOEXEC);
+	CHECK(pwrite(fd, bytes, n, (off_t)at) == (ssize_t)n && close(fd) == 0);
+}
+
+static unsigned feature(void)
+{
+	uint8_t v[8] = {0};
+	int fd = open(top, O_RDONLY | O_CLOEXEC);
+	CHECK(pread(fd, v, 8, H_INCOMPATIBLE) == 8 && close(fd) == 0);
+	return (unsigned)be64_at(v);
+}
+
+/* An L2 entry that leads to the refcount table: the first write finds it, says so in the image, and
+ * nothing is written any more; reading goes on. */
+TEST(qcow2_marks_what_it_finds_corrupt)
+{
+	struct blk_make m = {.format = "qcow2", .size = SIZE};
+	struct err e = {0};
+	struct blk *b = NULL;
+	char buf[512] = "x";
+	folder_make();
+	CHECK(blk_create(top, &m, NULL) == 0);
+	b = opened(top, "qcow2", 0);
+	CHECK(blk_rw(b, BLK_WRITE, buf, 512, 0) == 0);
+	uint64_t l2 = qcow2_of(b)->l1[0] & ENTRY_OFFSET;
+	blk_unref(b);
+	patch(l2, "\x80\0\0\0\0\0\0\0", 8); /* entry 0: used once, at 0 */
+	patch(l2 + 8, "\x80\0\0\0\0\1\0\0", 8);
+	b = opened(top, "qcow2", 0);
+	CHECK(blk_rw(b, BLK_WRITE, buf, 512, 65536) == -EIO);
+	CHECK(feature() & INCOMPATIBLE_CORRUPT);
+	CHECK(blk_rw(b, BLK_WRITE, buf, 512, 1 << 20) == -EIO);
+	CHECK(blk_rw(b, BLK_READ, buf, 512, 1 << 20) == 0);
+	blk_unref(b);
+	CHECK(blk_open(&b, top, "qcow2", 0, &e) == -EUCLEAN && strstr(e.msg, "marked corrupt"));
+	b = opened(top, "qcow2", BLK_RDONLY);
+	blk_unref(b);
+	folder_remove();
+}
+
+TEST(qcow2_grows_its_refcount_table)
+{
+	struct blk_make m = {.format = "qcow2", .size = 40 << 20, .cluster = 512};
+	struct blk_report rep;
+	folder_make();
+	CHECK(blk_create(top, &m, NULL) == 0);
+	struct blk *b = opened(top, "qcow2", 0);
+	uint8_t *p = malloc(1 << 20);
+	uint64_t table = qcow2_of(b)->reftable_at;
+	for (unsigned i = 0; i < 40; i++) {
+		memset(p, (int)i + 1, 1 << 20);
+		CHECK(blk_rw(b, BLK_WRITE, p, 1 << 20, (uint64_t)i << 20) == 0);
+	}
+	CHECK(qcow2_of(b)->reftable_at != table);
+	blk_unref(b);
+	b = opened(top, "qcow2", BLK_RDONLY);
+	CHECK(blk_check(b, BLK_FIX_NONE, &rep, NULL) == 0 && !rep.corruptions && !rep.leaks);
+	CHECK(blk_rw(b, BLK_READ, p, 1 << 20, 39 << 20) == 0 && p[0] == 40 && p[12345] == 40);
+	blk_unref(b);
+	free(p);
+	folder_remove();
+}
+
+TEST(cache_keeps_what_is_dirty)
+{
+	struct cache c;
+	uint8_t *t, back[512];
+	folder_make();
+	int fd = open(top, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK(ftruncate(fd, 512 * 100) == 0 && cache_init(&c, fd, 512, 0) == 0);
+	CHECK(c.slots == CACHE_LEAST);
+	CHECK(cache_get(&c, 512, &t) == 0);
+	t[7] = 42;
+	cache_dirty(&c, t);
+	for (uint64_t i = 2; i < 90; i++) CHECK(cache_get(&c, 512 * i, &t) == 0);
+	CHECK(cache_get(&c, 512, &t) == 0 && t[7] == 42 && c.dirty == 1);
+	CHECK(pread(fd, back, 512, 512) == 512 && back[7] == 0);
+	CHECK(cache_write(&c) == 0 && pread(fd, back, 512, 512) == 512 && back[7] == 42);
+	for (uint64_t i = 1; i <= CACHE_LEAST; i++) CHECK(cache_make(&c, 512 * i, &t) == 0);
+	CHECK(cache_get(&c, 512 * 50, &t) == -ENOMEM && cache_full(&c)); /* never by losing one */
+	CHECK(cache_get(&c, 512 * 101, &t) < 0 && cache_get(&c, 0, &t) == -EIO);
+	cache_done(&c);
+	(void)close(fd);
+	folder_remove();
+}
