@@ -48,6 +48,11 @@ const struct verb *const verbs[] = {
 	&verb_network_rm,
 	&verb_network_prune,
 	&verb_network_serve,
+	&verb_volume_create,
+	&verb_volume_ls,
+	&verb_volume_inspect,
+	&verb_volume_rm,
+	&verb_volume_prune,
 	&verb_doctor,
 	&verb_help,
 	&verb_completion,
@@ -70,17 +75,19 @@ static int complain_usage(const struct verb *v, const struct err *e)
 	return EXIT_LODGE;
 }
 
+enum { VERBS_MOST = 128 };
 /* "image" alone, or "image bulid": what a first word can be followed by. */
 static int unknown_second(const char *group, const char *word, struct err *e)
 {
-	const char *names[32], *near = NULL;
+	const char *names[VERBS_MOST], *near = NULL;
 	unsigned n = 0;
-	char list[256] = "";
+	char list[32 * VERBS_MOST] = "";
 	size_t len = strlen(group);
 	for (unsigned i = 0; verbs[i]; i++)
 		if (!strncmp(verbs[i]->name, group, len) && verbs[i]->name[len] == ' ')
 			names[n++] = verbs[i]->name + len + 1;
 	if (n == 0) return 0;
+	must(n < VERBS_MOST);
 	names[n] = NULL;
 	for (unsigned i = 0; i < n; i++) {
 		strcat(list, i ? ", " : "");
@@ -96,12 +103,13 @@ static int unknown_second(const char *group, const char *word, struct err *e)
 
 static int unknown_verb(char **words, struct err *e)
 {
-	char first[32][32];
-	const char *names[33];
+	char first[VERBS_MOST][32];
+	const char *names[VERBS_MOST];
 	unsigned n = 0;
 	int r = unknown_second(words[0], words[1], e);
 	if (r) return r;
 	for (; verbs[n]; n++) {
+		must(n + 1 < VERBS_MOST);
 		(void)snprintf(first[n], sizeof(first[n]), "%.*s",
 			       (int)strcspn(verbs[n]->name, " "), verbs[n]->name);
 		names[n] = first[n];

@@ -89,5 +89,6 @@ extern const struct verb verb_run, verb_create, verb_start, verb_stop, verb_rest
 	verb_image_inspect, verb_image_rm, verb_image_create, verb_image_convert, verb_image_info,
 	verb_image_check, verb_image_resize, verb_image_compare, verb_network_create,
 	verb_network_ls, verb_network_inspect, verb_network_rm, verb_network_prune,
-	verb_network_serve, verb_doctor, verb_help, verb_completion, verb_version;
+	verb_network_serve, verb_volume_create, verb_volume_ls, verb_volume_inspect, verb_volume_rm,
+	verb_volume_prune, verb_doctor, verb_help, verb_completion, verb_version;
 #endif

@@ -30,6 +30,22 @@ static void print_words(void)
 	}
 }
 
+static const char *list_of(const char *what)
+{
+	static const char *const of[][2] = {
+		{"guest", "ps -a"}, {"network", "network ls"}, {"volume", "volume ls"}};
+	for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++)
+		if (!strcmp(what, of[i][0])) return of[i][1];
+	return "image ls";
+}
+
+static void print_group(const char *group)
+{
+	printf("\t%s) words=\"", group);
+	print_seconds(group, strlen(group));
+	printf("\" ;;\n");
+}
+
 static void print_verb(const struct verb *v)
 {
 	printf("\t\"%s\")\n\t\tcase $prev in\n", v->name);
@@ -48,9 +64,7 @@ static void print_verb(const struct verb *v)
 	printf("\"");
 	if (v->completes)
 		printf("\n\t\t   [[ $cur == -* ]] || words=$(lodge %s -q 2>/dev/null)",
-		       !strcmp(v->completes, "guest")	  ? "ps -a"
-		       : !strcmp(v->completes, "network") ? "network ls"
-							  : "image ls");
+		       list_of(v->completes));
 	printf(" ;;\n\t\tesac ;;\n");
 }
 
@@ -62,16 +76,16 @@ static void print_bash(void)
 	       "words=''\n"
 	       "\tfor w in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
 	       "\t\t[[ $w == -* || $verb == *' '* ]] || verb=\"${verb:+$verb }$w\"\n"
-	       "\t\tcase $verb in image|network|'') ;; image\\ *|network\\ *) ;; *) "
-	       "verb=${verb%%%% *} ;; esac\n"
+	       "\t\tcase $verb in image|network|volume|'') ;; image\\ *|network\\ *|volume\\ *) ;; "
+	       "*) verb=${verb%%%% "
+	       "*} ;; esac\n"
 	       "\tdone\n"
 	       "\tcase $verb in\n\t\"\") words=\"");
 	print_words();
-	printf("\" ;;\n\timage) words=\"");
-	print_seconds("image", strlen("image"));
-	printf("\" ;;\n\tnetwork) words=\"");
-	print_seconds("network", strlen("network"));
 	printf("\" ;;\n");
+	print_group("image");
+	print_group("network");
+	print_group("volume");
 	for (unsigned i = 0; verbs[i]; i++) print_verb(verbs[i]);
 	printf("\tesac\n"
 	       "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"

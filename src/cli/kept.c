@@ -77,7 +77,7 @@ int kept_load(struct kept *k, struct err *e)
 	k->spec.control = true;
 	int r = k->spec.image ? add_image(k, e) : 0;
 	if (!k->spec.memory) k->spec.memory = DEFAULT_MEMORY * MIB;
-	return r;
+	return r ? r : shares_add(&k->shares, k->store, &k->spec, e);
 }
 
 int kept_start(struct kept *k, int attach, struct err *e)
@@ -106,6 +106,7 @@ void kept_done(struct kept *k)
 	image_done(&k->image);
 	free(k->disk);
 	k->disk = NULL;
+	shares_done(&k->shares);
 }
 
 /* ---- verbs with names of guests ---- */

@@ -1,6 +1,7 @@
 #ifndef CLI_KEPT_H
 #define CLI_KEPT_H
 #include "base/err.h"
+#include "cli/shares.h"
 #include "guest/record.h"
 #include "store/image.h"
 #include <stdbool.h>
@@ -16,6 +17,7 @@ struct kept {
 	struct record record; /* id "": there is none yet */
 	struct image image;
 	char *disk;
+	struct shares shares;
 	struct spec spec; /* the record's, with what the image and the store add */
 };
 /* Lock it by its whole name. While another command has it in hands, that is waited for; -EBUSY: it

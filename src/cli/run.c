@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/images.h"
 #include "cli/kept.h"
+#include "cli/shares.h"
 #include "cli/stats.h"
 #include "cli/term.h"
 #include "guest/guest.h"
@@ -29,7 +30,7 @@ struct run_opts {
 	unsigned cpus;
 	uint64_t memory, code_cache;
 	bool stats, profile, deterministic, detach, remove;
-	struct opt_list disks, publish, nets;
+	struct opt_list disks, publish, nets, volumes;
 };
 #define AT(member) offsetof(struct run_opts, member)
 static const struct opt run_table[] = {
@@ -93,7 +94,8 @@ static const struct opt run_table[] = {
 	 "Names of the guest's code for these: an ELF file, System.map or /proc/kallsyms.", NULL},
 	{"tty", 't', OPT_IGNORE, 0, NULL, "For habit: a terminal is passed on when there is one.",
 	 NULL},
-	{"volume", 'v', OPT_LATER, 0, "DIR:DIR", "sharing folders is not implemented yet", NULL},
+	{"volume", 'v', OPT_LIST, AT(volumes), "DIR|NAME:DIR[:ro]",
+	 "Share a folder of this machine, or a volume, at that place in the guest.", NULL},
 	{0},
 };
 static const struct run_opts run_defaults = {.cpus = 1};
@@ -125,6 +127,7 @@ struct run {
 	char *disk;
 	char disk_at[32];
 	char append[1024];
+	struct shares shares;
 };
 
 /* A guest that never ran leaves nothing behind. */
@@ -132,6 +135,7 @@ static void run_done(struct run *r)
 {
 	if (!r->end.ran && r->fresh && r->kept.folder >= 0) (void)kept_remove(&r->kept, NULL);
 	kept_done(&r->kept);
+	shares_done(&r->shares);
 	drop_fd(&r->disk_fd);
 	drop_fd(&r->folder);
 	free(r->disk);
@@ -233,6 +237,13 @@ static int add_code_cache(struct spec *s, const struct run_opts *o, struct err *
 		    (unsigned long long)s->code_cache, LEAST_CODE, MOST_CODE);
 }
 
+static int add_volumes(struct spec *s, const struct opt_list *l, struct err *e)
+{
+	if (l->n > SPEC_SHARES) return fail(e, -EINVAL, "--volume: more than %d", SPEC_SHARES);
+	for (unsigned i = 0; i < l->n; i++) s->volume[s->nvolumes++] = l->at[i];
+	return 0;
+}
+
 static int check_name(const char *name, struct err *e)
 {
 	if (!store_name_ok(name))
@@ -276,6 +287,7 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 			    (unsigned long long)s->memory, (unsigned long long)s->memory);
 	bad = add_code_cache(s, o, e);
 	if (!bad) bad = add_network(s, o, e);
+	if (!bad) bad = add_volumes(s, &o->volumes, e);
 	return bad ? bad : add_disks(s, &o->disks, e);
 }
 
@@ -419,9 +431,10 @@ static int run_nameless(struct run *r, struct err *e)
 {
 	struct spec *w = &r->wish;
 	if (!w->image && !w->kernel && !w->firmware) w->image = "linux";
-	int bad = w->image ? store_open(&r->kept.store, NULL, e) : 0;
+	int bad = w->image || w->nvolumes ? store_open(&r->kept.store, NULL, e) : 0;
 	r->spec = *w;
 	if (!bad && w->image) bad = use_image(r, e);
+	if (!bad) bad = shares_add(&r->shares, r->kept.store, &r->spec, e);
 	if (!r->spec.memory) r->spec.memory = DEFAULT_MEMORY * MIB;
 	return bad ? bad : run_here(&r->spec, NULL, &r->end, e);
 }
@@ -635,7 +648,12 @@ static int create_run(const struct call *c, struct err *e)
 
 #define RUN_TEXT                                                                                   \
 	"IMAGE is one of 'lodge image ls'; without IMAGE, --kernel and --firmware it is the\n"     \
-	"built-in guest 'linux'. The guest writes to a disk of its own, never to the image.\n"
+	"built-in guest 'linux'. The guest writes to a disk of its own, never to the image.\n"     \
+	"A shared folder is one of this machine's ('./src', '/srv'; it must be there) or a "       \
+	"volume\n"                                                                                 \
+	"('data', see 'lodge volume ls'). Our images mount it; in others: mount -t virtiofs "      \
+	"share0\n"                                                                                 \
+	"/where, share1 for the second and so on.\n"
 
 const struct verb verb_run = {
 	.name = "run",

@@ -12,6 +12,7 @@ struct chr;
 struct blk;
 struct gmem;
 struct port;
+struct share;
 struct loop;
 struct vclock;
 
@@ -81,5 +82,8 @@ int virtio_net_new(struct virtio_dev **out, struct gmem *mem, const uint8_t mac[
 		   struct port **port, struct err *e); /* *port: its end of the cable */
 int virtio_console_new(struct virtio_dev **out, struct gmem *mem, struct chr *chr, struct err *e);
 int virtio_rng_new(struct virtio_dev **out, struct gmem *mem, struct err *e);
+/* tag: what the guest mounts it by, up to 36 bytes. The share outlives the device. */
+int virtio_fs_new(struct virtio_dev **out, struct gmem *mem, struct share *share, const char *tag,
+		  struct err *e);
 void virtio_rng_repeat(struct virtio_dev *v); /* the same numbers every time: no secrets */
 #endif

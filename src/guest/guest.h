@@ -12,7 +12,7 @@ struct loop;
 
 /* What the owner asked for, before anything was opened. All strings belong to the spec's maker
  * and outlive the guest. */
-enum { SPEC_DISKS = 8, SPEC_PUBLISH = 32, SPEC_NETS = 4 };
+enum { SPEC_DISKS = 8, SPEC_PUBLISH = 32, SPEC_NETS = 4, SPEC_SHARES = 8 };
 struct spec {
 	const char *name;  /* NULL: none given */
 	const char *id;	   /* of a guest that is kept: what makes it another than all others */
@@ -30,6 +30,14 @@ struct spec {
 		bool readonly, backing; /* backing: its file may name others: BLK_BACKING */
 	} disk[SPEC_DISKS];
 	unsigned ndisks;
+	const char *volume[SPEC_SHARES]; /* as asked for: FOLDER:PLACE[:ro] or NAME:PLACE[:ro] */
+	unsigned nvolumes;
+	struct spec_share {		/* and what that is now */
+		const char *path, *tag; /* the host's folder; what the guest mounts it by */
+		bool readonly;
+		int lock; /* stays open while the guest runs; -1: none */
+	} share[SPEC_SHARES];
+	unsigned nshares;
 	const char *net[SPEC_NETS]; /* a network device each; as network_plug() takes them */
 	unsigned nnets;
 	uint64_t cap_rate; /* bits a second, of each device and direction; 0: no limit */

@@ -46,7 +46,9 @@ static void close_others(const int *keep, unsigned n)
 static int detach(const struct spec *s, const struct guest_home *home, int pipe, struct err *e)
 {
 	char title[80];
-	const int keep[] = {home->folder, home->attach, pipe};
+	enum { OWN = 3 };
+	int keep[OWN + SPEC_SHARES] = {home->folder, home->attach, pipe};
+	for (unsigned i = 0; i < s->nshares; i++) keep[OWN + i] = s->share[i].lock;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int log = openat(home->folder, "monitor.log",
 			 O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -54,7 +56,7 @@ static int detach(const struct spec *s, const struct guest_home *home, int pipe,
 	if (setsid() < 0 || chdir("/") || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0)
 		return fail(e, -errno, "into the background: %s", strerror(errno));
-	close_others(keep, sizeof(keep) / sizeof(keep[0]));
+	close_others(keep, OWN + s->nshares);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)snprintf(title, sizeof(title), "lodge: %s", s->name);
 	title_set(title);

@@ -26,6 +26,8 @@ static struct record full(void)
 			       .deterministic = true,
 			       .net = {"user", "lan"},
 			       .nnets = 2,
+			       .volume = {"./src:/s:ro", "data:/d"},
+			       .nvolumes = 2,
 			       .cap_rate = 1000000,
 			       .remove = true,
 			       .disk = {{"/d", "raw", true}, {"/e", "qcow2", false}},
@@ -49,6 +51,8 @@ TEST(record_comes_back_as_it_was)
 	CHECK(*s->initrd == '/' && strstr(s->initrd, "/rel/initrd"));
 	CHECK(s->append && !*s->append && !s->firmware && !strcmp(s->engine, "interp"));
 	CHECK(s->code_cache == 1 << 20 && s->deterministic && !s->profile && s->remove);
+	CHECK(s->nvolumes == 2 && *s->volume[0] == '/' && strstr(s->volume[0], "/./src:/s:ro"));
+	CHECK(!strcmp(s->volume[1], "data:/d"));
 	CHECK(s->nnets == 2 && !strcmp(s->net[1], "lan") && s->cap_rate == 1000000);
 	CHECK(s->ndisks == 2 && s->disk[0].readonly && !strcmp(s->disk[1].format, "qcow2"));
 	CHECK(s->npublish == 2 && s->publish[0].host_port == 80 && s->publish[1].udp);

@@ -95,6 +95,23 @@ static struct json_object *ports_json(const struct spec *s)
 	return all;
 }
 
+/* FOLDER:PLACE, the folder from the root; but a volume's name. */
+static struct json_object *volume_json(const char *text)
+{
+	size_t n = strcspn(text, ":");
+	bool folder = memchr(text, '/', n) || (n == 1 && *text == '.') ||
+		      (n == 2 && !strncmp(text, "..", n));
+	return folder ? path_json(text) : json_object_new_string(text);
+}
+
+static struct json_object *volumes_json(const struct spec *s)
+{
+	struct json_object *all = json_object_new_array();
+	for (unsigned i = 0; i < s->nvolumes; i++)
+		must(!json_object_array_add(all, volume_json(s->volume[i])));
+	return all;
+}
+
 static struct json_object *nets_json(const struct spec *s)
 {
 	struct json_object *all = json_object_new_array();
@@ -110,6 +127,7 @@ void spec_to_json(const struct spec *s, struct json_object *to)
 	put(to, "disks", disks_json(s));
 	put(to, "ports", ports_json(s));
 	put(to, "nets", nets_json(s));
+	put(to, "volumes", volumes_json(s));
 }
 
 /* ---- reading ---- */
@@ -195,6 +213,14 @@ static int take_net(struct spec *s, struct arena *a, struct json_object *o, stru
 	return r;
 }
 
+static int take_volume(struct spec *s, struct arena *a, struct json_object *o, struct err *e)
+{
+	if (s->nvolumes == SPEC_SHARES) return fail(e, -EINVAL, "more than %d", SPEC_SHARES);
+	int r = take_text(&s->volume[s->nvolumes], a, o, e);
+	s->nvolumes += !r;
+	return r;
+}
+
 static int take_list(struct spec *s, struct arena *a, struct json_object *o, const char *key,
 		     int (*one)(struct spec *s, struct arena *a, struct json_object *v,
 				struct err *e),
@@ -231,5 +257,6 @@ int spec_from_json(struct spec *s, struct arena *a, struct json_object *from, st
 			r = take_field(s, &fields[i], a, v, e);
 	if (!r) r = take_list(s, a, from, "disks", take_disk, e);
 	if (!r) r = take_list(s, a, from, "nets", take_net, e);
+	if (!r) r = take_list(s, a, from, "volumes", take_volume, e);
 	return r ? r : take_list(s, a, from, "ports", take_port, e);
 }

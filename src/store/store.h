@@ -63,4 +63,22 @@ int store_guest_disk(struct store *s, const char *name, const struct image *im, 
 		     struct err *e);
 /* Remove the folder of a guest that we have locked, with all in it, and close *dirfd. */
 int store_guest_remove(struct store *s, const char *name, int *dirfd, struct err *e);
+
+/* Named volumes (volume.c): folders of data that guests share.
+ *   volumes/<name>/data  */
+struct volume {
+	char *name, *path; /* of its data */
+	int64_t created;
+	bool used; /* by somebody, now */
+};
+void volume_done(struct volume *v);
+int store_volume_create(struct store *s, const char *name, struct err *e); /* or it is there */
+/* Made if need be. While *fd is open nobody removes it; *path is the caller's to free(). */
+int store_volume_use(struct store *s, const char *name, char **path, int *fd, struct err *e);
+int store_volume_find(struct store *s, const char *name, struct volume *out, struct err *e);
+/* -EBUSY in words while somebody uses it. */
+int store_volume_rm(struct store *s, const char *name, struct err *e);
+/* fn for every volume by name; stops at the first result that is not 0 and returns it. */
+int store_volume_each(struct store *s, int (*fn)(void *ctx, const struct volume *v), void *ctx,
+		      struct err *e);
 #endif

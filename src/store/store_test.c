@@ -348,3 +348,37 @@ TEST(killed_at_any_moment_leaves_a_sound_store)
 		}
 	}
 }
+
+static int count_volume(void *ctx, const struct volume *v)
+{
+	*(unsigned *)ctx += v->used ? 100 : 1;
+	return 0;
+}
+
+TEST(volumes)
+{
+	char root[] = "/tmp/lodge-volume.XXXXXX", *path = NULL;
+	struct store *s;
+	struct volume v;
+	struct err e = {0};
+	unsigned n = 0;
+	int fd = -1;
+	CHECK(mkdtemp(root) && store_open(&s, root, &e) == 0);
+	CHECK(store_volume_each(s, count_volume, &n, &e) == 0 && n == 0);
+	CHECK(store_volume_create(s, "../x", &e) == -EINVAL &&
+	      store_volume_create(s, "Big", &e) == -EINVAL);
+	CHECK(store_volume_create(s, "a", &e) == 0 && store_volume_create(s, "a", &e) == 0);
+	CHECK(store_volume_use(s, "b", &path, &fd, &e) == 0 && file_exists(path));
+	CHECK(store_volume_each(s, count_volume, &n, &e) == 0 && n == 101);
+	CHECK(store_volume_rm(s, "b", &e) == -EBUSY && strstr(e.msg, "a guest uses it"));
+	CHECK(store_volume_find(s, "b", &v, &e) == 0 && v.used && !strcmp(v.path, path));
+	volume_done(&v);
+	(void)close(fd);
+	CHECK(store_volume_rm(s, "b", &e) == 0 && !file_exists(path));
+	CHECK(store_volume_rm(s, "b", &e) == -ENOENT &&
+	      store_volume_find(s, "b", &v, &e) == -ENOENT);
+	volume_done(&v);
+	free(path);
+	store_close(s);
+	CHECK(dir_remove(root, &e) == 0);
+}

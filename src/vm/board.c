@@ -2,6 +2,7 @@
 #include "vm/board.h"
 #include "blk/blk.h"
 #include "dev/dev.h"
+#include "fs/share.h"
 #include "guest/guest.h"
 #include "guest/network.h"
 #include "net/port.h"
@@ -42,6 +43,9 @@ int board_check(const struct spec *s, struct err *e)
 	if (s->deterministic && s->nnets)
 		return fail(e, -EINVAL,
 			    "deterministic: not with a network, which answers when it will");
+	if (s->deterministic && s->nshares)
+		return fail(e, -EINVAL,
+			    "deterministic: not with shared folders, which answer when they will");
 	if (!s->kernel && !s->firmware)
 		return fail(e, -EINVAL, "nothing to boot: give it a kernel or a firmware");
 	if (s->initrd && !s->kernel) return fail(e, -EINVAL, "initrd: it needs a kernel");
@@ -62,11 +66,23 @@ int board_files(struct board *b, const struct spec *s, struct err *e)
 	return r;
 }
 
+int board_shares(struct board *b, const struct spec *s, struct err *e)
+{
+	int r = 0;
+	_Static_assert((int)BOARD_SHARES == (int)SPEC_SHARES, "one for each");
+	for (unsigned i = 0; r == 0 && i < s->nshares; i++) {
+		const struct share_opts o = {s->share[i].path, s->share[i].readonly};
+		r = share_open(&b->share[i], &o, e);
+	}
+	return r;
+}
+
 void board_done(struct board *b)
 {
 	for (unsigned i = 0; i < BOARD_NETS; i++) port_free(b->cable[i]);
 	pci_host_free(b->pci);
 	for (unsigned i = 0; i < BOARD_NETS; i++) rate_free(b->rate[i]);
+	for (unsigned i = 0; i < BOARD_SHARES; i++) share_close(b->share[i]);
 	device_free(b->uart);
 	load_close(&b->firmware);
 	load_close(&b->kernel);
@@ -180,13 +196,22 @@ static int plug_rng(struct vm *vm, struct err *e)
 	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);
 }
 
+static int plug_share(struct vm *vm, unsigned i, struct err *e)
+{
+	struct virtio_dev *v;
+	int r = virtio_fs_new(&v, vm->mem, vm->board->share[i], vm->guest->spec->share[i].tag, e);
+	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);
+}
+
 int board_plug(struct vm *vm, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
 	int r = 0;
 	for (unsigned i = 0; r == 0 && i < s->ndisks; i++) r = plug_disk(vm, i, e);
 	if (r == 0) r = plug_nets(vm, e);
-	return r < 0 ? r : plug_rng(vm, e);
+	if (r == 0) r = plug_rng(vm, e);
+	for (unsigned i = 0; r == 0 && i < s->nshares; i++) r = plug_share(vm, i, e);
+	return r;
 }
 
 static void chip_reset(struct device *d)

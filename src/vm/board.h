@@ -16,9 +16,11 @@ struct engine_ops;
 struct hart;
 struct port;
 struct rate;
+struct share;
 struct spec;
 struct vm;
 
+enum { BOARD_SHARES = 8 };
 struct board_ops {
 	uint64_t hz; /* of the computer's clock */
 	/* Engines of its CPU in software, NULL-ended: by itself Lodge takes the first that opens.
@@ -59,12 +61,16 @@ struct board {
 	struct pci_host *pci;
 	struct port *cable[BOARD_NETS]; /* what its network cards are wired to */
 	struct rate *rate[BOARD_NETS];	/* and what slows them down; may be NULL */
+	struct share *share[BOARD_SHARES];
 	gpa_t kernel_at; /* where a kernel goes, for those who look for its symbols */
 };
 void board_init(struct board *b);
 int board_files(struct board *b, const struct spec *s, struct err *e); /* open those asked for */
 /* Ends the outside world, which has threads, and frees what is above; the rest comes after. */
 void board_done(struct board *b);
+/* Start the servers of shared folders: when guest memory is there, and nothing else that they must
+ * not have (fs/share.h). */
+int board_shares(struct board *b, const struct spec *s, struct err *e);
 /* What no board can be. */
 int board_check(const struct spec *s, struct err *e);
 

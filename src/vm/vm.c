@@ -404,6 +404,7 @@ static int vm_build(struct guest *g, struct err *e)
 	struct vm *vm = g->own = vm_new(g);
 	r = vm_log(vm, g->spec, e);
 	if (r == 0) r = vm->kind->make(vm, e);
+	if (r == 0) r = board_shares(vm->board, g->spec, e);
 	if (r == 0) r = vm_engine(vm, e);
 	if (r == 0) r = vm->kind->wire(vm, e);
 	if (r == 0) r = vm->kind->boot(vm, e);

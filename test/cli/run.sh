@@ -62,6 +62,19 @@ refuses '--net: none, and' run --kernel x --net none --net user
 refuses 'more than 4 networks' run --kernel x --net user --net user --net user --net user --net user
 refuses 'lodge network create lan' run --kernel x --net lan
 refuses '--publish needs a network' run --kernel x --net tap:x -p 80:80
+says 'NAME' volume ls
+says 'some' volume create some
+says '"used": false' volume inspect some
+says 'some' volume ls -q
+says '"name": "some"' volume ls --format json
+refuses 'say so with --force' volume prune
+refuses 'there is none' volume rm none
+refuses 'a name is up to' volume create ../x
+says 'some' volume prune --force
+refuses 'volume: which of' volume
+refuses 'no such folder' run --kernel x -v ./none:/x
+refuses 'begins with /' run --kernel x -v some:x
+refuses 'FOLDER:PLACE' run --kernel x -v some
 refuses "did you mean '--memory'?" run --memroy 1G
 refuses '--memory needs a value' run --memory
 refuses 'with one CPU only' run --deterministic -c 2 --kernel x

@@ -1,0 +1,171 @@
+/* virtio file system device (1.2 §5.11): it carries FUSE requests between the rings and a shared
+ * folder's server, which is another process. What a request says is that one's matter; here only
+ * its shape is looked at. */
+#include "dev/dev.h"
+#include "fs/share.h"
+#include "hw/gmem.h"
+#include <errno.h>
+#include <linux/fuse.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { QUEUES = 2, QUEUE_MAX = 128, TAG_LEN = 36, AGAIN_NS = 20000000 };
+_Static_assert(QUEUES *QUEUE_MAX == SHARE_PLACES, "a place for each request there can be");
+
+struct config { /* 5.11.4 */
+	char tag[TAG_LEN];
+	le32 queues; /* of requests; queue 0 is the one that must not wait */
+};
+struct slot {
+	struct vreq q;
+	struct virtq *vq;
+	struct slot *next; /* free */
+};
+struct vfs {
+	struct virtio_dev v;
+	struct share *share;
+	struct config config;
+	pthread_cond_t idle;
+	unsigned inflight;
+	struct slot *free, slot[SHARE_PLACES];
+};
+
+/* As a connection that ended (fuse(4)): everything but forgetting is answered so. */
+static uint32_t answer_dead(struct slot *s)
+{
+	struct fuse_in_header in;
+	struct fuse_out_header out = {.len = sizeof(out), .error = -ENOTCONN};
+	if (vreq_get(&s->q, 0, &in, sizeof(in)) < sizeof(in) || s->q.in_len < sizeof(out)) return 0;
+	out.unique = in.unique;
+	return vreq_put(s->vq, &s->q, 0, &out, sizeof(out));
+}
+
+static void finish(struct vfs *d, struct slot *s, uint32_t written)
+{
+	if (virtio_live(&d->v)) {
+		if (written == SHARE_DEAD)
+			written = answer_dead(s);
+		else
+			vreq_dirty(s->vq, &s->q);
+		virtq_push(s->vq, &s->q, written);
+	}
+	s->next = d->free;
+	d->free = s;
+}
+
+static void submit(struct vfs *d, struct slot *s)
+{
+	unsigned n = (unsigned)(s - d->slot);
+	struct share_place *p = share_place(d->share, n);
+	memcpy(p->iov, s->q.iov, (size_t)(s->q.nout + s->q.nin) * sizeof(p->iov[0]));
+	p->nread = s->q.nout;
+	p->nwrite = s->q.nin;
+	p->read_len = s->q.out_len;
+	p->write_len = s->q.in_len;
+	d->inflight++;
+	if (share_submit(d->share, n)) return;
+	d->inflight--;
+	finish(d, s, SHARE_DEAD);
+}
+
+static void drain(struct vfs *d, struct virtq *vq)
+{
+	for (unsigned n = vq->size; n && d->free; n--) {
+		struct slot *s = d->free;
+		if (virtq_pop(vq, &s->q) != 1) return;
+		if (s->q.out_len < sizeof(struct fuse_in_header)) {
+			virtio_broken(&d->v, "a file request shorter than its header");
+			return;
+		}
+		d->free = s->next;
+		s->vq = vq;
+		submit(d, s);
+	}
+}
+
+static void run(struct vfs *d, struct virtq *vq)
+{
+	do {
+		(void)virtq_want(vq, false);
+		drain(d, vq);
+	} while (virtq_want(vq, true) && d->free);
+	virtq_kick(vq);
+}
+
+static void fs_notify(struct virtio_dev *v, unsigned queue) { run((struct vfs *)v, &v->vq[queue]); }
+
+static void fs_done(void *ctx, unsigned place, uint32_t written)
+{
+	struct vfs *d = ctx;
+	struct slot *s = &d->slot[place];
+	struct virtq *vq = s->vq;
+	virtio_lock(&d->v);
+	finish(d, s, written);
+	d->inflight--;
+	run(d, vq);
+	if (d->inflight == 0) (void)pthread_cond_broadcast(&d->idle);
+	virtio_unlock(&d->v);
+}
+
+/* A wait for a lock may begin just after the others were ended: so it is said again. */
+static void fs_reset(struct virtio_dev *v)
+{
+	struct vfs *d = (struct vfs *)v;
+	struct timespec t;
+	share_reset(d->share);
+	while (d->inflight) {
+		(void)clock_gettime(CLOCK_REALTIME, &t);
+		t.tv_nsec += AGAIN_NS;
+		t.tv_sec += t.tv_nsec / 1000000000;
+		t.tv_nsec %= 1000000000;
+		if (pthread_cond_timedwait(&d->idle, &v->mutex, &t)) share_reset(d->share);
+	}
+}
+
+static void fs_config_read(struct virtio_dev *v, unsigned off, void *buf, unsigned len)
+{
+	memcpy(buf, (char *)&((struct vfs *)v)->config + off, len);
+}
+
+static void fs_free(struct virtio_dev *v)
+{
+	struct vfs *d = (struct vfs *)v;
+	virtio_lock(v);
+	v->live = false;
+	fs_reset(v);
+	virtio_unlock(v);
+	(void)pthread_cond_destroy(&d->idle);
+	virtio_done(v);
+	free(d);
+}
+
+static const struct virtio_ops fs_ops = {
+	.name = "fs",
+	.id = 26,
+	.nqueues = QUEUES,
+	.queue_max = QUEUE_MAX,
+	.config_len = sizeof(struct config),
+	.config_read = fs_config_read,
+	.notify = fs_notify,
+	.reset = fs_reset,
+	.free = fs_free,
+};
+
+int virtio_fs_new(struct virtio_dev **out, struct gmem *mem, struct share *share, const char *tag,
+		  struct err *e)
+{
+	struct vfs *d = calloc(1, sizeof(*d));
+	if (!d) return fail(e, -ENOMEM, "shared folder: out of memory");
+	d->share = share;
+	memcpy(d->config.tag, tag, strnlen(tag, TAG_LEN));
+	d->config.queues = le32_of(QUEUES - 1);
+	(void)pthread_cond_init(&d->idle, NULL);
+	for (unsigned i = SHARE_PLACES; i-- > 0;) {
+		d->slot[i].next = d->free;
+		d->free = &d->slot[i];
+	}
+	share_attach(share, fs_done, d);
+	virtio_init(&d->v, &fs_ops, mem);
+	*out = &d->v;
+	return 0;
+}

@@ -1,0 +1,121 @@
+#include "base/test.h"
+#include "dev/dev.h"
+#include "fs/share.h"
+#include "hw/virtio_driver_test.h"
+#include <errno.h>
+#include <linux/fuse.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct vdrv d;
+static struct share *share;
+static char dir[64];
+
+static bool begin(void)
+{
+	struct virtio_dev *v;
+	vdrv_init(&d); /* memory first: the server has it, too */
+	(void)snprintf(dir, sizeof(dir), "/tmp/lodge-vfs.XXXXXX");
+	CHECK(mkdtemp(dir));
+	if (share_open(&share, &(struct share_opts){dir, false}, NULL)) return false;
+	CHECK(virtio_fs_new(&v, d.mem, share, "share0", NULL) == 0);
+	return vdrv_start(&d, v, 1ull << VIRTIO_F_INDIRECT, 0);
+}
+
+static void end(void)
+{
+	vdrv_done(&d);
+	share_close(share);
+	CHECK(!rmdir(dir));
+}
+
+/* One request on queue q; the error of its answer, 1: there is none. */
+static int ask(unsigned q, uint32_t op, uint64_t node, const void *arg, uint32_t n, uint32_t room)
+{
+	gpa_t in = vdrv_alloc(&d, sizeof(struct fuse_in_header) + 256), out = vdrv_alloc(&d, 512);
+	struct fuse_in_header *h = vdrv_at(&d, in, sizeof(*h));
+	uint16_t got;
+	uint32_t len;
+	*h = (struct fuse_in_header){
+		.len = (uint32_t)sizeof(*h) + n, .opcode = op, .unique = 77, .nodeid = node};
+	if (n) memcpy(h + 1, arg, n);
+	struct vdrv_buf b[] = {
+		{in, (uint32_t)sizeof(*h), 0}, {in + sizeof(*h), n, 0}, {out, room, 1}};
+	if (!n) b[1] = b[2];
+	(void)vdrv_add(&d, q, b, (n ? 2u : 1u) + (room ? 1u : 0u));
+	vdrv_notify(&d, q);
+	if (!vdrv_wait(&d, q, &got, &len)) return 2;
+	struct fuse_out_header *o = vdrv_at(&d, out, sizeof(*o));
+	return len < sizeof(*o) ? 1 : o->unique == 77 && o->len == len ? o->error : 3;
+}
+
+static const struct fuse_init_in init = {.major = 7, .minor = 38};
+
+TEST(virtio_fs_carries_requests)
+{
+	char tag[40];
+	struct fuse_forget_in one = {.nlookup = 1};
+	CHECK(begin());
+	virtio_config_get(d.v, 0, tag, sizeof(tag));
+	CHECK(!strcmp(tag, "share0") && load_le(tag + 36, 4) == 1);
+	CHECK(ask(1, FUSE_INIT, 0, &init, sizeof(init), 80) == 0);
+	CHECK(ask(1, FUSE_LOOKUP, 1, "x", 2, 200) == -ENOENT);
+	CHECK(ask(1, FUSE_LOOKUP, 1, "..", 3, 200) == -EINVAL);
+	CHECK(ask(0, FUSE_FORGET, 5, &one, sizeof(one), 0) == 1);
+	CHECK(ask(1, FUSE_STATFS, 1, NULL, 0, 200) == 0);
+	CHECK(ask(1, FUSE_STATFS, 1, NULL, 0, 20) == -EINVAL); /* its answer has no room */
+	CHECK(ask(1, FUSE_STATFS, 1, NULL, 0, 8) == 1);
+	end();
+}
+
+TEST(virtio_fs_breaks_without_a_header)
+{
+	CHECK(begin());
+	gpa_t at = vdrv_alloc(&d, 64);
+	(void)vdrv_add(&d, 1, (struct vdrv_buf[]){{at, 39, 0}, {at, 64, 1}}, 2);
+	vdrv_notify(&d, 1);
+	CHECK(d.v->status & VIRTIO_NEEDS_RESET);
+	end();
+}
+
+/* A lock that nobody lets go of does not hold up a reset. */
+TEST(virtio_fs_resets_while_a_lock_is_waited_for)
+{
+	CHECK(begin());
+	CHECK(ask(1, FUSE_INIT, 0, &init, sizeof(init), 80) == 0);
+	struct {
+		struct fuse_create_in in;
+		char name[2];
+	} c = {{.flags = 2, .mode = 0100644}, "x"};
+	gpa_t in = vdrv_alloc(&d, 256), out = vdrv_alloc(&d, 512);
+	struct fuse_in_header *h = vdrv_at(&d, in, sizeof(*h));
+	CHECK(ask(1, FUSE_CREATE, 1, &c, sizeof(c.in) + 2, 400) == 0);
+	CHECK(ask(1, FUSE_LOOKUP, 1, "x", 2, 400) == 0);
+	struct fuse_lk_in l = {.owner = 1, .lk = {0, INT64_MAX, 1, 1}};
+	uint64_t node = 2; /* the first after the root's */
+	CHECK(ask(1, FUSE_SETLK, node, &l, sizeof(l), 100) == 0);
+	l.owner = 2;
+	*h = (struct fuse_in_header){.len = (uint32_t)(sizeof(*h) + sizeof(l)),
+				     .opcode = FUSE_SETLKW,
+				     .unique = 9,
+				     .nodeid = node};
+	memcpy(h + 1, &l, sizeof(l));
+	(void)vdrv_add(&d, 1, (struct vdrv_buf[]){{in, h->len, 0}, {out, 100, 1}}, 2);
+	vdrv_notify(&d, 1);
+	CHECK(ask(1, FUSE_STATFS, 1, NULL, 0, 200) == 0); /* others go on */
+	char path[96];
+	(void)snprintf(path, sizeof(path), "%s/x", dir);
+	CHECK(!unlink(path));
+	end();
+}
+
+TEST(virtio_fs_outlives_its_server)
+{
+	CHECK(begin());
+	CHECK(ask(1, FUSE_INIT, 0, &init, sizeof(init), 80) == 0);
+	CHECK(!kill(share_pid(share), SIGKILL));
+	for (unsigned i = 0; i < 5; i++) CHECK(ask(1, FUSE_STATFS, 1, NULL, 0, 200) == -ENOTCONN);
+	end();
+}

@@ -1,0 +1,306 @@
+/* The two ends of a shared folder: the monitor's, which only hands numbers over, and the process
+ * that serves. A slow disk keeps a thread of that process busy and nobody else. */
+#include "fs/share.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "fs/jail.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+enum { THREADS = 6, NOTES = 64, RESET = 0xffffffff };
+enum { READY = 0xffffffff, READY_OPEN = 0xfffffffe }; /* confined; not entirely */
+
+struct note {
+	uint32_t n, written;
+};
+struct shared { /* by both processes */
+	struct share_place place[SHARE_PLACES];
+	char what[160]; /* the server's words, before it is ready */
+};
+struct share {
+	struct shared *mem;
+	int requests, notes; /* our ends */
+	pid_t pid;
+	pthread_t thread;
+	bool threaded;
+	void (*done)(void *ctx, unsigned place, uint32_t written);
+	void *ctx;
+	pthread_mutex_t lock; /* guards dead, busy */
+	bool dead, busy[SHARE_PLACES];
+};
+
+/* ---- the process that serves ---- */
+struct job {
+	struct fuse_req q;
+	struct server *of;
+	uint32_t n;
+};
+struct server {
+	struct fuse *fuse;
+	struct shared *mem;
+	int requests, notes;
+	pthread_t thread[THREADS];
+	struct job job[SHARE_PLACES];
+};
+
+static void note_write(int fd, uint32_t n, uint32_t written)
+{
+	struct note note = {n, written};
+	while (write(fd, &note, sizeof(note)) < 0 && errno == EINTR) continue;
+}
+
+static void job_done(struct fuse_req *q, uint32_t written)
+{
+	struct job *j = (struct job *)q;
+	note_write(j->of->notes, j->n, written);
+}
+
+static void job_run(struct server *s, uint32_t n, struct fuse_scratch *scratch)
+{
+	const struct share_place *p = &s->mem->place[n];
+	struct job *j = &s->job[n];
+	*j = (struct job){.of = s, .n = n};
+	j->q = (struct fuse_req){.in = p->iov,
+				 .nin = (int)p->nread,
+				 .out = p->iov + p->nread,
+				 .nout = (int)p->nwrite,
+				 .in_len = p->read_len,
+				 .out_len = p->write_len,
+				 .done = job_done};
+	fuse_serve(s->fuse, &j->q, scratch);
+}
+
+static void *server_work(void *ctx)
+{
+	struct server *s = ctx;
+	struct fuse_scratch *scratch = fuse_scratch_new();
+	for (;;) {
+		uint32_t n;
+		ssize_t r = read(s->requests, &n, sizeof(n));
+		if (r < 0 && errno == EINTR) continue;
+		if (r != sizeof(n)) break;
+		if (n == RESET)
+			fuse_reset(s->fuse);
+		else if (n < SHARE_PLACES)
+			job_run(s, n, scratch);
+	}
+	fuse_scratch_free(scratch);
+	return NULL;
+}
+
+/* Nothing of the monitor's stays open: the three are moved down, the rest is closed. */
+static int keep_only(int *root, struct server *s)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int high[] = {fcntl(null, F_DUPFD_CLOEXEC, 64), fcntl(*root, F_DUPFD_CLOEXEC, 64),
+		      fcntl(s->requests, F_DUPFD_CLOEXEC, 64),
+		      fcntl(s->notes, F_DUPFD_CLOEXEC, 64)};
+	for (unsigned i = 0; i < 4; i++)
+		if (high[i] < 0) return -errno;
+	for (int i = 0; i < 3; i++) (void)dup2(high[0], i);
+	(void)dup2(high[1], *root = 3);
+	(void)dup2(high[2], s->requests = 4);
+	(void)dup2(high[3], s->notes = 5);
+	return syscall(SYS_close_range, 6u, ~0u, 0) ? -errno : 0;
+}
+
+/* Keys of the terminal are for the monitor, whose end is this one's too. */
+static void detach(pid_t parent)
+{
+	(void)setsid();
+	for (int i = 1; i < 32; i++) (void)signal(i, SIG_DFL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)prctl(PR_SET_NAME, "lodge-share");
+	(void)umask(0);
+	if (getppid() != parent) _exit(1);
+}
+
+static int serve(struct server *s, int root, bool readonly)
+{
+	struct fuse_opts o = {.readonly = readonly, .ids = !geteuid(), .self = ""};
+	struct err e;
+	int r = keep_only(&root, s);
+	if (r) return r;
+	struct jail j = {.root = root, .readonly = readonly};
+	r = jail_enter(&j);
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* privileges that came and went have undone it */
+	if (!r) r = fuse_new(&s->fuse, j.root, &o, &e);
+	if (r) return r;
+	for (unsigned i = 0; i < THREADS; i++)
+		if ((r = pthread_create(&s->thread[i], NULL, server_work, s))) return -r;
+	if (!jail_seal()) {
+		j.rooted = false;
+		(void)strcpy(j.what, "no seccomp on this host");
+	}
+	(void)memcpy(s->mem->what, j.what, sizeof(j.what));
+	note_write(s->notes, j.rooted ? READY : READY_OPEN, 0);
+	for (unsigned i = 0; i < THREADS; i++) (void)pthread_join(s->thread[i], NULL);
+	return 0;
+}
+
+_Noreturn static void server_main(struct share *s, int requests, int notes, int root, pid_t parent,
+				  bool readonly)
+{
+	static struct server server;
+	server = (struct server){.mem = s->mem, .requests = requests, .notes = notes};
+	detach(parent);
+	int r = serve(&server, root, readonly);
+	if (r) note_write(server.notes, (uint32_t)-r, 0);
+	_exit(r ? 1 : 0);
+}
+
+/* ---- the monitor ---- */
+static void tell(struct share *s, uint32_t n, uint32_t written)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	bool busy = n < SHARE_PLACES && s->busy[n];
+	if (busy) s->busy[n] = false;
+	(void)pthread_mutex_unlock(&s->lock);
+	if (!busy) return;
+	uint32_t room = s->mem->place[n].write_len;
+	s->done(s->ctx, n, written == SHARE_DEAD || written <= room ? written : room);
+}
+
+static void *listen_notes(void *ctx)
+{
+	struct share *s = ctx;
+	struct note note[NOTES];
+	for (;;) {
+		ssize_t n = read(s->notes, note, sizeof(note));
+		if (n < 0 && errno == EINTR) continue;
+		if (n <= 0) break;
+		for (size_t i = 0; i < (size_t)n / sizeof(note[0]); i++)
+			tell(s, note[i].n, note[i].written);
+	}
+	(void)pthread_mutex_lock(&s->lock);
+	s->dead = true;
+	(void)pthread_mutex_unlock(&s->lock);
+	for (uint32_t i = 0; i < SHARE_PLACES; i++) tell(s, i, SHARE_DEAD);
+	return NULL;
+}
+
+static int wait_ready(struct share *s, const char *path, struct err *e)
+{
+	struct note note = {0};
+	ssize_t n;
+	do n = read(s->notes, &note, sizeof(note));
+	while (n < 0 && errno == EINTR);
+	if (n == sizeof(note) && note.n == READY) return 0;
+	if (n == sizeof(note) && note.n == READY_OPEN) {
+		s->mem->what[sizeof(s->mem->what) - 1] = 0;
+		log_warn("shared folder %s: its server is less confined here: %s", path,
+			 s->mem->what);
+		return 0;
+	}
+	int r = n == sizeof(note) && note.n < 4096 ? -(int)note.n : -EIO;
+	return fail(e, r, "shared folder %s: its server did not start: %s", path, strerror(-r));
+}
+
+static int start(struct share *s, int root, const struct share_opts *o, struct err *e)
+{
+	int req[2] = {-1, -1}, note[2] = {-1, -1}, r = 0;
+	if (pipe2(req, O_CLOEXEC) || pipe2(note, O_CLOEXEC)) r = -errno;
+	pid_t parent = getpid();
+	if (!r && (s->pid = fork()) < 0) r = -errno;
+	if (!r && !s->pid) server_main(s, req[0], note[1], root, parent, o->readonly);
+	drop_fd(&req[0]);
+	drop_fd(&note[1]);
+	s->requests = req[1];
+	s->notes = note[0];
+	if (r) return fail(e, r, "shared folder %s: no process for it: %s", o->path, strerror(-r));
+	(void)madvise(s->mem, sizeof(*s->mem), MADV_DONTFORK);
+	r = wait_ready(s, o->path, e);
+	if (r) return r;
+	r = pthread_create(&s->thread, NULL, listen_notes, s);
+	s->threaded = !r;
+	return r ? fail(e, -r, "shared folder %s: no thread for it: %s", o->path, strerror(r)) : 0;
+}
+
+int share_open(struct share **out, const struct share_opts *o, struct err *e)
+{
+	auto_fd int root = open(o->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0) return fail(e, -errno, "shared folder %s: %s", o->path, strerror(errno));
+	if (!fuse_is_data(root))
+		return fail(
+			e, -EACCES,
+			"shared folder %s: it holds no data but a view of this machine's kernel",
+			o->path);
+	struct share *s = calloc(1, sizeof(*s));
+	must(s);
+	s->requests = s->notes = -1;
+	s->pid = -1;
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)pthread_mutex_init(&s->lock, NULL);
+	s->mem = mmap(NULL, sizeof(*s->mem), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	must(s->mem != MAP_FAILED);
+	int r = start(s, root, o, e);
+	if (r) {
+		share_close(s);
+		return r;
+	}
+	*out = s;
+	return 0;
+}
+
+void share_close(struct share *s)
+{
+	if (!s) return;
+	drop_fd(&s->requests);
+	if (s->pid > 0) {
+		(void)kill(s->pid, SIGKILL);
+		while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR) continue;
+	}
+	if (s->threaded) (void)pthread_join(s->thread, NULL);
+	drop_fd(&s->notes);
+	(void)munmap(s->mem, sizeof(*s->mem));
+	(void)pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+void share_attach(struct share *s, void (*done)(void *ctx, unsigned place, uint32_t written),
+		  void *ctx)
+{
+	s->done = done;
+	s->ctx = ctx;
+}
+
+struct share_place *share_place(struct share *s, unsigned n) { return &s->mem->place[n]; }
+
+/* A pipe holds far more numbers than there are places: this does not wait. */
+static bool put(struct share *s, uint32_t n)
+{
+	ssize_t r;
+	do r = write(s->requests, &n, sizeof(n));
+	while (r < 0 && errno == EINTR);
+	return r == sizeof(n);
+}
+
+bool share_submit(struct share *s, unsigned place)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	bool ok = !s->dead && put(s, place);
+	if (ok) s->busy[place] = true;
+	(void)pthread_mutex_unlock(&s->lock);
+	return ok;
+}
+
+void share_reset(struct share *s)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	if (!s->dead) (void)put(s, RESET);
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+int share_pid(const struct share *s) { return s->pid; }

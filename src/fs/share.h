@@ -1,0 +1,35 @@
+#ifndef FS_SHARE_H
+#define FS_SHARE_H
+#include "base/err.h"
+#include "fs/fuse.h"
+#include <stdbool.h>
+#include <stdint.h>
+/* A folder of the host, served by a confined process of its own (jail.h). Between it and us there
+ * are two pipes of numbers, and places for requests in memory that both have. The process begins as
+ * a copy of this one and keeps its mappings: what a request points to must be shared memory that
+ * was mapped before share_open(), and anything secret or executable mapped after it. */
+struct share;
+enum { SHARE_PLACES = 256 };
+#define SHARE_DEAD UINT32_MAX
+struct share_opts {
+	const char *path;
+	bool readonly;
+};
+struct share_place {		    /* one request; between submit and done it is the share's */
+	struct iovec iov[FUSE_IOV]; /* nread that the server reads, then nwrite that it writes */
+	uint32_t nread, nwrite, read_len, write_len;
+	uint32_t written; /* private */
+};
+/* -ENOENT, -ENOTDIR, -EACCES in words about the folder. */
+int share_open(struct share **out, const struct share_opts *o, struct err *e);
+void share_close(struct share *s); /* the process and its callbacks have ended; NULL is fine */
+/* Before the first submit: whom to tell, on a thread of the share's own. written: bytes of answer,
+ * never more than write_len; or SHARE_DEAD, the server has died. */
+void share_attach(struct share *s, void (*done)(void *ctx, unsigned place, uint32_t written),
+		  void *ctx);
+struct share_place *share_place(struct share *s, unsigned n);
+bool share_submit(struct share *s, unsigned place); /* any thread; false: it has died */
+/* Any thread, at once: have it forget everything and end what waits for locks. */
+void share_reset(struct share *s);
+int share_pid(const struct share *s); /* for tests */
+#endif
