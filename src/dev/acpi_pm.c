@@ -1,5 +1,6 @@
 /* ACPI fixed hardware (ACPI 6.4, 4.8.3): PM1 status, enable and control, the power management
  * timer, power button and S5. There is no SMI and so no legacy mode: SCI_EN is always set. */
+#include "base/state.h"
 #include "dev/pc.h"
 #include "dev/wake.h"
 #include <errno.h>
@@ -117,12 +118,23 @@ static void pm_free(struct device *d)
 	free(d);
 }
 
+static void pm_state(struct device *d, struct state *s)
+{
+	struct acpi_pm *p = (struct acpi_pm *)d;
+	STATE(s, p, sts);
+	STATE(s, p, en);
+	STATE(s, p, cnt);
+	STATE(s, p, seen);
+	wake_state(&p->wake, s);
+}
+
 static const struct device_ops ops = {
 	.name = "acpi_pm",
 	.read = pm_read,
 	.write = pm_write,
 	.reset = pm_reset,
 	.resume = acpi_pm_resume,
+	.state = pm_state,
 	.free = pm_free,
 };
 

@@ -2,6 +2,7 @@
  * SiFive CLINT's 64 KiB (RISC-V ACLINT specification 1.0, table 1). mtime is the computer's own
  * clock, which everything reads and no register write moves: writes to it are ignored. */
 #include "base/loop.h"
+#include "base/state.h"
 #include "dev/dev.h"
 #include "hw/clock.h"
 #include <errno.h>
@@ -116,12 +117,26 @@ static void clint_free(struct device *d)
 	free(c);
 }
 
+static void clint_state(struct device *d, struct state *s)
+{
+	struct clint *c = (struct clint *)d;
+	for (unsigned i = 0; i < c->harts; i++) {
+		struct hart *h = &c->hart[i];
+		STATE(s, h, mtimecmp);
+		STATE(s, h, msip);
+		if (!s->loading) continue;
+		irq_set(h->msi, h->msip);
+		timer_check(h);
+	}
+}
+
 static const struct device_ops ops = {
 	.name = "clint",
 	.read = clint_read,
 	.write = clint_write,
 	.reset = clint_reset,
 	.resume = clint_resume,
+	.state = clint_state,
 	.free = clint_free,
 };
 

@@ -4,6 +4,7 @@
  * holds it, the bytes are what they were then. Flags are worked out from the time that has passed
  * since the last look; a timer runs only for a flag that is enabled and not yet up, so a guest
  * that does not read register C is not called again. */
+#include "base/state.h"
 #include "dev/pc.h"
 #include "dev/ports.h"
 #include "dev/wake.h"
@@ -362,12 +363,38 @@ static void cmos_free(struct device *d)
 	free(d);
 }
 
+static bool is_time_of_ours(int64_t sec)
+{
+	const int64_t most = 10000000000000; /* some 300,000 years */
+	return sec > -most && sec < most;
+}
+
+/* Its distance to the host's clock is kept: a clock that has stood shows the right time. */
+static void cmos_state(struct device *d, struct state *s)
+{
+	struct cmos *c = (struct cmos *)d;
+	STATE(s, c, index);
+	STATE(s, c, reg);
+	STATE(s, c, ahead);
+	STATE(s, c, phase);
+	STATE(s, c, seen);
+	STATE(s, c, seen_ns);
+	wake_state(&c->wake, s);
+	bool good = c->index < BYTES && c->phase < NS && is_time_of_ours(c->ahead) &&
+		    is_time_of_ours(c->seen);
+	if (state_need(s, good, "clock")) return;
+	c->index = 0;
+	c->ahead = c->seen = 0;
+	c->phase = 0;
+}
+
 static const struct device_ops ops = {
 	.name = "cmos",
 	.read = cmos_read,
 	.write = cmos_write,
 	.reset = cmos_reset,
 	.resume = cmos_resume,
+	.state = cmos_state,
 	.free = cmos_free,
 };
 

@@ -1,5 +1,6 @@
 /* PCI configuration mechanism 1 (PCI Local Bus 3.0, 3.2.2.3.2) as another way into the same config
  * space that ECAM reaches, and between its bytes the reset control register (Intel 82371AB, RC). */
+#include "base/state.h"
 #include "dev/pc.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -74,11 +75,20 @@ static void conf1_free(struct device *d)
 	free(d);
 }
 
+static void conf1_state(struct device *d, struct state *s)
+{
+	struct conf1 *c = (struct conf1 *)d;
+	STATE(s, c, address);
+	STATE(s, c, rc);
+	c->address &= 0x80fffffc;
+}
+
 static const struct device_ops ops = {
 	.name = "conf1",
 	.read = conf1_read,
 	.write = conf1_write,
 	.reset = conf1_reset,
+	.state = conf1_state,
 	.free = conf1_free,
 };
 

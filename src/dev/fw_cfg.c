@@ -1,6 +1,7 @@
 /* fw_cfg: how firmware that was written for QEMU gets what the host has for it (QEMU's
  * docs/specs/fw_cfg: a selector, a byte port, a file directory, DMA). Items are bytes that never
  * change, so that all a guest can do is to read them, in any order, as often as it likes. */
+#include "base/state.h"
 #include "dev/dev.h"
 #include "hw/gmem.h"
 #include <errno.h>
@@ -175,11 +176,25 @@ static void fw_cfg_free(struct device *d)
 	free(f);
 }
 
+static void fw_cfg_state(struct device *d, struct state *s)
+{
+	struct fw_cfg *f = (struct fw_cfg *)d;
+	uint64_t pos = f->pos;
+	STATE(s, f, selected);
+	state_bytes(s, "pos", &pos, sizeof(pos));
+	STATE(s, f, dma_high);
+	bool there = f->selected >= NO_ITEM && f->selected < (int)f->n;
+	bool good = there && (f->selected == NO_ITEM || pos <= f->item[f->selected].len);
+	if (!state_need(s, good, "item")) f->selected = NO_ITEM;
+	f->pos = good ? pos : 0;
+}
+
 static const struct device_ops ops = {
 	.name = "fw_cfg",
 	.read = fw_cfg_read,
 	.write = fw_cfg_write,
 	.reset = fw_cfg_reset,
+	.state = fw_cfg_state,
 	.free = fw_cfg_free,
 };
 

@@ -3,6 +3,7 @@
  * shares A20 and the CPU's reset with it. There is no mouse; every command is answered at once, so
  * that a driver that probes never waits for a timeout. A byte waits in the output buffer until it
  * is read, the keyboard keeps 16 more, what finds no room is refused to the host. */
+#include "base/state.h"
 #include "dev/pc.h"
 #include "dev/ports.h"
 #include <errno.h>
@@ -321,11 +322,46 @@ static void i8042_free(struct device *d)
 	free(d);
 }
 
+static bool is_byte_or_none(int v) { return v >= NONE && v <= 0xff; }
+
+static void keyboard_state(struct i8042 *k, struct state *s)
+{
+	STATE(s, k, queue);
+	STATE(s, k, first);
+	STATE(s, k, n);
+	STATE(s, k, kb_wants);
+	STATE(s, k, set);
+	STATE(s, k, scanning);
+	STATE(s, k, broke);
+	if (!state_need(s, k->first < QUEUE && k->n <= QUEUE, "keyboard")) k->first = k->n = 0;
+}
+
+static void i8042_state(struct device *d, struct state *s)
+{
+	struct i8042 *k = (struct i8042 *)d;
+	STATE(s, k, command_byte);
+	STATE(s, k, ram);
+	STATE(s, k, out);
+	STATE(s, k, last);
+	STATE(s, k, full);
+	STATE(s, k, sys);
+	STATE(s, k, was_command);
+	STATE(s, k, wants);
+	STATE(s, k, answer);
+	STATE(s, k, port_a);
+	STATE(s, k, a20);
+	keyboard_state(k, s);
+	bool good = is_byte_or_none(k->wants) && is_byte_or_none(k->answer) &&
+		    is_byte_or_none(k->kb_wants);
+	if (!state_need(s, good, "controller")) k->wants = k->answer = k->kb_wants = NONE;
+}
+
 static const struct device_ops ops = {
 	.name = "i8042",
 	.read = i8042_read,
 	.write = i8042_write,
 	.reset = i8042_reset,
+	.state = i8042_state,
 	.free = i8042_free,
 };
 

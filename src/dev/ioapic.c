@@ -3,6 +3,7 @@
  * would be as an MSI. A level is sent once and then again only after a CPU's EOI for its vector,
  * remote IRR keeping the account; a request that nobody took keeps none, and is tried again when
  * line or entry change. Polarity is a matter of voltage: our wires are asserted or not. */
+#include "base/state.h"
 #include "dev/pc.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -131,11 +132,21 @@ static void ioapic_free(struct device *d)
 	free(d);
 }
 
+static void ioapic_state(struct device *d, struct state *s)
+{
+	struct ioapic *a = (struct ioapic *)d;
+	STATE(s, a, entry);
+	STATE(s, a, line);
+	STATE(s, a, id);
+	STATE(s, a, select);
+}
+
 static const struct device_ops ops = {
 	.name = "ioapic",
 	.read = ioapic_read,
 	.write = ioapic_write,
 	.reset = ioapic_reset,
+	.state = ioapic_state,
 	.free = ioapic_free,
 };
 

@@ -773,6 +773,57 @@ void lapics_resume(struct lapics *s)
 	for (unsigned i = 0; i < s->n; i++) page_resume(&s->cpu[i].page);
 }
 
+static void timer_state(struct lapic *a, struct state *s)
+{
+	STATE(s, a, count);
+	STATE(s, a, divide);
+	STATE(s, a, started);
+	STATE(s, a, fired);
+	STATE(s, a, deadline);
+	wake_state(&a->wake, s);
+	bool late = timer_mode(a) == TIMER_DEADLINE || a->deadline;
+	if (state_need(s, timer_mode(a) <= TIMER_DEADLINE && (!late || a->of->env.tsc_ns), "timer"))
+		return;
+	*lvt(a, LVT_TIMER) = LVT_MASKED;
+	a->deadline = 0;
+}
+
+static void lapic_state(struct lapic *a, struct state *s)
+{
+	STATE(s, a, base);
+	STATE(s, a, irr);
+	STATE(s, a, isr);
+	STATE(s, a, tmr);
+	STATE(s, a, tpr);
+	STATE(s, a, ldr);
+	STATE(s, a, dfr);
+	STATE(s, a, svr);
+	STATE(s, a, esr);
+	STATE(s, a, errors);
+	STATE(s, a, icr);
+	STATE(s, a, icr_high);
+	STATE(s, a, lvt);
+	state_flag(s, "lint0", &a->lint[0], sizeof(bool));
+	state_flag(s, "lint1", &a->lint[1], sizeof(bool));
+	a->tpr &= 0xff;
+	timer_state(a, s);
+	if (!s->loading) return;
+	a->intr = -1; /* neither up nor down: say it again */
+	update(a);
+}
+
+void lapics_state(struct lapics *s, struct state *to)
+{
+	unsigned n = s->n;
+	state_bytes(to, "cpus", &n, sizeof(n));
+	(void)state_need(to, n == s->n, "number of local APICs");
+	for (unsigned i = 0; i < s->n; i++) {
+		lock(&s->cpu[i]);
+		lapic_state(&s->cpu[i], to);
+		unlock(&s->cpu[i]);
+	}
+}
+
 static const struct device_ops ops = {.name = "lapic",
 				      .read = page_read,
 				      .write = page_write,

@@ -69,6 +69,7 @@ void lapics_wire(struct lapics *s, struct device *pic, struct device *ioapic);
 void lapics_free(struct lapics *s);
 void lapics_reset(struct lapics *s);
 void lapics_resume(struct lapics *s); /* as device_ops.resume */
+void lapics_state(struct lapics *s, struct state *to);
 /* PIC's INTR is everyone's LINT0 (pin 0), NMI LINT1 (pin 1). */
 struct irq lapics_lint(struct lapics *s, unsigned pin);
 /* A message to 0xfeexxxxx, from a PCI function or an I/O APIC. Any thread. True: taken. */

@@ -3,6 +3,7 @@
  * take the place of LTIM. A rise is remembered until it is acknowledged, though the line may have
  * dropped meanwhile: to a device that only pulses, the data sheet's "hold it until INTA" would be
  * a lost interrupt. */
+#include "base/state.h"
 #include "dev/pc.h"
 #include "dev/ports.h"
 #include <errno.h>
@@ -241,11 +242,41 @@ static void pic_free(struct device *d)
 	free(d);
 }
 
+static void chip_state(struct chip *c, struct state *s)
+{
+	STATE(s, c, line);
+	STATE(s, c, irr);
+	STATE(s, c, imr);
+	STATE(s, c, isr);
+	STATE(s, c, elcr);
+	STATE(s, c, base);
+	STATE(s, c, lowest);
+	STATE(s, c, icw1);
+	STATE(s, c, icw);
+	STATE(s, c, aeoi);
+	STATE(s, c, sfnm);
+	STATE(s, c, smm);
+	STATE(s, c, rotate);
+	STATE(s, c, read_isr);
+	STATE(s, c, poll);
+	(void)state_need(s, c->lowest < 8 && !(c->elcr & ~c->elcr_mask), "8259A");
+	c->lowest %= 8;
+	c->elcr &= c->elcr_mask;
+}
+
+static void pic_state(struct device *d, struct state *s)
+{
+	struct pic *p = (struct pic *)d;
+	for (unsigned i = 0; i < 2; i++) chip_state(&p->chip[i], s);
+	if (s->loading) irq_set(p->intr, asks(&p->chip[0]) != NONE);
+}
+
 static const struct device_ops ops = {
 	.name = "pic",
 	.read = pic_read,
 	.write = pic_write,
 	.reset = pic_reset,
+	.state = pic_state,
 	.free = pic_free,
 };
 

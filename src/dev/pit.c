@@ -3,6 +3,7 @@
  * follows from the clock. Of counter 0's output only rises are awaited; in the modes that repeat
  * the wire falls just before it rises. Rises that come faster than every 50 us, or while the
  * monitor was late, are one: the guest has missed them as on a busy computer. */
+#include "base/state.h"
 #include "dev/pc.h"
 #include "dev/ports.h"
 #include "dev/wake.h"
@@ -319,12 +320,52 @@ static void pit_free(struct device *d)
 	free(d);
 }
 
+static void counter_state(struct counter *c, struct state *s)
+{
+	STATE(s, c, mode);
+	STATE(s, c, rw);
+	STATE(s, c, bcd);
+	STATE(s, c, gate);
+	STATE(s, c, armed);
+	STATE(s, c, runs);
+	STATE(s, c, null);
+	STATE(s, c, wrote_low);
+	STATE(s, c, read_low);
+	STATE(s, c, latched);
+	STATE(s, c, status_latched);
+	STATE(s, c, low);
+	STATE(s, c, status);
+	STATE(s, c, latch);
+	STATE(s, c, count);
+	STATE(s, c, next);
+	STATE(s, c, start);
+	STATE(s, c, held);
+	STATE(s, c, switch_at);
+	uint32_t least = repeats(c) ? 2 : 1;
+	bool count = c->count >= least || (!c->armed && !c->count);
+	bool next = c->next >= least || !c->next;
+	bool good = c->mode <= HW_STROBE && c->rw <= RW_BOTH && count && next &&
+		    c->count <= 65536 && c->next <= 65536;
+	if (!state_need(s, good, "counter")) *c = (struct counter){.rw = RW_BOTH};
+}
+
+static void pit_state(struct device *d, struct state *s)
+{
+	struct pit *p = (struct pit *)d;
+	for (unsigned i = 0; i < 3; i++) counter_state(&p->c[i], s);
+	STATE(s, p, portb);
+	STATE(s, p, rise);
+	STATE(s, p, fired_ns);
+	wake_state(&p->wake, s);
+}
+
 static const struct device_ops ops = {
 	.name = "pit",
 	.read = pit_read,
 	.write = pit_write,
 	.reset = pit_reset,
 	.resume = pit_resume,
+	.state = pit_state,
 	.free = pit_free,
 };
 

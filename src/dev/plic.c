@@ -2,6 +2,7 @@
  * chapter 3). All lines are levels. A gateway passes one request at a time: after a claim the
  * line is looked at again only on completion. Offers to contexts are recomputed after each
  * change; there are at most 32 words to look through. */
+#include "base/state.h"
 #include "dev/dev.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -183,11 +184,35 @@ static void plic_free(struct device *d)
 	free(d);
 }
 
+static void context_state(struct context *c, struct state *s)
+{
+	STATE(s, c, enabled);
+	STATE(s, c, threshold);
+	STATE(s, c, level);
+	if (s->loading) irq_set(c->to, c->level != 0);
+}
+
+static void plic_state(struct device *d, struct state *s)
+{
+	struct plic *p = (struct plic *)d;
+	unsigned sources = p->sources, contexts = p->contexts;
+	state_bytes(s, "sources", &sources, sizeof(sources));
+	state_bytes(s, "contexts", &contexts, sizeof(contexts));
+	if (!state_need(s, sources == p->sources && contexts == p->contexts, "number of lines"))
+		return;
+	STATE(s, p, priority);
+	STATE(s, p, line);
+	STATE(s, p, pending);
+	STATE(s, p, claimed);
+	for (unsigned i = 0; i < p->contexts; i++) context_state(&p->ctx[i], s);
+}
+
 static const struct device_ops ops = {
 	.name = "plic",
 	.read = plic_read,
 	.write = plic_write,
 	.reset = plic_reset,
+	.state = plic_state,
 	.free = plic_free,
 };
 

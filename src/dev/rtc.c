@@ -2,6 +2,7 @@
  * emulator's virtual hardware page lists them). A guest that sets the clock only moves its own
  * distance to the host's. */
 #include "base/loop.h"
+#include "base/state.h"
 #include "dev/dev.h"
 #include "hw/clock.h"
 #include <errno.h>
@@ -134,11 +135,28 @@ static void rtc_free(struct device *d)
 	free(r);
 }
 
+/* The guest's distance to the host's clock is kept: a clock that has stood shows the right time. */
+static void rtc_state(struct device *d, struct state *s)
+{
+	struct rtc *r = (struct rtc *)d;
+	STATE(s, r, ahead);
+	STATE(s, r, alarm);
+	STATE(s, r, time_high);
+	STATE(s, r, new_high);
+	STATE(s, r, armed);
+	STATE(s, r, pending);
+	STATE(s, r, enabled);
+}
+
+static void rtc_resume(struct device *d) { alarm_check((struct rtc *)d); }
+
 static const struct device_ops ops = {
 	.name = "rtc",
 	.read = rtc_read,
 	.write = rtc_write,
 	.reset = rtc_reset,
+	.resume = rtc_resume,
+	.state = rtc_state,
 	.free = rtc_free,
 };
 

@@ -1,5 +1,6 @@
 /* A port that takes bytes and gives a constant: POST codes (0x80), and the debug console that
  * SeaBIOS and OVMF look for at 0x402 by its answer 0xe9. */
+#include "base/state.h"
 #include "dev/pc.h"
 #include "dev/ports.h"
 #include <errno.h>
@@ -46,11 +47,18 @@ static void sink_free(struct device *d)
 	free(d);
 }
 
+static void sink_state(struct device *d, struct state *s)
+{
+	struct sink *k = (struct sink *)d;
+	STATE(s, k, last);
+}
+
 static const struct device_ops ops = {
 	.name = "sink",
 	.read = sink_read,
 	.write = sink_write,
 	.reset = sink_reset,
+	.state = sink_state,
 	.free = sink_free,
 };
 

@@ -5,6 +5,7 @@
  * Nothing is sent to a guest that does not listen yet: a booting system clears its FIFOs again
  * and again, and what was typed ahead, or piped in, would be lost in them. */
 #include "base/chr.h"
+#include "base/state.h"
 #include "dev/dev.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -288,11 +289,49 @@ static void uart_free(struct device *d)
 	free(u);
 }
 
+static void fifo_state(struct state *s, struct fifo *f)
+{
+	STATE(s, f, at);
+	STATE(s, f, first);
+	STATE(s, f, n);
+	if (!state_need(s, f->first < FIFO && f->n <= FIFO, "fifo")) *f = (struct fifo){0};
+}
+
+static void uart_state(struct device *d, struct state *s)
+{
+	struct uart *u = (struct uart *)d;
+	fifo_state(s, &u->rx);
+	fifo_state(s, &u->tx);
+	STATE(s, u, ier);
+	STATE(s, u, fcr);
+	STATE(s, u, lcr);
+	STATE(s, u, mcr);
+	STATE(s, u, scr);
+	STATE(s, u, dll);
+	STATE(s, u, dlm);
+	STATE(s, u, errors);
+	STATE(s, u, lines);
+	STATE(s, u, deltas);
+	STATE(s, u, thre_irq);
+	STATE(s, u, idle);
+}
+
+/* Another sitter may be there than the one that had no room. */
+static void uart_resume(struct device *d)
+{
+	struct uart *u = (struct uart *)d;
+	tx_run(u);
+	irq_update(u);
+	hungry(u);
+}
+
 static const struct device_ops ops = {
 	.name = "uart",
 	.read = uart_read,
 	.write = uart_write,
 	.reset = uart_reset,
+	.resume = uart_resume,
+	.state = uart_state,
 	.free = uart_free,
 };
 

@@ -1,6 +1,7 @@
 /* virtio block device (1.2 §5.2). A request goes from its chain to the disk without a copy: the
  * guest's own pages are the i/o vector. Everything a request needs is in a slot, one for each
  * place in the ring, so nothing is allocated while the guest runs. */
+#include "base/state.h"
 #include "blk/blk.h"
 #include "dev/dev.h"
 #include <errno.h>
@@ -60,6 +61,7 @@ struct vblk {
 	pthread_cond_t idle; /* inflight became 0 */
 	unsigned inflight;   /* requests the disk has */
 	bool in_order;	     /* one at a time, and the driver waits */
+	bool paused;	     /* nothing more is taken from the ring */
 	struct slot *free, slot[SLOTS];
 };
 
@@ -163,11 +165,13 @@ static void begin(struct vblk *d, struct slot *s)
 	if (status != S_LATER) finish(d, s, (uint8_t)status, 0);
 }
 
+static bool may_take(const struct vblk *d) { return !d->paused && !(d->in_order && d->inflight); }
+
 /* At most a ringful at a time: what comes after it is found when one of these completes. */
 static void drain(struct vblk *d)
 {
 	struct virtq *vq = &d->v.vq[0];
-	for (unsigned n = vq->size; n && d->free && !(d->in_order && d->inflight); n--) {
+	for (unsigned n = vq->size; n && d->free && may_take(d); n--) {
 		struct slot *s = d->free;
 		if (virtq_pop(vq, &s->q) != 1) return;
 		if (!s->q.in_len) {
@@ -185,7 +189,7 @@ static void run(struct vblk *d)
 	do {
 		(void)virtq_want(vq, false);
 		drain(d);
-	} while (virtq_want(vq, true) && d->free && !(d->in_order && d->inflight));
+	} while (virtq_want(vq, true) && d->free && may_take(d));
 	virtq_kick(vq);
 }
 
@@ -227,6 +231,33 @@ static void blk_reset(struct virtio_dev *v)
 	d->config.writeback = 1;
 }
 
+static void blk_pause(struct virtio_dev *v)
+{
+	struct vblk *d = (struct vblk *)v;
+	d->paused = true;
+	while (d->inflight) (void)pthread_cond_wait(&d->idle, &v->mutex);
+}
+
+static void blk_resume(struct virtio_dev *v)
+{
+	struct vblk *d = (struct vblk *)v;
+	d->paused = false;
+	run(d);
+}
+
+static void blk_state(struct virtio_dev *v, struct state *s)
+{
+	struct vblk *d = (struct vblk *)v;
+	uint64_t size = d->info.size;
+	bool readonly = d->info.readonly;
+	state_bytes(s, "size", &size, sizeof(size));
+	state_flag(s, "readonly", &readonly, sizeof(readonly));
+	state_bytes(s, "writeback", &d->config.writeback, 1);
+	(void)state_need(s, size == d->info.size && readonly == d->info.readonly,
+			 "size of the disk");
+	d->config.writeback &= 1;
+}
+
 static void blk_config_read(struct virtio_dev *v, unsigned off, void *buf, unsigned len)
 {
 	memcpy(buf, (char *)&((struct vblk *)v)->config + off, len);
@@ -263,6 +294,9 @@ static const struct virtio_ops blk_ops = {
 	.config_write = blk_config_write,
 	.notify = blk_notify,
 	.reset = blk_reset,
+	.pause = blk_pause,
+	.resume = blk_resume,
+	.state = blk_state,
 	.free = blk_free,
 };
 

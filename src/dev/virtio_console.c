@@ -1,6 +1,7 @@
 /* virtio console (1.2 §5.3), one port. Neither direction buffers: keys stay with the sitter until
  * the guest has a buffer for them, output stays in the guest's chain until the sitter takes it. */
 #include "base/chr.h"
+#include "base/state.h"
 #include "dev/dev.h"
 #include <errno.h>
 #include <stddef.h>
@@ -21,6 +22,8 @@ struct vcon {
 	bool busy;    /* tx is a chain half written out, from at on */
 	bool starved; /* the sitter was told that there is no room */
 	uint32_t at;
+	uint32_t kept; /* where the next chain begins: it was given back half written out */
+	bool paused;
 };
 
 static size_t put(struct vcon *c, const uint8_t *p, size_t n) { return chr_output(c->chr, p, n); }
@@ -41,8 +44,9 @@ static bool tx_write(struct vcon *c)
 
 static bool tx_next(struct vcon *c)
 {
-	if (!c->busy && virtq_pop(&c->v.vq[TX], &c->tx) != 1) return false;
-	if (!c->busy) c->at = 0;
+	if (c->paused || (!c->busy && virtq_pop(&c->v.vq[TX], &c->tx) != 1)) return false;
+	if (!c->busy) c->at = c->kept;
+	c->kept = 0;
 	c->busy = !tx_write(c);
 	if (c->busy) return false;
 	virtq_push(&c->v.vq[TX], &c->tx, 0);
@@ -55,14 +59,15 @@ static void tx_run(struct vcon *c)
 	do {
 		(void)virtq_want(vq, false);
 		while (tx_next(c)) continue;
-	} while (!c->busy && virtq_want(vq, true));
+	} while (!c->busy && virtq_want(vq, true) && !c->paused);
 	virtq_kick(vq);
 }
 
 static bool rx_pop(struct vcon *c)
 {
 	struct virtq *vq = &c->v.vq[RX];
-	int r = virtq_pop(vq, &c->rx);
+	int r = c->paused ? 0 : virtq_pop(vq, &c->rx);
+	if (c->paused) return false;
 	if (r == 0 && virtq_want(vq, true)) r = virtq_pop(vq, &c->rx);
 	return r == 1;
 }
@@ -119,7 +124,36 @@ static void con_notify(struct virtio_dev *v, unsigned queue)
 	feed(c);
 }
 
-static void con_reset(struct virtio_dev *v) { ((struct vcon *)v)->busy = false; }
+static void con_reset(struct virtio_dev *v)
+{
+	((struct vcon *)v)->busy = false;
+	((struct vcon *)v)->kept = 0;
+}
+
+static void con_pause(struct virtio_dev *v)
+{
+	struct vcon *c = (struct vcon *)v;
+	c->paused = true;
+	if (!c->busy) return;
+	virtq_unpop(&v->vq[TX]);
+	c->busy = false;
+	c->kept = c->at;
+}
+
+static void con_resume(struct virtio_dev *v)
+{
+	struct vcon *c = (struct vcon *)v;
+	c->paused = false;
+	if (virtio_live(v)) tx_run(c);
+	feed(c);
+}
+
+static void con_state(struct virtio_dev *v, struct state *s)
+{
+	struct vcon *c = (struct vcon *)v;
+	STATE(s, c, kept);
+	STATE(s, c, starved);
+}
 
 static void con_config_read(struct virtio_dev *v, unsigned off, void *buf, unsigned len)
 {
@@ -156,6 +190,9 @@ static const struct virtio_ops con_ops = {
 	.activate = con_activate,
 	.notify = con_notify,
 	.reset = con_reset,
+	.pause = con_pause,
+	.resume = con_resume,
+	.state = con_state,
 	.free = con_free,
 };
 

@@ -2,10 +2,12 @@
  * guest's buffers. Frames from the guest are copied out first, one at a time, so that the peer
  * is called with no lock held and no guest memory in hand; a frame the peer has no room for is
  * kept, and the transmit queue waits with it. */
+#include "base/state.h"
 #include "dev/dev.h"
 #include "net/port.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum { F_MAC = 5, F_STATUS = 16, LINK_UP = 1 }; /* 5.1.3, 5.1.4 */
 enum { RX, TX };				/* 5.1.2 */
@@ -30,6 +32,7 @@ struct vnet {
 	bool sending; /* a thread is in tx_run() */
 	bool again;   /* and shall look once more before it leaves */
 	bool held;    /* frame[] waits for the peer */
+	bool paused;  /* nothing is taken, from the peer or from the ring */
 	uint32_t len;
 	uint8_t frame[FRAME_MAX]; /* whoever is sending has it */
 };
@@ -41,6 +44,7 @@ static bool tx_fetch(struct vnet *n)
 {
 	struct virtq *vq = &n->v.vq[TX];
 	const uint32_t skip = sizeof(struct header);
+	if (n->paused) return false;
 	if (n->held) return true;
 	if (virtq_pop(vq, &n->tx) != 1) return false;
 	uint32_t len = n->tx.out_len > skip ? n->tx.out_len - skip : 0;
@@ -76,9 +80,9 @@ static void tx_run(struct vnet *n)
 {
 	struct virtq *vq = &n->v.vq[TX];
 	n->again = true;
-	if (n->sending) return;
+	if (n->sending || n->paused) return;
 	n->sending = true;
-	while (n->again) {
+	while (n->again && !n->paused) {
 		n->again = false;
 		(void)virtq_want(vq, false);
 		if (!tx_drain(n) && virtq_want(vq, true)) n->again = true;
@@ -100,7 +104,7 @@ static bool rx_put(struct vnet *n, const struct iovec *iov, int niov, size_t len
 	struct virtq *vq = &n->v.vq[RX];
 	struct header h = {.num_buffers = le16_of(1)};
 	uint32_t at = sizeof(h);
-	int r = rx_pop(n);
+	int r = n->paused ? 0 : rx_pop(n);
 	if (r <= 0) {
 		n->starved = r == 0;
 		return r < 0;
@@ -160,6 +164,47 @@ static void net_reset(struct virtio_dev *v)
 	if (!n->sending) n->held = false;
 }
 
+/* A peer's thread that is sending has let go of the lock, and comes back. */
+static void net_pause(struct virtio_dev *v)
+{
+	const struct timespec moment = {.tv_nsec = 100000};
+	struct vnet *n = vnet_of(v);
+	n->paused = true;
+	while (n->sending) {
+		virtio_unlock(v);
+		(void)nanosleep(&moment, NULL);
+		virtio_lock(v);
+	}
+}
+
+static void net_resume(struct virtio_dev *v)
+{
+	struct vnet *n = vnet_of(v);
+	n->paused = false;
+	if (!virtio_live(v)) return;
+	tx_run(n);
+	if (!n->starved) return;
+	n->starved = false;
+	virtio_unlock(v);
+	port_ready(&n->port);
+	virtio_lock(v);
+}
+
+/* The address goes with the card: the guest has learnt it. */
+static void net_state(struct virtio_dev *v, struct state *s)
+{
+	struct vnet *n = vnet_of(v);
+	uint32_t len = n->held ? n->len : 0;
+	state_bytes(s, "mac", n->config.mac, sizeof(n->config.mac));
+	STATE(s, n, starved);
+	state_bytes(s, "held", &len, sizeof(len));
+	if (!state_need(s, len <= FRAME_MAX && (!len || len >= FRAME_MIN), "frame")) len = 0;
+	state_bytes(s, "frame", n->frame, len);
+	n->held = len;
+	n->len = len;
+	memcpy(n->port.mac, n->config.mac, sizeof(n->port.mac));
+}
+
 static void net_config_read(struct virtio_dev *v, unsigned off, void *buf, unsigned len)
 {
 	memcpy(buf, (char *)&vnet_of(v)->config + off, len);
@@ -183,6 +228,9 @@ static const struct virtio_ops net_ops = {
 	.config_read = net_config_read,
 	.notify = net_notify,
 	.reset = net_reset,
+	.pause = net_pause,
+	.resume = net_resume,
+	.state = net_state,
 	.free = net_free,
 };
 static const struct port_ops port_ops = {"nic", net_deliver, net_ready, port_kept};

@@ -1,5 +1,6 @@
 /* virtio entropy device (1.2 §5.4): the host's random numbers, some at a time. The device may
  * fill less than it is given (5.4.6.2), so a buffer of any size costs the same. */
+#include "base/state.h"
 #include "dev/dev.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -46,6 +47,12 @@ static void rng_notify(struct virtio_dev *v, unsigned queue)
 	virtq_kick(&v->vq[0]);
 }
 
+static void rng_state(struct virtio_dev *v, struct state *s)
+{
+	struct vrng *r = (struct vrng *)v;
+	STATE(s, r, repeat);
+}
+
 static void rng_free(struct virtio_dev *v)
 {
 	virtio_done(v);
@@ -58,6 +65,7 @@ static const struct virtio_ops rng_ops = {
 	.nqueues = 1,
 	.queue_max = QUEUE,
 	.notify = rng_notify,
+	.state = rng_state,
 	.free = rng_free,
 };
 

@@ -1,6 +1,7 @@
 #ifndef DEV_WAKE_H
 #define DEV_WAKE_H
 #include "base/loop.h"
+#include "base/state.h"
 #include "hw/clock.h"
 /* When a device wants to be called again, in ns of the computer's clock: by a timer of the loop,
  * or, where the clock counts instructions, by whoever calls the device's tick(). Belongs to the
@@ -42,6 +43,9 @@ static inline void wake_again(struct wake *w)
 	w->at = UINT64_MAX - 1;
 	wake_at(w, at);
 }
+
+/* The timer is set once the clock goes. */
+static inline void wake_state(struct wake *w, struct state *s) { STATE(s, w, at); }
 
 /* Ticks of hz that have passed at ns, and the first ns at which so many have (saturates). */
 static inline uint64_t ticks_at(uint64_t ns, uint64_t hz)

@@ -9,8 +9,8 @@
  * at once; a device's own back end (timer, socket, disk completion) takes device_lock() before
  * it touches the device. Lock order: any device before the interrupt controller it drives; an
  * interrupt controller calls nothing but the engine, whose irq input is lock-free. */
-struct buf;
 struct device;
+struct state;
 struct device_ops {
 	const char *name;
 	/* off is relative to the mapping: a device does not know where it lives. len is 1, 2,
@@ -22,8 +22,9 @@ struct device_ops {
 	void (*reset)(struct device *d);  /* to cold state; vCPUs are stopped */
 	void (*pause)(struct device *d);  /* finish what is in flight, start nothing */
 	void (*resume)(struct device *d); /* go on; timers by the computer's clock are set anew */
-	int (*save)(struct device *d, struct buf *to, struct err *e);
-	int (*load)(struct device *d, struct buf *from, struct err *e);
+	/* All that a guest could see the difference of, written or read while vCPUs and the clock
+	 * stand. Wires are saved at both ends: reading pulls only those that end in a CPU. */
+	void (*state)(struct device *d, struct state *s);
 	void (*free)(struct device *d); /* accepts a half-built device */
 };
 /* Embedded first in every device's own struct. */

@@ -2,6 +2,8 @@
  * (where BARs answer, whether the interrupt pin may be driven) is derived again from the bytes
  * afterwards, so no order of writes can leave the two apart. */
 #include "hw/pci.h"
+#include "base/state.h"
+#include "base/types.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +31,7 @@ enum { /* PCI Local Bus 3.0 §6.1, §6.2 */
        BAR_64 = 4,
        SLOTS = 32,
        ECAM_SLOT_SHIFT = 15, /* 8 functions of 4 KiB */
+       CONFIG_SAVED = 256,   /* nobody has extended capabilities */
 };
 #define UNMAPPED UINT64_MAX
 
@@ -248,6 +251,86 @@ void pci_host_reset(struct pci_host *h)
 	device_lock(&h->ecam);
 	for (unsigned s = 0; s < SLOTS; s++)
 		if (h->slot[s]) func_reset(h->slot[s]);
+	bars_follow(h);
+	device_unlock(&h->ecam);
+}
+
+static void each_func(struct pci_host *h, void (*op)(struct pci_func *f))
+{
+	for (unsigned s = 0; s < SLOTS; s++)
+		if (h->slot[s]) op(h->slot[s]);
+}
+
+static void func_pause(struct pci_func *f)
+{
+	if (f->ops->pause) f->ops->pause(f);
+}
+
+static void func_resume(struct pci_func *f)
+{
+	if (f->ops->resume) f->ops->resume(f);
+}
+
+void pci_host_pause(struct pci_host *h) { each_func(h, func_pause); }
+void pci_host_resume(struct pci_host *h) { each_func(h, func_resume); }
+
+/* What may be written is taken over; the rest must be what it is here. */
+static bool config_take(struct pci_func *f, const uint8_t *saved)
+{
+	for (unsigned i = 0; i < CONFIG_SAVED; i++) {
+		uint8_t own = f->config[i], mask = f->wmask[i];
+		uint8_t moves = i == REG_STATUS ? STATUS_INTX : 0;
+		if ((own ^ saved[i]) & ~mask & ~moves & 0xff) return false;
+		f->config[i] = (uint8_t)((own & ~mask) | (saved[i] & mask));
+	}
+	return true;
+}
+
+static void config_state(struct pci_func *f, struct state *s)
+{
+	uint8_t config[CONFIG_SAVED];
+	memcpy(config, f->config, sizeof(config));
+	config[REG_STATUS] &= (uint8_t)~STATUS_INTX;
+	STATE(s, f, slot);
+	state_bytes(s, "config", config, sizeof(config));
+	if (s->loading && state_ok(s))
+		(void)state_need(s, config_take(f, config), "the function in this slot");
+}
+
+/* The far end of the line is the interrupt controller's to remember. */
+static void wire_state(struct pci_func *f, struct state *s)
+{
+	struct pci_host *h = f->host;
+	unsigned pin = (unsigned)f->slot % 4;
+	(void)pthread_mutex_lock(&h->wires);
+	STATE(s, f, intx);
+	f->intx_off = load_le(f->config + REG_COMMAND, 2) & COMMAND_INTX_OFF || pci_msix_on(f);
+	h->pulled[pin] -= f->intx_driven;
+	f->intx_driven = f->intx && !f->intx_off;
+	h->pulled[pin] += f->intx_driven;
+	(void)pthread_mutex_unlock(&h->wires);
+}
+
+static void func_state(struct pci_func *f, struct state *s)
+{
+	int slot = f->slot;
+	config_state(f, s);
+	if (!state_need(s, f->slot == slot, "slot")) f->slot = slot;
+	pci_msix_state(f, s);
+	if (f->ops->state) f->ops->state(f, s);
+	wire_state(f, s);
+}
+
+void pci_host_state(struct pci_host *h, struct state *s)
+{
+	unsigned n = 0, here;
+	device_lock(&h->ecam);
+	for (unsigned i = 0; i < SLOTS; i++) n += h->slot[i] != NULL;
+	here = n;
+	state_bytes(s, "functions", &n, sizeof(n));
+	(void)state_need(s, n == here, "number of PCI functions");
+	for (unsigned i = 0; state_ok(s) && i < SLOTS; i++)
+		if (h->slot[i]) func_state(h->slot[i], s);
 	bars_follow(h);
 	device_unlock(&h->ecam);
 }

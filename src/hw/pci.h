@@ -8,6 +8,7 @@
  * plugged into it (PCI Express Base 5.0 §7.2.2, PCI Local Bus 3.0 §6). The bridge itself sits in
  * slot 0. BARs and command registers are zero after reset: the guest assigns addresses. */
 struct pci_host;
+struct state;
 struct pci_windows { /* where the board lets BARs live, as its device tree says */
 	uint64_t mem32, mem32_len, mem64, mem64_len;
 };
@@ -22,7 +23,12 @@ int pci_host_new(struct pci_host **out, struct bus *mmio, const struct pci_windo
 struct device *pci_host_ecam(struct pci_host *h);     /* for the board to map; 1 MiB for one bus */
 struct pci_func *pci_host_bridge(struct pci_host *h); /* for a board whose firmware wants another */
 void pci_host_reset(struct pci_host *h);	      /* and every function in it */
-void pci_host_free(struct pci_host *h);		      /* frees its functions too */
+/* vCPUs stand: every function finishes what is in flight, and goes on; between the two: all there
+ * is of the bridge and its functions, which must be the same ones. */
+void pci_host_pause(struct pci_host *h);
+void pci_host_resume(struct pci_host *h);
+void pci_host_state(struct pci_host *h, struct state *s);
+void pci_host_free(struct pci_host *h); /* frees its functions too */
 bool pci_host_has_msi(const struct pci_host *h);
 
 enum { PCI_BARS = 6, PCI_CONFIG = 4096 };
@@ -33,6 +39,10 @@ struct pci_func_ops {
 	void (*config_read)(struct pci_func *f, unsigned off, unsigned len); /* refresh config[] */
 	void (*config_written)(struct pci_func *f, unsigned off, unsigned len);
 	void (*reset)(struct pci_func *f);
+	void (*pause)(struct pci_func *f);
+	void (*resume)(struct pci_func *f);
+	/* Of what is behind it; config space, MSI-X and the pin are seen to. */
+	void (*state)(struct pci_func *f, struct state *s);
 	void (*free)(struct pci_func *f); /* calls pci_func_done() */
 };
 struct pci_func { /* embedded first in the function's own struct */
@@ -75,6 +85,7 @@ void pci_msix_send(struct pci_func *f, unsigned vector);
 /* Between pci.c and pci_msix.c: the control word was written; where messages go. */
 void pci_msix_control(struct pci_func *f);
 void pci_msix_reset(struct pci_func *f);
+void pci_msix_state(struct pci_func *f, struct state *s); /* config space is there */
 void pci_msix_free(struct pci_func *f);
 void pci_host_msi(struct pci_host *h, uint64_t addr, uint32_t data);
 #endif

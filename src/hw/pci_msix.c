@@ -1,6 +1,8 @@
 /* MSI-X: a table of messages and a pending bit for each (PCI Local Bus 3.0 §6.8.2). One rule
  * covers masking: raising a vector only sets its pending bit, and a pending bit is delivered as
  * soon as nothing masks it, whichever of the two happens last. */
+#include "base/state.h"
+#include "base/types.h"
 #include "hw/pci.h"
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -121,6 +123,22 @@ void pci_msix_reset(struct pci_func *f)
 	memset(m->table, 0, sizeof(m->table));
 	memset(m->pending, 0, sizeof(m->pending));
 	for (unsigned v = 0; v < m->n; v++) m->table[v * ENTRY + ENTRY_CONTROL] = 1;
+	device_unlock(&m->dev);
+}
+
+void pci_msix_state(struct pci_func *f, struct state *s)
+{
+	struct pci_msix *m = f->msix;
+	if (!m) return;
+	device_lock(&m->dev);
+	state_bytes(s, "table", m->table, m->n * ENTRY);
+	STATE(s, m, pending);
+	uint64_t control = load_le(f->config + m->cap + CONTROL, 2);
+	m->on = control & CONTROL_ON;
+	m->masked = control & CONTROL_MASK;
+	for (unsigned v = 0; s->loading && v < m->n; v++)
+		store_le(m->table + v * ENTRY + ENTRY_CONTROL,
+			 m->table[v * ENTRY + ENTRY_CONTROL] & 1, 4);
 	device_unlock(&m->dev);
 }
 

@@ -2,6 +2,7 @@
  * feature negotiation, the generation count, breaking and reset (2.1 to 2.6). */
 #include "hw/virtio.h"
 #include "base/log.h"
+#include "base/state.h"
 
 enum { DRIVER_BITS = 0xff & ~VIRTIO_NEEDS_RESET, BROKEN_LOGGED = 4 };
 
@@ -73,6 +74,47 @@ void virtio_reset(struct virtio_dev *v)
 	for (unsigned i = 0; i < VIRTIO_QUEUES; i++) virtq_reset(&v->vq[i]);
 	v->acked = v->wanted = 0;
 	v->status = 0;
+}
+
+void virtio_pause(struct virtio_dev *v)
+{
+	virtio_lock(v);
+	if (v->ops->pause) v->ops->pause(v);
+	virtio_unlock(v);
+}
+
+void virtio_resume(struct virtio_dev *v)
+{
+	virtio_lock(v);
+	if (v->ops->resume) v->ops->resume(v);
+	virtio_unlock(v);
+}
+
+/* What a driver can bring about, and nothing else. */
+static bool is_possible(const struct virtio_dev *v)
+{
+	const uint8_t known = VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_DRIVER_OK |
+			      VIRTIO_FEATURES_OK | VIRTIO_NEEDS_RESET | VIRTIO_FAILED;
+	if (v->status & ~known) return false;
+	if (!(v->status & VIRTIO_FEATURES_OK)) return !v->acked && !(v->status & VIRTIO_DRIVER_OK);
+	return v->acked == v->wanted && features_ok(v);
+}
+
+void virtio_state(struct virtio_dev *v, struct state *s)
+{
+	virtio_lock(v);
+	if (s->loading) virtio_reset(v);
+	STATE(s, v, wanted);
+	STATE(s, v, acked);
+	STATE(s, v, status);
+	STATE(s, v, generation);
+	STATE(s, v, config_new);
+	bool good = state_need(s, is_possible(v), "negotiation");
+	for (unsigned i = 0; good && i < v->ops->nqueues; i++) virtq_state(&v->vq[i], s);
+	if (good && v->ops->state) v->ops->state(v, s);
+	if (!state_ok(s)) virtio_reset(v);
+	v->live = (v->status & (VIRTIO_DRIVER_OK | VIRTIO_NEEDS_RESET)) == VIRTIO_DRIVER_OK;
+	virtio_unlock(v);
 }
 
 uint8_t virtio_generation(struct virtio_dev *v)

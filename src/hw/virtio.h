@@ -10,7 +10,7 @@
  * Locking: the transport holds dev->mutex whenever it calls an op. A back end on another thread
  * takes virtio_lock(), asks virtio_live(), and may then use the queues until it unlocks. */
 struct gmem;
-struct buf;
+struct state;
 struct virtio_dev;
 struct virtio_ops {
 	const char *name;
@@ -28,6 +28,11 @@ struct virtio_ops {
 	/* Back to power-on. When it returns nothing of this device touches guest memory any more:
 	 * i/o in flight has been waited for (waiting may drop and retake the mutex). */
 	void (*reset)(struct virtio_dev *v);
+	/* vCPUs stand. pause: finish what is in flight, take nothing more in, give nothing more
+	 * out; no request is then half done. NULL: it never does anything by itself. */
+	void (*pause)(struct virtio_dev *v);
+	void (*resume)(struct virtio_dev *v);
+	void (*state)(struct virtio_dev *v, struct state *s); /* paused: of its own, queues aside */
 	void (*free)(struct virtio_dev *v); /* accepts a half-built device; calls virtio_done() */
 };
 enum { VIRTIO_QUEUES = 8 };
@@ -85,6 +90,11 @@ void virtio_config_set(struct virtio_dev *v, uint64_t off, const void *buf, unsi
 void virtio_enable_queue(struct virtio_dev *v, unsigned queue);
 void virtio_notify(struct virtio_dev *v, unsigned queue);
 void virtio_reset(struct virtio_dev *v);
+void virtio_pause(struct virtio_dev *v);
+void virtio_resume(struct virtio_dev *v);
+/* Between the two: of the device, its queues, what was negotiated. The memory they lie in is there
+ * before. */
+void virtio_state(struct virtio_dev *v, struct state *s);
 
 /* The PCI transport (modern only, 4.1): makes a function around v and plugs it in. The host
  * bridge owns the function, the function owns v. On failure v is freed too. */

@@ -2,6 +2,7 @@
  * painted on every read and a table of what may be written: an access that fits no field of the
  * table changes nothing, and what runs over the end of a structure is cut there, so any size at
  * any offset is safe. */
+#include "base/state.h"
 #include "hw/pci.h"
 #include "hw/virtio.h"
 #include <stddef.h>
@@ -289,6 +290,26 @@ static void func_reset(struct pci_func *f)
 	virtio_unlock(p->v);
 }
 
+static void func_pause(struct pci_func *f) { virtio_pause(((struct vpci *)f)->v); }
+static void func_resume(struct pci_func *f) { virtio_resume(((struct vpci *)f)->v); }
+
+static void func_state(struct pci_func *f, struct state *s)
+{
+	struct vpci *p = (struct vpci *)f;
+	virtio_state(p->v, s);
+	virtio_lock(p->v);
+	STATE(s, p, device_word);
+	STATE(s, p, driver_word);
+	STATE(s, p, queue);
+	STATE(s, p, config_vector);
+	STATE(s, p, queue_vector);
+	STATE(s, p, isr);
+	p->config_vector = vector_of(p, p->config_vector);
+	for (unsigned i = 0; i < VIRTIO_QUEUES; i++)
+		p->queue_vector[i] = vector_of(p, p->queue_vector[i]);
+	virtio_unlock(p->v);
+}
+
 static void func_free(struct pci_func *f)
 {
 	struct vpci *p = (struct vpci *)f;
@@ -302,6 +323,9 @@ static const struct pci_func_ops func_ops = {.name = "virtio-pci",
 					     .config_read = config_read,
 					     .config_written = config_written,
 					     .reset = func_reset,
+					     .pause = func_pause,
+					     .resume = func_resume,
+					     .state = func_state,
 					     .free = func_free};
 
 static unsigned add_cap(struct vpci *p, uint8_t type, unsigned page, uint32_t length, uint32_t more)

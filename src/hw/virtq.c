@@ -3,6 +3,7 @@
  * after virtq_pop() a request depends on nothing the guest can still change. */
 #include "hw/virtq.h"
 #include "base/err.h"
+#include "base/state.h"
 #include "hw/gmem.h"
 #include "hw/virtio.h"
 
@@ -78,6 +79,22 @@ void virtq_reset(struct virtq *vq)
 			     .index = vq->index,
 			     .size = vq->dev->ops->queue_max,
 			     .epoch = vq->epoch + 1};
+}
+
+void virtq_state(struct virtq *vq, struct state *s)
+{
+	bool enabled = vq->enabled;
+	STATE(s, vq, size);
+	STATE(s, vq, desc);
+	STATE(s, vq, avail);
+	STATE(s, vq, used);
+	STATE(s, vq, next_avail);
+	STATE(s, vq, next_used);
+	STATE(s, vq, kicked_used);
+	state_flag(s, "enabled", &enabled, sizeof(enabled));
+	if (!s->loading) return;
+	vq->enabled = false;
+	(void)state_need(s, !enabled || virtq_enable(vq), "queue");
 }
 
 static bool wrong(struct walk *w, const char *why)

@@ -7,6 +7,7 @@
 /* The device's side of a split virtqueue (virtio 1.2 §2.7), with indirect descriptors and event
  * index. Everything in it is read from guest memory once, into a private copy, and checked. */
 struct gmem;
+struct state;
 struct virtio_dev;
 enum { VREQ_IOV = 130 }; /* 128 data segments, a header and a status byte */
 /* One descriptor chain, walked, checked and mapped: iov[0..nout) is readable by the device,
@@ -34,6 +35,7 @@ struct virtq {
  * or an address is impossible. Reset: back to power-on with the size the device offers. */
 bool virtq_enable(struct virtq *vq);
 void virtq_reset(struct virtq *vq);
+void virtq_state(struct virtq *vq, struct state *s); /* nothing is out */
 /* 1: *q is a request. 0: none, or the device is not live. -1: the guest broke the ring just now;
  * virtio_broken() has been called. At most vq->size chains are out at a time. Drain like this:
  *	do virtq_want(vq, false), pop until 0; while (virtq_want(vq, true));  */
