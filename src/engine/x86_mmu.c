@@ -359,15 +359,16 @@ static void entered(struct x86_vcpu *v, enum x86_view as, unsigned i)
 	if (in->n <= COUNT(in->at)) in->n++;
 }
 
+/* Where writes are logged, only a write makes an entry for writes, and its page is written then. */
 static void tlb_fill(struct x86_vcpu *v, uint64_t la, enum x86_view as,
-		     const struct x86_page_found *pg)
+		     const struct x86_page_found *pg, bool stores)
 {
 	struct gmem *mem = v->machine->env.mem;
 	const uint8_t *host = gmem_ptr(mem, pg->at, X86_PAGE, false);
 	if (!host || pg->at == v->apic_page) return;
 	unsigned i = x86_tlb_index(la);
 	uint64_t page = la & PAGE_MASK;
-	bool write = pg->writable && pg->dirty && !gmem_tracking(mem) &&
+	bool write = pg->writable && pg->dirty && (stores || !gmem_tracking(mem)) &&
 		     gmem_ptr(mem, pg->at, X86_PAGE, true) && !x86_has_code(v->machine, pg->at);
 	v->tlb[as][i] = (struct x86_tlb_entry){.rd = page,
 					       .wr = write ? page : X86_NO_TAG(i),
@@ -376,6 +377,7 @@ static void tlb_fill(struct x86_vcpu *v, uint64_t la, enum x86_view as,
 						      (pg->large ? X86_TLB_LARGE : 0)};
 	uint64_t bit, *may = write ? may_write(v, pg->at, &bit) : NULL;
 	if (may) *may |= bit;
+	if (write) gmem_log(mem, pg->at, X86_PAGE);
 	if (!pg->global) entered(v, as, i);
 	if (pg->large) v->large |= large_bit(la);
 }
@@ -386,7 +388,7 @@ void *x86_tlb_find(struct x86_vcpu *v, uint64_t la, bool write, enum x86_view as
 	uint8_t *p = x86_tlb_look(v, la, write, as);
 	if (p) return p;
 	if (x86_translate(v, la, write ? X86_W : X86_R, as, &pg)) return NULL;
-	tlb_fill(v, la, as, &pg);
+	tlb_fill(v, la, as, &pg, write);
 	return x86_tlb_look(v, la, write, as);
 }
 
@@ -418,7 +420,7 @@ static int reach(struct x86_vcpu *v, uint64_t la, unsigned access, enum x86_view
 	struct x86_page_found pg;
 	int e = x86_translate(v, la, access, as, &pg);
 	if (unlikely(e)) return e;
-	tlb_fill(v, la, as, &pg);
+	tlb_fill(v, la, as, &pg, access & X86_W);
 	r->at = pg.at | (la & ~PAGE_MASK);
 	r->host = pg.at == v->apic_page ? NULL
 					: gmem_ptr(v->machine->env.mem, r->at, 1, access & X86_W);

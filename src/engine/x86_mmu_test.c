@@ -183,9 +183,14 @@ TEST(x86_mmu_devices_rom_tracking)
 	CHECK(x86_tlb_find(v, 0x1000, true, v->view));
 	gmem_track(r->mem, true);
 	x86_fence(v, v);
-	CHECK(!x86_tlb_find(v, 0x1000, true, v->view));
-	CHECK(!x86_store(v, 0x1000, &val, 4, v->view));
 	uint64_t bits = 0;
+	CHECK(x86_tlb_find(v, 0x1000, false, v->view) && !x86_tlb_look(v, 0x1000, true, v->view));
+	CHECK(!gmem_dirty_take(r->mem, 0, 64 * 4096, &bits));
+	CHECK(x86_tlb_find(v, 0x1000, true, v->view));
+	CHECK(gmem_dirty_take(r->mem, 0, 64 * 4096, &bits) && bits == 2);
+	x86_fence(v, v);
+	CHECK(!x86_tlb_look(v, 0x1000, true, v->view));
+	CHECK(!x86_store(v, 0x1000, &val, 4, v->view));
 	CHECK(gmem_dirty_take(r->mem, 0, 64 * 4096, &bits) && bits == 2);
 	x86_rig_free(r);
 }

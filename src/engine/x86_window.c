@@ -251,9 +251,10 @@ static bool put(struct x86_vcpu *v, uint64_t la, const struct x86_page_found *pg
 {
 	struct gmem *mem = v->machine->env.mem;
 	uint64_t in = la & (LARGE - 1) * (uint64_t)X86_PAGE;
-	bool write = pg->writable && pg->dirty;
+	bool tracking = gmem_tracking(mem), write = pg->writable && pg->dirty;
 	if (pg->at == v->apic_page || (stored && !write)) return false;
-	if (pg->large && la - in >= LOW_FIRST &&
+	write = write && (stored || !tracking);
+	if (pg->large && !tracking && la - in >= LOW_FIRST &&
 	    gmem_ptr(mem, pg->at - in, LARGE * X86_PAGE, write) && no_code(v, pg->at - in, LARGE))
 		return put_part(v, la - in, pg->at - in, LARGE, write, pg->giant);
 	write = write && gmem_ptr(mem, pg->at, X86_PAGE, true) && no_code(v, pg->at, 1);

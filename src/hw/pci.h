@@ -39,11 +39,12 @@ struct pci_func_ops {
 	void (*config_read)(struct pci_func *f, unsigned off, unsigned len); /* refresh config[] */
 	void (*config_written)(struct pci_func *f, unsigned off, unsigned len);
 	void (*reset)(struct pci_func *f);
+	void (*free)(struct pci_func *f); /* calls pci_func_done() */
+	/* May be NULL, all of them: vCPUs stand */
 	void (*pause)(struct pci_func *f);
 	void (*resume)(struct pci_func *f);
 	/* Of what is behind it; config space, MSI-X and the pin are seen to. */
 	void (*state)(struct pci_func *f, struct state *s);
-	void (*free)(struct pci_func *f); /* calls pci_func_done() */
 };
 struct pci_func { /* embedded first in the function's own struct */
 	const struct pci_func_ops *ops;
