@@ -18,7 +18,14 @@ struct region {
 	unsigned char *host;
 	int fd;
 	_Atomic uint64_t *dirty;
-	_Atomic uint8_t *code; /* a byte a page */
+	_Atomic uint8_t *code;	   /* a byte a page */
+	struct lazy *_Atomic lazy; /* NULL: all of it is there */
+};
+struct lazy { /* pages that have not come; lives as long as the region */
+	struct gmem_source from;
+	_Atomic uint64_t left;
+	_Atomic uint64_t *missing; /* a bit a page */
+	pthread_mutex_t lock[16];  /* of a page, by its number */
 };
 enum { CODE_SEALED = 1, CODE_WAS = 2, CODE_OPEN = 4 };
 struct gmem {
@@ -40,8 +47,18 @@ struct gmem *gmem_new(void)
 
 static uint64_t bitmap_words(const struct region *r) { return (r->len / PAGE + WORD - 1) / WORD; }
 
+static void lazy_free(struct lazy *z)
+{
+	if (!z) return;
+	if (atomic_load(&z->left)) z->from.done(z->from.ctx);
+	for (unsigned i = 0; i < COUNT(z->lock); i++) (void)pthread_mutex_destroy(&z->lock[i]);
+	free((void *)z->missing);
+	free(z);
+}
+
 static void region_free(struct region *r)
 {
+	lazy_free(r->lazy);
 	if (r->host) (void)munmap(r->host, r->len);
 	if (r->fd >= 0) (void)close(r->fd);
 	free((void *)r->dirty);
@@ -105,6 +122,82 @@ int gmem_add(struct gmem *m, gpa_t base, uint64_t len, unsigned flags, struct er
 	return rc;
 }
 
+/* ---- memory that comes when it is reached */
+static bool is_missing(const struct lazy *z, uint64_t page)
+{
+	return atomic_load_explicit(&z->missing[page / WORD], memory_order_acquire) >> page % WORD &
+	       1;
+}
+
+/* The bit goes when the page is there. */
+static void page_come(const struct region *r, struct lazy *z, uint64_t page)
+{
+	pthread_mutex_t *lock = &z->lock[page % COUNT(z->lock)];
+	(void)pthread_mutex_lock(lock);
+	bool mine = is_missing(z, page);
+	if (mine) {
+		z->from.page(z->from.ctx, page, r->host + page * PAGE);
+		(void)atomic_fetch_and(&z->missing[page / WORD], ~(1ull << page % WORD));
+	}
+	(void)pthread_mutex_unlock(lock);
+	if (mine && atomic_fetch_sub(&z->left, 1) == 1) z->from.done(z->from.ctx);
+}
+
+static __attribute__((noinline)) void come(const struct region *r, uint64_t off, size_t len)
+{
+	struct lazy *z = atomic_load(&r->lazy);
+	uint64_t last = (off + (len ? len - 1 : 0)) / PAGE;
+	if (!atomic_load_explicit(&z->left, memory_order_acquire)) return;
+	for (uint64_t p = off / PAGE; p <= last; p++)
+		if (is_missing(z, p)) page_come(r, z, p);
+}
+
+static inline void need(const struct region *r, uint64_t off, size_t len)
+{
+	if (unlikely(atomic_load_explicit(&r->lazy, memory_order_relaxed))) come(r, off, len);
+}
+
+static struct lazy *lazy_new(uint64_t *bitmap, uint64_t words, const struct gmem_source *from)
+{
+	struct lazy *z = calloc(1, sizeof(*z));
+	must(z);
+	z->from = *from;
+	z->missing = (_Atomic uint64_t *)bitmap;
+	for (uint64_t w = 0; w < words; w++) z->left += (uint64_t)__builtin_popcountll(bitmap[w]);
+	for (unsigned i = 0; i < COUNT(z->lock); i++)
+		must(pthread_mutex_init(&z->lock[i], NULL) == 0);
+	return z;
+}
+
+int gmem_lazy(struct gmem *m, gpa_t base, uint64_t *bitmap, const struct gmem_source *from,
+	      struct err *e)
+{
+	for (unsigned i = 0; i < m->n; i++) {
+		struct region *r = &m->r[i];
+		if (r->base != base || r->lazy) continue;
+		(void)madvise(r->host, r->len, MADV_NOHUGEPAGE); /* one page is to cost one page */
+		r->lazy = lazy_new(bitmap, bitmap_words(r), from);
+		if (!r->lazy->left) from->done(from->ctx);
+		return 0;
+	}
+	free(bitmap);
+	from->done(from->ctx);
+	return fail(e, -EINVAL, "guest memory: none begins at %#llx", (unsigned long long)base);
+}
+
+uint64_t gmem_missing(const struct gmem *m)
+{
+	uint64_t n = 0;
+	for (unsigned i = 0; i < m->n; i++)
+		if (m->r[i].lazy) n += atomic_load(&m->r[i].lazy->left);
+	return n;
+}
+
+void gmem_fetch(struct gmem *m)
+{
+	for (unsigned i = 0; i < m->n; i++) need(&m->r[i], 0, m->r[i].len);
+}
+
 static const struct region *region_of(const struct gmem *m, gpa_t at, size_t len)
 {
 	for (unsigned i = 0; i < m->n; i++) {
@@ -117,13 +210,16 @@ static const struct region *region_of(const struct gmem *m, gpa_t at, size_t len
 void *gmem_host(struct gmem *m, gpa_t at, size_t len)
 {
 	const struct region *r = region_of(m, at, len);
-	return r ? r->host + (at - r->base) : NULL;
+	if (!r) return NULL;
+	need(r, at - r->base, len);
+	return r->host + (at - r->base);
 }
 
 void *gmem_ptr(struct gmem *m, gpa_t at, size_t len, bool write)
 {
 	const struct region *r = region_of(m, at, len);
 	if (!r || (write && r->flags & GMEM_ROM)) return NULL;
+	need(r, at - r->base, len);
 	return r->host + (at - r->base);
 }
 
@@ -139,9 +235,23 @@ bool gmem_map(struct gmem *m, gpa_t at, size_t len, void *host, bool write, bool
 {
 	const struct region *r = region_of(m, at, len);
 	if (!r || at % PAGE || len % PAGE || (write && r->flags & GMEM_ROM)) return false;
+	need(r, at - r->base, len);
 	int prot = write ? PROT_READ | PROT_WRITE : PROT_READ;
 	int flags = MAP_SHARED | MAP_FIXED | (fill ? MAP_POPULATE : 0);
 	return mmap(host, len, prot, flags, r->fd, (off_t)(at - r->base)) == host;
+}
+
+bool gmem_next(const struct gmem *m, gpa_t at, gpa_t *from, uint64_t *len)
+{
+	const struct region *r = region_of(m, at, PAGE);
+	must(r && at % PAGE == 0);
+	off_t data = lseek(r->fd, (off_t)(at - r->base), SEEK_DATA);
+	off_t end = data < 0 ? -1 : lseek(r->fd, data, SEEK_HOLE);
+	if (data < 0 || (uint64_t)data >= r->len) return false;
+	if (end < 0 || (uint64_t)end > r->len) end = (off_t)r->len;
+	*from = r->base + (uint64_t)data / PAGE * PAGE;
+	*len = ((uint64_t)end + PAGE - 1) / PAGE * PAGE - (*from - r->base);
+	return true;
 }
 
 bool gmem_read(struct gmem *m, gpa_t at, void *buf, size_t len)

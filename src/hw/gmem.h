@@ -32,6 +32,24 @@ bool gmem_region(const struct gmem *m, unsigned n, struct gmem_region *to);
 /* Have pages appear at `host`, too, in place of what is mapped there: not if they are not all of
  * one region, or to be written and ROM. fill: all at once, as they will be used soon. */
 bool gmem_map(struct gmem *m, gpa_t at, size_t len, void *host, bool write, bool fill);
+/* Memory that comes when it is first reached, by any of these functions (gmem_region() aside, whose
+ * host address shows what has come). page() is called once for each page of which the bitmap has a
+ * bit, to fill in a page of zeroes; from any thread, but one at a time for the same page; it cannot
+ * fail. The region is as it was made: nothing has been written to it yet. done: called when the
+ * last page has come or the region goes. gmem takes the bitmap over: (len / 4096 + 63) / 64 words.
+ */
+struct gmem_source {
+	void (*page)(void *ctx, uint64_t n, void *to);
+	void (*done)(void *ctx);
+	void *ctx;
+};
+int gmem_lazy(struct gmem *m, gpa_t base, uint64_t *bitmap, const struct gmem_source *from,
+	      struct err *e);
+uint64_t gmem_missing(const struct gmem *m); /* pages that have not come */
+void gmem_fetch(struct gmem *m);	     /* all of them, now */
+/* The first run of bytes from `at` on that may not be zero: false, there is none in its region.
+ * Both are multiples of 4 KiB. What was never written is not looked at, and costs nothing. */
+bool gmem_next(const struct gmem *m, gpa_t at, gpa_t *from, uint64_t *len);
 bool gmem_read(struct gmem *m, gpa_t at, void *buf, size_t len);
 bool gmem_write(struct gmem *m, gpa_t at, const void *buf, size_t len); /* marks dirty */
 /* Dirty bitmap, one bit a 4 KiB page; nothing is recorded until tracking is turned on. */

@@ -1,7 +1,9 @@
 #include "base/test.h"
 #include "hw/gmem.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static struct gmem *two_regions(void)
 {
@@ -86,5 +88,70 @@ TEST(gmem_regions_are_told_the_largest_first)
 	CHECK(r.host == gmem_host(m, 0x80000000, 1));
 	CHECK(gmem_region(m, 1, &r) && r.base == 0x1000 && r.flags == GMEM_ROM);
 	CHECK(!gmem_region(m, 2, &r));
+	gmem_free(m);
+}
+
+enum { RAM = 0x40000000 };
+static unsigned came, dones;
+static void page_of_seven(void *ctx, uint64_t n, void *to)
+{
+	(void)ctx;
+	came++;
+	memset(to, (int)(n + 1), 4096);
+}
+static void source_done(void *ctx) { (void)ctx, dones++; }
+static const struct gmem_source source = {page_of_seven, source_done, NULL};
+
+static uint64_t *bitmap_of(uint64_t bits)
+{
+	uint64_t *b = calloc(1, sizeof(*b));
+	must(b);
+	*b = bits;
+	return b;
+}
+
+TEST(gmem_lazy_pages_come_when_reached)
+{
+	struct gmem *m = gmem_new();
+	uint8_t b[2] = {9, 9};
+	came = dones = 0;
+	CHECK(!gmem_add(m, RAM, 16 * 4096, 0, NULL));
+	CHECK(!gmem_lazy(m, RAM, bitmap_of(0x8006), &source, NULL) && gmem_missing(m) == 3);
+	CHECK(gmem_read(m, RAM, b, 1) && !b[0] && !came);
+	CHECK(gmem_read(m, RAM + 2 * 4096 - 1, b, 2) && b[0] == 2 && b[1] == 3 && came == 2);
+	CHECK(gmem_write(m, RAM + 4096, "x", 1) && came == 2 && !dones);
+	gmem_fetch(m);
+	CHECK(came == 3 && dones == 1 && !gmem_missing(m));
+	CHECK(gmem_read(m, RAM + 15 * 4096, b, 1) && b[0] == 16);
+	CHECK(gmem_read(m, RAM + 4096, b, 1) && b[0] == 'x');
+	CHECK(gmem_lazy(m, RAM + 4096, bitmap_of(1), &source, NULL) == -EINVAL && dones == 2);
+	gmem_free(m);
+	CHECK(dones == 2);
+}
+
+TEST(gmem_lazy_pages_of_a_mapping)
+{
+	struct gmem *m = gmem_new();
+	came = dones = 0;
+	uint8_t *at = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(!gmem_add(m, RAM, 2 * 4096, 0, NULL));
+	CHECK(!gmem_lazy(m, RAM, bitmap_of(3), &source, NULL));
+	CHECK(gmem_map(m, RAM + 4096, 4096, at, false, false) && at[7] == 2 && came == 1);
+	CHECK(!munmap(at, 4096));
+	gmem_free(m);
+	CHECK(dones == 1);
+}
+
+TEST(gmem_next_skips_what_was_never_written)
+{
+	struct gmem *m = gmem_new();
+	gpa_t from;
+	uint64_t len;
+	CHECK(!gmem_add(m, RAM, 64 * MIB, 0, NULL));
+	CHECK(!gmem_next(m, RAM, &from, &len));
+	CHECK(gmem_write(m, RAM + 33 * MIB, "x", 1));
+	CHECK(gmem_next(m, RAM, &from, &len) && from <= RAM + 33 * MIB &&
+	      from + len > RAM + 33 * MIB && len <= 2 * MIB);
+	CHECK(!gmem_next(m, from + len, &from, &len));
 	gmem_free(m);
 }

@@ -30,8 +30,8 @@ static void toy_ignore(struct device *d, uint64_t off, uint64_t val, unsigned le
 	(void)val;
 	(void)len;
 }
-static const struct device_ops low_ops = {"low", toy_low, toy_ignore, 0, 0, 0, 0, 0, 0};
-static const struct device_ops high_ops = {"high", toy_high, toy_ignore, 0, 0, 0, 0, 0, 0};
+static const struct device_ops low_ops = {"low", toy_low, toy_ignore, 0, 0, 0, 0, 0};
+static const struct device_ops high_ops = {"high", toy_high, toy_ignore, 0, 0, 0, 0, 0};
 static void toy_reset(struct pci_func *f) { ((struct toy *)f)->resets++; }
 static void toy_free(struct pci_func *f)
 {
