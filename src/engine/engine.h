@@ -74,9 +74,18 @@ enum {
 	REG_RV_F = 32, /* +0..31, 64 bits, NaN-boxed */
 	REG_RV_PC = 64,
 	REG_RV_PRIV = 65,    /* 0 U, 1 S, 3 M */
+	REG_RV_PENDING = 66, /* of mip, what software has set: not the inputs' levels */
 	REG_RV_V = 128,	     /* +0..63: halves of the vector registers, the lower one first */
 	REG_RV_CSR = 0x1000, /* +CSR number; no side effects on reading */
 };
+/* What of a vCPU a snapshot holds, in the order to set it in after a reset; ended by one with n 0.
+ * Whether it sleeps, what it was asked for and has not served, are among them; of time only what is
+ * no board's. Setting has no effects beside. A register that an engine does not know is left out.
+ */
+struct reg_range {
+	unsigned first, n;
+};
+const struct reg_range *engine_registers(enum arch a);
 /* Interrupt inputs of a RISC-V hart: bit numbers of mip. */
 enum {
 	IRQ_RV_SSI = 1,

@@ -104,10 +104,29 @@ int rv64_cpu_get(struct rv64_cpu *c, unsigned reg, uint64_t *val)
 		*val = c->pc;
 	else if (reg == REG_RV_PRIV)
 		*val = c->priv;
+	else if (reg == REG_RV_PENDING)
+		*val = c->mip_soft | (atomic_load(&c->mip) & MIP_SSIP);
 	else if (reg - REG_RV_V < 64)
 		*val = load_le(&c->v.reg[8 * (reg - REG_RV_V)], 8);
 	else if (reg < REG_RV_CSR || !rv64_csr_read(c, reg - REG_RV_CSR, PRIV_ANY, val))
 		return -ENOENT;
+	return 0;
+}
+
+static int pending_set(struct rv64_cpu *c, uint64_t val)
+{
+	c->mip_soft = val & (rv64_stce(c) ? MIP_SEIP : MIP_SEIP | MIP_STIP);
+	(void)atomic_fetch_and(&c->mip, ~(uint64_t)MIP_SSIP);
+	(void)atomic_fetch_or(&c->mip, val & MIP_SSIP);
+	rv64_poke(c, POLL_IRQ);
+	return 0;
+}
+
+/* No instruction does it, whose own tick would be in the way. */
+static int counter_set(struct rv64_cpu *c, unsigned csr, uint64_t val)
+{
+	bool cycle = csr == CSR_MCYCLE, stopped = c->mcountinhibit & (cycle ? 1 : 4);
+	*(cycle ? &c->cycle_off : &c->instret_off) = stopped ? val : val - c->n;
 	return 0;
 }
 
@@ -131,6 +150,10 @@ int rv64_cpu_set(struct rv64_cpu *c, unsigned reg, uint64_t val)
 		c->pc = val & ~1ull;
 	else if (reg == REG_RV_PRIV)
 		return priv_set(c, val);
+	else if (reg == REG_RV_PENDING)
+		return pending_set(c, val);
+	else if (reg == REG_RV_CSR + CSR_MCYCLE || reg == REG_RV_CSR + CSR_MINSTRET)
+		return counter_set(c, reg - REG_RV_CSR, val);
 	else if (reg - REG_RV_V < 64)
 		store_le(&c->v.reg[8 * (reg - REG_RV_V)], val, 8);
 	else if (reg == REG_RV_CSR + CSR_VTYPE)

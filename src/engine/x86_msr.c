@@ -142,6 +142,26 @@ static uint64_t clock_ns(const struct x86_vcpu *v)
 
 uint64_t x86_tsc(const struct x86_vcpu *v) { return x86_host_tsc() + v->tsc_off; }
 
+/* Between two runs there is one moment at which they are read, and then one at which they are set.
+ */
+static uint64_t moment(_Atomic uint64_t *at)
+{
+	if (!atomic_load(at)) atomic_store(at, x86_host_tsc());
+	return atomic_load(at);
+}
+
+uint64_t x86_tsc_held(struct x86_vcpu *v)
+{
+	atomic_store(&v->machine->tsc_put, 0);
+	return moment(&v->machine->tsc_got) + v->tsc_off;
+}
+
+void x86_tsc_hold(struct x86_vcpu *v, uint64_t val)
+{
+	atomic_store(&v->machine->tsc_got, 0);
+	v->tsc_off = val - moment(&v->machine->tsc_put);
+}
+
 uint64_t x86_tsc_ns(const struct x86_vcpu *v, uint64_t tsc)
 {
 	uint64_t now = clock_ns(v), left = tsc - x86_tsc(v);
@@ -389,6 +409,18 @@ int x86_msr_write(struct x86_vcpu *v, uint32_t index, uint64_t val)
 	if (!p) return told(v, index, val);
 	*p = val;
 	return 0;
+}
+
+int x86_msr_set(struct x86_vcpu *v, uint32_t index, uint64_t val)
+{
+	switch (index) {
+	case MSR_TSC_ADJUST: v->msrs->tsc_adjust = val; return 0;
+	case MSR_KVM_WALL_OLD:
+	case MSR_KVM_WALL: v->msrs->kvm_wall = val; return 0;
+	case MSR_KVM_SYSTEM_OLD:
+	case MSR_KVM_SYSTEM: v->msrs->kvm_system = val; return 0;
+	default: return x86_msr_write(v, index, val);
+	}
 }
 
 /* INIT leaves them all: SDM 3, table 10-1. */

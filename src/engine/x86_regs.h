@@ -34,10 +34,16 @@ enum {
 	REG_X86_EVENT_SIPI = 133,      /* vector of the last start-up IPI */
 	REG_X86_EVENT_SHUTDOWN = 134,  /* 1: a triple fault is pending */
 	REG_X86_TSC = 135,	       /* as it reads; setting it leaves TSC_ADJUST alone */
-	REG_X86_LAPIC = 256,	       /* +0..63: SDM 3, 11.4.1, at offset 16 * n */
-	REG_X86_XSAVE = 0x1000,	       /* +n: 8 bytes at 8 * n; SDM 1, 13.4, not compacted.
-					 XSTATE_BV (n = 64) decides which parts are meant */
-	REG_X86_MSR = 0x10000,	       /* +index up to 0xfffeffff */
+	REG_X86_PV_TSC =
+		136, /* KVM's clock: a moment that all vCPUs go by, as a TSC without their */
+	REG_X86_PV_NS = 137,	  /* TSC_ADJUST and in ns of the board's clock */
+	REG_X86_EVENT_INIT = 138, /* asked for and not served: bit 0 INIT, bit 8 SIPI, its vector
+				     7:0 of the upper half */
+	REG_X86_PDPTE = 140,	  /* +0..3: PAE paging's registers */
+	REG_X86_LAPIC = 256,	  /* +0..63: SDM 3, 11.4.1, at offset 16 * n */
+	REG_X86_XSAVE = 0x1000,	  /* +n: 8 bytes at 8 * n; SDM 1, 13.4, not compacted.
+				    XSTATE_BV (n = 64) decides which parts are meant */
+	REG_X86_MSR = 0x10000,	  /* +index up to 0xfffeffff */
 };
 enum {
 	X86_EVENT_VECTOR = 0xff,

@@ -75,6 +75,12 @@ static uint64_t *plain(struct x86_vcpu *v, unsigned reg)
 	case REG_X86_CR + 4: return &v->cr4;
 	case REG_X86_EFER: return &v->efer;
 	case REG_X86_XCR0: return &v->xcr0;
+	case REG_X86_PV_TSC: return &v->machine->pv_tsc;
+	case REG_X86_PV_NS: return &v->machine->pv_ns;
+	case REG_X86_PDPTE:
+	case REG_X86_PDPTE + 1:
+	case REG_X86_PDPTE + 2:
+	case REG_X86_PDPTE + 3: return &v->pdpte[reg - REG_X86_PDPTE];
 	default: return NULL;
 	}
 }
@@ -111,6 +117,15 @@ static bool is_xsave(unsigned reg)
 	return reg >= REG_X86_XSAVE && reg < REG_X86_XSAVE + sizeof(struct x86_xarea) / 8;
 }
 
+enum { ASKED_INIT = 1 << 0, ASKED_SIPI = 1 << 8 };
+static uint64_t asked(const struct x86_vcpu *v)
+{
+	uint32_t poll = atomic_load(&v->poll);
+	uint64_t val = poll & X86_POLL_INIT ? ASKED_INIT : 0;
+	if (poll & X86_POLL_SIPI) val |= ASKED_SIPI | (uint64_t)atomic_load(&v->sipi_asked) << 32;
+	return val;
+}
+
 static int event_get(const struct x86_vcpu *v, unsigned reg, uint64_t *val)
 {
 	switch (reg) {
@@ -127,6 +142,7 @@ static int event_get(const struct x86_vcpu *v, unsigned reg, uint64_t *val)
 	case REG_X86_EVENT_SHADOW: *val = v->shadow; return 0;
 	case REG_X86_EVENT_SIPI: *val = v->sipi; return 0;
 	case REG_X86_EVENT_SHUTDOWN: *val = v->reset_asked; return 0;
+	case REG_X86_EVENT_INIT: *val = asked(v); return 0;
 	default: return -ENOENT;
 	}
 }
@@ -150,6 +166,10 @@ static int event_set(struct x86_vcpu *v, unsigned reg, uint64_t val)
 	case REG_X86_EVENT_SHADOW: v->shadow = val & 3; return 0;
 	case REG_X86_EVENT_SIPI: v->sipi = (uint8_t)val; return 0;
 	case REG_X86_EVENT_SHUTDOWN: v->reset_asked = val & 1; return 0;
+	case REG_X86_EVENT_INIT:
+		if (val & ASKED_SIPI) x86_irq(v, IRQ_X86_SIPI, (int)(val >> 32 & 0xff));
+		if (val & ASKED_INIT) x86_irq(v, IRQ_X86_INIT, 1);
+		return 0;
 	default: return -ENOENT;
 	}
 }
@@ -167,7 +187,7 @@ int x86_vcpu_get(struct x86_vcpu *v, unsigned reg, uint64_t *val)
 	else if (reg == REG_X86_CR + 8)
 		*val = x86_cr8(v, false, 0);
 	else if (reg == REG_X86_TSC)
-		*val = x86_tsc(v);
+		*val = x86_tsc_held(v);
 	else if (reg == REG_X86_APIC_BASE)
 		return x86_msr_read(v, 0x1b, val) ? -ENOENT : 0;
 	else if (reg >= REG_X86_MSR)
@@ -178,15 +198,26 @@ int x86_vcpu_get(struct x86_vcpu *v, unsigned reg, uint64_t *val)
 }
 
 /* What the whole of it means is seen to each time: sets are rare, and none is too early. */
-static void changed(struct x86_vcpu *v)
+static void changed(struct x86_vcpu *v, unsigned reg)
 {
 	bool v86 = v->cpu.flags & X86_VM && v->cr0 & CR0_PE;
 	v->cpu.flags |= 2;
 	unsigned dpl = (v->seg[X86_SS].access & SEG_DPL) >> 5;
 	v->cpl = v86 ? 3 : v->cr0 & CR0_PE ? (uint8_t)dpl : 0;
 	x86_mode_update(v);
-	x86_tlb_flush(v, true);
+	bool maps = (reg >= REG_X86_CR && reg <= REG_X86_EFER) || reg == REG_X86_APIC_BASE;
+	if (maps || (reg >= REG_X86_PDPTE && reg < REG_X86_PDPTE + 4)) x86_tlb_flush(v, true);
 	(void)atomic_fetch_or(&v->poll, X86_POLL_INTR);
+}
+
+/* What the host's own XRSTOR takes without #GP: no bits that it does not know. */
+static void xsave_set(struct x86_vcpu *v, unsigned at, uint64_t val)
+{
+	enum { MXCSR = 24, XSTATE_BV = 512, RESERVED_END = 576 };
+	if (at == MXCSR) val &= 0xffffffff0000ffff;
+	if (at == XSTATE_BV) val &= X86_XCR0;
+	if (at > XSTATE_BV && at < RESERVED_END) val = 0;
+	store_le(v->x.bytes + at, val, 8);
 }
 
 int x86_vcpu_set(struct x86_vcpu *v, unsigned reg, uint64_t val)
@@ -199,18 +230,18 @@ int x86_vcpu_set(struct x86_vcpu *v, unsigned reg, uint64_t val)
 	else if (s)
 		segment_set(s, reg % 4, val);
 	else if (is_xsave(reg))
-		store_le(v->x.bytes + 8 * (reg - REG_X86_XSAVE), val, 8);
+		xsave_set(v, 8 * (reg - REG_X86_XSAVE), val);
 	else if (reg == REG_X86_CR + 8)
 		(void)x86_cr8(v, true, val & 15);
 	else if (reg == REG_X86_TSC)
-		v->tsc_off += val - x86_tsc(v);
+		x86_tsc_hold(v, val);
 	else if (reg == REG_X86_APIC_BASE)
 		e = x86_msr_write(v, 0x1b, val) ? -EINVAL : 0;
 	else if (reg >= REG_X86_MSR)
-		e = x86_msr_write(v, reg - REG_X86_MSR, val) ? -EINVAL : 0;
+		e = x86_msr_set(v, reg - REG_X86_MSR, val) ? -EINVAL : 0;
 	else
 		e = event_set(v, reg, val);
-	if (reg >= REG_X86_RIP && !is_xsave(reg)) changed(v);
+	if (reg >= REG_X86_RIP && !is_xsave(reg)) changed(v, reg);
 	if (reg == REG_X86_CR + 3 || reg == REG_X86_CR || reg == REG_X86_CR + 4) x86_pdptes_load(v);
 	return e;
 }

@@ -252,6 +252,8 @@ static void run_some(struct x86_vcpu *v)
 enum vcpu_exit x86_vcpu_run(struct x86_vcpu *v)
 {
 	set_running(v, true);
+	atomic_store(&v->machine->tsc_got, 0);
+	atomic_store(&v->machine->tsc_put, 0);
 	x86_apic_moved(v);
 	(void)atomic_fetch_or(&v->poll, X86_POLL_INTR); /* look once; it may be halted, too */
 	if (v->jit) x86_jit_run(v);

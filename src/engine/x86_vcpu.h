@@ -251,9 +251,10 @@ struct x86_machine {
 	_Atomic uint8_t *code;
 	uint64_t code_pages;
 	void (*code_wrote)(struct x86_vcpu *v, gpa_t at, unsigned n); /* the translator's */
-	uint64_t tsc_zero;	 /* host's TSC when the guest's was 0 */
-	uint64_t pv_tsc, pv_ns;	 /* one moment, by the guest's TSC and by env.clock */
-	_Atomic uint32_t locked; /* for what the host cannot do atomically */
+	uint64_t tsc_zero;		   /* host's TSC when the guest's was 0 */
+	uint64_t pv_tsc, pv_ns;		   /* one moment, by the guest's TSC and by env.clock */
+	_Atomic uint64_t tsc_got, tsc_put; /* moments of the host's TSC, x86_tsc_held(); 0: none */
+	_Atomic uint32_t locked;	   /* for what the host cannot do atomically */
 	unsigned n;
 	struct x86_vcpu *vcpu[64];
 };
@@ -399,8 +400,12 @@ static inline int x86_next(struct x86_vcpu *v, const struct x86_insn *in)
 }
 int x86_msr_read(struct x86_vcpu *v, uint32_t index, uint64_t *val); /* 0 or #GP */
 int x86_msr_write(struct x86_vcpu *v, uint32_t index, uint64_t val);
+int x86_msr_set(struct x86_vcpu *v, uint32_t index, uint64_t val); /* no effects beside */
 void x86_cpuid(struct x86_vcpu *v, uint32_t leaf, uint32_t index, uint32_t out[4]);
 uint64_t x86_tsc(const struct x86_vcpu *v);
+/* All vCPUs' at one moment, and set at one moment, while none of them runs. */
+uint64_t x86_tsc_held(struct x86_vcpu *v);
+void x86_tsc_hold(struct x86_vcpu *v, uint64_t val);
 uint64_t x86_tsc_ns(const struct x86_vcpu *v, uint64_t tsc); /* on env.clock */
 uint64_t x86_host_tsc_khz(void);
 uint64_t x86_host_tsc(void);
