@@ -26,7 +26,7 @@
 
 struct run_opts {
 	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *cap_rate, *kind,
-		*dump, *symbols;
+		*dump, *symbols, *restore;
 	unsigned cpus;
 	uint64_t memory, code_cache;
 	bool stats, profile, deterministic, detach, remove;
@@ -85,6 +85,10 @@ static const struct opt run_table[] = {
 	 NULL},
 	{"publish", 'p', OPT_LIST, AT(publish), "[ADDR:]PORT:GUESTPORT[/udp]",
 	 "Pass connections to a port of this machine on to the guest.", NULL},
+	{"restore", 0, OPT_TEXT, AT(restore), "FILE",
+	 "Go on from a snapshot's file instead of booting; all else as the guest in it was "
+	 "started.",
+	 NULL},
 	{"rm", 0, OPT_FLAG, AT(remove), NULL,
 	 "Remove it when it ends; one without a name in the foreground leaves nothing anyway.",
 	 NULL},
@@ -277,6 +281,7 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 			   .deterministic = o->deterministic,
 			   .dump = o->dump,
 			   .symbols = o->symbols,
+			   .restore = o->restore,
 			   .remove = o->remove};
 	bad = o->arch ? arch_parse(&s->arch, o->arch, e) : 0;
 	if (bad) return bad;

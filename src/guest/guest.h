@@ -24,6 +24,7 @@ struct spec {
 	uint64_t code_cache;	    /* bytes of translated code a CPU; 0: the engine's choice */
 	bool profile;		    /* for perf(1) */
 	bool deterministic;	    /* time goes by instructions */
+	const char *restore;	    /* a snapshot to go on from, instead of booting; NULL */
 	const char *dump, *symbols; /* as in engine/unitlog.h; NULL: none */
 	struct spec_disk {
 		const char *path, *format;
@@ -63,8 +64,9 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 	int (*resume)(struct guest *g, struct err *e);
 	/* Not forced: asks the guest; -EAGAIN: it does not listen now. */
 	int (*stop)(struct guest *g, bool force, struct err *e);
-	int (*save)(struct guest *g, struct buf *to, struct err *e);
-	int (*load)(struct guest *g, struct buf *from, struct err *e);
+	/* All of it but its disks into a snapshot's file; running, it is paused meanwhile. It comes
+	 * back by spec.restore. */
+	int (*save)(struct guest *g, const char *path, struct err *e);
 	int (*verb)(struct guest *g, const char *verb, struct buf *in, struct buf *out,
 		    struct err *e);
 	/* On the loop's thread, once started: fill in engine and counters. */

@@ -49,6 +49,12 @@ static void turn(struct vclock *c, bool stopped)
 void vclock_stop(struct vclock *c) { turn(c, true); }
 void vclock_go(struct vclock *c) { turn(c, false); }
 
+void vclock_set(struct vclock *c, uint64_t ns)
+{
+	must(c->stopped);
+	c->zero_ns = ns;
+}
+
 uint64_t vclock_now(const struct vclock *c) { return (uint64_t)((u128)vclock_ns(c) * c->hz / NS); }
 
 uint64_t vclock_deadline(const struct vclock *c, uint64_t ticks)

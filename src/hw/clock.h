@@ -18,6 +18,7 @@ void vclock_zero(struct vclock *c); /* count 0 = now, whatever it counts */
 /* The count stays, and goes on from there. Meanwhile no deadline is ever reached: who has set a
  * timer by this clock sets it anew once it goes. A second stop or go changes nothing. */
 void vclock_stop(struct vclock *c);
+void vclock_set(struct vclock *c, uint64_t ns); /* to this count; it stands */
 void vclock_go(struct vclock *c);
 static inline bool vclock_counts(const struct vclock *c) { return c->ran; }
 uint64_t vclock_ns(const struct vclock *c); /* since count 0 */

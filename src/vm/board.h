@@ -18,9 +18,11 @@ struct port;
 struct rate;
 struct share;
 struct spec;
+struct state;
 struct vm;
 
 enum { BOARD_SHARES = 8 };
+enum { BOARD_CHIPS = 16 };
 struct board_ops {
 	uint64_t hz; /* of the computer's clock */
 	/* Engines of its CPU in software, NULL-ended: by itself Lodge takes the first that opens.
@@ -45,6 +47,10 @@ struct board_ops {
 	/* While halted: what has time of its own stops, after the clock did; and goes on. */
 	void (*pause)(struct vm *vm);
 	void (*resume)(struct vm *vm);
+	/* Its chips, in the order in which their state is to be read; NULL: there is none. And the
+	 * state of what is none of them; may be NULL. */
+	unsigned (*chips)(struct vm *vm, struct device *out[BOARD_CHIPS]);
+	void (*state)(struct vm *vm, struct state *s);
 	/* On the hart's thread, if its time is counted: raise what is due; when the next is, in
 	 * ticks. */
 	uint64_t (*tick)(void *vm, bool pause);

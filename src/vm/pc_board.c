@@ -3,6 +3,7 @@
  * ours, and the rest of the board cannot tell the difference. */
 #include "base/log.h"
 #include "base/own.h"
+#include "base/state.h"
 #include "dev/dev.h"
 #include "dev/pc.h"
 #include "engine/kvm.h"
@@ -473,6 +474,22 @@ static int pc_start(struct vm *vm, struct err *e)
 	return 0;
 }
 
+static unsigned pc_chips(struct vm *vm, struct device *out[BOARD_CHIPS])
+{
+	_Static_assert((int)CHIPS < (int)BOARD_CHIPS, "and the UART");
+	struct pc *b = pc_of(vm);
+	for (unsigned i = 0; i < CHIPS; i++) out[i] = b->chip[i];
+	out[CHIPS] = b->board.uart;
+	return CHIPS + 1;
+}
+
+static void pc_state(struct vm *vm, struct state *s)
+{
+	struct pc *b = pc_of(vm);
+	STATE(s, b, intx);
+	if (b->lapics) lapics_state(b->lapics, s);
+}
+
 static void pc_reset(struct vm *vm)
 {
 	struct pc *b = pc_of(vm);
@@ -544,6 +561,8 @@ const struct board_ops board_pc = {
 	.wire = pc_wire,
 	.boot = pc_start,
 	.reset = pc_reset,
+	.chips = pc_chips,
+	.state = pc_state,
 	.pause = pc_pause,
 	.resume = pc_resume,
 	.tick = pc_tick,

@@ -129,6 +129,17 @@ static void each_chip(struct vm *vm,
 	fn(vm->board, chips, COUNT(chips));
 }
 
+static unsigned virt_chips(struct vm *vm, struct device *out[BOARD_CHIPS])
+{
+	struct virt *b = virt_of(vm);
+	unsigned n = 0;
+	out[n++] = b->board.uart;
+	out[n++] = b->rtc;
+	out[n++] = b->clint;
+	out[n++] = b->plic;
+	return n;
+}
+
 static void virt_reset(struct vm *vm) { each_chip(vm, board_reset); }
 static void virt_pause(struct vm *vm) { each_chip(vm, board_stop); }
 static void virt_resume(struct vm *vm) { each_chip(vm, board_go); }
@@ -265,6 +276,7 @@ const struct board_ops board_virt = {
 	.begin = virt_begin,
 	.call = sbi_call,
 	.reset = virt_reset,
+	.chips = virt_chips,
 	.pause = virt_pause,
 	.resume = virt_resume,
 	.tick = virt_tick,

@@ -7,10 +7,12 @@
 #include "engine/kvm.h"
 #include "engine/unitlog.h"
 #include "guest/guest.h"
+#include "guest/snapshot.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
 #include "vm/board.h"
 #include "vm/keys.h"
+#include "vm/save.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -212,13 +214,18 @@ void vm_power(struct vm *vm, enum vm_power what, int code)
 	loop_post(vm->guest->loop, power_now, vm);
 }
 
+void vm_broken(struct vm *vm, const struct err *why)
+{
+	vm_want(vm, VM_HALT);
+	guest_break(vm->guest, why);
+}
+
 static void hart_broken(struct hart *h)
 {
 	struct err why;
 	const char *words = h->vm->ops->error(h->cpu);
 	(void)fail(&why, -EIO, "cpu %u: %s", h->id, words ? words : "the engine cannot go on");
-	vm_want(h->vm, VM_HALT);
-	guest_break(h->vm->guest, &why);
+	vm_broken(h->vm, &why);
 }
 
 /* Pausing: harts are halted, and time with them. The outside world may go on: what it brings waits
@@ -395,6 +402,17 @@ static struct vm *vm_new(struct guest *g)
 	return vm;
 }
 
+/* All of the file is looked at first: what is refused has changed nothing. */
+static int vm_restore(struct vm *vm, struct err *e)
+{
+	struct snapshot *from;
+	int r = snapshot_open(&from, vm->guest->spec->restore, true, e);
+	if (r < 0) return r;
+	r = vm_load(vm, from, e);
+	snapshot_unref(from);
+	return r;
+}
+
 static int vm_build(struct guest *g, struct err *e)
 {
 	const struct engine_ops *ops;
@@ -407,7 +425,7 @@ static int vm_build(struct guest *g, struct err *e)
 	if (r == 0) r = board_shares(vm->board, g->spec, e);
 	if (r == 0) r = vm_engine(vm, e);
 	if (r == 0) r = vm->kind->wire(vm, e);
-	if (r == 0) r = vm->kind->boot(vm, e);
+	if (r == 0) r = g->spec->restore ? vm_restore(vm, e) : vm->kind->boot(vm, e);
 	if (r == 0) name_kernel(vm);
 	return r;
 }
@@ -415,15 +433,35 @@ static int vm_build(struct guest *g, struct err *e)
 static int vm_start(struct guest *g, struct err *e)
 {
 	struct vm *vm = g->own;
-	vclock_zero(&vm->clock);
+	bool restored = vm->paused;
+	if (!restored) vclock_zero(&vm->clock);
 	for (unsigned i = 0; i < vm->ncpus; i++) {
 		struct hart *h = &vm->hart[i];
 		int r = pthread_create(&h->thread, NULL, hart_main, h);
 		if (r) return fail(e, -r, "cpu %u: no thread for it: %s", i, strerror(r));
 		h->threaded = true;
 	}
-	vm_want(vm, VM_RUN);
-	return 0;
+	if (!restored) vm_want(vm, VM_RUN);
+	if (restored) pci_host_resume(vm->board->pci);
+	return restored ? vm_resume(g, e) : 0;
+}
+
+/* The disk is waited for when the guest runs again. */
+static int vm_save_to(struct guest *g, const char *path, struct err *e)
+{
+	struct vm *vm = g->own;
+	struct snapshot_out *to = NULL;
+	bool runs = !vm->paused;
+	if (vm->power != VM_POWER_NONE)
+		return fail(e, -EBUSY, "snapshot: the guest is about to go off or start anew");
+	int r = snapshot_create(&to, path, e);
+	if (r < 0) return r;
+	if (runs) r = vm_pause(g, e);
+	if (r == 0) r = vm_save(vm, to, e);
+	if (runs) (void)vm_resume(g, NULL);
+	if (r == 0) return snapshot_finish(to, e);
+	snapshot_abandon(to);
+	return r;
 }
 
 static int vm_stop(struct guest *g, bool force, struct err *e)
@@ -490,6 +528,7 @@ const struct kind kind_vm = {
 	.start = vm_start,
 	.pause = vm_pause,
 	.resume = vm_resume,
+	.save = vm_save_to,
 	.stop = vm_stop,
 	.stats = vm_stats,
 	.runs = vm_runs,

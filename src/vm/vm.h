@@ -65,6 +65,8 @@ struct vm {
 /* Any thread, also from inside a device: the machine goes off, or starts anew, soon. The first
  * request wins. No hart executes more than a few instructions after it. */
 void vm_power(struct vm *vm, enum vm_power what, int code);
+/* Any thread: it cannot go on. */
+void vm_broken(struct vm *vm, const struct err *why);
 bool vm_halting(struct vm *vm); /* any thread: it is to stop, for good or for now */
 void vm_wake(void *vm);		/* any thread: have its harts look up */
 /* A hart begins in its state after reset, but for what the board's begin() makes of pc and arg. */

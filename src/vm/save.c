@@ -1,0 +1,317 @@
+/* A computer saved and loaded. The idea: it is a list of parts, each a function that describes its
+ * state once for both ways, and memory, which is not read but reached for. No part knows an engine:
+ * CPUs are registers by number. */
+#include "vm/save.h"
+#include "base/buf.h"
+#include "base/state.h"
+#include "engine/kvm.h"
+#include "guest/guest.h"
+#include "guest/snapshot.h"
+#include "hw/bus.h"
+#include "hw/gmem.h"
+#include "hw/pci.h"
+#include "vm/board.h"
+#include "vm/vm.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- what machine it is: the same must be here */
+struct machine {
+	uint32_t arch, cpus, firmware, disks, net;
+	uint64_t memory;
+};
+
+static struct machine machine_of(const struct vm *vm)
+{
+	const struct spec *s = vm->guest->spec;
+	return (struct machine){.arch = s->arch,
+				.cpus = s->cpus,
+				.firmware = s->firmware != NULL,
+				.disks = s->ndisks,
+				.net = s->net,
+				.memory = s->memory};
+}
+
+static void machine_fields(struct machine *m, struct state *s)
+{
+	STATE(s, m, arch);
+	STATE(s, m, cpus);
+	STATE(s, m, firmware);
+	STATE(s, m, disks);
+	STATE(s, m, net);
+	STATE(s, m, memory);
+}
+
+static void machine_state(struct vm *vm, unsigned n, struct state *s)
+{
+	struct machine here = machine_of(vm), m = here;
+	(void)n;
+	machine_fields(&m, s);
+	(void)state_need(s, !memcmp(&m, &here, sizeof(m)), "another machine");
+}
+
+static int differs(struct err *e, const char *what, uint64_t was, uint64_t is)
+{
+	return fail(e, -EINVAL,
+		    "the snapshot is of a guest with %s %llu, and this one has %llu: start it as "
+		    "that one was",
+		    what, (unsigned long long)was, (unsigned long long)is);
+}
+
+/* The same in better words, before anything is touched. */
+static int machine_check(const struct vm *vm, const struct snapshot *from, struct err *e)
+{
+	struct machine is = machine_of(vm), was = {0};
+	struct buf b;
+	int r = snapshot_section(from, "machine", VM_PART_VERSION, &b, e);
+	struct state s = {.b = &b, .loading = true};
+	if (r == 0) machine_fields(&was, &s);
+	if (r == 0) r = state_end(&s, e);
+	if (r < 0) return r;
+	if (was.arch != is.arch)
+		return fail(e, -EINVAL, "the snapshot is of a guest with another kind of CPU");
+	if (was.cpus != is.cpus) return differs(e, "CPUs:", was.cpus, is.cpus);
+	if (was.memory != is.memory)
+		return differs(e, "MiB of memory:", was.memory / MIB, is.memory / MIB);
+	if (was.disks != is.disks) return differs(e, "disks:", was.disks, is.disks);
+	if (was.firmware != is.firmware) return differs(e, "firmware:", was.firmware, is.firmware);
+	return was.net == is.net ? 0 : differs(e, "network cards:", was.net, is.net);
+}
+
+/* ---- parts */
+static void clock_state(struct vm *vm, unsigned n, struct state *s)
+{
+	uint64_t ns = vclock_ns(&vm->clock);
+	(void)n;
+	state_bytes(s, "ns", &ns, sizeof(ns));
+	if (state_need(s, ns < UINT64_MAX / 4, "time")) vclock_set(&vm->clock, ns);
+}
+
+struct reg {
+	uint64_t number, value;
+};
+
+static void registers_save(struct hart *h, struct buf *to)
+{
+	const struct reg_range *r = engine_registers(h->vm->guest->spec->arch);
+	for (; r->n; r++)
+		for (unsigned i = 0; i < r->n; i++) {
+			struct reg g = {.number = r->first + i};
+			if (!h->vm->ops->get(h->cpu, r->first + i, &g.value))
+				buf_add(to, &g, sizeof(g));
+		}
+}
+
+/* Only those that we would save, in our order; one that this engine lacks must have been idle. */
+static bool registers_load(struct hart *h, struct buf *from)
+{
+	const struct reg_range *r = engine_registers(h->vm->guest->spec->arch);
+	struct reg g;
+	bool more = buf_take(from, &g, sizeof(g));
+	h->vm->ops->reset(h->cpu);
+	for (; r->n; r++)
+		for (unsigned i = 0; i < r->n; i++) {
+			if (!more || g.number != r->first + i) continue;
+			int e = h->vm->ops->set(h->cpu, r->first + i, g.value);
+			if (e && (e != -ENOENT || g.value)) return false;
+			more = buf_take(from, &g, sizeof(g));
+		}
+	return !more;
+}
+
+static void cpu_state(struct vm *vm, unsigned n, struct state *s)
+{
+	struct hart *h = &vm->hart[n];
+	auto_buf struct buf regs = {0};
+	uint32_t state = h->state, len;
+	state_bytes(s, "state", &state, sizeof(state));
+	STATE(s, h, start_pc);
+	STATE(s, h, start_arg);
+	STATE(s, h, stamp);
+	if (!s->loading) registers_save(h, &regs);
+	len = (uint32_t)regs.len;
+	state_bytes(s, "length", &len, sizeof(len));
+	if (!state_need(s, state <= HART_STOP_PENDING && len <= 64 * KIB, "state")) return;
+	h->state = state;
+	if (s->loading) (void)buf_room(&regs, len);
+	state_bytes(s, "registers", regs.at, regs.len);
+	if (s->loading) (void)state_need(s, registers_load(h, &regs), "registers");
+}
+
+static void board_state(struct vm *vm, unsigned n, struct state *s)
+{
+	(void)n;
+	if (vm->kind->state) vm->kind->state(vm, s);
+}
+
+static void chip_state(struct vm *vm, unsigned n, struct state *s)
+{
+	struct device *chip[BOARD_CHIPS];
+	unsigned all = vm->kind->chips(vm, chip);
+	must(n < all);
+	device_lock(chip[n]);
+	chip[n]->ops->state(chip[n], s);
+	device_unlock(chip[n]);
+}
+
+static void pci_state(struct vm *vm, unsigned n, struct state *s)
+{
+	(void)n;
+	pci_host_state(vm->board->pci, s);
+}
+
+static void add(struct vm_part *out, unsigned *n, const char *name,
+		void (*state)(struct vm *vm, unsigned n, struct state *s), unsigned which)
+{
+	must(*n < VM_PARTS);
+	struct vm_part *p = &out[(*n)++];
+	*p = (struct vm_part){.state = state, .n = which};
+	(void)snprintf(p->name, sizeof(p->name), "%s", name);
+}
+
+/* CPUs before what raises lines into them; PCI last, as it may look at memory. */
+unsigned vm_parts(struct vm *vm, struct vm_part out[VM_PARTS])
+{
+	struct device *chip[BOARD_CHIPS];
+	unsigned n = 0, chips = vm->kind->chips(vm, chip);
+	char name[16];
+	add(out, &n, "machine", machine_state, 0);
+	add(out, &n, "clock", clock_state, 0);
+	for (unsigned i = 0; i < vm->ncpus; i++) {
+		(void)snprintf(name, sizeof(name), "cpu%u", i);
+		add(out, &n, name, cpu_state, i);
+	}
+	add(out, &n, "board", board_state, 0);
+	for (unsigned i = 0; i < chips; i++)
+		if (chip[i] && chip[i]->ops->state) add(out, &n, chip[i]->id, chip_state, i);
+	add(out, &n, "pci", pci_state, 0);
+	return n;
+}
+
+static int part_save(struct vm *vm, const struct vm_part *p, struct snapshot_out *to, struct err *e)
+{
+	auto_buf struct buf b = {0};
+	struct state s = {.b = &b};
+	p->state(vm, p->n, &s);
+	int r = state_end(&s, e);
+	if (r == 0) snapshot_put(to, p->name, VM_PART_VERSION, &b);
+	return r < 0 ? fail_in(e, "snapshot: %s", p->name) : 0;
+}
+
+static int part_load(struct vm *vm, const struct vm_part *p, const struct snapshot *from,
+		     struct err *e)
+{
+	struct buf b;
+	int r = snapshot_section(from, p->name, VM_PART_VERSION, &b, e);
+	struct state s = {.b = &b, .loading = true};
+	if (r < 0) return r;
+	p->state(vm, p->n, &s);
+	r = state_end(&s, e);
+	return r < 0 ? fail_in(e, "snapshot: %s", p->name) : 0;
+}
+
+/* ---- memory */
+static bool next_run(void *mem, uint64_t at, uint64_t *from, uint64_t *len)
+{
+	return gmem_next(mem, at, from, len);
+}
+
+static int memory_save(struct vm *vm, struct snapshot_out *to, struct err *e)
+{
+	struct gmem_region r;
+	int rc = 0;
+	gmem_fetch(vm->mem);
+	for (unsigned i = 0; rc == 0 && gmem_region(vm->mem, i, &r); i++) {
+		const struct snapshot_memory m = {r.base, r.len, r.host, next_run, vm->mem};
+		rc = snapshot_put_memory(to, &m, e);
+	}
+	return rc;
+}
+
+struct pages {
+	struct vm *vm;
+	struct snapshot *from;
+	unsigned which;
+};
+
+static void page_come(void *ctx, uint64_t n, void *to)
+{
+	struct pages *p = ctx;
+	struct err why;
+	if (snapshot_page(p->from, p->which, n, to, &why) < 0) vm_broken(p->vm, &why);
+}
+
+static void pages_done(void *ctx)
+{
+	struct pages *p = ctx;
+	snapshot_unref(p->from);
+	free(p);
+}
+
+static int region_load(struct vm *vm, struct snapshot *from, const struct gmem_region *r,
+		       struct err *e)
+{
+	struct pages *p = malloc(sizeof(*p));
+	uint64_t *present = NULL;
+	must(p);
+	*p = (struct pages){vm, from, 0};
+	int rc = snapshot_memory_find(from, r->base, r->len, &p->which, &present, e);
+	if (rc < 0) {
+		free(p);
+		return rc;
+	}
+	snapshot_ref(from);
+	return gmem_lazy(vm->mem, r->base, present, &(struct gmem_source){page_come, pages_done, p},
+			 e);
+}
+
+static int memory_load(struct vm *vm, struct snapshot *from, struct err *e)
+{
+	struct gmem_region r;
+	int rc = 0;
+	for (unsigned i = 0; rc == 0 && gmem_region(vm->mem, i, &r); i++)
+		rc = region_load(vm, from, &r, e);
+	if (rc == 0 && vm->log) gmem_fetch(vm->mem); /* it looks for symbols everywhere */
+	return rc;
+}
+
+/* ---- all of it */
+static int can(const struct vm *vm, struct err *e)
+{
+	if (vm->guest->spec->deterministic)
+		return fail(e, -EOPNOTSUPP, "snapshot: not of a guest whose time is counted");
+	if (vm->ops == &engine_kvm)
+		return fail(e, -EOPNOTSUPP,
+			    "snapshot: not under --engine kvm yet: use --engine jit");
+	return 0;
+}
+
+int vm_save(struct vm *vm, struct snapshot_out *to, struct err *e)
+{
+	struct vm_part part[VM_PARTS];
+	unsigned n = vm_parts(vm, part);
+	int r = can(vm, e);
+	if (r < 0) return r;
+	pci_host_pause(vm->board->pci);
+	for (unsigned i = 0; r == 0 && i < n; i++) r = part_save(vm, &part[i], to, e);
+	if (r == 0) r = memory_save(vm, to, e);
+	pci_host_resume(vm->board->pci);
+	return r;
+}
+
+/* Devices go on when it is started. */
+int vm_load(struct vm *vm, struct snapshot *from, struct err *e)
+{
+	struct vm_part part[VM_PARTS];
+	unsigned n = vm_parts(vm, part);
+	int r = can(vm, e);
+	if (r == 0) r = machine_check(vm, from, e);
+	if (r == 0) r = memory_load(vm, from, e);
+	if (r < 0) return r;
+	vclock_stop(&vm->clock);
+	vm->paused = true;
+	pci_host_pause(vm->board->pci);
+	for (unsigned i = 0; r == 0 && i < n; i++) r = part_load(vm, &part[i], from, e);
+	return r;
+}
