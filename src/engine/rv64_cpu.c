@@ -162,6 +162,8 @@ int rv64_cpu_set(struct rv64_cpu *c, unsigned reg, uint64_t val)
 		c->v.vl = val < c->v.vlmax ? (uint8_t)val : c->v.vlmax;
 	else if (reg < REG_RV_CSR || !rv64_csr_write(c, reg - REG_RV_CSR, PRIV_ANY, val))
 		return -ENOENT;
+	if (reg == REG_RV_CSR + CSR_STIMECMP)
+		rv64_poke(c, POLL_TIMER); /* the clock may stand until it runs */
 	return 0;
 }
 

@@ -77,8 +77,8 @@ def one(arch, cpus, before, after):
     if not g:
         return
     nonce = nonce_of(g)
-    g.run("i=0; while :; do i=$((i+1)); echo $i > /tmp/count; done &")
-    g.run("while :; do sleep 0.1; date +%s.%N >> /tmp/times; done &")
+    g.run("(i=0; while :; do i=$((i+1)); echo $i > /tmp/count; done) & true")
+    g.run("(while :; do sleep 0.1; echo >> /tmp/times; done) & true")
     up = float(g.run("cat /proc/uptime")[1].split()[0])
     if not saved(what, g, file):
         return g.kill()
@@ -90,12 +90,12 @@ def one(arch, cpus, before, after):
             return
         keeps(what, h, nonce)
         check(what + ": no time has passed", 0 <= float(h.run("cat /proc/uptime")[1].split()[0]) - up < 60, h)
-        count = [int(h.run("cat /tmp/count; sleep 1")[1] or 0) for _ in range(3)]
+        count = [int(h.run("c=; while [ -z \"$c\" ]; do c=$(cat /tmp/count); done; echo $c; sleep 1")[1]) for _ in range(3)]
         check(what + ": what ran runs: %s" % count, count[0] < count[1] < count[2], h)
         check(what + ": and what slept wakes up", h.says("a=$(wc -l < /tmp/times); sleep 1; "
               "b=$(wc -l < /tmp/times); echo $((b - a > 2))", "^1$"), h)
         check(what + ": all CPUs are there", h.says("grep -c ^processor /proc/cpuinfo", "^%d$" % cpus), h)
-        check(what + ": and work", h.says("for i in 0 1 2 3; do (echo $((6*7))) & done; wait", r"(42\n){4}"), h)
+        check(what + ": and work", h.says("(for i in 0 1 2 3; do (echo $((6*7))) & done; wait)", r"(42\n){4}"), h)
         check(what + ": nothing in the log", not h.says("dmesg | tail -5", "(?i)stall|lockup|bug|oops|clocksource"), h)
         h.kill()
 
@@ -123,5 +123,6 @@ def amd64_2():
 
 if __name__ == "__main__":
     for fn in riscv64, riscv64_2, amd64, amd64_2:
-        part(fn)
+        if not sys.argv[1:] or fn.__name__ in sys.argv[1:]:
+            part(fn)
     finish()
