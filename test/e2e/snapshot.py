@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 
-from guest import Guest, boots, check, ends, finish, part, refuses, tried, work
+from guest import LIMIT, Guest, boots, check, ends, finish, part, refuses, tried, work
 
 os.environ["LODGE_HOME"] = work + "/home"
 CPU = {"riscv64": os.environ["GUEST_riscv64"], "amd64": os.environ["GUEST_amd64"]}
@@ -69,40 +69,46 @@ def keeps(what, g, nonce):
     check(what + ": the nonce is there", g.says("echo $nonce; cat /tmp/nonce", r"^%s\n%s$" % (nonce, nonce)), g)
 
 
-def one(arch, cpus, before, after):
-    what = "%s, %d cpus, %s to %s" % (arch, cpus, before, after)
-    file = "%s/%s-%d-%s-%s" % (work, arch, cpus, before, after)
+def lives(what, h, nonce, cpus):
+    keeps(what, h, nonce)
+    count = [int(h.run("c=; while [ -z \"$c\" ]; do c=$(cat /tmp/count); done; echo $c; sleep 1")[1]) for _ in range(3)]
+    check(what + ": what ran runs: %s" % count, count[0] < count[1] < count[2], h)
+    check(what + ": and what slept wakes up", h.says("a=$(wc -l < /tmp/times); sleep 2; b=$(wc -l < /tmp/times); "
+          "echo $((b - a > 2))", "^1$"), h)
+    check(what + ": all CPUs are there", h.says("grep -c ^processor /proc/cpuinfo", "^%d$" % cpus), h)
+    check(what + ": and work", h.says("(for i in 0 1 2 3; do (echo $((6*7))) & done; wait)", r"(42\n){4}"), h)
+    check(what + ": nothing in the log", not h.says("dmesg | tail -5", "(?i)stall|lockup|bug|oops|clocksource"), h)
+
+
+def uptime(g):
+    return float(g.run("cat /proc/uptime")[1].split()[0])
+
+
+def both(arch, cpus):
+    """Saved under the translator, gone on with under the interpreter, saved there and so back; and once more
+    from the first file."""
+    what = "%s, %d cpus" % (arch, cpus)
     args = options(arch, cpus=cpus)
-    g = named(*args, "--engine", before, what=what)
+    files = ["%s/%s-%d-%s" % (work, arch, cpus, x) for x in "ab"]
+    g = named(*args, "--engine", "jit", what=what)
     if not g:
         return
     nonce = nonce_of(g)
     g.run("(i=0; while :; do i=$((i+1)); echo $i > /tmp/count; done) & true")
     g.run("(while :; do sleep 0.1; echo >> /tmp/times; done) & true")
-    up = float(g.run("cat /proc/uptime")[1].split()[0])
-    if not saved(what, g, file):
-        return g.kill()
+    up = uptime(g)
+    saved(what, g, files[0])
     check(what + ": it goes on itself", g.says("echo $nonce", nonce), g)
     g.kill()
-    for again in range(2):
-        h = restored(what, file, *args, "--engine", after)
+    for file, engine, then in (files[0], "interp", files[1]), (files[1], "jit", None), (files[0], "jit", None):
+        h = restored("%s, to %s" % (what, engine), file, *args, "--engine", engine)
         if not h:
             return
-        keeps(what, h, nonce)
-        check(what + ": no time has passed", 0 <= float(h.run("cat /proc/uptime")[1].split()[0]) - up < 60, h)
-        count = [int(h.run("c=; while [ -z \"$c\" ]; do c=$(cat /tmp/count); done; echo $c; sleep 1")[1]) for _ in range(3)]
-        check(what + ": what ran runs: %s" % count, count[0] < count[1] < count[2], h)
-        check(what + ": and what slept wakes up", h.says("a=$(wc -l < /tmp/times); sleep 1; "
-              "b=$(wc -l < /tmp/times); echo $((b - a > 2))", "^1$"), h)
-        check(what + ": all CPUs are there", h.says("grep -c ^processor /proc/cpuinfo", "^%d$" % cpus), h)
-        check(what + ": and work", h.says("(for i in 0 1 2 3; do (echo $((6*7))) & done; wait)", r"(42\n){4}"), h)
-        check(what + ": nothing in the log", not h.says("dmesg | tail -5", "(?i)stall|lockup|bug|oops|clocksource"), h)
+        check(what + ": time goes on from there", 0 <= uptime(h) - up < LIMIT, h)
+        lives("%s, to %s" % (what, engine), h, nonce, cpus)
+        if then:
+            saved(what, h, then)
         h.kill()
-
-
-def both(arch, cpus):
-    one(arch, cpus, "jit", "interp")
-    one(arch, cpus, "interp", "jit")
 
 
 def riscv64():
