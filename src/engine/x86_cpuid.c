@@ -183,7 +183,7 @@ static uint64_t gcd(uint64_t a, uint64_t b) { return b ? gcd(b, a % b) : a; }
 static void leaf_15(const struct x86_vcpu *v, uint32_t out[4])
 {
 	enum { MOST = 4294 };
-	uint64_t khz = v->machine->tsc_khz, by = gcd(khz, APIC_KHZ);
+	uint64_t khz = x86_machine_khz(v->machine), by = gcd(khz, APIC_KHZ);
 	uint64_t num = khz / by, den = APIC_KHZ / by;
 	if (num > MOST || den > MOST) {
 		den = 500; /* to 2 MHz, and ratios up to 8 */
@@ -197,7 +197,7 @@ static void leaf_15(const struct x86_vcpu *v, uint32_t out[4])
 
 static void leaf_16(const struct x86_vcpu *v, uint32_t out[4])
 {
-	out[EAX] = out[EBX] = v->machine->tsc_khz / 1000 & 0xffff;
+	out[EAX] = out[EBX] = x86_machine_khz(v->machine) / 1000 & 0xffff;
 	out[ECX] = 100;
 }
 
@@ -212,7 +212,7 @@ static void kvm_leaf(const struct x86_vcpu *v, uint32_t leaf, uint32_t out[4])
 		/* CLOCKSOURCE NOP_IO_DELAY CLOCKSOURCE2, the clock is stable */
 		out[EAX] = BIT(0) | BIT(1) | BIT(3) | BIT(24);
 	} else if (leaf == KVM_LAST) {
-		out[EAX] = (uint32_t)v->machine->tsc_khz;
+		out[EAX] = (uint32_t)x86_machine_khz(v->machine);
 		out[EBX] = APIC_KHZ;
 	}
 }

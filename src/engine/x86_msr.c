@@ -93,13 +93,29 @@ static uint64_t raw_ns(void)
 	return (uint64_t)t.tv_sec * NS + (uint64_t)t.tv_nsec;
 }
 
+static struct {
+	uint64_t ns, tsc;
+} first; /* when we began to look */
+static void first_look(void)
+{
+	first.ns = raw_ns();
+	first.tsc = x86_host_tsc();
+}
+void x86_host_tsc_watch(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	(void)pthread_once(&once, first_look);
+}
+
 static uint64_t measure_khz(void)
 {
-	const struct timespec nap = {.tv_nsec = FIRST_TRY_MS * 1000000};
-	uint64_t ns = raw_ns(), tsc = x86_host_tsc();
-	(void)nanosleep(&nap, NULL);
-	tsc = x86_host_tsc() - tsc;
-	ns = raw_ns() - ns;
+	enum { WHILE = FIRST_TRY_MS * 1000000 };
+	x86_host_tsc_watch();
+	uint64_t passed = raw_ns() - first.ns;
+	const struct timespec rest = {.tv_nsec = passed < WHILE ? (long)(WHILE - passed) : 0};
+	if (rest.tv_nsec) (void)nanosleep(&rest, NULL);
+	uint64_t ns = raw_ns(), tsc = x86_host_tsc() - first.tsc;
+	ns -= first.ns;
 	return ns ? (uint64_t)((u128)tsc * 1000000 / ns) : 1000000;
 }
 
@@ -134,6 +150,15 @@ uint64_t x86_host_tsc_khz(void)
 	return host_khz;
 }
 
+uint64_t x86_machine_khz(struct x86_machine *m)
+{
+	uint64_t khz = atomic_load_explicit(&m->tsc_khz, memory_order_relaxed);
+	if (likely(khz)) return khz;
+	khz = x86_host_tsc_khz();
+	atomic_store(&m->tsc_khz, khz);
+	return khz;
+}
+
 static uint64_t clock_ns(const struct x86_vcpu *v)
 {
 	const struct vclock *c = v->machine->env.clock;
@@ -166,7 +191,7 @@ uint64_t x86_tsc_ns(const struct x86_vcpu *v, uint64_t tsc)
 {
 	uint64_t now = clock_ns(v), left = tsc - x86_tsc(v);
 	if ((int64_t)left <= 0) return now;
-	u128 ns = (u128)left * 1000000 / v->machine->tsc_khz + now;
+	u128 ns = (u128)left * 1000000 / x86_machine_khz(v->machine) + now;
 	return ns > UINT64_MAX ? UINT64_MAX : (uint64_t)ns;
 }
 
@@ -211,7 +236,7 @@ static void pv_system(struct x86_vcpu *v, uint64_t val)
 	}
 	t.tsc = m->pv_tsc + v->msrs->tsc_adjust;
 	t.ns = m->pv_ns;
-	pv_scale(m->tsc_khz * 1000, &t.mul, &t.shift);
+	pv_scale(x86_machine_khz(m) * 1000, &t.mul, &t.shift);
 	pv_write(v, val & ~1ull, &t, sizeof(t));
 }
 

@@ -152,13 +152,15 @@ TEST(x86_time_stamps)
 	struct x86_rig *r = long_mode(0);
 	struct x86_vcpu *v = r->v;
 	uint64_t a = rd(r, 0x10), b = rd(r, 0x10);
-	CHECK(b > a && a < v->machine->tsc_khz * 1000 * 60);
-	CHECK(!wr(r, 0x10, 1ull << 50) && rd(r, 0x10) - (1ull << 50) < v->machine->tsc_khz * 1000);
+	CHECK(b > a && a < x86_machine_khz(v->machine) * 1000 * 60);
+	CHECK(!wr(r, 0x10, 1ull << 50) &&
+	      rd(r, 0x10) - (1ull << 50) < x86_machine_khz(v->machine) * 1000);
 	CHECK(rd(r, 0x3b) && !wr(r, 0x3b, 0) && rd(r, 0x10) < 1ull << 49);
 	CHECK(!x86_vcpu_set(v, REG_X86_TSC, 1ull << 50) && !rd(r, 0x3b));
-	CHECK(!x86_vcpu_get(v, REG_X86_TSC, &a) && a - (1ull << 50) < v->machine->tsc_khz * 1000);
+	CHECK(!x86_vcpu_get(v, REG_X86_TSC, &a) &&
+	      a - (1ull << 50) < x86_machine_khz(v->machine) * 1000);
 	uint64_t now = vclock_ns(&r->clock);
-	uint64_t at = x86_tsc_ns(v, x86_tsc(v) + v->machine->tsc_khz * 1000);
+	uint64_t at = x86_tsc_ns(v, x86_tsc(v) + x86_machine_khz(v->machine) * 1000);
 	CHECK(at > now + 900000000 && at < now + 1500000000);
 	CHECK(x86_tsc_ns(v, 0) >= now && x86_tsc_ns(v, 0) < at);
 	v->tsc_aux = 77;

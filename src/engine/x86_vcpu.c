@@ -20,7 +20,7 @@ enum { STACK = 256 << 10, GUARD = X86_PAGE, NMI_VECTOR = 2, STEPS = 1024 };
 void x86_machine_init(struct x86_machine *m)
 {
 	x86_groups_init();
-	m->tsc_khz = x86_host_tsc_khz();
+	x86_host_tsc_watch();
 	m->tsc_zero = x86_host_tsc();
 }
 

@@ -245,7 +245,7 @@ struct x86_vcpu {
  */
 struct x86_machine {
 	struct engine_env env;
-	uint64_t tsc_khz;
+	_Atomic uint64_t tsc_khz; /* 0: not known yet; x86_machine_khz() */
 	/* Pages of RAM that some vCPU has translated code of: a bit a vCPU, by page number, NULL
 	 * while there is no translator. Writers look after their write: x86_wrote(). */
 	_Atomic uint8_t *code;
@@ -407,7 +407,9 @@ uint64_t x86_tsc(const struct x86_vcpu *v);
 uint64_t x86_tsc_held(struct x86_vcpu *v);
 void x86_tsc_hold(struct x86_vcpu *v, uint64_t val);
 uint64_t x86_tsc_ns(const struct x86_vcpu *v, uint64_t tsc); /* on env.clock */
+void x86_host_tsc_watch(void); /* once, early: how fast it is takes a while to see */
 uint64_t x86_host_tsc_khz(void);
+uint64_t x86_machine_khz(struct x86_machine *m);
 uint64_t x86_host_tsc(void);
 bool x86_pdptes_load(struct x86_vcpu *v); /* PAE's, as CR3 says; false: reserved bits */
 struct x86_msrs *x86_msrs_new(void);

@@ -12,11 +12,12 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define REST_MAX (1 * GIB) /* of what is no page */
-enum { MEMORIES = 16, RANK = 8, CHUNK = 256 };
+enum { MEMORIES = 16, RANK = 8, CHUNK = 4096 };
 
 struct memory {
 	uint64_t base, len, offset, pages;
@@ -216,16 +217,19 @@ static int pages_bad(const struct snapshot *s, struct err *e)
 	return bad(s, e, "a page of memory in it has been altered");
 }
 
+/* A mapping is read faster than a file; for a moment, before anything runs. */
 static int pages_check(const struct snapshot *s, const struct memory *m, struct err *e)
 {
-	auto_mem char *chunk = malloc(CHUNK * SNAPSHOT_PAGE);
-	must(chunk);
 	int r = 0;
 	for (uint64_t k = 0; r == 0 && k < m->pages; k += CHUNK) {
 		uint64_t n = m->pages - k < CHUNK ? m->pages - k : CHUNK;
-		r = get(s, chunk, n * SNAPSHOT_PAGE, m->offset + k * SNAPSHOT_PAGE, e);
+		const char *p = mmap(NULL, n * SNAPSHOT_PAGE, PROT_READ, MAP_SHARED | MAP_POPULATE,
+				     s->fd, (off_t)(m->offset + k * SNAPSHOT_PAGE));
+		if (p == MAP_FAILED)
+			return fail(e, -errno, "snapshot %s: %s", s->path, strerror(errno));
 		for (uint64_t i = 0; r == 0 && i < n; i++)
-			if (!page_good(m, k + i, chunk + i * SNAPSHOT_PAGE)) r = pages_bad(s, e);
+			if (!page_good(m, k + i, p + i * SNAPSHOT_PAGE)) r = pages_bad(s, e);
+		(void)munmap((void *)(uintptr_t)p, n * SNAPSHOT_PAGE);
 	}
 	return r;
 }

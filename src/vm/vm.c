@@ -380,7 +380,9 @@ static int vm_engine(struct vm *vm, struct err *e)
 	const struct engine_ops *ops;
 	int r = engine_named(s, &ops, e);
 	if (r < 0) return r;
-	if (!ops && !s->deterministic && !engine_kvm.probe(s->arch, e)) ops = &engine_kvm;
+	/* Finding out takes longer than restoring, which it cannot do. */
+	bool ask = !ops && !s->deterministic && !s->restore;
+	if (ask && !engine_kvm.probe(s->arch, e)) ops = &engine_kvm;
 	if (ops) return vm_engine_open(vm, ops, e);
 	return vm_engine_first(vm, e);
 }
