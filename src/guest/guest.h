@@ -21,10 +21,10 @@ struct spec {
 	unsigned cpus;
 	uint64_t memory;					  /* bytes */
 	const char *kernel, *initrd, *append, *firmware, *engine; /* NULL: none, or the default */
-	uint64_t code_cache;	    /* bytes of translated code a CPU; 0: the engine's choice */
-	bool profile;		    /* for perf(1) */
-	bool deterministic;	    /* time goes by instructions */
-	const char *restore;	    /* a snapshot to go on from, instead of booting; NULL */
+	uint64_t code_cache; /* bytes of translated code a CPU; 0: the engine's choice */
+	bool profile;	     /* for perf(1) */
+	bool deterministic;  /* time goes by instructions */
+	const char *restore; /* a snapshot's folder, to go on from instead of booting; NULL */
 	const char *dump, *symbols; /* as in engine/unitlog.h; NULL: none */
 	struct spec_disk {
 		const char *path, *format;
@@ -64,9 +64,10 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 	int (*resume)(struct guest *g, struct err *e);
 	/* Not forced: asks the guest; -EAGAIN: it does not listen now. */
 	int (*stop)(struct guest *g, bool force, struct err *e);
-	/* All of it but its disks into a snapshot's file; running, it is paused meanwhile. It comes
-	 * back by spec.restore. */
-	int (*save)(struct guest *g, const char *path, struct err *e);
+	/* All of it into a folder, made if missing: `state`, a snapshot, and copies of its disks,
+	 * `disk0` and so on. If it runs it is paused meanwhile. It comes back by spec.restore, with
+	 * disks as they were. */
+	int (*save)(struct guest *g, const char *dir, struct err *e);
 	int (*verb)(struct guest *g, const char *verb, struct buf *in, struct buf *out,
 		    struct err *e);
 	/* On the loop's thread, once started: fill in engine and counters. */
@@ -92,6 +93,7 @@ struct guest {
 	struct console *shared;
 	struct control *control;
 	struct life *life;
+	char *save_to; /* by a request that waits for its stream */
 	/* private: how it ended; the first to say so wins */
 	int ended, signals, exit_code;
 	struct err broke;

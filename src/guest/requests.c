@@ -12,6 +12,9 @@
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 enum { DAY = 86400 };
 
@@ -90,10 +93,46 @@ static int stream_wait(struct guest *g, int fd, struct err *e)
 	return r ? r : life_wait(g->life, fd, e);
 }
 
+/* "snapshot FOLDER", an absolute path. The guest stands until it is there, and so does its monitor:
+ * what came of it is said in the stream, {} or {"error": WORDS}, when that is. */
+static int serve_snapshot(struct ask *a, struct err *e)
+{
+	struct guest *g = a->guest;
+	if (!g->kind->save) return fail(e, -ENOTSUP, "this kind of guest cannot be saved");
+	if (a->words[0] != '/') return fail(e, -EINVAL, "snapshot: into which folder?");
+	free(g->save_to);
+	g->save_to = strdup(a->words);
+	return g->save_to ? 0 : fail(e, -ENOMEM, "out of memory");
+}
+
+static int stream_snapshot(struct guest *g, int fd, struct err *e)
+{
+	struct err why = {0};
+	struct json_object *o = json_object_new_object();
+	(void)e;
+	must(o);
+	if (g->kind->save(g, g->save_to, &why) < 0)
+		(void)json_object_object_add(o, "error", json_object_new_string(why.msg));
+	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+	(void)send(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)send(fd, "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)json_object_put(o);
+	(void)close(fd);
+	free(g->save_to);
+	g->save_to = NULL;
+	return 0;
+}
+
 const struct request requests[] = {
-	{.name = "stats", .serve = serve_stats},   {.name = "inspect", .serve = serve_inspect},
-	{.name = "pause", .serve = serve_pause},   {.name = "resume", .serve = serve_resume},
-	{.name = "stop", .serve = serve_stop},	   {.name = "kill", .serve = serve_kill},
-	{.name = "rename", .serve = serve_rename}, {.name = "attach", .stream = stream_attach},
-	{.name = "wait", .stream = stream_wait},   {0},
+	{.name = "snapshot", .serve = serve_snapshot, .stream = stream_snapshot},
+	{.name = "stats", .serve = serve_stats},
+	{.name = "inspect", .serve = serve_inspect},
+	{.name = "pause", .serve = serve_pause},
+	{.name = "resume", .serve = serve_resume},
+	{.name = "stop", .serve = serve_stop},
+	{.name = "kill", .serve = serve_kill},
+	{.name = "rename", .serve = serve_rename},
+	{.name = "attach", .stream = stream_attach},
+	{.name = "wait", .stream = stream_wait},
+	{0},
 };

@@ -7,8 +7,9 @@ struct snapshot_out;
 struct state;
 struct vm;
 
-/* While it is paused. Requests in flight are waited for; then nothing moves until it returns. */
-int vm_save(struct vm *vm, struct snapshot_out *to, struct err *e);
+/* While it is paused. Requests in flight are waited for; then nothing moves until it returns. dir:
+ * where copies of its disks go, disk0 and so on. */
+int vm_save(struct vm *vm, struct snapshot_out *to, const char *dir, struct err *e);
 /* Into one that was built for the same spec and has never run or been booted; it is then paused.
  * Memory comes as it is reached, from the snapshot, which lives as long as that takes. If it fails
  * vm is good for nothing but vm_free(). */

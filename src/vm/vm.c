@@ -2,6 +2,7 @@
  * one waiting place, hart_wait(); stopping, resetting and freeing the machine all mean getting
  * every hart there, and HSM's stopped harts are there already. */
 #include "vm/vm.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "engine/kvm.h"
@@ -404,11 +405,19 @@ static struct vm *vm_new(struct guest *g)
 	return vm;
 }
 
+static int state_path(char *to, size_t room, const char *dir, struct err *e)
+{
+	if (snprintf(to, room, "%s/state", dir) < (int)room) return 0;
+	return fail(e, -ENAMETOOLONG, "%s: too long a path", dir);
+}
+
 /* All of the file is looked at first: what is refused has changed nothing. */
 static int vm_restore(struct vm *vm, struct err *e)
 {
 	struct snapshot *from;
-	int r = snapshot_open(&from, vm->guest->spec->restore, true, e);
+	char path[4096];
+	int r = state_path(path, sizeof(path), vm->guest->spec->restore, e);
+	if (r == 0) r = snapshot_open(&from, path, true, e);
 	if (r < 0) return r;
 	r = vm_load(vm, from, e);
 	snapshot_unref(from);
@@ -448,18 +457,21 @@ static int vm_start(struct guest *g, struct err *e)
 	return restored ? vm_resume(g, e) : 0;
 }
 
-/* The disk is waited for when the guest runs again. */
-static int vm_save_to(struct guest *g, const char *path, struct err *e)
+/* The host's disk is waited for when the guest runs again. */
+static int vm_save_to(struct guest *g, const char *dir, struct err *e)
 {
 	struct vm *vm = g->own;
 	struct snapshot_out *to = NULL;
 	bool runs = !vm->paused;
+	char path[4096];
 	if (vm->power != VM_POWER_NONE)
 		return fail(e, -EBUSY, "snapshot: the guest is about to go off or start anew");
-	int r = snapshot_create(&to, path, e);
+	int r = state_path(path, sizeof(path), dir, e);
+	if (r == 0) r = dir_make(dir, e);
+	if (r == 0) r = snapshot_create(&to, path, e);
 	if (r < 0) return r;
 	if (runs) r = vm_pause(g, e);
-	if (r == 0) r = vm_save(vm, to, e);
+	if (r == 0) r = vm_save(vm, to, dir, e);
 	if (runs) (void)vm_resume(g, NULL);
 	if (r == 0) return snapshot_finish(to, e);
 	snapshot_abandon(to);

@@ -1,0 +1,305 @@
+/* lodge snapshot and restore: a running guest kept as it is under a tag, and brought back. The
+ * monitor writes its own state, since nobody else has it; names and order are seen to here. */
+#include "guest/snapshot.h"
+#include "base/buf.h"
+#include "base/own.h"
+#include "cli/cli.h"
+#include "cli/kept.h"
+#include "guest/control.h"
+#include "guest/look.h"
+#include "guest/tags.h"
+#include "store/blob.h"
+#include "store/store.h"
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { RESULT_MAX = 64 << 10 };
+
+/* Store and guest for the verbs that follow. */
+struct at {
+	struct store *store;
+	char name[64];
+};
+
+static int at_open(struct at *a, const char *word, struct err *e)
+{
+	*a = (struct at){0};
+	int r = store_open(&a->store, NULL, e);
+	return r ? r : look_find(a->store, word, a->name, e);
+}
+
+/* ---- snapshot ---- */
+static int result_read(int fd, struct buf *to)
+{
+	char some[4096];
+	for (ssize_t n; (n = read(fd, some, sizeof(some))) != 0;) {
+		if (n < 0 && errno == EINTR) continue;
+		if (n < 0) return -errno;
+		if (to->len > RESULT_MAX) return -EFBIG;
+		buf_add(to, some, (size_t)n);
+	}
+	return 0;
+}
+
+static int result_check(const char *name, const struct buf *b, struct err *e)
+{
+	struct json_object *o = b->len ? json_tokener_parse(b->at) : NULL, *why;
+	int r = 0;
+	if (!json_object_is_type(o, json_type_object))
+		r = fail(e, -ENOENT, "guest %s: it ended before it was saved", name);
+	else if (json_object_object_get_ex(o, "error", &why))
+		r = fail(e, -EIO, "guest %s: %s", name, json_object_get_string(why));
+	(void)json_object_put(o);
+	return r;
+}
+
+static int save(const char *name, const char *draft, struct err *e)
+{
+	auto_mem char *request = NULL;
+	auto_buf struct buf b = {0};
+	int stream = -1;
+	must(asprintf(&request, "snapshot %s", draft) > 0);
+	int r = control_stream(name, request, &stream, NULL, e);
+	if (r == -ENOENT)
+		return fail(e, r, "guest %s does not run: only a running guest can be saved", name);
+	if (r) return r;
+	auto_fd int fd = stream;
+	r = result_read(fd, &b);
+	return r ? fail(e, r, "guest %s: %s", name, strerror(-r)) : result_check(name, &b, e);
+}
+
+static int snapshot_run(const struct call *c, struct err *e)
+{
+	struct at a;
+	auto_mem char *draft = NULL;
+	int r = at_open(&a, c->args[0], e);
+	if (!r) r = tag_begin(a.store, a.name, c->args[1], &draft, e);
+	if (!r) r = save(a.name, draft, e);
+	if (!r) r = tag_keep(a.store, a.name, c->args[1], draft, e);
+	if (r && draft) tag_drop(draft);
+	if (!r) printf("%s\n", c->args[1]);
+	store_close(a.store);
+	return r;
+}
+
+const struct verb verb_snapshot = {
+	.name = "snapshot",
+	.args = "GUEST TAG",
+	.summary = "Keep a running guest as it is now: memory, CPUs, devices, disks",
+	.text = "It stands for the moment that takes, and goes on. 'lodge restore' brings it back "
+		"as "
+		"it\n"
+		"was, whatever became of it meanwhile. Its disks are cloned where the file system "
+		"can,\n"
+		"and copied otherwise. Snapshots go with their guest.",
+	.examples = "lodge snapshot web before-upgrade\n"
+		    "lodge restore web before-upgrade",
+	.min_args = 2,
+	.max_args = 2,
+	.completes = "guest",
+	.run = snapshot_run,
+};
+
+/* ---- restore ---- */
+/* In the place of the disk there is, at once. */
+static int disk_back(const char *from, const char *to, struct err *e)
+{
+	auto_mem char *tmp = NULL;
+	must(asprintf(&tmp, "%s.restored", to) > 0);
+	(void)unlink(tmp);
+	int r = blob_copy(from, tmp, e);
+	if (r == 0 && rename(tmp, to)) r = fail(e, -errno, "%s: %s", to, strerror(errno));
+	if (r) (void)unlink(tmp);
+	return r;
+}
+
+static int disks_back(const struct spec *s, const char *dir, struct err *e)
+{
+	int r = 0;
+	for (unsigned i = 0; !r && i < s->ndisks; i++) {
+		auto_mem char *from = NULL;
+		must(asprintf(&from, "%s/disk%u", dir, i) > 0);
+		if (!s->disk[i].readonly) r = disk_back(from, s->disk[i].path, e);
+	}
+	return r;
+}
+
+/* All of the file, while what runs still runs. */
+static int look_over(const char *dir, struct err *e)
+{
+	auto_mem char *path = NULL;
+	struct snapshot *s;
+	must(asprintf(&path, "%s/state", dir) > 0);
+	int r = snapshot_open(&s, path, true, e);
+	if (!r) snapshot_unref(s);
+	return r;
+}
+
+static int start(struct at *a, const char *dir, struct err *e)
+{
+	struct kept k = {.store = a->store, .folder = -1};
+	int r = kept_lock(&k, a->name, false, e);
+	if (!r) r = kept_load(&k, e);
+	if (!r) r = disks_back(&k.spec, dir, e);
+	k.spec.restore = dir;
+	if (!r) r = kept_start(&k, -1, e);
+	kept_done(&k);
+	return r;
+}
+
+static int restore_run(const struct call *c, struct err *e)
+{
+	struct at a;
+	struct tag t;
+	auto_mem char *dir = NULL;
+	int r = at_open(&a, c->args[0], e);
+	if (!r) r = tag_find(a.store, a.name, c->args[1], &t, &dir, e);
+	if (!r) r = look_over(dir, e);
+	if (!r) r = kept_stop(a.name, 0, true, e);
+	if (!r) r = start(&a, dir, e);
+	if (!r) r = tag_is_current(a.store, a.name, t.name, e);
+	if (!r) printf("%s\n", a.name);
+	store_close(a.store);
+	return r;
+}
+
+const struct verb verb_restore = {
+	.name = "restore",
+	.args = "GUEST TAG",
+	.summary = "Have a guest go on from a snapshot",
+	.text = "If it runs it is cut off from power first, once the snapshot has been found "
+		"whole. "
+		"What\n"
+		"it wrote to its disks since is gone. It runs in the background: see 'lodge "
+		"attach'.\n"
+		"Connections to other machines may have broken; its clock goes on from then.",
+	.examples = "lodge restore web before-upgrade",
+	.min_args = 2,
+	.max_args = 2,
+	.completes = "guest",
+	.run = restore_run,
+};
+
+/* ---- ls, tree, rm ---- */
+static void when(char to[32], int64_t seconds)
+{
+	time_t t = (time_t)seconds;
+	struct tm tm;
+	*to = 0;
+	if (localtime_r(&t, &tm)) (void)strftime(to, 32, "%Y-%m-%d %H:%M:%S", &tm);
+}
+
+static int ls_line(void *ctx, const struct tag *t)
+{
+	char size[16], at[32];
+	(void)ctx;
+	human_size(size, sizeof(size), t->bytes);
+	when(at, t->created);
+	printf("%-24s %-20s %8s  %s\n", t->name, at, size, t->after);
+	return 0;
+}
+
+static int ls_run(const struct call *c, struct err *e)
+{
+	struct at a;
+	int r = at_open(&a, c->args[0], e);
+	if (!r) printf("%-24s %-20s %8s  %s\n", "TAG", "CREATED", "SIZE", "AFTER");
+	if (!r) r = tag_each(a.store, a.name, ls_line, NULL, e);
+	store_close(a.store);
+	return r;
+}
+
+const struct verb verb_snapshot_ls = {
+	.name = "snapshot ls",
+	.args = "GUEST",
+	.summary = "List a guest's snapshots",
+	.min_args = 1,
+	.max_args = 1,
+	.completes = "guest",
+	.run = ls_run,
+};
+
+struct tags {
+	struct tag *at;
+	size_t n;
+};
+
+static int gather(void *ctx, const struct tag *t)
+{
+	struct tags *all = ctx;
+	all->at = realloc(all->at, (all->n + 1) * sizeof(*t));
+	must(all->at);
+	all->at[all->n++] = *t;
+	return 0;
+}
+
+static const struct tag *named(const struct tags *all, const char *name)
+{
+	for (size_t i = 0; i < all->n; i++)
+		if (!strcmp(all->at[i].name, name)) return &all->at[i];
+	return NULL;
+}
+
+/* What came before it and is still there is older: so nothing goes round. */
+static const struct tag *before(const struct tags *all, const struct tag *t)
+{
+	const struct tag *b = named(all, t->after);
+	return b && b < t ? b : NULL;
+}
+
+static void branch(const struct tags *all, const struct tag *of, unsigned depth)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		if (before(all, &all->at[i]) != of) continue;
+		printf("%*s%s\n", (int)(2 * depth), "", all->at[i].name);
+		branch(all, &all->at[i], depth + 1);
+	}
+}
+
+static int tree_run(const struct call *c, struct err *e)
+{
+	struct at a;
+	struct tags all = {0};
+	int r = at_open(&a, c->args[0], e);
+	if (!r) r = tag_each(a.store, a.name, gather, &all, e);
+	if (!r) branch(&all, NULL, 0);
+	free(all.at);
+	store_close(a.store);
+	return r;
+}
+
+const struct verb verb_snapshot_tree = {
+	.name = "snapshot tree",
+	.args = "GUEST",
+	.summary = "Show which of a guest's snapshots came after which",
+	.min_args = 1,
+	.max_args = 1,
+	.completes = "guest",
+	.run = tree_run,
+};
+
+static int rm_run(const struct call *c, struct err *e)
+{
+	struct at a;
+	int r = at_open(&a, c->args[0], e);
+	for (unsigned i = 1; !r && i < c->nargs; i++) {
+		r = tag_remove(a.store, a.name, c->args[i], e);
+		if (!r) printf("%s\n", c->args[i]);
+	}
+	store_close(a.store);
+	return r;
+}
+
+const struct verb verb_snapshot_rm = {
+	.name = "snapshot rm",
+	.args = "GUEST TAG...",
+	.summary = "Remove snapshots of a guest",
+	.text = "A guest that goes on from one keeps what it has not read yet until it ends.",
+	.min_args = 2,
+	.max_args = 64,
+	.completes = "guest",
+	.run = rm_run,
+};

@@ -1,0 +1,32 @@
+#ifndef GUEST_TAGS_H
+#define GUEST_TAGS_H
+#include "base/err.h"
+#include <stdint.h>
+/* A kept guest's snapshots: folders under its own, by tag:
+ *	snapshots/<tag>/state, disk0, ..	what kind->save() made
+ *	snapshots/<tag>/tag.json		when, and after which one
+ *	snapshots/current			the one that the guest goes on from, or was saved as
+ *						last: what the next one comes after
+ * They go with the guest. Of what is not whole there is nothing but a name that begins with a dot.
+*/
+struct store;
+enum { TAG_NAME = 64 };
+struct tag {
+	char name[TAG_NAME], after[TAG_NAME]; /* after "": none */
+	int64_t created;		      /* seconds since 1970 */
+	uint64_t bytes;			      /* of the disk, all its files */
+};
+/* Where to save into; *draft is the caller's to free(), and is to be kept or dropped. -EEXIST. */
+int tag_begin(struct store *s, const char *guest, const char *tag, char **draft, struct err *e);
+int tag_keep(struct store *s, const char *guest, const char *tag, const char *draft, struct err *e);
+void tag_drop(const char *draft);
+/* *path, unless NULL, of its folder, is the caller's. -ENOENT in words. */
+int tag_find(struct store *s, const char *guest, const char *tag, struct tag *to, char **path,
+	     struct err *e);
+/* fn for each, the oldest first; the first result that is not 0 ends it. */
+int tag_each(struct store *s, const char *guest, int (*fn)(void *ctx, const struct tag *t),
+	     void *ctx, struct err *e);
+int tag_remove(struct store *s, const char *guest, const char *tag, struct err *e);
+/* The guest is now as it was then. */
+int tag_is_current(struct store *s, const char *guest, const char *tag, struct err *e);
+#endif
