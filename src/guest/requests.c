@@ -1,5 +1,6 @@
 /* What a monitor can be asked, a line each. Whoever adds a request adds it here; what only one kind
  * of guest understands belongs to its verb(). */
+#include "base/loop.h"
 #include "base/types.h"
 #include "guest/console.h"
 #include "guest/control.h"
@@ -105,21 +106,37 @@ static int serve_snapshot(struct ask *a, struct err *e)
 	return g->save_to ? 0 : fail(e, -ENOMEM, "out of memory");
 }
 
-static int stream_snapshot(struct guest *g, int fd, struct err *e)
+struct saving {
+	struct guest *guest;
+	char *to;
+	int fd;
+};
+
+static void save_now(void *saving)
 {
+	struct saving *v = saving;
 	struct err why = {0};
 	struct json_object *o = json_object_new_object();
-	(void)e;
 	must(o);
-	if (g->kind->save(g, g->save_to, &why) < 0)
+	if (v->guest->kind->save(v->guest, v->to, &why) < 0)
 		(void)json_object_object_add(o, "error", json_object_new_string(why.msg));
 	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
-	(void)send(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
-	(void)send(fd, "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)send(v->fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)send(v->fd, "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 	(void)json_object_put(o);
-	(void)close(fd);
-	free(g->save_to);
+	(void)close(v->fd);
+	free(v->to);
+	free(v);
+}
+
+/* Later: the answer goes first. */
+static int stream_snapshot(struct guest *g, int fd, struct err *e)
+{
+	struct saving *v = malloc(sizeof(*v));
+	if (!v) return fail(e, -ENOMEM, "out of memory");
+	*v = (struct saving){g, g->save_to, fd};
 	g->save_to = NULL;
+	loop_post(g->loop, save_now, v);
 	return 0;
 }
 

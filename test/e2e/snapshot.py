@@ -1,14 +1,16 @@
 """Running guests saved to a file and gone on with in another process: what lives only in their memory
 is there again, their CPUs, disks, network and time go on, whatever executes their instructions. A
 guest that was booted anew would know neither nonce nor the count that a shell keeps."""
+import http.server
 import json
 import os
 import re
 import socket
+import subprocess
 import sys
-import time
+import threading
 
-from guest import LIMIT, Guest, boots, check, ends, finish, part, refuses, tried, work
+from guest import LIMIT, LODGE, Guest, alive, boots, check, finish, give_up, part, refuses, tried, work
 
 os.environ["LODGE_HOME"] = work + "/home"
 CPU = {"riscv64": os.environ["GUEST_riscv64"], "amd64": os.environ["GUEST_amd64"]}
@@ -31,7 +33,7 @@ def ask(g, request):
         while True:
             more = s.recv(65536)
             if not more:
-                return json.loads(data)
+                return json.loads(data.splitlines()[-1])
             data += more
 
 
@@ -54,7 +56,7 @@ def restored(what, file, *args):
 
 
 def saved(what, g, file):
-    answer = ask(g, "save " + file)
+    answer = ask(g, "snapshot " + file)
     return check("%s: saved: %s" % (what, answer), answer == {})
 
 
@@ -127,8 +129,119 @@ def amd64_2():
     both("amd64", 2)
 
 
+class Kept(Guest):
+    """At the console of one that runs in the background."""
+
+    def __init__(self, name):
+        self.args, self.text, self.at, self.marks, self.code, self.name = [], "", 0, 100, None, name
+        self.p = subprocess.Popen([LODGE, "attach", name], stdin=subprocess.PIPE, bufsize=0,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        alive.append(self)
+
+
+def lodge(*args):
+    p = subprocess.run([LODGE, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, timeout=LIMIT)
+    return p.returncode, p.stdout
+
+
+def works(what, *args):
+    code, said = lodge(*args)
+    check("%s: lodge %s: %d %s" % (what, " ".join(args), code, said), code == 0)
+    return said
+
+
+def with_disk(arch):
+    """A file system under load; the verbs; the network."""
+    what, image = "disk, " + arch, "%s/%s.img" % (work, arch)
+    with open(image, "wb") as f:
+        f.truncate(64 << 20)
+    works(what, "run", "-d", "--name", "k-" + arch, *options(arch, "--disk", image, cpus=2))
+    g = Kept("k-" + arch)
+    g.expect("powers the machine off")
+    g.run("true")
+    g.run("mkfs.ext2 /dev/vda || mke2fs /dev/vda; mkdir -p /mnt; mount -t ext2 /dev/vda /mnt")
+    nonce = nonce_of(g)
+    g.run("(i=0; while :; do i=$((i+1)); echo $i > /mnt/f$((i % 8)); cat /mnt/f* | md5sum > /mnt/sum; sync; "
+          "echo $i > /tmp/count; done) & true")
+    g.run("(while :; do sleep 0.1; echo >> /tmp/times; done) & true")
+    net = "wget -q -O - http://10.0.2.2:%d/ || echo none" % served()
+    check(what + ": the network works", g.says(net, "^served$"), g)
+    g.run("sleep 2")
+    works(what, "snapshot", g.name, "one")
+    check(what + ": it goes on", g.says("echo $nonce", nonce), g)
+    works(what, "snapshot", g.name, "two")
+    code, said = lodge("snapshot", g.name, "two")
+    check(what + ": not the same tag again: " + said, code == 125 and "already" in said)
+    check(what + ": a tree", works(what, "snapshot", "tree", g.name) == "one\n  two\n")
+    check(what + ": a list", re.search(r"^one .*\ntwo .* one$", works(what, "snapshot", "ls", g.name), re.M))
+    g.run("killall sleep; rm /mnt/f*; sync; nonce=gone; rm /tmp/nonce")
+    for tag in "one", "two", "one":
+        works(what, "restore", g.name, tag)
+        give_up(g)
+        g = Kept(g.name)
+        g.type("")
+        check(what + ": at its console", tried(lambda: g.run("true")[0] == 0), g)
+        lives(what, g, nonce, 2)
+        check(what + ": the network works again", g.says(net, "^served$"), g)
+        check(what + ": the disk is as it was", g.says("sleep 1; ls /mnt | wc -l; dmesg | grep -ci 'ext.*error'", r"^10\n0$"), g)
+    works(what, "snapshot", "rm", g.name, "two")
+    state = "%s/home/guests/%s/snapshots/one/state" % (work, g.name)
+    with open(state, "rb") as f:
+        data = bytearray(f.read())
+    for at in 3, 4096 + 77, len(data) - 9:
+        data[at] ^= 4
+        os.unlink(state)  # the guest goes on from that file
+        with open(state, "wb") as f:
+            f.write(data)
+        data[at] ^= 4
+        code, said = lodge("restore", g.name, "one")
+        check(what + ": altered: " + said, code == 125 and re.search("altered|is none", said))
+        check(what + ": nothing has changed", g.says("echo $nonce", nonce), g)
+    code, said = lodge("restore", g.name, "two")
+    check(what + ": it is gone: " + said, code == 125 and "no snapshot" in said)
+    works(what, "kill", g.name)
+
+
+def served():
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"served\n")
+
+        def log_message(self, *args):
+            pass
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
+
+
+def disk_riscv64():
+    with_disk("riscv64")
+
+
+def disk_amd64():
+    with_disk("amd64")
+
+
+def another_machine():
+    """What a snapshot is not of."""
+    file = work + "/other"
+    g = named(*options("riscv64"), what="another")
+    if not g or not saved("another", g, file):
+        return
+    g.kill()
+    refuses("another size", "512.*MiB of memory|MiB of memory: 512", "--restore", file, *options("riscv64", "--memory", "256M"))
+    refuses("more CPUs", "CPUs: 1", "--restore", file, *options("riscv64", cpus=2))
+    refuses("another CPU", "another kind of CPU", "--restore", file, *options("amd64"))
+    refuses("no network", "network cards: 1", "--restore", file, *options("riscv64", "--net", "none"))
+    refuses("nowhere", "No such file", "--restore", file + "x", *options("riscv64"))
+    refuses("no time for it", "time is counted", "--restore", file, "--deterministic", *options("riscv64"))
+
+
 if __name__ == "__main__":
-    for fn in riscv64, riscv64_2, amd64, amd64_2:
+    for fn in riscv64, riscv64_2, amd64, amd64_2, disk_riscv64, disk_amd64, another_machine:
         if not sys.argv[1:] or fn.__name__ in sys.argv[1:]:
             part(fn)
     finish()
