@@ -115,6 +115,23 @@ int x86_cr4_write(struct x86_vcpu *v, uint64_t val)
 	return 0;
 }
 
+/* SDM 3, 2.5 and 10.8.5: what writes never lead to, but somebody may set. */
+bool x86_is_possible(const struct x86_vcpu *v)
+{
+	const uint64_t cr0 = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM |
+			     CR0_NW | CR0_CD | CR0_PG;
+	const uint64_t efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
+	bool paging = v->cr0 & CR0_PG, lme = v->efer & EFER_LME, lma = v->efer & EFER_LMA;
+	if (v->cr0 & ~cr0 || v->cr4 & ~CR4_KNOWN || v->efer & ~efer) return false;
+	if (paging && !(v->cr0 & CR0_PE)) return false;
+	if (lma != (lme && paging) || (lma && !(v->cr4 & CR4_PAE))) return false;
+	if (lma && v->cpu.flags & X86_VM) return false;
+	if (v->cr4 & CR4_PCIDE && !lma) return false;
+	if (v->cr3 & PHYS_HIGH || v->xcr0 & ~(uint64_t)X86_XCR0 || !(v->xcr0 & 1)) return false;
+	if (v->xcr0 & 4 && !(v->xcr0 & 2)) return false;
+	return v->mode == X86_64 || !(v->cpu.rip >> 32);
+}
+
 int x86_efer_write(struct x86_vcpu *v, uint64_t val)
 {
 	const uint64_t known = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;

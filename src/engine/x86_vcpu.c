@@ -251,6 +251,8 @@ static void run_some(struct x86_vcpu *v)
 
 enum vcpu_exit x86_vcpu_run(struct x86_vcpu *v)
 {
+	if (!x86_is_possible(v)) v->broken = "its registers make no state that a CPU can be in";
+	if (v->broken) return VCPU_BROKEN;
 	set_running(v, true);
 	atomic_store(&v->machine->tsc_got, 0);
 	atomic_store(&v->machine->tsc_put, 0);

@@ -421,6 +421,7 @@ int x86_cr0_write(struct x86_vcpu *v, uint64_t val);
 int x86_cr3_write(struct x86_vcpu *v, uint64_t val);
 int x86_cr4_write(struct x86_vcpu *v, uint64_t val);
 int x86_efer_write(struct x86_vcpu *v, uint64_t val);
+bool x86_is_possible(const struct x86_vcpu *v); /* a state that a CPU can be in */
 /* What CPUID offers beyond a base line, as the host can do it. */
 enum x86_feature {
 	X86_HAS_AVX = 1, /* with AVX2, FMA, F16C */
