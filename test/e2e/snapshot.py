@@ -14,7 +14,7 @@ from guest import LIMIT, LODGE, Guest, alive, boots, check, finish, give_up, par
 
 os.environ["LODGE_HOME"] = work + "/home"
 CPU = {"riscv64": os.environ["GUEST_riscv64"], "amd64": os.environ["GUEST_amd64"]}
-names = 0
+names, kept = 0, []
 
 
 def options(arch, *more, cpus=1):
@@ -156,6 +156,7 @@ def with_disk(arch):
     what, image = "disk, " + arch, "%s/%s.img" % (work, arch)
     with open(image, "wb") as f:
         f.truncate(64 << 20)
+    kept.append("k-" + arch)
     works(what, "run", "-d", "--name", "k-" + arch, *options(arch, "--disk", image, cpus=2))
     g = Kept("k-" + arch)
     g.expect("powers the machine off")
@@ -244,4 +245,6 @@ if __name__ == "__main__":
     for fn in riscv64, riscv64_2, amd64, amd64_2, disk_riscv64, disk_amd64, another_machine:
         if not sys.argv[1:] or fn.__name__ in sys.argv[1:]:
             part(fn)
+    for name in kept:
+        lodge("kill", name)
     finish()

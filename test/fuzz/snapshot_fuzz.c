@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+enum { HEAD = 10 };
+
 static void sections_mend(uint8_t *p, size_t n, uint64_t table, uint64_t entries)
 {
 	for (uint64_t i = 0; i < entries; i++) {
@@ -19,6 +21,18 @@ static void sections_mend(uint8_t *p, size_t n, uint64_t table, uint64_t entries
 		t.crc = le32_of(crc32c(0, p + off, len));
 		memcpy(at, &t, sizeof(t));
 	}
+}
+
+/* From the input: how many sections the table has, and what else of the header may be altered. */
+static void head_make(uint8_t *to, const uint8_t *p, size_t len)
+{
+	struct snapshot_head h = {.version = le32_of(1), .sections = le32_of(p[0] % 8)};
+	uint64_t size = le32_get(h.sections) * sizeof(struct snapshot_entry);
+	h.table = le64_of(len - SNAPSHOT_PAGE >= size ? len - size : len);
+	memcpy(h.magic, SNAPSHOT_MAGIC, sizeof(h.magic));
+	if (p[1] & 1) h.table = le64_of(load_le(p + 2, 8));
+	if (p[1] & 2) h.sections = le32_of((uint32_t)load_le(p + 2, 4));
+	memcpy(to, &h, sizeof(h));
 }
 
 static void mend(uint8_t *p, size_t n)
@@ -70,11 +84,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		must(fd >= 0);
 		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	}
-	uint8_t *copy = malloc(n + 1);
+	if (n < HEAD) return 0;
+	size_t len = SNAPSHOT_PAGE + n - HEAD;
+	uint8_t *copy = calloc(1, len);
 	must(copy);
-	memcpy(copy, p, n);
-	if (n && p[n - 1] & 1) mend(copy, n);
-	must(!ftruncate(fd, 0) && pwrite(fd, copy, n, 0) == (ssize_t)n);
+	head_make(copy, p, len);
+	memcpy(copy + SNAPSHOT_PAGE, p + HEAD, n - HEAD);
+	mend(copy, len);
+	must(!ftruncate(fd, 0) && pwrite(fd, copy, len, 0) == (ssize_t)len);
 	if (!snapshot_open(&s, path, n & 1, NULL)) {
 		read_all(s);
 		snapshot_unref(s);
