@@ -8,7 +8,7 @@
  *	snapshots/current			the one that the guest goes on from, or was saved as
  *						last: what the next one comes after
  * They go with the guest. Of what is not whole there is nothing but a name that begins with a dot.
-*/
+ */
 struct store;
 enum { TAG_NAME = 64 };
 struct tag {
