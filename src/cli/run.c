@@ -576,7 +576,9 @@ static int keep(struct run *r, struct err *e)
 	if (!bad && !r->fresh) bad = again(r, e);
 	if (!bad) bad = choose_image(r, e);
 	if (!bad) bad = make_record(r, e);
-	return bad ? bad : kept_load(&r->kept, e);
+	if (!bad) bad = kept_load(&r->kept, e);
+	r->kept.spec.restore = r->wish.restore; /* this time, not whenever it runs */
+	return bad;
 }
 
 /* What it was run with is what it is started with the next time, once it has run with it. */
