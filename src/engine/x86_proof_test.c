@@ -299,3 +299,41 @@ TEST(x86_proof_a_crash_in_c_is_one)
 	CHECK(WIFSIGNALED(status) ? WTERMSIG(status) == SIGSEGV : WEXITSTATUS(status) != 0);
 	done(r);
 }
+
+/* Writes are logged whether pages stand in the window or not: every page that was written since the
+ * last look, and no other one. */
+static void stores_of(struct x86_rig *r, uint64_t from)
+{
+	r->stops = 0;
+	r->v->activity = X86_RUNNING;
+	r->v->cpu.rip = CODE;
+	r->v->cpu.r[RSP] = STACK;
+	r->v->cpu.r[6] = from; /* rsi */
+	run(r);
+}
+TEST(x86_proof_stores_are_told_of)
+{
+	for (unsigned k = 0; k < 3; k++) {
+		struct x86_rig *r = rig(k, 0, k == 2 ? WINDOWS_EARLY : WINDOWS_OFF);
+		uint64_t bits = 0;
+		to_user(r, USER);
+		r->at = USER; /* mov ecx, 8; mov [rsi], rcx; mov rax, [rsi + 0x1000]; */
+		X86_RIG_CODE(r, 0xb9, 8, 0, 0, 0, 0x48, 0x89, 0x0e, 0x48, 0x8b, 0x86, 0, 0x10, 0,
+			     0);
+		X86_RIG_CODE(r, 0x48, 0x81, 0xc6, 0, 0x20, 0, 0); /* add rsi, 0x2000 */
+		X86_RIG_CODE(r, 0xff, 0xc9, 0x75, 0xeb, 0xcc);	  /* dec ecx; jnz; int3 */
+		stores_of(r, 0x240000);
+		stores_of(r, 0x241000);
+		gmem_track(r->mem, true);
+		x86_fence(r->v, r->v);
+		stores_of(r, 0x240000);
+		CHECK(gmem_dirty_take(r->mem, 0x240000, 16 * X86_PAGE, &bits) && bits == 0x5555);
+		x86_fence(r->v, r->v);
+		stores_of(r, 0x241000);
+		CHECK(gmem_dirty_take(r->mem, 0x240000, 16 * X86_PAGE, &bits) && bits == 0xaaaa);
+		x86_fence(r->v, r->v);
+		stores_of(r, 0x250000);
+		CHECK(!gmem_dirty_take(r->mem, 0x240000, 16 * X86_PAGE, &bits));
+		done(r);
+	}
+}

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "engine/x86_context.h"
 #include "engine/x86_jit.h"
+#include "engine/x86_window.h"
 #include "hw/gmem.h"
 #include <limits.h>
 #include <linux/futex.h>
@@ -132,10 +133,17 @@ void x86_fence_writes(struct x86_vcpu *v, struct x86_vcpu *from)
 	if (was) set_running(from, true);
 }
 
+/* All of it, whatever the guest's tables say: it is not the guest who asks. */
+static void forget(struct x86_vcpu *v)
+{
+	x86_tlb_flush(v, true);
+	x86_window_empty(v);
+}
+
 void x86_fence(struct x86_vcpu *v, struct x86_vcpu *from)
 {
 	if (v == from) {
-		x86_tlb_flush(v, true);
+		forget(v);
 		return;
 	}
 	atomic_store(&v->fence_all, 1);
@@ -147,7 +155,7 @@ static void fence_serve(struct x86_vcpu *v)
 	(void)atomic_fetch_and(&v->poll, ~(uint32_t)X86_POLL_FENCE);
 	uint32_t asked = atomic_load(&v->fence_asked);
 	if (atomic_exchange(&v->fence_all, 0))
-		x86_tlb_flush(v, true);
+		forget(v);
 	else
 		x86_tlb_flush_writes_to_code(v);
 	atomic_store(&v->fence_done, asked);

@@ -357,6 +357,8 @@ void x86_window_cr3(struct x86_vcpu *v, bool keeps)
 	w->cr3 = v->cr3;
 	if (!same_tag || !(tagged && keeps)) look_over(v);
 }
+void x86_window_empty(struct x86_vcpu *v) { clear(v); }
+
 void x86_window_drop(struct x86_vcpu *v)
 {
 	uint64_t cr3 = v->cr3;

@@ -38,6 +38,8 @@ void x86_window_expect(struct x86_vcpu *v);
 /* The guest's page tables have changed, and the guest says so. */
 void x86_window_cr3(struct x86_vcpu *v, bool keeps); /* CR3 was written */
 void x86_window_drop(struct x86_vcpu *v);
+/* Nothing is in it any more: memory itself has changed, or who is told of writes. */
+void x86_window_empty(struct x86_vcpu *v);
 void x86_window_drop_page(struct x86_vcpu *v, uint64_t la);
 void x86_window_readonly(struct x86_vcpu *v, gpa_t page); /* it has code now */
 static inline enum x86_cluster x86_cluster_of(uint64_t la)
