@@ -319,10 +319,17 @@ TEST(window_stores_are_told_of)
 	struct space s = warm(JIT_FAST);
 	uint64_t bits[1];
 	user(&s, VA + 2 * PAGE_SIZE, DATA + 2 * PAGE_SIZE, RW | AD);
+	CHECK(run(&s, VA, VA + PAGE_SIZE, TIMES) == CAUSE_ECALL_U);
 	gmem_track(s.r->mem, true);
 	rv64_fence(s.r->c, s.r->c, (struct fence){FENCE_OF_PAGES, 0, 0, 0});
 	CHECK(run(&s, VA, VA + PAGE_SIZE, TIMES) == CAUSE_ECALL_U);
 	CHECK(gmem_dirty_take(s.r->mem, RIG_RAM + DATA, 4 * PAGE_SIZE, bits) && bits[0] == 2);
+	rv64_fence(s.r->c, s.r->c, (struct fence){FENCE_OF_PAGES, 0, 0, 0});
+	CHECK(run(&s, VA, VA + PAGE_SIZE, TIMES) == CAUSE_ECALL_U); /* it stood there, writable */
+	CHECK(gmem_dirty_take(s.r->mem, RIG_RAM + DATA, 4 * PAGE_SIZE, bits) && bits[0] == 2);
+	rv64_fence(s.r->c, s.r->c, (struct fence){FENCE_OF_PAGES, 0, 0, 0});
+	CHECK(run(&s, VA, VA + 2 * PAGE_SIZE, TIMES) == CAUSE_ECALL_U);
+	CHECK(gmem_dirty_take(s.r->mem, RIG_RAM + DATA, 4 * PAGE_SIZE, bits) && bits[0] == 4);
 	rig_free(s.r);
 }
 
