@@ -19,8 +19,8 @@ struct snapshot_entry {
 	char name[SNAPSHOT_NAME]; /* NUL-ended */
 	le32 version, crc;
 	le64 offset, length;
-};
-struct snapshot_index { /* a memory's bytes: this, the bitmap, a le32 for each page present */
+} __attribute__((packed)); /* stands anywhere */
+struct snapshot_index {	   /* a memory's bytes: this, the bitmap, a le32 for each page present */
 	le64 base, len;
 	le64 offset;  /* of its pages */
 	le64 present; /* how many */
