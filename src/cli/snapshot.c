@@ -158,7 +158,7 @@ static int restore_run(const struct call *c, struct err *e)
 	int r = at_open(&a, c->args[0], e);
 	if (!r) r = tag_find(a.store, a.name, c->args[1], &t, &dir, e);
 	if (!r) r = look_over(dir, e);
-	if (!r) r = kept_stop(a.name, 0, true, e);
+	if (!r) r = kept_stop(a.store, a.name, 0, true, e);
 	if (!r) r = start(&a, dir, e);
 	if (!r) r = tag_is_current(a.store, a.name, t.name, e);
 	if (!r) printf("%s\n", a.name);

@@ -30,7 +30,7 @@ static struct machine machine_of(const struct vm *vm)
 				.cpus = s->cpus,
 				.firmware = s->firmware != NULL,
 				.disks = s->ndisks,
-				.net = s->net,
+				.net = s->nnets,
 				.memory = s->memory};
 }
 
@@ -282,6 +282,10 @@ static int can(const struct vm *vm, struct err *e)
 {
 	if (vm->guest->spec->deterministic)
 		return fail(e, -EOPNOTSUPP, "snapshot: not of a guest whose time is counted");
+	if (vm->guest->spec->nshares)
+		return fail(e, -EOPNOTSUPP,
+			    "snapshot: not of a guest with shared folders yet: what it has open "
+			    "there cannot be kept");
 	if (vm->ops == &engine_kvm)
 		return fail(e, -EOPNOTSUPP,
 			    "snapshot: not under --engine kvm yet: use --engine jit");
