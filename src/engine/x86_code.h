@@ -107,7 +107,7 @@ struct x86_jit {
 	uint32_t hash[JIT_HASH], page_hash[JIT_PAGES];
 	struct x86_code_page *page;
 	uint32_t pages, pages_room;
-	uint16_t used_ibtc[X86_VIEWS][1024];
+	uint16_t used_ibtc[X86_VIEWS][4096];
 	unsigned used_ibtc_n[X86_VIEWS];
 	bool kernel_local;	 /* something of kernel addresses is of pages not global */
 	unsigned vec;		 /* VARIANT_VEC of what is in fast.ibtc */
@@ -175,6 +175,7 @@ static inline bool x86_translatable(const struct x86_vcpu *v)
 	return v->mode == X86_64 && x86_is_plain(v);
 }
 enum { X86_CR4_IN_CODE = CR4_SMAP | CR4_TSD }; /* what of it translations depend on */
+#define X86_IBTC_FREE 1 /* no address has this place */
 static inline unsigned x86_ibtc_index(uint64_t la)
 {
 	return (unsigned)(la ^ la >> X86_PAGE_SHIFT) & (X86_IBTC - 1);
@@ -185,7 +186,9 @@ static inline void x86_ibtc_enter(struct x86_jit *j, uint64_t la, const struct x
 	struct x86_vcpu *v = j->v;
 	unsigned at = x86_ibtc_index(la), view = v->view, n = j->used_ibtc_n[view];
 	j->kernel_local |= view != X86_VIEW_USER && !v->fetch_global;
+	bool free = v->fast.ibtc[view][at].key == X86_IBTC_FREE;
 	v->fast.ibtc[view][at] = (struct x86_ibtc){la, x86_rx(j, b->code)};
+	if (!free) return;
 	if (n <= COUNT(j->used_ibtc[0])) j->used_ibtc_n[view] = n + 1;
 	if (n < COUNT(j->used_ibtc[0])) j->used_ibtc[view][n] = (uint16_t)at;
 }

@@ -149,7 +149,7 @@ static void ibtc_clear(struct x86_jit *j, unsigned view)
 	bool all = j->used_ibtc_n[view] > COUNT(j->used_ibtc[0]);
 	unsigned n = all ? X86_IBTC : j->used_ibtc_n[view];
 	for (unsigned k = 0; k < n; k++)
-		t[all ? k : j->used_ibtc[view][k]] = (struct x86_ibtc){1, miss};
+		t[all ? k : j->used_ibtc[view][k]] = (struct x86_ibtc){X86_IBTC_FREE, miss};
 	j->used_ibtc_n[view] = 0;
 }
 static void ibtc_clear_all(struct x86_jit *j)

@@ -134,7 +134,7 @@ struct x86_xarea {
 };
 
 /* What translated code keeps beside the registers; x86_jit.h. */
-enum { X86_IBTC = 16384, X86_ADDS = 12, X86_CROSS = 256 };
+enum { X86_IBTC = 65536, X86_ADDS = 12, X86_CROSS = 256 };
 #define X86_CROSS_NONE (~0ull)
 struct x86_fast {
 	/* Wherever they are not in the host's: OF in bit 0, from bit 8 on what lahf gives. */
