@@ -36,6 +36,7 @@ enum {
 	INFO_SLOT = 1 << 12,  /* of a link: the guest's flags are in SLOT alone */
 	INFO_AHEAD = 1 << 13, /* of a link: it leads forward in the page */
 	INFO_BYTES = 27,      /* the instruction's length */
+	INFO_DONE = 32, /* where instructions are counted: those before it that have not been */
 };
 enum thunk {
 	THUNK_MEM,  /* the TLB has no such entry: S1 linear address. S2 = what to add */
@@ -76,7 +77,8 @@ struct x86_block {
 struct x86_at_host { /* where an instruction's own host instruction may fault */
 	uint32_t host;
 	uint16_t off;
-	bool flags; /* HOST holds flags that count */
+	bool flags;   /* HOST holds flags that count */
+	uint8_t done; /* instructions before it that have not been counted */
 };
 enum { JIT_HASH_BITS = 17, JIT_HASH = 1 << JIT_HASH_BITS, JIT_PAGES = 1 << 12 };
 struct x86_code_page {
@@ -97,7 +99,7 @@ struct x86_jit {
 	uint8_t *rx, *rw;
 	/* What runs from the beginning on, what is out of line from the middle on. */
 	size_t size, used, floor, cold;
-	uint8_t *thunk[THUNKS], *miss, *leave; /* rw */
+	uint8_t *thunk[THUNKS], *miss, *leave, *log; /* rw */
 	void (*enter)(struct x86_vcpu *v, const void *to);
 	struct x86_block *block;
 	uint32_t blocks, blocks_room;
@@ -117,6 +119,9 @@ struct x86_jit {
 	struct x86_block *found; /* by find(), at rip; NULL: it leaves */
 	uint64_t seals;		 /* gmem_broken() */
 	uint64_t cr4;		 /* what of it is in code */
+	bool counts;		 /* blocks count their instructions, and look at fast.left */
+	uint64_t limit;		 /* of v->n: fast.left is how far it is from there */
+	struct x86_check *check; /* NULL: not compared with the interpreter */
 	pthread_mutex_t lock;	 /* guards the rest: what others have written */
 	gpa_t wrote[256];
 	unsigned wrote_n; /* more than fit: all */
@@ -206,7 +211,7 @@ void x86_block_crosses(struct x86_jit *j, struct x86_block *b, gpa_t page, unsig
 const uint64_t *x86_block_begins(struct x86_jit *j, gpa_t page);
 struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant);
 void x86_code_used(struct x86_jit *j, gpa_t page, unsigned from, unsigned to);
-bool x86_map_add(struct x86_jit *j, uint32_t host, unsigned off, bool flags);
+bool x86_map_add(struct x86_jit *j, struct x86_at_host at);
 /* Called by thunks. Where to go on. */
 const void *x86_jit_thunk_mem(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
 const void *x86_jit_thunk_step(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);

@@ -151,8 +151,14 @@ struct x86_fast {
 	} cross[X86_CROSS];		  /* by number of the first page */
 	_Alignas(32) uint8_t ymm[16][32]; /* while C runs, if x86_jit.live */
 	uint64_t upper;			  /* not 0: some of their upper halves are not 0 */
-	struct x86_ibtc {		  /* where indirect branches go */
-		uint64_t key;		  /* linear address */
+	/* Where instructions are counted: how many may still run until x86_jit.limit; how many that
+	 * block has done which a thunk was called from, since it last took some off. */
+	int64_t left;
+	uint64_t lag;
+	uint64_t log_rax, log_bytes; /* x86_check.h: while a store is noted */
+	const void *log_go;
+	struct x86_ibtc {     /* where indirect branches go */
+		uint64_t key; /* linear address */
 		const void *host;
 	} ibtc[X86_VIEWS][X86_IBTC];
 };
@@ -283,6 +289,8 @@ bool x86_events(struct x86_vcpu *v);
 /* Fetch, decode and execute one instruction, and deliver the trap if it ends with one. Events are
  * not looked at. A REP does a bounded part of itself. */
 void x86_step(struct x86_vcpu *v);
+/* The one at rip, yours until the next is fetched; or a trap. */
+int x86_fetched(struct x86_vcpu *v, const struct x86_insn **in);
 static inline bool x86_checks_alignment(const struct x86_vcpu *v) /* SDM 3, 7.15, #AC */
 {
 	return v->cpu.flags & X86_AC && v->cr0 & CR0_AM && v->cpl == 3;

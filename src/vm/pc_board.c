@@ -549,12 +549,13 @@ static void pc_free(struct board *board)
 }
 
 /* Engines in software go here, the fastest first. */
-static const struct engine_ops *const engines[] = {&engine_x86_jit, &engine_x86_interp, NULL};
+static const struct engine_ops *const engines[] = {&engine_x86_jit, &engine_x86_interp,
+						    &engine_x86_check, NULL};
 
 const struct board_ops board_pc = {
 	.hz = 1000000000, /* ticks are nanoseconds, as the chips' */
 	.engines = engines,
-	.engine_names = "auto, jit, interp, kvm",
+	.engine_names = "auto, jit, interp, check, kvm",
 	.check = board_check,
 	.make = pc_make,
 	.engine = pc_engine,
