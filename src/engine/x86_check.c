@@ -76,18 +76,25 @@ static bool differ(struct x86_check *k, const char *what, uint64_t jit, uint64_t
 }
 
 /* ---- flags that may differ */
-static bool is_shift(enum x86_op op)
-{
-	return (op >= X86_OP_rol && op <= X86_OP_sar) || op == X86_OP_shld || op == X86_OP_shrd;
-}
+static bool is_shift(enum x86_op op) { return op >= X86_OP_shl && op <= X86_OP_shrd; }
 
-/* A shift by 0 leaves the flags alone. */
-static bool does_nothing(const struct x86_vcpu *v, const struct x86_insn *in)
+static uint64_t shift_count(const struct x86_vcpu *v, const struct x86_insn *in)
 {
-	if (!is_shift(in->op) || !in->operands) return false;
 	const struct x86_operand *o = &in->o[in->operands - 1];
 	uint64_t by = o->kind == X86_IMM ? (uint64_t)in->imm : v->cpu.r[RCX];
-	return !(by & (in->osize == 8 ? 63 : 31));
+	return by & (in->osize == 8 ? 63 : 31);
+}
+
+/* Of the flags that are open once it is done, those that the table does not know by itself: by 0
+ * a shift sets none, by 1 all. */
+static uint64_t flags_follow(const struct x86_vcpu *v, const struct x86_insn *in, uint64_t open)
+{
+	const struct x86_op_info *f = x86_op_info(in->op);
+	uint64_t n = is_shift(in->op) ? shift_count(v, in) : 1;
+	uint64_t after = (open | f->undefines) & ~(uint64_t)f->writes;
+	if (n == 1) return after;
+	if (!n) return open;
+	return after | X86_OF | X86_AF | (in->o[0].size < 4 ? X86_CF : 0);
 }
 
 static bool stores(const struct x86_insn *in)
@@ -125,8 +132,8 @@ static bool look(struct x86_vcpu *v, struct x86_check *k)
 		(void)differ(k, "flags that are read", k->dead & read, 0);
 		return false;
 	}
-	if (does_nothing(v, in) || in->rep) return true;
-	k->open_flags = (k->open_flags | f->undefines) & ~(uint64_t)f->writes;
+	if (in->rep || (is_shift(in->op) && !shift_count(v, in))) return true;
+	k->open_flags = flags_follow(v, in, k->open_flags);
 	k->dead &= ~(uint64_t)(f->writes | f->undefines);
 	return true;
 }

@@ -115,6 +115,7 @@ struct x86_jit {
 	unsigned vec;		 /* VARIANT_VEC of what is in fast.ibtc */
 	bool live;		 /* vector and x87 state is in the host's registers */
 	uint64_t fdp, fop;	 /* x87's data pointer and opcode as they were when it came there */
+	bool spent;		 /* x86_jit_run()'s answer */
 	bool dropped;		 /* blocks have gone since this was last looked at */
 	struct x86_block *found; /* by find(), at rip; NULL: it leaves */
 	uint64_t seals;		 /* gmem_broken() */

@@ -427,6 +427,7 @@ static const void *leave_code(struct x86_vcpu *v)
 {
 	struct x86_jit *j = v->jit;
 	x86_jit_home(v);
+	j->spent = is_spent(v) && !is_stopped(v);
 	j->found = NULL;
 	return x86_rx(j, (uint32_t)(j->leave - j->rw));
 }
@@ -491,11 +492,12 @@ static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next
 	x86_count(v, X86_STAT_STEPS);
 	step(v);
 	while (v->cpu.rip == end - (info >> INFO_BYTES) && v->traps == traps && !j->dropped &&
-	       !is_stopped(v) && !atomic_load_explicit(&v->poll, memory_order_relaxed) &&
+	       !is_spent(v) && !is_stopped(v) &&
+	       !atomic_load_explicit(&v->poll, memory_order_relaxed) &&
 	       x86_variant_now(v) == variant && x86_translatable(v))
 		step(v); /* a string instruction has more to do */
-	if (info & INFO_LEAVE || v->cpu.rip != end || v->traps != traps || j->dropped ||
-	    x86_variant_now(v) != variant || !x86_translatable(v) || is_stopped(v) ||
+	if (info & INFO_LEAVE || is_spent(v) || v->cpu.rip != end || v->traps != traps ||
+	    j->dropped || x86_variant_now(v) != variant || !x86_translatable(v) || is_stopped(v) ||
 	    v->activity != X86_RUNNING || atomic_load_explicit(&v->poll, memory_order_relaxed))
 		return find(v);
 	return into_code(v, next, lag);
@@ -723,7 +725,7 @@ static void catch_faults(void)
 
 /* ---- outside */
 
-void x86_jit_run(struct x86_vcpu *v)
+bool x86_jit_run(struct x86_vcpu *v)
 {
 	struct x86_jit *j = v->jit;
 	running = j;
@@ -731,6 +733,7 @@ void x86_jit_run(struct x86_vcpu *v)
 	const void *to = find(v);
 	if (j->live) j->enter(v, to);
 	running = NULL;
+	return j->spent;
 }
 void x86_jit_until(struct x86_vcpu *v, uint64_t n) { v->jit->limit = n; }
 void x86_jit_flush(struct x86_vcpu *v, bool globals)

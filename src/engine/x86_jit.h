@@ -19,8 +19,9 @@ int x86_jit_new(struct x86_vcpu *v, size_t room, enum x86_jit_mode mode, struct 
 enum { X86_JIT_LATE = 8192 };
 void x86_jit_until(struct x86_vcpu *v, uint64_t n);
 void x86_jit_free(struct x86_jit *j); /* NULL is fine */
-/* Run until something has to be seen to outside: x86_events() said so, broken, reset_asked. */
-void x86_jit_run(struct x86_vcpu *v);
+/* Run until something has to be seen to outside: x86_events() said so, broken, reset_asked; or, and
+ * then it answers true, x86_jit_until(). */
+bool x86_jit_run(struct x86_vcpu *v);
 /* The vCPU's vector and x87 state is needed in v->x now: it may have been left in the host's
  * registers. Called by whoever touches v->x on the vCPU's thread; NULL jit is fine. */
 void x86_jit_home(struct x86_vcpu *v);

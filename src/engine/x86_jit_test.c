@@ -316,7 +316,7 @@ static void random_programs(bool vectors, enum x86_jit_mode mode)
 	struct program p;
 	side_new(&interp, false, mode);
 	side_new(&jit, true, mode);
-	for (; n--; from++) {
+	for (; n-- && !jit.v->broken; from++) {
 		seed = from;
 		unsigned open = make(&p, 24, vectors);
 		begin(&interp, &p, from);

@@ -550,7 +550,7 @@ static void pc_free(struct board *board)
 
 /* Engines in software go here, the fastest first. */
 static const struct engine_ops *const engines[] = {&engine_x86_jit, &engine_x86_interp,
-						    &engine_x86_check, NULL};
+						   &engine_x86_check, NULL};
 
 const struct board_ops board_pc = {
 	.hz = 1000000000, /* ticks are nanoseconds, as the chips' */

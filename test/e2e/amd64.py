@@ -1,10 +1,12 @@
 """The built-in guest of x86-64 end to end: Debian's own kernel on the board, its CPUs, power, disk and
 network; and firmware."""
 import os
+import re
+import subprocess
 import sys
 
 from built_in import computes, lines, sha
-from guest import Guest, boots, check, ends, finish, part, tried, work
+from guest import LIMIT, LODGE, Guest, boots, check, ends, finish, part, tried, work
 
 os.environ["LODGE_HOME"] = work + "/home"
 image = os.environ["GUEST"]
@@ -76,6 +78,48 @@ def network():
         ends("network", g)
 
 
+REPEATED = b"""seq 1 2000 | sha256sum
+head -c 16 /dev/urandom | od -x; cat /proc/sys/kernel/random/uuid
+date; sleep 1; cat /proc/uptime
+dd if=/dev/vda bs=64k 2> /dev/null | sha256sum
+dd if=/dev/zero of=/dev/vda bs=4k count=500 conv=fsync 2> /dev/null; cat /proc/interrupts
+exit
+"""
+
+
+def deterministic(engines=("auto", "auto")):
+    """The same input, the same output, at the same times, by the same number of instructions."""
+    runs = []
+    data = lines(300000)[:1 << 20]
+    for engine in engines:
+        with open(work + "/repeated", "wb") as f:
+            f.write(data)
+        r = subprocess.run([LODGE, "run", *BASE, "--append", "console=ttyS0", "--deterministic", "--stats",
+                            "--engine", engine, "--disk", work + "/repeated"], input=REPEATED, capture_output=True, timeout=LIMIT)
+        count = re.search(rb"instructions +(\d+)", r.stderr)
+        runs.append((r.returncode, r.stdout, count and count.group(1)))
+    check("deterministic: it ran", runs[0][0] == 0 and b"reboot: Power down" in runs[0][1] and runs[0][2])
+    check("deterministic: it computed", sha(lines(2000)).encode() in runs[0][1])
+    check("deterministic: it read its disk", sha(data).encode() in runs[0][1])
+    check("deterministic: the same by " + ", ".join(engines), runs[0] == runs[1])
+
+
+def deterministic_interpreted():
+    deterministic(("jit", "interp"))
+
+
+def lockstep():
+    """Translated code done again by the interpreter and compared, from power-on to power-off."""
+    g = boots("check", *BASE, "--append", "console=ttyS0 quiet", "--net", "none", "--engine", "check")
+    if not g:
+        return
+    check("check: computes", g.says("seq 1 10000 | sha256sum", sha(lines(10000))), g)
+    check("check: floating point", g.says("awk 'BEGIN { x = 2 / 3; printf \"%.15f\\n\", x * 1.1 - 7 }'", "^-6.266666666666667"), g)
+    check("check: forks", g.says("for i in $(seq 50); do sh -c 'exit 3'; done; echo $?", "^3"), g)
+    g.type("exit")
+    ends("check", g)
+
+
 def installed(name, file):
     if not os.path.exists(file):
         print(f"SKIPPED: {name}: it is not installed")
@@ -123,7 +167,10 @@ def ovmf_shell():
     ends("ovmf shell", g)
 
 
-for p in [power_off, one_cpu, two_cpus, more_memory, reboot, disk, network, seabios, ovmf, ovmf_shell]:
+for p in [power_off, one_cpu, two_cpus, more_memory, reboot, disk, network, deterministic, seabios, ovmf, ovmf_shell]:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
+        part(p)
+for p in [deterministic_interpreted, lockstep]:  # minutes each: only by name
+    if p.__name__ in sys.argv[1:]:
         part(p)
 finish()
