@@ -51,8 +51,9 @@ static const struct opt run_table[] = {
 	{"deterministic", 0, OPT_FLAG, AT(deterministic), NULL,
 	 "Have time go by instructions, so that every run does the same: one CPU, no network.",
 	 NULL},
-	{"disk", 0, OPT_LIST, AT(disks), "FILE[,format=FORMAT][,ro][,backing]",
-	 "A disk image, raw unless said otherwise, as the next disk; several may be given. "
+	{"disk", 0, OPT_LIST, AT(disks), "FILE[,format=FORMAT][,if=virtio|nvme][,ro][,backing]",
+	 "A disk image, raw unless said otherwise, as the next disk, behind such a device "
+	 "(virtio); several may be given. "
 	 "backing: "
 	 "trust it to name the images that it lies over.",
 	 NULL},
@@ -176,9 +177,13 @@ static int disk_words(struct spec_disk *d, char *text, struct err *e)
 			d->readonly = true;
 		else if (!strcmp(w, "backing"))
 			d->backing = true;
-		else if (strncmp(w, "format=", 7) != 0)
+		else if (!strcmp(w, "if=nvme"))
+			d->bus = BUS_NVME;
+		else if (!strncmp(w, "if=", 3) && strcmp(w, "if=virtio"))
+			return fail(e, -EINVAL, "--disk: '%s': there are if=virtio and if=nvme", w);
+		else if (strncmp(w, "if=", 3) && strncmp(w, "format=", 7))
 			break; /* of the file's own name */
-		else if (!(d->format = blk_format_named(w + 7)))
+		else if (*w == 'f' && !(d->format = blk_format_named(w + 7)))
 			return fail(e, -EINVAL,
 				    "--disk: unknown format '%s'; there are: raw qcow2 vmdk vdi "
 				    "vhd vhdx",

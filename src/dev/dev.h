@@ -86,4 +86,10 @@ int virtio_rng_new(struct virtio_dev **out, struct gmem *mem, struct err *e);
 int virtio_fs_new(struct virtio_dev **out, struct gmem *mem, struct share *share, const char *tag,
 		  struct err *e);
 void virtio_rng_repeat(struct virtio_dev *v); /* the same numbers every time: no secrets */
+
+/* NVMe 1.4 controller with one namespace, plugged into h. The blk reference is taken over, also on
+ * failure. serial: up to 20 characters. in_order: as virtio_blk_in_order(). */
+struct pci_host;
+int nvme_new(struct pci_host *h, struct gmem *mem, struct blk *disk, const char *serial,
+	     bool in_order, struct err *e);
 #endif

@@ -29,6 +29,7 @@ struct spec {
 	struct spec_disk {
 		const char *path, *format;
 		bool readonly, backing; /* backing: its file may name others: BLK_BACKING */
+		enum spec_bus { BUS_VIRTIO, BUS_NVME } bus;
 	} disk[SPEC_DISKS];
 	unsigned ndisks;
 	const char *volume[SPEC_SHARES]; /* as asked for: FOLDER:PLACE[:ro] or NAME:PLACE[:ro] */
