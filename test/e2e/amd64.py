@@ -50,23 +50,31 @@ def reboot():
 
 
 def disk():
+    a_disk("disk", "/dev/vda", "")
+
+
+def nvme():
+    a_disk("nvme", "/dev/nvme0n1", ",if=nvme")
+
+
+def a_disk(name, dev, how):
     raw = work + "/disk"
     with open(raw, "wb") as f:
         f.write(lines(20000))
         f.truncate(2 << 20)
     with open(raw, "rb") as f:
         want = sha(f.read())
-    g = boots("disk", *BOOT, "--net", "none", "--disk", raw)
+    g = boots(name, *BOOT, "--net", "none", "--disk", raw + how)
     if not g:
         return
-    check("disk: reads", g.says("sha256sum /dev/vda", want), g)
-    check("disk: writes", g.run("seq 1 20000 | dd of=/dev/vda conv=notrunc,fsync && mke2fs -q /dev/vda && mount -t ext4 /dev/vda /mnt && "
-                                 "seq 1 1000 > /mnt/f && umount /mnt")[0] == 0, g)
-    check("disk: interrupts are messages", g.says("grep virtio /proc/interrupts", "PCI-MSI"), g)
+    check(name + ": reads", g.says("sha256sum " + dev, want), g)
+    check(name + ": writes", g.run("seq 1 20000 | dd of=%s conv=notrunc,fsync && mke2fs -q %s && mount -t ext4 %s /mnt && "
+                                 "seq 1 1000 > /mnt/f && umount /mnt" % (dev, dev, dev))[0] == 0, g)
+    check(name + ": interrupts are messages", g.says("grep -E 'virtio|nvme0q1' /proc/interrupts", "PCI-MSI"), g)
     g.type("exit")
-    ends("disk", g)
+    ends(name, g)
     with open(raw, "rb") as f:
-        check("disk: it was written", lines(1000) in f.read())
+        check(name + ": it was written", lines(1000) in f.read())
 
 
 def network():
@@ -127,7 +135,7 @@ def installed(name, file):
     return True
 
 
-def seabios():
+def seabios(how=""):
     """A boot sector that says so to the serial port and asks for S5."""
     bios = "/usr/share/seabios/bios-256k.bin"
     if not installed("seabios", bios):
@@ -136,10 +144,14 @@ def seabios():
     with open(work + "/boot", "wb") as f:
         f.write(code.ljust(510, b"\0") + b"\x55\xaa")
         f.truncate(1 << 20)
-    g = Guest(*ENGINE, "--net", "none", "--firmware", bios, "--disk", work + "/boot")
+    g = Guest(*ENGINE, "--net", "none", "--firmware", bios, "--disk", work + "/boot" + how)
     g.expect("Booting from Hard Disk")
     g.expect("a sector speaks")
-    ends("seabios", g)
+    ends("seabios" + how, g)
+
+
+def seabios_nvme():
+    seabios(",if=nvme")
 
 
 def ovmf():
@@ -167,7 +179,7 @@ def ovmf_shell():
     ends("ovmf shell", g)
 
 
-for p in [power_off, one_cpu, two_cpus, more_memory, reboot, disk, network, deterministic, seabios, ovmf, ovmf_shell]:
+for p in [power_off, one_cpu, two_cpus, more_memory, reboot, disk, nvme, network, deterministic, seabios, seabios_nvme, ovmf, ovmf_shell]:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)
 for p in [deterministic_interpreted, lockstep]:  # minutes each: only by name
