@@ -28,6 +28,7 @@ enum {
 	CC_REJECTED = 0x7 << 4 | 0xf << 7 | 0x7 << 11, /* CSS, MPS, AMS: 0 is all there is */
 	CSTS_RDY = 1,
 	CSTS_CFS = 2,
+	CSTS_SHST_NOW = 1 << 2,
 	CSTS_SHST_DONE = 2 << 2,
 	CSTS_SHST = 3 << 2,
 };
@@ -230,12 +231,28 @@ static void wait_idle(struct nvme *n)
 {
 	while (n->inflight) (void)pthread_cond_wait(&n->idle, &n->regs.mutex);
 }
+static void shut(struct nvme *n)
+{
+	if (n->csts & CSTS_SHST) n->csts = (n->csts & ~(uint32_t)CSTS_SHST) | CSTS_SHST_DONE;
+}
 /* 7.6.2: what has been written lasts when SHST says so. */
+static void shut_down_on(struct nvme *n)
+{
+	if (!n->ending || n->inflight) return;
+	n->ending = false;
+	if (n->info.readonly) {
+		shut(n);
+		return;
+	}
+	n->inflight++;
+	blk_submit(n->disk, &n->last);
+}
 static void shut_down(struct nvme *n)
 {
-	wait_idle(n);
-	if (!n->info.readonly) (void)blk_rw(n->disk, BLK_FLUSH, NULL, 0, 0);
-	n->csts = (n->csts & ~(uint32_t)CSTS_SHST) | CSTS_SHST_DONE;
+	n->csts = (n->csts & ~(uint32_t)CSTS_SHST) | CSTS_SHST_NOW;
+	n->ending = true;
+	shut_down_on(n);
+	if (n->in_order) wait_idle(n);
 }
 static void write_cc(struct nvme *n, uint32_t val)
 {
@@ -247,7 +264,10 @@ static void write_cc(struct nvme *n, uint32_t val)
 		reset_end(n);
 	}
 	if (val & CC_SHN && !(was & CC_SHN)) shut_down(n);
-	if (!(val & CC_SHN)) n->csts &= ~(uint32_t)CSTS_SHST;
+	if (!(val & CC_SHN)) {
+		n->csts &= ~(uint32_t)CSTS_SHST;
+		n->ending = false;
+	}
 }
 
 /* ---- doorbells: 3.1.24 */
@@ -367,6 +387,20 @@ static void blk_done(struct blk_req *b, int res)
 	if (status != NVME_LATER) finish(n, s, status, 0);
 	reset_end(n);
 	run(n);
+	shut_down_on(n);
+	if (!n->inflight) (void)pthread_cond_broadcast(&n->idle);
+	device_unlock(&n->regs);
+}
+
+static void last_done(struct blk_req *b, int res)
+{
+	struct nvme *n = container_of(b, struct nvme, last);
+	(void)res;
+	device_lock(&n->regs);
+	n->inflight--;
+	shut(n);
+	reset_end(n);
+	run(n);
 	if (!n->inflight) (void)pthread_cond_broadcast(&n->idle);
 	device_unlock(&n->regs);
 }
@@ -378,6 +412,7 @@ static void func_reset(struct pci_func *f)
 	struct nvme *n = (struct nvme *)f;
 	device_lock(&n->regs);
 	n->resetting = true;
+	n->ending = false;
 	wait_idle(n);
 	reset_over(n);
 	n->cc = n->aqa = 0;
@@ -389,6 +424,7 @@ static void func_free(struct pci_func *f)
 	struct nvme *n = (struct nvme *)f;
 	device_lock(&n->regs);
 	n->resetting = true;
+	n->ending = false;
 	wait_idle(n);
 	device_unlock(&n->regs);
 	blk_unref(n->disk);
@@ -428,6 +464,7 @@ int nvme_new(struct pci_host *h, struct gmem *mem, struct blk *disk, const char 
 	memcpy(n->serial, serial, strnlen(serial, sizeof(n->serial)));
 	must(!pthread_cond_init(&n->idle, NULL));
 	slots_init(n);
+	n->last = (struct blk_req){.op = BLK_FLUSH, .done = last_done};
 	device_init(&n->regs, &regs_ops, "nvme");
 	/* The numbers that firmware and kernels know from others' virtual machines. */
 	pci_func_init(&n->f, &func_ops, 0x1b36, 0x0010, 0x01080200, 0x1af4, 0x1100);

@@ -104,6 +104,8 @@ struct nvme {
 	bool event_told; /* and the log page has not been read since: no more of its kind */
 	bool resetting;	 /* until nothing is at work */
 	bool in_order;	 /* one at a time, and the driver waits */
+	bool ending;	 /* shut down, once nothing is at work, by: */
+	struct blk_req last;
 	unsigned inflight;
 	pthread_cond_t idle; /* inflight became 0 */
 	struct nvme_slot *free, slot[NVME_SLOTS];

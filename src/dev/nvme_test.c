@@ -266,6 +266,20 @@ TEST(nvme_is_reset_while_at_work)
 	nrig_free(r);
 }
 
+TEST(nvme_is_shut_down_when_all_lasts)
+{
+	struct nrig *r = started();
+	nrig_put(r, 1, nrig_cmd(WRITE, 1, NRIG_DATA, 0, 0, 0));
+	nrig_ring(r, 1);
+	nrig_set(r, 0x14, 4 << 20 | 6 << 16 | 1 << 14 | 1, 4);
+	CHECK((nrig_reg(r, CSTS, 4) >> 2 & 3) == 1 && r->disk.n[BLK_FLUSH] == 0);
+	nrig_run(r);
+	CHECK((nrig_reg(r, CSTS, 4) >> 2 & 3) == 2 && r->disk.n[BLK_FLUSH] == 1);
+	nrig_set(r, 0x14, 0, 4);
+	CHECK(nrig_reg(r, CSTS, 4) == 0);
+	nrig_free(r);
+}
+
 TEST(nvme_gives_up_where_its_queues_are_nowhere)
 {
 	struct nrig *r = nrig_new(false, true);

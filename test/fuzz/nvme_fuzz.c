@@ -69,8 +69,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		memcpy(&s, p, sizeof(s));
 		p += sizeof(s);
 		n -= sizeof(s);
-		/* The controller waits for the disk there. */
-		if (s.what % 8 == 0 && (s.off & 0x3fff) <= 0x14) nrig_run(r);
 		step(r, &s);
 	}
 	return 0;
