@@ -65,6 +65,15 @@ static int add_image(struct kept *k, struct err *e)
 	return r ? r : spec_first_disk(&k->spec, k->disk, k->image.disk.format, e);
 }
 
+/* Firmware's variables begin as that file says, and are the guest's own from then on. */
+static int add_vars(struct kept *k, struct err *e)
+{
+	int r = store_guest_file(k->store, k->name, "vars.fd", k->spec.vars, &k->vars, e);
+	k->spec.vars = k->vars;
+	k->spec.vars_kept = true;
+	return r;
+}
+
 int kept_load(struct kept *k, struct err *e)
 {
 	if (!*k->record.id)
@@ -76,6 +85,7 @@ int kept_load(struct kept *k, struct err *e)
 	k->spec.id = k->record.id;
 	k->spec.control = true;
 	int r = k->spec.image ? add_image(k, e) : 0;
+	if (!r && k->spec.vars) r = add_vars(k, e);
 	if (!k->spec.memory) k->spec.memory = DEFAULT_MEMORY * MIB;
 	return r ? r : shares_add(&k->shares, k->store, &k->spec, e);
 }
@@ -105,7 +115,8 @@ void kept_done(struct kept *k)
 	record_done(&k->record);
 	image_done(&k->image);
 	free(k->disk);
-	k->disk = NULL;
+	free(k->vars);
+	k->disk = k->vars = NULL;
 	shares_done(&k->shares);
 }
 

@@ -65,6 +65,8 @@ enum fw_cfg_key {
 	FW_CFG_FILE_FIRST = 0x20,
 	FW_CFG_IRQ0_OVERRIDE = 0x8002, /* x86, 4 bytes: the PIT is on IOAPIC input 2 */
 };
+/* A flash chip of len bytes, a multiple of 4 KiB, with what fd has; kept: changes go there, too. */
+int pflash_new(struct device **out, const char *id, int fd, uint64_t len, bool kept, struct err *e);
 int fw_cfg_new(struct device **out, struct gmem *mem, struct err *e);
 void fw_cfg_item(struct device *d, unsigned key, const void *p, size_t n);
 void fw_cfg_lend(struct device *d, unsigned key, const void *p, size_t n);

@@ -166,20 +166,43 @@ def ovmf():
 
 
 def ovmf_shell():
-    """The newer cut, 32-bit until it starts drivers, and without the variables that belong before it."""
+    """The newer cut, 32-bit until it starts drivers; from a disk behind NVMe, if it had a boot loader."""
     uefi = "/usr/share/OVMF/OVMF_CODE_4M.fd"
     if not installed("ovmf_shell", uefi):
         return
-    g = Guest(*ENGINE, "--net", "none", "--firmware", uefi)
+    with open(work + "/empty", "wb") as f:
+        f.truncate(1 << 20)
+    g = Guest(*ENGINE, "--net", "none", "--firmware", uefi, "--disk", work + "/empty,if=nvme")
     g.expect("EFI Internal Shell")
     g.expect("Shell> ")
     g.type("ver", end="\r")
     check("ovmf shell: takes commands", tried(g.expect, r"UEFI v2\.\d+ \(EDK II"), g)
+    g.type("map -r", end="\r")
+    check("ovmf shell: sees NVMe", tried(g.expect, r"NVMe\(0x1,"), g)
     g.type("reset -s", end="\r")
     ends("ovmf shell", g)
 
 
-for p in [power_off, one_cpu, two_cpus, more_memory, reboot, disk, nvme, network, deterministic, seabios, seabios_nvme, ovmf, ovmf_shell]:
+def ovmf_vars():
+    """Variables are kept where the guest has a name, and forgotten where it has none."""
+    uefi = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+    if not installed("ovmf_vars", uefi):
+        return
+    var = "setvar LodgeKept -guid 6c6f6467-6500-4000-8000-000000000001"
+    for name, command, says in [(["--name", "uefi"], var + ' -bs -nv =0x2a', None),
+                                (["--name", "uefi"], var, r"^ *2A|Data.*2A|00000000: 2A"),
+                                ([], var, "(?i)not found|unable to get")]:
+        g = Guest(*ENGINE, "--net", "none", "--firmware", uefi, *name)
+        g.expect("Shell> ")
+        g.type(command, end="\r")
+        if says:
+            check("ovmf vars: " + ("kept" if name else "not another's"), tried(g.expect, says), g)
+        g.expect("Shell> ")
+        g.type("reset -s", end="\r")
+        ends("ovmf vars", g)
+
+
+for p in [power_off, one_cpu, two_cpus, more_memory, reboot, disk, nvme, network, deterministic, seabios, seabios_nvme, ovmf, ovmf_shell, ovmf_vars]:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)
 for p in [deterministic_interpreted, lockstep]:  # minutes each: only by name
