@@ -81,7 +81,8 @@ static inline void nrig_map(struct nrig *r)
 }
 static inline struct nrig *nrig_new(bool ro, bool msi)
 {
-	static const struct blk_ops ops = {"test", NULL, nrig_submit, nrig_close};
+	static const struct blk_ops ops = {
+		.name = "test", .submit = nrig_submit, .close = nrig_close};
 	struct nrig *r = calloc(1, sizeof(*r));
 	must(r);
 	pci_rig_init(&r->pci, msi);
