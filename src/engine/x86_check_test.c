@@ -153,3 +153,24 @@ TEST(x86_jit_counts_and_stops)
 	CHECK(r->v->cpu.r[RAX] == r->v->n / 2 + r->v->n % 2);
 	done(r);
 }
+/* Code that knows its own address is at another one, too, where it was before: it is not that
+ * code which the branch there finds. */
+TEST(x86_jit_code_at_two_addresses_is_not_mixed_up)
+{
+	enum { SUB = 0x50000 };
+	const uint64_t high = 0x40000000;
+	struct x86_rig *r = rig_with(X86_JIT_FAST);
+	r->m.env.cpus = 1;
+	x86_rig_map(r, high, 0, 0x83, 1);
+	X86_RIG_CODE(r, 0xff, 0xe2); /* jmp rdx */
+	r->at = SUB;
+	X86_RIG_CODE(r, 0xe8, 0, 0, 0, 0, 0x58, X86_RIG_HALT); /* call over nothing; pop rax */
+	r->v->cpu.r[RDX] = SUB;
+	CHECK(run(r) == VCPU_KICKED && r->v->cpu.r[RAX] == SUB + 5);
+	for (unsigned k = 0; k < 2; k++) {
+		r->v->cpu.r[RDX] = high + SUB;
+		CHECK(run(r) == VCPU_KICKED && r->v->cpu.r[RAX] == high + SUB + 5);
+		x86_jit_flush(r->v, true);
+	}
+	done(r);
+}

@@ -162,15 +162,38 @@ static inline uint16_t x86_flags_away(uint64_t flags)
 {
 	return (uint16_t)((flags & 0xff) << 8 | (flags >> 11 & 1));
 }
-static inline unsigned x86_variant_now(const struct x86_vcpu *v)
+/* What code at la is now, if nothing else has to be known of its page. */
+static inline unsigned x86_variant_at(const struct x86_vcpu *v, uint64_t la)
 {
 	bool vec = (v->cr0 & (CR0_EM | CR0_TS)) == 0 && v->cr4 & CR4_OSFXSR &&
 		   v->cr4 & CR4_OSXSAVE && v->xcr0 == X86_XCR0;
 	bool win = v->view == X86_VIEW_USER && x86_window_is_on(v) &&
-		   x86_cluster_of(v->cpu.rip) != X86_WIN_NONE;
-	bool fixed = (int64_t)v->cpu.rip == (int32_t)v->cpu.rip;
+		   x86_cluster_of(la) != X86_WIN_NONE;
+	bool fixed = (int64_t)la == (int32_t)la;
 	return v->view | (vec ? (unsigned)VARIANT_VEC : 0) | (win ? (unsigned)VARIANT_WIN : 0) |
 	       (fixed ? (unsigned)VARIANT_FIXED : 0);
+}
+static inline unsigned x86_variant_now(const struct x86_vcpu *v)
+{
+	return x86_variant_at(v, v->cpu.rip);
+}
+static inline struct x86_code_page *x86_page_find(struct x86_jit *j, gpa_t page)
+{
+	for (uint32_t n = j->page_hash[page >> X86_PAGE_SHIFT & (JIT_PAGES - 1)]; n;) {
+		struct x86_code_page *p = &j->page[n - 1];
+		if (p->at == page) return p;
+		n = p->next;
+	}
+	return NULL;
+}
+/* A page that is at more than one such address is fixed where it was first. */
+static inline unsigned x86_variant_in(struct x86_jit *j, gpa_t page, uint64_t la)
+{
+	unsigned variant = x86_variant_at(j->v, la);
+	if (!(variant & VARIANT_FIXED)) return variant;
+	const struct x86_code_page *p = x86_page_find(j, page);
+	bool there = p && p->la == (la & ~(uint64_t)(X86_PAGE - 1));
+	return there ? variant : variant & ~(unsigned)VARIANT_LOW;
 }
 static inline bool x86_variant_is_low(unsigned variant)
 {

@@ -22,23 +22,14 @@ enum { ROOM = 128 * MIB };
 
 /* ---- blocks */
 
-static struct x86_code_page *page_find(struct x86_jit *j, gpa_t page)
-{
-	for (uint32_t n = j->page_hash[page >> X86_PAGE_SHIFT & (JIT_PAGES - 1)]; n;) {
-		struct x86_code_page *p = &j->page[n - 1];
-		if (p->at == page) return p;
-		n = p->next;
-	}
-	return NULL;
-}
 const uint64_t *x86_block_begins(struct x86_jit *j, gpa_t page)
 {
-	const struct x86_code_page *p = page_find(j, page);
+	const struct x86_code_page *p = x86_page_find(j, page);
 	return p ? p->begins : NULL;
 }
 static struct x86_code_page *page_get(struct x86_jit *j, gpa_t page)
 {
-	struct x86_code_page *p = page_find(j, page);
+	struct x86_code_page *p = x86_page_find(j, page);
 	if (p) return p;
 	if (!jit_grow((void **)&j->page, &j->pages_room, j->pages + 1, sizeof(*p))) return NULL;
 	uint32_t *head = &j->page_hash[page >> X86_PAGE_SHIFT & (JIT_PAGES - 1)];
@@ -73,7 +64,7 @@ struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, uns
 }
 void x86_code_used(struct x86_jit *j, gpa_t page, unsigned from, unsigned to)
 {
-	struct x86_code_page *p = page_find(j, page);
+	struct x86_code_page *p = x86_page_find(j, page);
 	for (unsigned g = from >> 6; p && g <= (to - 1) >> 6; g++) p->granules |= 1ull << g;
 }
 bool x86_map_add(struct x86_jit *j, struct x86_at_host at)
@@ -185,7 +176,7 @@ static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 	x86_count(j->v, X86_STAT_DROPS);
 	while (crossing) { /* other blocks of their page may have links to them */
 		struct x86_block *b = &j->block[crossing - 1];
-		struct x86_code_page *first = page_find(j, b->page);
+		struct x86_code_page *first = x86_page_find(j, b->page);
 		crossing = b->cross_next;
 		if (first && first->blocks) page_drop(j, first);
 	}
@@ -220,13 +211,14 @@ static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t
 	watch(j, page);
 	return x86_translate_block(j, code, page, off, variant, plain, &nothing);
 }
-/* A page that is at more than one such address is fixed where it was first. */
-static unsigned fixed_variant(struct x86_jit *j, unsigned variant)
+/* The first such address that a page is at is its own. */
+static unsigned variant_here(struct x86_jit *j)
 {
-	uint64_t la = j->v->cpu.rip & ~(uint64_t)(X86_PAGE - 1);
-	struct x86_code_page *p = page_get(j, j->v->fetch_gpa);
-	if (p && !p->la) p->la = la;
-	return p && p->la == la ? variant : variant & ~(unsigned)VARIANT_LOW;
+	uint64_t la = j->v->cpu.rip;
+	unsigned variant = x86_variant_at(j->v, la);
+	struct x86_code_page *p = variant & VARIANT_FIXED ? page_get(j, j->v->fetch_gpa) : NULL;
+	if (p && !p->la) p->la = la & ~(uint64_t)(X86_PAGE - 1);
+	return x86_variant_in(j, j->v->fetch_gpa, la);
 }
 /* The block at rip, made if need be; fetch_* is set then. NULL: none, for this instruction. */
 static struct x86_block *block_at_rip(struct x86_jit *j)
@@ -234,13 +226,12 @@ static struct x86_block *block_at_rip(struct x86_jit *j)
 	struct x86_vcpu *v = j->v;
 	if (!x86_translatable(v)) return NULL;
 	if (x86_fetch(v, v->cpu.rip)) return NULL;
-	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = x86_variant_now(v);
+	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = variant_here(j);
 	if (unlikely((variant & VARIANT_VEC) != j->vec)) {
 		ibtc_clear_all(j);
 		x86_contexts_drop(v);
 	}
 	j->vec = variant & VARIANT_VEC;
-	if (variant & VARIANT_FIXED) variant = fixed_variant(j, variant);
 	struct x86_block *b = x86_block_find(j, v->fetch_gpa, off, variant);
 	if (!b && gmem_ptr(v->machine->env.mem, v->fetch_gpa, X86_PAGE, true))
 		b = block_make(j, v->fetch_gpa, v->fetch_host, off, variant, false);
@@ -255,7 +246,7 @@ static void look_at_changes(struct x86_jit *j)
 	int n = gmem_broken(j->v->machine->env.mem, &j->seals, page);
 	if (n < 0) drop_all(j);
 	for (int k = 0; k < n; k++) {
-		struct x86_code_page *p = page_find(j, page[k]);
+		struct x86_code_page *p = x86_page_find(j, page[k]);
 		if (p && (p->blocks || p->crossing)) page_drop(j, p);
 		if (p) unwatch(j, p); /* until it is sealed again */
 	}
@@ -752,7 +743,7 @@ void x86_jit_flush(struct x86_vcpu *v, bool globals)
 static void wrote(struct x86_jit *j, gpa_t at, unsigned n)
 {
 	enum { ENOUGH = 32 };
-	struct x86_code_page *p = page_find(j, at & ~(gpa_t)(X86_PAGE - 1));
+	struct x86_code_page *p = x86_page_find(j, at & ~(gpa_t)(X86_PAGE - 1));
 	unsigned first = (unsigned)(at & (X86_PAGE - 1)) >> 6;
 	unsigned last = (unsigned)((at & (X86_PAGE - 1)) + n - 1) >> 6;
 	for (unsigned g = first; p && g <= last && g < 64; g++)

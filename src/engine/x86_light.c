@@ -80,7 +80,7 @@ const void *x86_light_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, const
 	if (!is_quiet(v) || v->broken || v->reset_asked || !x86_translatable(v) || changed ||
 	    (v->cr4 & X86_CR4_IN_CODE) != j->cr4 || !x86_fetch_known(v, la))
 		return NULL;
-	unsigned variant = x86_variant_now(v);
+	unsigned variant = x86_variant_in(j, v->fetch_gpa, la);
 	const struct x86_block *b = x86_block_find(j, v->fetch_gpa, la & (X86_PAGE - 1), variant);
 	if (!b || (variant & VARIANT_VEC) != j->vec) return NULL;
 	x86_count(v, X86_STAT_LOOKUPS);
