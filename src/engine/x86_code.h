@@ -204,7 +204,7 @@ static inline bool x86_translatable(const struct x86_vcpu *v)
 	return v->mode == X86_64 && x86_is_plain(v);
 }
 enum { X86_CR4_IN_CODE = CR4_SMAP | CR4_TSD }; /* what of it translations depend on */
-#define X86_IBTC_FREE 1 /* no address has this place */
+#define X86_IBTC_FREE 1			       /* no address has this place */
 static inline unsigned x86_ibtc_index(uint64_t la)
 {
 	return (unsigned)(la ^ la >> X86_PAGE_SHIFT) & (X86_IBTC - 1);

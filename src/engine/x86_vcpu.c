@@ -22,10 +22,8 @@ void x86_machine_init(struct x86_machine *m)
 {
 	x86_groups_init();
 	x86_host_tsc_watch();
-	if (m->env.counted)
-		m->tsc_khz = 1000000; /* an instruction a nanosecond */
-	else
-		m->tsc_zero = x86_host_tsc();
+	m->tsc_zero = m->env.counted ? 0 : x86_host_tsc();
+	if (m->env.counted) m->tsc_khz = 1000000; /* an instruction a nanosecond */
 }
 
 static size_t room(void)
