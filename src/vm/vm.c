@@ -2,6 +2,7 @@
  * one waiting place, hart_wait(); stopping, resetting and freeing the machine all mean getting
  * every hart there, and HSM's stopped harts are there already. */
 #include "vm/vm.h"
+#include "base/buf.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -12,8 +13,10 @@
 #include "hw/bus.h"
 #include "hw/gmem.h"
 #include "vm/board.h"
+#include "vm/debugger.h"
 #include "vm/keys.h"
 #include "vm/save.h"
+#include "vm/show.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -105,11 +108,11 @@ bool vm_halting(struct vm *vm) { return wanted(vm) != VM_RUN; }
 static bool hart_wait(struct hart *h)
 {
 	struct vm *vm = h->vm;
-	if (h->state == HART_STARTED && wanted(vm) == VM_RUN) return true;
+	if (h->state == HART_STARTED && wanted(vm) == VM_RUN && !h->held) return true;
 	lock(vm);
 	h->idle = true;
 	(void)pthread_cond_broadcast(&vm->changed);
-	while (vm->want == VM_HALT || (vm->want == VM_RUN && h->state == HART_STOPPED))
+	while (vm->want == VM_HALT || (vm->want == VM_RUN && (h->state == HART_STOPPED || h->held)))
 		(void)pthread_cond_wait(&vm->changed, &vm->lock);
 	bool run = vm->want == VM_RUN;
 	h->idle = !run;
@@ -175,7 +178,7 @@ static void vm_halt(struct vm *vm)
 
 /* Power */
 
-static void vm_again(struct vm *vm)
+void vm_again(struct vm *vm)
 {
 	struct err why = {0};
 	vm->kind->reset(vm);
@@ -232,29 +235,66 @@ static void hart_broken(struct hart *h)
 /* Pausing: harts are halted, and time with them. The outside world may go on: what it brings waits
  * in the devices. */
 
+void vm_freeze(struct vm *vm, unsigned who)
+{
+	bool already = vm->paused;
+	vm->paused |= who;
+	if (already) return;
+	vm_halt(vm);
+	vclock_stop(&vm->clock);
+	vm->kind->pause(vm);
+}
+
+void vm_thaw(struct vm *vm, unsigned who)
+{
+	vm->paused &= ~who;
+	if (vm->paused) return;
+	vclock_go(&vm->clock);
+	vm->kind->resume(vm);
+	lock(vm);
+	if (vm->power == VM_POWER_NONE)
+		want_locked(vm, VM_RUN); /* else power_now() is on its way */
+	unlock(vm);
+}
+
 static int vm_pause(struct guest *g, struct err *e)
 {
 	struct vm *vm = g->own;
-	if (vm->paused) return fail(e, -EALREADY, "it is paused already");
-	vm_halt(vm);
-	vm->paused = true;
-	vclock_stop(&vm->clock);
-	vm->kind->pause(vm);
+	if (vm->paused & VM_HELD_BY_OWNER) return fail(e, -EALREADY, "it is paused already");
+	vm_freeze(vm, VM_HELD_BY_OWNER);
 	return 0;
 }
 
 static int vm_resume(struct guest *g, struct err *e)
 {
 	struct vm *vm = g->own;
-	if (!vm->paused) return fail(e, -EALREADY, "it is not paused");
-	vclock_go(&vm->clock);
-	vm->kind->resume(vm);
-	vm->paused = false;
-	lock(vm);
-	if (vm->power == VM_POWER_NONE)
-		want_locked(vm, VM_RUN); /* else power_now() is on its way */
-	unlock(vm);
+	if (!(vm->paused & VM_HELD_BY_OWNER)) return fail(e, -EALREADY, "it is not paused");
+	vm_thaw(vm, VM_HELD_BY_OWNER);
 	return 0;
+}
+
+/* Debugging */
+
+void vm_begin(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->ncpus; i++)
+		if (vm->hart[i].state == HART_START_PENDING) hart_begin(&vm->hart[i]);
+}
+
+/* On the hart's thread: all are to stand, and the debugger is to look why. */
+static void hart_debugged(struct hart *h, bool stepped)
+{
+	struct vm *vm = h->vm;
+	struct vcpu_stop why = {.why = STOPPED_BY_STEP};
+	if (!stepped) vm->ops->stopped(h->cpu, &why);
+	lock(vm);
+	h->stop = why;
+	h->hit = true;
+	h->stepped = false;
+	if (vm->want == VM_RUN) want_locked(vm, VM_HALT);
+	unlock(vm);
+	vm_wake(vm);
+	loop_post(vm->guest->loop, debugger_look, vm);
 }
 
 static void *hart_main(void *ctx)
@@ -262,11 +302,14 @@ static void *hart_main(void *ctx)
 	struct hart *h = ctx;
 	while (hart_wait(h)) {
 		switch (h->vm->ops->run(h->cpu)) {
-		case VCPU_SYSCALL: h->vm->kind->call(h); break;
+		case VCPU_SYSCALL:
+			h->vm->kind->call(h);
+			if (h->stepped) hart_debugged(h, true);
+			break;
 		case VCPU_BROKEN: hart_broken(h); break;
 		case VCPU_RESET: vm_power(h->vm, VM_POWER_RESET, 0); break;
-		case VCPU_KICKED:
-		case VCPU_DEBUG: break;
+		case VCPU_DEBUG: hart_debugged(h, false); break;
+		case VCPU_KICKED: break;
 		}
 	}
 	return NULL;
@@ -382,7 +425,7 @@ static int vm_engine(struct vm *vm, struct err *e)
 	int r = engine_named(s, &ops, e);
 	if (r < 0) return r;
 	/* Finding out takes longer than restoring, which it cannot do. */
-	bool ask = !ops && !s->deterministic && !s->restore;
+	bool ask = !ops && !s->deterministic && !s->restore && !s->gdb;
 	if (ask && !engine_kvm.probe(s->arch, e)) ops = &engine_kvm;
 	if (ops) return vm_engine_open(vm, ops, e);
 	return vm_engine_first(vm, e);
@@ -424,6 +467,14 @@ static int vm_restore(struct vm *vm, struct err *e)
 	return r;
 }
 
+static int vm_debugger(struct vm *vm, struct err *e)
+{
+	if (!vm->ops->points)
+		return fail(e, -ENOTSUP, "--gdb: engine %s has no debugging yet; --engine jit has",
+			    vm->ops->name);
+	return debugger_open(&vm->debugger, vm, vm->guest->spec->gdb, e);
+}
+
 static int vm_build(struct guest *g, struct err *e)
 {
 	const struct engine_ops *ops;
@@ -438,6 +489,7 @@ static int vm_build(struct guest *g, struct err *e)
 	if (r == 0) r = vm->kind->wire(vm, e);
 	if (r == 0) r = g->spec->restore ? vm_restore(vm, e) : vm->kind->boot(vm, e);
 	if (r == 0) name_kernel(vm);
+	if (r == 0 && g->spec->gdb) r = vm_debugger(vm, e);
 	return r;
 }
 
@@ -452,7 +504,10 @@ static int vm_start(struct guest *g, struct err *e)
 		if (r) return fail(e, -r, "cpu %u: no thread for it: %s", i, strerror(r));
 		h->threaded = true;
 	}
-	if (!restored) vm_want(vm, VM_RUN);
+	if (g->spec->gdb_wait)
+		debugger_wait(vm->debugger);
+	else if (!restored)
+		vm_want(vm, VM_RUN);
 	if (restored) pci_host_resume(vm->board->pci);
 	return restored ? vm_resume(g, e) : 0;
 }
@@ -495,10 +550,13 @@ static void vm_free(struct guest *g)
 {
 	struct vm *vm = g->own;
 	if (!vm) return;
+	debugger_close(vm->debugger);
+	vm->debugger = NULL;
 	vm_want(vm, VM_QUIT);
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		if (vm->hart[i].threaded) (void)pthread_join(vm->hart[i].thread, NULL);
 	keys_free(vm->keys);
+	show_free(vm->show);
 	vm->kind->free(vm->board);
 	if (vm->engine) vm->ops->close(vm->engine);
 	unitlog_close(vm->log);
@@ -516,6 +574,14 @@ static void vm_stats(struct guest *g, struct guest_stats *to)
 	const struct vm *vm = g->own;
 	to->engine = vm->ops->name;
 	for (unsigned i = 0; i < vm->ncpus; i++) vm->ops->stats(vm->hart[i].cpu, &to->counters);
+}
+
+/* "debug WORDS" */
+static int vm_verb(struct guest *g, const char *verb, struct buf *in, struct buf *out,
+		   struct err *e)
+{
+	if (strcmp(verb, "debug") != 0) return fail(e, -ENOTSUP, "%s: unknown", verb);
+	return show_words(g->own, 0, in->len ? in->at : "", out, e);
 }
 
 static bool vm_runs(enum arch a)
@@ -544,6 +610,7 @@ const struct kind kind_vm = {
 	.resume = vm_resume,
 	.save = vm_save_to,
 	.stop = vm_stop,
+	.verb = vm_verb,
 	.stats = vm_stats,
 	.runs = vm_runs,
 	.hardware = vm_hardware,
