@@ -1,5 +1,5 @@
-/* A debugger's bytes: whatever comes, the stub's memory is bounded, and the target is asked only for
- * what it has. Bytes 0 and 1 of the input say how often CPUs stop by themselves. */
+/* A debugger's bytes: whatever comes, the stub's memory is bounded, and the target is asked only
+ * for what it has. Bytes 0 and 1 of the input say how often CPUs stop by themselves. */
 #include "base/buf.h"
 #include "base/types.h"
 #include "guest/gdb.h"
