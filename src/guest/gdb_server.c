@@ -174,6 +174,22 @@ static void listen_ready(void *ctx, uint32_t ready)
 }
 
 /* ---- life ---- */
+/* A name that a monitor which was killed has left: nobody listens. */
+static bool is_stale(const union place *p, socklen_t len)
+{
+	if (p->any.sa_family != AF_UNIX) return false;
+	auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	return fd >= 0 && connect(fd, &p->any, len) && errno == ECONNREFUSED;
+}
+
+static int bind_at(int fd, const union place *p, socklen_t len)
+{
+	if (!bind(fd, &p->any, len)) return 0;
+	if (errno != EADDRINUSE || !is_stale(p, len)) return -1;
+	(void)unlink(p->un.sun_path);
+	return bind(fd, &p->any, len);
+}
+
 static int listen_at(struct gdb_server *s, const char *where, struct err *e)
 {
 	union place p;
@@ -183,7 +199,7 @@ static int listen_at(struct gdb_server *s, const char *where, struct err *e)
 	s->fd = socket(p.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (s->fd >= 0 && p.any.sa_family != AF_UNIX)
 		(void)setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (s->fd < 0 || bind(s->fd, &p.any, len) || listen(s->fd, 4))
+	if (s->fd < 0 || bind_at(s->fd, &p, len) || listen(s->fd, 4))
 		return fail(e, -errno, "--gdb %s: %s", where, strerror(errno));
 	if (p.any.sa_family == AF_UNIX) (void)strcpy(s->path, p.un.sun_path);
 	return loop_watch(s->loop, &s->watch, s->fd, EPOLLIN, listen_ready, s, e);

@@ -248,7 +248,6 @@ static void ops_reset(void *ctx)
 {
 	struct debugger *d = ctx;
 	vm_again(d->vm);
-	vm_begin(d->vm);
 }
 
 static void ops_kill(void *ctx)

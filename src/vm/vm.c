@@ -191,6 +191,7 @@ void vm_again(struct vm *vm)
 	vm->power = VM_POWER_NONE;
 	unlock(vm);
 	if (!vm->paused) vm_want(vm, VM_RUN);
+	if (debugger_holds(vm->debugger)) vm_begin(vm);
 }
 
 static void power_now(void *ctx) /* on the loop's thread */
@@ -206,11 +207,12 @@ static void power_now(void *ctx) /* on the loop's thread */
 void vm_power(struct vm *vm, enum vm_power what, int code)
 {
 	lock(vm);
-	bool first = vm->power == VM_POWER_NONE && vm->want == VM_RUN;
+	/* It may be about to stand for somebody else: that is not lost. */
+	bool first = vm->power == VM_POWER_NONE && vm->want != VM_QUIT;
 	if (first) {
 		vm->power = what;
 		vm->code = code;
-		want_locked(vm, VM_HALT);
+		if (vm->want == VM_RUN) want_locked(vm, VM_HALT);
 	}
 	unlock(vm);
 	if (!first) return;
