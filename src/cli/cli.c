@@ -27,6 +27,8 @@ const struct verb *const verbs[] = {
 	&verb_inspect,
 	&verb_logs,
 	&verb_attach,
+	&verb_exec,
+	&verb_shell,
 	&verb_wait,
 	&verb_stats,
 	&verb_rename,
