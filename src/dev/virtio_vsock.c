@@ -320,13 +320,23 @@ static bool tx_run(struct vsock *s)
 }
 
 /* ---- packets to the guest ---- */
-static bool rx_pop(struct vsock *s)
+static bool rx_next(struct vsock *s)
 {
 	struct virtq *vq = &s->v.vq[RX];
 	int r = virtq_pop(vq, &s->rx);
 	if (r == 0 && virtq_want(vq, true)) r = virtq_pop(vq, &s->rx);
 	s->starved = r != 1;
 	return r == 1;
+}
+
+/* Buffers that hold no packet go back empty. */
+static bool rx_pop(struct vsock *s)
+{
+	for (unsigned i = 0; i < QUEUE && rx_next(s); i++) {
+		if (s->rx.in_len > sizeof(struct header)) return true;
+		virtq_push(&s->v.vq[RX], &s->rx, 0);
+	}
+	return false;
 }
 
 static void rx_put(struct vsock *s, struct header *h, const uint8_t *p, uint32_t n)
@@ -397,19 +407,12 @@ static bool data_run(struct conn *c)
 	struct vsock *s = c->of;
 	for (unsigned i = 0; i < BUDGET / 16 && readable(c); i++) {
 		if (!rx_pop(s)) return false;
-		uint32_t room = s->rx.in_len > sizeof(struct header)
-					? s->rx.in_len - (uint32_t)sizeof(struct header)
-					: 0;
+		uint32_t room = s->rx.in_len - (uint32_t)sizeof(struct header);
 		uint32_t want = credit(c) < CHUNK ? credit(c) : CHUNK;
-		ssize_t n =
-			room ? recv(c->fd, s->chunk, room < want ? room : want, MSG_DONTWAIT) : -1;
+		ssize_t n = recv(c->fd, s->chunk, room < want ? room : want, MSG_DONTWAIT);
 		if (n > 0) {
 			c->sent += (uint32_t)n;
 			rx_conn(c, OP_RW, 0, (uint32_t)n);
-			continue;
-		}
-		if (!room) { /* no packet will ever fit */
-			virtq_push(&s->v.vq[RX], &s->rx, 0);
 			continue;
 		}
 		virtq_unpop(&s->v.vq[RX]);
