@@ -29,6 +29,7 @@ const struct verb *const verbs[] = {
 	&verb_attach,
 	&verb_exec,
 	&verb_shell,
+	&verb_cp,
 	&verb_wait,
 	&verb_stats,
 	&verb_rename,
