@@ -259,8 +259,9 @@ static int dial(struct run *r, struct err *e)
 	(void)snprintf(request, sizeof(request), "connect %d", AGENT_EXEC_PORT);
 	for (;;) {
 		int bad = control_stream(guest, request, &r->fd, NULL, e);
-		if (bad == -ENOENT) return fail(e, bad, "guest %s does not run", guest);
-		if (bad && bad != -EAGAIN) return bad;
+		if (bad == -ENOENT && !control_alive(guest))
+			return fail(e, bad, "guest %s does not run", guest);
+		if (bad && bad != -EAGAIN && bad != -ENOENT) return bad;
 		if (!bad && hello(r)) return 0;
 		if (!bad) (void)close(give_fd(&r->fd));
 		if (now_ns() > until) return no_agent(guest, e);
@@ -308,24 +309,50 @@ static int run_raw(struct run *r, struct err *e)
 	return bad;
 }
 
-int session_run(const struct session *s, struct err *e)
+static int talk(struct run *r, struct err *e)
 {
 	sigset_t before;
-	struct run *r = calloc(1, sizeof(*r));
-	must(r);
-	*r = (struct run){.s = s, .fd = -1, .sig = -1, .window = EXEC_WINDOW, .code = -1};
-	(void)signal(SIGPIPE, SIG_IGN);
-	int bad = check_words(s, e);
-	if (!bad) bad = dial(r, e);
-	if (!bad && s->signals) bad = signals_open(r, &before, e);
+	int bad = r->s->signals ? signals_open(r, &before, e) : 0;
 	if (!bad) {
 		begin(r);
 		bad = run_raw(r, e);
 	}
-	if (r->sig >= 0) (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r->s->signals) (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return bad;
+}
+
+static struct run *run_new(const struct session *s)
+{
+	struct run *r = calloc(1, sizeof(*r));
+	must(r);
+	*r = (struct run){.s = s, .fd = -1, .sig = -1, .window = EXEC_WINDOW, .code = -1};
+	(void)signal(SIGPIPE, SIG_IGN);
+	return r;
+}
+
+static void run_free(struct run *r)
+{
 	drop_fd(&r->sig);
 	drop_fd(&r->fd);
 	buf_done(&r->out);
 	free(r);
+}
+
+int session_run(const struct session *s, struct err *e)
+{
+	struct run *r = run_new(s);
+	int bad = check_words(s, e);
+	if (!bad) bad = dial(r, e);
+	if (!bad) bad = talk(r, e);
+	run_free(r);
+	return bad;
+}
+
+int session_talk(const struct session *s, int fd, struct err *e)
+{
+	struct run *r = run_new(s);
+	r->fd = fd;
+	int bad = hello(r) ? talk(r, e) : no_agent(s->guest, e);
+	run_free(r);
 	return bad;
 }

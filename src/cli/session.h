@@ -16,4 +16,6 @@ struct session {
 /* Its exit code. While the guest is starting its agent is waited for a while. Negative: it did not
  * run, or nobody knows how it ended. */
 int session_run(const struct session *s, struct err *e);
+/* The same with an agent that is at the other end of fd, which is closed. */
+int session_talk(const struct session *s, int fd, struct err *e);
 #endif

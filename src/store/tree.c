@@ -261,6 +261,7 @@ int tree_unpack(int fd, struct tree_unpack *t, struct err *e)
 	must(a);
 	t->skipped = 0;
 	(void)archive_read_support_format_tar(a);
+	(void)archive_read_support_format_empty(a);
 	if (archive_read_open_fd(a, fd, BLOCK) != ARCHIVE_OK) bad = refuse(a, "stream", e);
 	while (!bad && (r = archive_read_next_header(a, &en)) != ARCHIVE_EOF) {
 		bad = r < ARCHIVE_WARN ? refuse(a, "stream", e) : unpack_one(a, t, en, first, e);
