@@ -95,9 +95,9 @@ static void begin(struct run *r)
 	for (unsigned i = 0; s->env && i < s->env->n; i++) set(r, EXEC_SET_VARIABLE, s->env->at[i]);
 	for (const char *const *a = s->argv; *a; a++) set(r, EXEC_SET_ARGUMENT, *a);
 	send_size(r);
-	frame_add(&r->out, EXEC_GO, NULL, 0);
+	frame_add(&r->out, EXEC_GO, "", 0);
 	r->reading = s->in >= 0;
-	if (!r->reading && !s->terminal) frame_add(&r->out, EXEC_INPUT_END, NULL, 0);
+	if (!r->reading && !s->terminal) frame_add(&r->out, EXEC_INPUT_END, "", 0);
 }
 
 /* ---- to the agent ---- */
@@ -122,7 +122,7 @@ static void read_input(struct run *r)
 		return;
 	}
 	r->reading = false;
-	frame_add(&r->out, EXEC_INPUT_END, NULL, 0);
+	frame_add(&r->out, EXEC_INPUT_END, "", 0);
 }
 
 static void take_signal(struct run *r)
