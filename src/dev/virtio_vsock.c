@@ -5,6 +5,7 @@
  * refusals of unknown connections, and when too many of these wait, nothing is taken either. */
 #include "base/loop.h"
 #include "base/own.h"
+#include "base/state.h"
 #include "dev/dev.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -40,10 +41,10 @@ _Static_assert(sizeof(struct header) == 44, "5.10.6");
 
 /* GONE: no socket any more, a reset is still owed. LAST: the guest has forgotten it, but not all
  * that it sent has been passed on. */
-enum state { FREE, ASKED, OPEN, GONE, LAST };
+enum life { FREE, ASKED, OPEN, GONE, LAST };
 struct conn {
 	struct vsock *of;
-	enum state state;
+	enum life state;
 	int fd;
 	struct watch *watch;
 	uint32_t guest_port, host_port;
@@ -66,7 +67,8 @@ struct vsock {
 	struct loop *loop;
 	struct timer *timer;
 	struct vsock_host host;
-	bool posted, dropped, starved;
+	bool posted, dropped, starved, paused;
+	bool moved; /* the guest is to hear that its connections are gone (5.10.6.7) */
 	unsigned nguest, nstray, turn;
 	uint32_t next_port;
 	struct stray stray[STRAYS];
@@ -122,7 +124,7 @@ static bool readable(const struct conn *c)
 static void conn_watch(struct conn *c)
 {
 	if (!c->watch) return;
-	bool in = readable(c) && !c->of->starved;
+	bool in = readable(c) && !c->of->starved && !c->of->paused;
 	watch_set(c->watch, (in ? EPOLLIN : 0) | (c->n ? EPOLLOUT : 0));
 }
 
@@ -441,6 +443,18 @@ static void rx_run(struct vsock *s)
 	virtq_kick(&s->v.vq[RX]);
 }
 
+static void tell_moved(struct vsock *s)
+{
+	static const le32 transport_reset; /* 0 */
+	struct virtq *vq = &s->v.vq[EVENT];
+	if (!s->moved) return;
+	(void)virtq_want(vq, true);
+	if (virtq_pop(vq, &s->rx) != 1) return;
+	virtq_push(vq, &s->rx, vreq_put(vq, &s->rx, 0, &transport_reset, sizeof(le32)));
+	virtq_kick(vq);
+	s->moved = false;
+}
+
 /* ---- the loop's thread ---- */
 static void drop_all(struct vsock *s)
 {
@@ -463,8 +477,9 @@ static void vsock_run(void *ctx)
 	virtio_lock(&s->v);
 	s->posted = false;
 	if (s->dropped) drop_all(s);
-	if (virtio_live(&s->v)) {
+	if (virtio_live(&s->v) && !s->paused) {
 		s->starved = false;
+		tell_moved(s);
 		(void)strays_run(s);
 		bool again = tx_run(s);
 		rx_run(s);
@@ -526,14 +541,31 @@ int virtio_vsock_connect(struct virtio_dev *v, int fd, uint32_t port, struct err
 static void vsock_notify(struct virtio_dev *v, unsigned queue)
 {
 	(void)virtq_want(&v->vq[queue], false);
-	if (queue != EVENT) post(vsock_of(v));
+	post(vsock_of(v));
 }
 
 static void vsock_reset(struct virtio_dev *v)
 {
 	struct vsock *s = vsock_of(v);
 	s->dropped = true;
+	s->moved = false;
 	post(s);
+}
+
+static void vsock_pause(struct virtio_dev *v) { vsock_of(v)->paused = true; }
+
+static void vsock_resume(struct virtio_dev *v)
+{
+	vsock_of(v)->paused = false;
+	post(vsock_of(v));
+}
+
+/* Who was connected is with the guest that was saved, not with the one that comes back. */
+static void vsock_state(struct virtio_dev *v, struct state *s)
+{
+	struct vsock *k = vsock_of(v);
+	STATE(s, k, moved);
+	if (s->loading) k->dropped = k->moved = true;
 }
 
 static void vsock_config_read(struct virtio_dev *v, unsigned off, void *buf, unsigned len)
@@ -562,6 +594,9 @@ static const struct virtio_ops vsock_ops = {
 	.config_read = vsock_config_read,
 	.notify = vsock_notify,
 	.reset = vsock_reset,
+	.pause = vsock_pause,
+	.resume = vsock_resume,
+	.state = vsock_state,
 	.free = vsock_free,
 };
 

@@ -1,5 +1,7 @@
 /* The socket device under a driver that keeps the rules, and then under one that does not. */
+#include "base/buf.h"
 #include "base/loop.h"
+#include "base/state.h"
 #include "base/test.h"
 #include "dev/dev.h"
 #include "hw/virtio_driver_test.h"
@@ -278,6 +280,37 @@ TEST(vsock_connects_to_the_guest)
 	say(RST, 1001, port, NULL, 0);
 	CHECK(recv(ends[0], got, sizeof(got), 0) == 0);
 	(void)close(ends[0]);
+	stop();
+}
+
+TEST(vsock_stands_while_paused_and_tells_of_a_move)
+{
+	uint16_t head;
+	uint32_t len;
+	struct buf b = {0};
+	struct state out = {.b = &b}, in = {.b = &b, .loading = true};
+	start();
+	open_one();
+	virtio_lock(d.v);
+	d.v->ops->pause(d.v);
+	virtio_unlock(d.v);
+	CHECK(send(peer, "data", 4, 0) == 4);
+	turn();
+	CHECK(!next());
+	virtio_state(d.v, &out);
+	virtio_lock(d.v);
+	d.v->ops->resume(d.v);
+	virtio_unlock(d.v);
+	turn();
+	CHECK(hears(RW));
+	virtio_state(d.v, &in);
+	CHECK(state_end(&in, NULL) == 0 && virtio_live(d.v));
+	(void)vdrv_add(&d, 2, (struct vdrv_buf[]){{buf, 8, 1}}, 1);
+	vdrv_notify(&d, 2);
+	turn();
+	CHECK(vdrv_used(&d, 2, &head, &len) && len == 4);
+	CHECK(recv(peer, &head, 1, 0) == 0);
+	buf_done(&b);
 	stop();
 }
 

@@ -137,7 +137,7 @@ void agent_time(struct agent *a)
 static void greet(struct agent *a)
 {
 	const char *name = a->guest->spec->name;
-	(void)tell(a, "guest-ping", NULL);
+	agent_time(a); /* it may come from a snapshot */
 	if (name) (void)tell(a, "lodge-set-name", argument("name", json_object_new_string(name)));
 }
 
