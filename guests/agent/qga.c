@@ -51,7 +51,7 @@ static void fail(const char *class, const char *fmt, ...)
 	answer.len = 0;
 	text_fmt(&answer, "{\"error\": {\"class\": \"%s\", \"desc\": ", class);
 	text_string(&answer, words, strlen(words));
-	text_fmt(&answer, "}");
+	text_fmt(&answer, "}}");
 }
 static void fail_errno(const char *what) { fail("GenericError", "%s: %s", what, strerror(errno)); }
 static void done(void) { text_fmt(&answer, "{\"return\": {}}"); }
