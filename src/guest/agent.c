@@ -109,8 +109,11 @@ static bool tell(struct agent *a, const char *command, struct json_object *argum
 	auto_buf struct buf b = {0};
 	buf_fmt(&b, "%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
 	(void)json_object_put(o);
-	return agent_here(a) &&
-	       send(a->fd, b.at, b.len, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)b.len;
+	if (!agent_here(a)) return false;
+	ssize_t n = send(a->fd, b.at, b.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (n > 0 && n < (ssize_t)b.len)
+		hang_up(a); /* what follows half a line is understood by nobody */
+	return n == (ssize_t)b.len;
 }
 
 static struct json_object *argument(const char *key, struct json_object *v)

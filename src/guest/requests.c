@@ -2,7 +2,6 @@
  * of guest understands belongs to its verb(). */
 #include "base/loop.h"
 #include "base/types.h"
-#include "guest/agent.h"
 #include "guest/console.h"
 #include "guest/control.h"
 #include "guest/guest.h"
@@ -37,7 +36,6 @@ static int serve_inspect(struct ask *a, struct err *e)
 	struct record r = {.created = h->created, .spec = *g->spec};
 	(void)e;
 	(void)snprintf(r.id, sizeof(r.id), "%s", g->spec->id ? g->spec->id : "");
-	(void)json_object_object_add(a->to, "agent", json_object_new_boolean(agent_here(g->agent)));
 	if (g->life) look_json(a->to, g->name, &r, life_state(g->life));
 	return 0;
 }

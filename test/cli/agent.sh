@@ -233,5 +233,20 @@ END
 	refuses 'does not run' exec $g true
 	lodge rm $g > /dev/null
 done
+# Debian, with systemd
+if [ -n "${LONG:-}" ]; then
+	g=agent-debian
+	LODGE_HOME=$usual "$LODGE" image build --arch amd64 debian > /dev/null || bad 'no image debian'
+	cp -rl "$usual/images" "$usual/blobs" home/ 2> /dev/null || cp -r "$usual/images" "$usual/blobs" home/
+	lodge run -d --arch amd64 --name $g debian > out 2> err || bad run
+	does running exec $g systemctl is-system-running --wait
+	does active exec $g systemctl is-active lodge-agent
+	does $g exec $g hostname
+	does nobody exec -u nobody $g id -un
+	gives 0 cp $g:/usr/share/doc/bash copied
+	is 'a folder of it' test -s copied/copyright
+	does $g stop --time 60 $g
+	is 'it powered off' [ "$(lodge inspect --format '{{.ExitCode}}' $g)" = 0 ]
+fi
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -100,6 +100,11 @@ static void step(const uint8_t *p)
 	case 5: host(p + 1); break;
 	case 6: turn(); break;
 	default:
+		if (p[1] % 16 == 1) {
+			virtio_pause(d.v);
+			turn();
+			virtio_resume(d.v);
+		}
 		if (p[1] % 16 == 0) {
 			vdrv_reset(&d);
 			if (p[2] & 1) turn();
