@@ -15,7 +15,7 @@ ARCH ?= riscv64
 # Seconds that the fuzz target of each parser runs in make test.
 FUZZ_SECONDS ?= 4
 
-PKGS := libfdt json-c libcrypto slirp liburing zlib libzstd zydis
+PKGS := libfdt json-c libarchive libcrypto slirp liburing zlib libzstd zydis
 WARN := -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wshadow -Wundef -Wvla \
 	-Wimplicit-fallthrough -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 \
 	-Wno-string-conversion

@@ -19,10 +19,13 @@ arch_set() {
 	riscv64)
 		codename=trixie firmware=opensbi
 		kernel_package=linux-image-riscv64 kernel_file=vmlinux qemu_cpu=riscv64
+		guest_cc=riscv64-linux-gnu-gcc
+		guest_cc_package="gcc-riscv64-linux-gnu libc6-dev-riscv64-cross"
 		;;
 	amd64)
 		codename=bookworm firmware="seabios ovmf"
 		kernel_package=linux-image-cloud-amd64 kernel_file=vmlinuz qemu_cpu=x86_64
+		guest_cc=x86_64-linux-gnu-gcc guest_cc_package="gcc libc6-dev"
 		;;
 	*) die "$1: no recipes for this CPU; there are: riscv64 amd64" ;;
 	esac
@@ -332,6 +335,18 @@ module_order() {
 		todo=$(echo $next)
 	done
 	for s in $seen; do echo "$s"; done | awk '{ l[NR] = $0 } END { for (i = NR; i > 0; i--) print l[i] }'
+}
+# The agent (agent/), a static program for the guest's CPU, as FILE. A machine without a compiler for
+# that CPU makes guests without an agent.
+agent_build() { # FILE
+	cc=$guest_cc
+	case $(uname -m) in "$qemu_cpu") cc=cc ;; esac
+	command -v "$cc" >/dev/null || {
+		say "no agent in it, so no 'lodge exec': $guest_cc is missing: apt-get install $guest_cc_package"
+		return 1
+	}
+	"$cc" -std=gnu17 -Os -static -s -ffunction-sections -fdata-sections -Wl,--gc-sections \
+		-Wl,--build-id=none "$here"/agent/*.c -o "$1" || die "the agent does not compile"
 }
 initramfs_pack() { # DIR FILE: everything root's, no times, so equal inputs make equal bytes
 	find "$1" -exec touch -h -d @0 {} +

@@ -29,6 +29,7 @@ recipe_make() {
 	cp "$tmp/kernel/boot/$kernel_file"-* "$made/kernel"
 	make_initrd
 	make_settings
+	agent_build "$tmp/settings/lodge-agent" || :
 	mkdir "$tmp/mnt"
 	cp "$work/.closure" "$tmp/debs"
 	if as_root=$(chroot_way); then

@@ -20,6 +20,7 @@ recipe_make() {
 	install -m 755 "$recipe/init" "$root/init"
 	install -m 755 "$recipe/udhcpc" "$root/etc/udhcpc"
 	install -m 644 "$recipe/session" "$root/etc/session"
+	agent_build "$root/sbin/lodge-agent" || :
 	modules_copy "$work/tmp/kernel" "$root" virtio_pci virtio_mmio virtio_blk virtio_net virtio_rng \
 		virtio_console virtio_balloon virtiofs ext4 crc32c_generic vfat nls_cp437 nls_ascii \
 		nls_iso8859_1 nls_utf8 isofs squashfs overlay loop 9p 9pnet_virtio \

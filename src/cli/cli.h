@@ -40,6 +40,7 @@ struct verb {
 	const void *defaults; /* of the verb's own options, copied for each call */
 	size_t size;	      /* of the same */
 	unsigned min_args, max_args;
+	bool command; /* what follows the first argument is a command: none of our options */
 	const char *completes; /* "image", "guest": what arguments are; may be NULL */
 	/* The exit code, or a negative errno with words in e. */
 	int (*run)(const struct call *c, struct err *e);
@@ -84,12 +85,13 @@ void help_all(void);
 int help_man(struct err *e); /* write NAME.1 of every verb into the current folder */
 
 extern const struct verb verb_run, verb_create, verb_start, verb_stop, verb_restart, verb_kill,
-	verb_pause, verb_resume, verb_ps, verb_inspect, verb_logs, verb_attach, verb_wait,
-	verb_stats, verb_debug, verb_rename, verb_rm, verb_prune, verb_image_ls, verb_image_build,
-	verb_image_inspect, verb_image_rm, verb_image_create, verb_image_convert, verb_image_info,
-	verb_image_check, verb_image_resize, verb_image_compare, verb_network_create,
-	verb_network_ls, verb_network_inspect, verb_network_rm, verb_network_prune,
-	verb_network_serve, verb_volume_create, verb_volume_ls, verb_volume_inspect, verb_volume_rm,
-	verb_volume_prune, verb_snapshot, verb_snapshot_ls, verb_snapshot_rm, verb_snapshot_tree,
-	verb_restore, verb_doctor, verb_help, verb_completion, verb_version;
+	verb_pause, verb_resume, verb_ps, verb_inspect, verb_logs, verb_attach, verb_exec,
+	verb_shell, verb_cp, verb_wait, verb_stats, verb_debug, verb_rename, verb_rm, verb_prune,
+	verb_snapshot_ls, verb_snapshot_tree, verb_snapshot_rm, verb_snapshot, verb_restore,
+	verb_image_ls, verb_image_build, verb_image_inspect, verb_image_rm, verb_image_create,
+	verb_image_convert, verb_image_info, verb_image_check, verb_image_resize,
+	verb_image_compare, verb_network_create, verb_network_ls, verb_network_inspect,
+	verb_network_rm, verb_network_prune, verb_network_serve, verb_volume_create, verb_volume_ls,
+	verb_volume_inspect, verb_volume_rm, verb_volume_prune, verb_doctor, verb_help,
+	verb_completion, verb_version;
 #endif

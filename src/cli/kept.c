@@ -3,6 +3,7 @@
 #include "base/loop.h"
 #include "base/own.h"
 #include "cli/cli.h"
+#include "cli/seeds.h"
 #include "guest/control.h"
 #include "guest/look.h"
 #include "guest/monitor.h"
@@ -87,6 +88,7 @@ int kept_load(struct kept *k, struct err *e)
 	int r = k->spec.image ? add_image(k, e) : 0;
 	if (!r && k->spec.vars) r = add_vars(k, e);
 	if (!k->spec.memory) k->spec.memory = DEFAULT_MEMORY * MIB;
+	if (!r) r = seeds_add(&k->spec, k->store, k->name, &k->seed, e);
 	return r ? r : shares_add(&k->shares, k->store, &k->spec, e);
 }
 
@@ -115,6 +117,8 @@ void kept_done(struct kept *k)
 	record_done(&k->record);
 	image_done(&k->image);
 	free(k->disk);
+	free(k->seed);
+	k->seed = NULL;
 	free(k->vars);
 	k->disk = k->vars = NULL;
 	shares_done(&k->shares);

@@ -16,6 +16,7 @@ struct kept {
 	int folder;	      /* -1: not locked */
 	struct record record; /* id "": there is none yet */
 	struct image image;
+	char *seed;
 	char *disk, *vars;
 	struct shares shares;
 	struct spec spec; /* the record's, with what the image and the store add */

@@ -176,10 +176,11 @@ const struct verb verb_stop = {
 	.name = "stop",
 	.args = "GUEST...",
 	.summary = "Have running guests power off",
-	.text = "A guest is asked by its power button, and cut off from power if it has not gone "
-		"off "
-		"in\n"
-		"time; at once, and said so, if it has no such button. Ends when they have ended.",
+	.text = "A guest is asked by its agent, or by its power button, and cut off from power if "
+		"it\n"
+		"has not gone off in time; at once, and said so, if it has neither. Ends when "
+		"they\n"
+		"have ended.",
 	.examples = "lodge stop web\n"
 		    "lodge stop --time 60 web db",
 	.opts = stop_table,

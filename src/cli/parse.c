@@ -200,9 +200,10 @@ int cli_parse(const struct verb *v, char ***words, void *opts, struct globals *g
 		bool option = !ended && word[0] == '-' && word[1];
 		if (!option && !v) return 0;
 		p.words++;
-		if (!option)
+		if (!option) {
 			args[(*nargs)++] = word;
-		else if (!strcmp(word, "--"))
+			ended |= v->command;
+		} else if (!strcmp(word, "--"))
 			ended = true;
 		else
 			r = word[1] == '-' ? parse_long(&p, word + 2, e)

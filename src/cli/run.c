@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/images.h"
 #include "cli/kept.h"
+#include "cli/seeds.h"
 #include "cli/shares.h"
 #include "cli/stats.h"
 #include "cli/term.h"
@@ -33,6 +34,7 @@ struct run_opts {
 	const char *gdb;
 	bool stats, profile, deterministic, detach, remove, gdb_wait;
 	struct opt_list disks, publish, nets, volumes;
+	struct seed_opts seed;
 };
 #define AT(member) offsetof(struct run_opts, member)
 static const struct opt run_table[] = {
@@ -40,6 +42,8 @@ static const struct opt run_table[] = {
 	{"arch", 0, OPT_TEXT, AT(arch), "CPU",
 	 "The guest's CPU: riscv64 or amd64 (an image's: this machine's own; otherwise riscv64).",
 	 ARCH_CHOICES},
+	{"cloud-init", 0, OPT_FLAG, AT(seed.wanted), NULL,
+	 "Tell cloud-init in a foreign image its name, by a disk called cidata.", NULL},
 	{"code-cache", 0, OPT_SIZE, AT(code_cache), "SIZE",
 	 "How much translated code is kept for each of its CPUs, 1M to 1000M (32M, x86-64 128M).",
 	 NULL},
@@ -99,6 +103,8 @@ static const struct opt run_table[] = {
 	{"rm", 0, OPT_FLAG, AT(remove), NULL,
 	 "Remove it when it ends; one without a name in the foreground leaves nothing anyway.",
 	 NULL},
+	{"ssh-key", 0, OPT_TEXT, AT(seed.ssh_key), "FILE",
+	 "With cloud-init: a public key for the image's usual user.", NULL},
 	{"stats", 0, OPT_FLAG, AT(stats), NULL,
 	 "When the guest has ended, say on standard error what it used and counted.", NULL},
 	{"symbols", 0, OPT_TEXT, AT(symbols), "FILE",
@@ -109,6 +115,8 @@ static const struct opt run_table[] = {
 	 "What --firmware starts with as its variables: OVMF_VARS.fd. The guest gets a copy, which "
 	 "is kept if it has a name (found beside OVMF_CODE.fd by itself).",
 	 NULL},
+	{"user-data", 0, OPT_TEXT, AT(seed.user_data), "FILE",
+	 "With cloud-init: what it is to do, as cloud-config or a script.", NULL},
 	{"volume", 'v', OPT_LIST, AT(volumes), "DIR|NAME:DIR[:ro]",
 	 "Share a folder of this machine, or a volume, at that place in the guest.", NULL},
 	{0},
@@ -138,10 +146,10 @@ struct run {
 	/* of one without a name */
 	struct spec spec;
 	struct image image;
-	int folder, disk_fd; /* -1: none */
+	int folder, disk_fd, seed_fd; /* -1: none */
 	char *disk;
 	char *vars; /* found beside the firmware */
-	char disk_at[32];
+	char disk_at[32], seed_at[32];
 	char append[1024];
 	struct shares shares;
 };
@@ -153,6 +161,7 @@ static void run_done(struct run *r)
 	kept_done(&r->kept);
 	shares_done(&r->shares);
 	drop_fd(&r->disk_fd);
+	drop_fd(&r->seed_fd);
 	drop_fd(&r->folder);
 	free(r->disk);
 	free(r->vars);
@@ -477,6 +486,14 @@ static int use_image(struct run *r, struct err *e)
 	return r->image.disk.path ? temp_disk(r, e) : 0;
 }
 
+static int temp_seed(struct run *r, struct err *e)
+{
+	if (!seeds_wanted(&r->opts->seed)) return 0;
+	int bad = seeds_temp(&r->opts->seed, &r->seed_fd, e);
+	(void)snprintf(r->seed_at, sizeof(r->seed_at), "/proc/self/fd/%d", r->seed_fd);
+	return bad ? bad : seeds_add_disk(&r->spec, r->seed_at, e);
+}
+
 static int run_nameless(struct run *r, struct err *e)
 {
 	struct spec *w = &r->wish;
@@ -484,6 +501,7 @@ static int run_nameless(struct run *r, struct err *e)
 	int bad = w->image || w->nvolumes ? store_open(&r->kept.store, NULL, e) : 0;
 	r->spec = *w;
 	if (!bad && w->image) bad = use_image(r, e);
+	if (!bad) bad = temp_seed(r, e);
 	if (!bad) bad = shares_add(&r->shares, r->kept.store, &r->spec, e);
 	if (!r->spec.memory) r->spec.memory = DEFAULT_MEMORY * MIB;
 	return bad ? bad : run_here(&r->spec, NULL, &r->end, e);
@@ -621,6 +639,9 @@ static int keep(struct run *r, struct err *e)
 	if (!bad && !r->fresh) bad = again(r, e);
 	if (!bad) bad = choose_image(r, e);
 	if (!bad) bad = make_record(r, e);
+	if (!bad && seeds_wanted(&r->opts->seed))
+		bad = seeds_keep(&r->opts->seed, r->kept.name, r->kept.record.id, r->kept.folder,
+				 e);
 	if (!bad) bad = kept_load(&r->kept, e);
 	r->kept.spec.restore = r->wish.restore; /* this time, not whenever it runs */
 	return bad;
@@ -667,7 +688,8 @@ static int run_behind(struct run *r, struct err *e)
 
 static int run_run(const struct call *c, struct err *e)
 {
-	struct run r = {.opts = c->opts, .folder = -1, .disk_fd = -1, .kept.folder = -1};
+	struct run r = {
+		.opts = c->opts, .folder = -1, .disk_fd = -1, .seed_fd = -1, .kept.folder = -1};
 	bool kept = r.opts->name || r.opts->detach;
 	int bad = add_options(&r, c, e);
 	if (!bad && kept) bad = keep(&r, e);
@@ -682,7 +704,8 @@ static int run_run(const struct call *c, struct err *e)
 
 static int create_run(const struct call *c, struct err *e)
 {
-	struct run r = {.opts = c->opts, .folder = -1, .disk_fd = -1, .kept.folder = -1};
+	struct run r = {
+		.opts = c->opts, .folder = -1, .disk_fd = -1, .seed_fd = -1, .kept.folder = -1};
 	int bad = add_options(&r, c, e);
 	if (!bad && (r.opts->detach || r.opts->stats))
 		bad = fail(e, -EINVAL,

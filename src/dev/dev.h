@@ -83,6 +83,20 @@ void virtio_blk_in_order(struct virtio_dev *v);
 int virtio_net_new(struct virtio_dev **out, struct gmem *mem, const uint8_t mac[6],
 		   struct port **port, struct err *e); /* *port: its end of the cable */
 int virtio_console_new(struct virtio_dev **out, struct gmem *mem, struct chr *chr, struct err *e);
+/* Sockets between guest and host, of streams. The guest's address is 3, the host's 2; addresses of
+ * another guest's device mean nothing here. dial, on the loop's thread: a connected socket, which
+ * becomes the device's, for what a program of the guest at port from connects to; negative:
+ * refused.
+ */
+struct vsock_host {
+	int (*dial)(void *ctx, uint32_t from, uint32_t to);
+	void *ctx;
+};
+int virtio_vsock_new(struct virtio_dev **out, struct gmem *mem, struct loop *l,
+		     const struct vsock_host *host, struct err *e);
+/* On the loop's thread: connect a socket to a port of the guest's. It is the device's from then on,
+ * unless this fails, and is closed when the guest refuses. -EAGAIN: nothing drives the device. */
+int virtio_vsock_connect(struct virtio_dev *v, int fd, uint32_t port, struct err *e);
 int virtio_rng_new(struct virtio_dev **out, struct gmem *mem, struct err *e);
 /* tag: what the guest mounts it by, up to 36 bytes. The share outlives the device. */
 int virtio_fs_new(struct virtio_dev **out, struct gmem *mem, struct share *share, const char *tag,

@@ -147,13 +147,16 @@ static void client_write(struct client *k)
 }
 
 /* Its watch goes, the descriptor is somebody else's; if nobody takes it, it hears why. */
-static void client_stream(struct client *k, const struct request *r)
+static void client_stream(struct client *k, const struct request *r, size_t n)
 {
 	struct err e = {0};
+	char text[CONTROL_LINE + 1];
+	const char *words;
 	struct guest *g = k->of->guest;
 	watch_free(k->watch);
 	k->watch = NULL;
-	int bad = r->stream(g, k->fd, &e);
+	must(split(text, k->line, n, &words)); /* as serve() had it */
+	int bad = r->stream(g, words, k->fd, &e);
 	if (bad) {
 		k->out.len = k->out.pos = 0;
 		say_error(&k->out, &e);
@@ -179,7 +182,7 @@ static void client_answer(struct client *k, size_t n)
 	} else
 		say(&k->out, a.to);
 	if (!bad && r && r->stream) {
-		client_stream(k, r);
+		client_stream(k, r, n);
 		return;
 	}
 	watch_set(k->watch, EPOLLOUT);

@@ -29,7 +29,7 @@ struct request {
 	int (*serve)(struct ask *a, struct err *e);
 	/* NULL, or what happens to the connection once the answer is on its way: it is fn's from
 	 * then on, unless fn fails. */
-	int (*stream)(struct guest *g, int fd, struct err *e);
+	int (*stream)(struct guest *g, const char *words, int fd, struct err *e);
 };
 extern const struct request requests[]; /* ended by one without a name; requests.c. What is not
 					   there is asked of kind->verb() */

@@ -3,6 +3,7 @@
 #include "guest/guest.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "guest/agent.h"
 #include "guest/console.h"
 #include "guest/control.h"
 #include "guest/life.h"
@@ -120,6 +121,7 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	struct guest g = {.kind = k, .spec = s, .loop = l, .home = home};
 	(void)snprintf(g.name, sizeof(g.name), "%s", s->name ? s->name : "");
 	g.life = life_new(&g);
+	g.agent = agent_new(&g);
 	open_console(&g, console);
 	int r = watch_signals(&g, e);
 	if (r == 0) r = k->build(&g, e);
@@ -127,6 +129,7 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	if (r == 0) r = started(&g, end, e);
 	k->free(&g);
 	console_free(g.shared);
+	agent_free(g.agent);
 	life_free(g.life);
 	return r;
 }

@@ -69,6 +69,10 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 	int (*resume)(struct guest *g, struct err *e);
 	/* Not forced: asks the guest; -EAGAIN: it does not listen now. */
 	int (*stop)(struct guest *g, bool force, struct err *e);
+	/* On the loop's thread: a byte stream to who listens at that port inside. fd, a socket, is
+	 * the guest's from then on unless this fails, and is closed when nobody does. -EAGAIN: it
+	 * is too early for that. */
+	int (*connect)(struct guest *g, uint32_t port, int fd, struct err *e);
 	/* All of it into a folder, made if missing: `state`, a snapshot, and copies of its disks,
 	 * `disk0` and so on. If it runs it is paused meanwhile. It comes back by spec.restore, with
 	 * disks as they were. */
@@ -99,6 +103,7 @@ struct guest {
 	struct control *control;
 	struct life *life;
 	char *save_to; /* by a request that waits for its stream */
+	struct agent *agent;
 	/* private: how it ended; the first to say so wins */
 	int ended, signals, exit_code;
 	struct err broke;
@@ -131,7 +136,11 @@ int guest_resume(struct guest *g, struct err *e);
 /* The same: ask it to power off, and end it when it has not after so many seconds, or at once when
  * it cannot be asked: then negative errno and why. */
 int guest_stop(struct guest *g, unsigned seconds, struct err *e);
-void guest_kill(struct guest *g);	    /* the same: end it now */
+void guest_kill(struct guest *g); /* the same: end it now */
+/* The same: the guest connects from its port to one of its host's. A connected socket, the
+ * caller's, or a negative errno. Behind port P is vsock_P in the guest's folder, if somebody
+ * listens there. */
+int guest_dialed(struct guest *g, uint32_t from, uint32_t to);
 void guest_exit(struct guest *g, int code); /* any thread: the guest has ended */
 /* Any thread: the guest cannot go on, through no wish of its own; guest_run() returns why. */
 void guest_break(struct guest *g, const struct err *why);

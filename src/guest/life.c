@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/own.h"
+#include "guest/agent.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <poll.h>
@@ -14,7 +15,8 @@
 #include <time.h>
 
 enum { WAITERS = 128 };
-#define AGAIN  200000000ull /* ns until a guest that did not listen is asked again */
+#define AGAIN  200000000ull  /* ns until a guest that did not listen is asked again */
+#define AGENT  4000000000ull /* ns that its agent has before the button is pressed, too */
 #define SECOND 1000000000ull
 #define KILLED (128 + SIGKILL)
 
@@ -23,6 +25,7 @@ struct life {
 	struct guest_state state;
 	struct timer *stop; /* NULL: nobody has asked it to stop */
 	uint64_t deadline;
+	bool told;  /* its agent was */
 	bool asked; /* it heard */
 	int waiter[WAITERS];
 	unsigned nwaiters;
@@ -133,6 +136,7 @@ int guest_resume(struct guest *g, struct err *e)
 	if (r || !g->life) return r;
 	g->life->state.life = LIFE_RUNNING;
 	write_down(g->life);
+	agent_time(g->agent);
 	return 0;
 }
 
@@ -140,6 +144,15 @@ void guest_kill(struct guest *g)
 {
 	if (g->kind->stop) (void)g->kind->stop(g, true, NULL);
 	guest_exit(g, KILLED);
+}
+
+/* Whose agent knows has no need of a button. */
+static int press(struct life *l, struct err *e)
+{
+	struct guest *g = l->guest;
+	int r = g->kind->stop ? g->kind->stop(g, false, e)
+			      : fail(e, -ENOTSUP, "it cannot be asked");
+	return l->told && r != -EAGAIN ? 0 : r;
 }
 
 /* Ask, and look again: soon if it did not hear, else when its time is up. */
@@ -151,9 +164,12 @@ static int stop_step(struct life *l, struct err *e)
 		guest_kill(g);
 		return 0;
 	}
-	int r = l->asked	? 0
-		: g->kind->stop ? g->kind->stop(g, false, e)
-				: fail(e, -ENOTSUP, "it cannot be asked");
+	if (!l->told && agent_shutdown(g->agent)) {
+		l->told = true;
+		timer_arm(l->stop, now + AGENT < next ? now + AGENT : next);
+		return 0;
+	}
+	int r = l->asked ? 0 : press(l, e);
 	if (r == 0) l->asked = true;
 	if (r && r != -EAGAIN) return r;
 	if (r && now + AGAIN < next) next = now + AGAIN;

@@ -1,6 +1,7 @@
 #include "base/loop.h"
 #include "base/own.h"
 #include "base/test.h"
+#include "guest/agent.h"
 #include "guest/guest.h"
 #include "guest/life.h"
 #include "guest/record.h"
@@ -91,6 +92,31 @@ TEST(stop_asks_until_it_is_heard)
 	CHECK(!run(&code) && code == 5 && paper.asked == 1 && !paper.forced && !paper.stopped);
 	begin(3, true, 60);
 	CHECK(!run(&code) && code == 5 && paper.asked == 3 && !paper.forced && !paper.stopped);
+}
+
+/* One whose agent goes off when it is asked, or does not. */
+static int agents_end;
+static void power_off(void *g) { guest_exit(g, 6); }
+static void stop_by_agent(struct guest *g)
+{
+	char line[256] = "";
+	agents_end = agent_dialed(g->agent);
+	stop_now(g);
+	CHECK(recv(agents_end, line, sizeof(line) - 1, MSG_DONTWAIT) > 0);
+	if (strstr(line, "guest-shutdown") && paper.obeys) loop_post(g->loop, power_off, g);
+}
+
+TEST(stop_asks_the_agent_first)
+{
+	int code;
+	begin(0, true, 60);
+	paper.start = stop_by_agent;
+	CHECK(!run(&code) && code == 6 && !paper.asked && !paper.forced && !paper.stopped);
+	(void)close(agents_end);
+	begin(0, false, 1);
+	paper.start = stop_by_agent;
+	CHECK(!run(&code) && code == 137 && paper.forced == 1 && !paper.stopped);
+	(void)close(agents_end);
 }
 
 TEST(stop_cuts_the_power_when_time_is_up)

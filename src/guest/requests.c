@@ -83,13 +83,15 @@ static int serve_rename(struct ask *a, struct err *e)
 	return r;
 }
 
-static int stream_attach(struct guest *g, int fd, struct err *e)
+static int stream_attach(struct guest *g, const char *words, int fd, struct err *e)
 {
+	(void)words;
 	return g->shared ? console_attach(g->shared, fd, e) : fail(e, -ENOTSUP, "no console");
 }
 
-static int stream_wait(struct guest *g, int fd, struct err *e)
+static int stream_wait(struct guest *g, const char *words, int fd, struct err *e)
 {
+	(void)words;
 	int r = check_lives(g, e);
 	return r ? r : life_wait(g->life, fd, e);
 }
@@ -130,14 +132,27 @@ static void save_now(void *saving)
 }
 
 /* Later: the answer goes first. */
-static int stream_snapshot(struct guest *g, int fd, struct err *e)
+static int stream_snapshot(struct guest *g, const char *words, int fd, struct err *e)
 {
+	(void)words;
 	struct saving *v = malloc(sizeof(*v));
 	if (!v) return fail(e, -ENOMEM, "out of memory");
 	*v = (struct saving){g, g->save_to, fd};
 	g->save_to = NULL;
 	loop_post(g->loop, save_now, v);
 	return 0;
+}
+
+/* "connect PORT": to who listens there inside the guest. It hangs up if nobody does. */
+static int stream_connect(struct guest *g, const char *words, int fd, struct err *e)
+{
+	char *end;
+	unsigned long port = strtoul(words, &end, 10);
+	if (!isdigit((unsigned char)words[0]) || *end || port >= UINT32_MAX)
+		return fail(e, -EINVAL, "connect: to which port?");
+	if (!g->kind->connect)
+		return fail(e, -ENOTSUP, "guests of kind %s have no sockets", g->kind->name);
+	return g->kind->connect(g, (uint32_t)port, fd, e);
 }
 
 const struct request requests[] = {
@@ -151,5 +166,6 @@ const struct request requests[] = {
 	{.name = "rename", .serve = serve_rename},
 	{.name = "attach", .stream = stream_attach},
 	{.name = "wait", .stream = stream_wait},
+	{.name = "connect", .stream = stream_connect},
 	{0},
 };

@@ -206,6 +206,19 @@ static int plug_share(struct vm *vm, unsigned i, struct err *e)
 	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);
 }
 
+static int dialed(void *ctx, uint32_t from, uint32_t to) { return guest_dialed(ctx, from, to); }
+
+static int plug_vsock(struct vm *vm, struct err *e)
+{
+	struct guest *g = vm->guest;
+	struct virtio_dev *v;
+	if (g->spec->deterministic) return 0;
+	int r = virtio_vsock_new(&v, vm->mem, g->loop, &(struct vsock_host){dialed, g}, e);
+	if (r == 0) r = virtio_pci_new(vm->board->pci, v, -1, e);
+	if (r == 0) vm->board->vsock = v;
+	return r;
+}
+
 int board_plug(struct vm *vm, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
@@ -214,7 +227,7 @@ int board_plug(struct vm *vm, struct err *e)
 	if (r == 0) r = plug_nets(vm, e);
 	if (r == 0) r = plug_rng(vm, e);
 	for (unsigned i = 0; r == 0 && i < s->nshares; i++) r = plug_share(vm, i, e);
-	return r;
+	return r < 0 ? r : plug_vsock(vm, e);
 }
 
 static void chip_reset(struct device *d)

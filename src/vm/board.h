@@ -19,6 +19,7 @@ struct rate;
 struct share;
 struct spec;
 struct state;
+struct virtio_dev;
 struct vm;
 
 enum { BOARD_SHARES = 8 };
@@ -68,7 +69,8 @@ struct board {
 	struct port *cable[BOARD_NETS]; /* what its network cards are wired to */
 	struct rate *rate[BOARD_NETS];	/* and what slows them down; may be NULL */
 	struct share *share[BOARD_SHARES];
-	gpa_t kernel_at; /* where a kernel goes, for those who look for its symbols */
+	struct virtio_dev *vsock; /* NULL: time is counted, so nobody may come from outside */
+	gpa_t kernel_at;	  /* where a kernel goes, for those who look for its symbols */
 };
 void board_init(struct board *b);
 int board_files(struct board *b, const struct spec *s, struct err *e); /* open those asked for */

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "dev/dev.h"
 #include "engine/kvm.h"
 #include "engine/unitlog.h"
 #include "guest/guest.h"
@@ -547,6 +548,13 @@ static int vm_stop(struct guest *g, bool force, struct err *e)
 	return 0;
 }
 
+static int vm_connect(struct guest *g, uint32_t port, int fd, struct err *e)
+{
+	struct vm *vm = g->own;
+	if (!vm->board->vsock) return fail(e, -ENOTSUP, "its time is counted: it has no sockets");
+	return virtio_vsock_connect(vm->board->vsock, fd, port, e);
+}
+
 /* Whoever could call into something that is gone is gone before it. */
 static void vm_free(struct guest *g)
 {
@@ -613,6 +621,7 @@ const struct kind kind_vm = {
 	.save = vm_save_to,
 	.stop = vm_stop,
 	.verb = vm_verb,
+	.connect = vm_connect,
 	.stats = vm_stats,
 	.runs = vm_runs,
 	.hardware = vm_hardware,

@@ -1,0 +1,129 @@
+/* The monitor's end of the guest's agent: who may be it, and what it is told. */
+#include "base/loop.h"
+#include "base/own.h"
+#include "base/test.h"
+#include "guest/agent.h"
+#include "guest/guest.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+static struct spec spec;
+static struct guest g;
+
+static void stop_loop(void *ctx) { loop_stop(ctx, 0); }
+static void turn(void)
+{
+	for (int i = 0; i < 3; i++) {
+		loop_post(g.loop, stop_loop, g.loop);
+		(void)loop_run(g.loop);
+	}
+}
+static void start(const char *name)
+{
+	spec = (struct spec){.name = name};
+	g = (struct guest){.spec = &spec};
+	must(!loop_new(&g.loop, NULL));
+	g.agent = agent_new(&g);
+}
+static void stop(void)
+{
+	agent_free(g.agent);
+	loop_free(g.loop);
+}
+/* The next command: its name, and an argument as text. */
+static bool told(int fd, const char *command, const char *argument, const char *value)
+{
+	char line[512];
+	size_t n = 0;
+	while (n < sizeof(line) - 1 && recv(fd, line + n, 1, MSG_DONTWAIT) == 1)
+		if (line[n++] == '\n') break;
+	line[n] = 0;
+	struct json_object *o = json_tokener_parse(line), *v, *a;
+	bool is = json_object_object_get_ex(o, "execute", &v) &&
+		  !strcmp(json_object_get_string(v), command) &&
+		  json_object_object_get_ex(o, "arguments", &a) &&
+		  json_object_object_get_ex(a, argument, &v) &&
+		  (!value || !strcmp(json_object_get_string(v), value));
+	(void)json_object_put(o);
+	return is;
+}
+
+TEST(agent_is_told_who_and_when_it_is)
+{
+	start("web");
+	CHECK(!agent_here(g.agent) && !agent_shutdown(g.agent));
+	auto_fd int fd = guest_dialed(&g, 1023, AGENT_PORT);
+	CHECK(fd >= 0 && agent_here(g.agent));
+	CHECK(told(fd, "guest-set-time", "time", NULL) &&
+	      told(fd, "lodge-set-name", "name", "web"));
+	CHECK(agent_shutdown(g.agent) && told(fd, "guest-shutdown", "mode", "powerdown"));
+	agent_time(g.agent);
+	CHECK(told(fd, "guest-set-time", "time", NULL));
+	stop();
+}
+
+TEST(agent_must_be_the_guests_root)
+{
+	start(NULL);
+	CHECK(guest_dialed(&g, 1024, AGENT_PORT) == -EACCES && !agent_here(g.agent));
+	stop();
+}
+
+TEST(agent_is_the_last_that_came)
+{
+	char c;
+	start(NULL);
+	auto_fd int first = guest_dialed(&g, 1, AGENT_PORT);
+	auto_fd int second = guest_dialed(&g, 2, AGENT_PORT);
+	CHECK(told(first, "guest-set-time", "time", NULL) && recv(first, &c, 1, 0) == 0);
+	CHECK(told(second, "guest-set-time", "time", NULL) && agent_here(g.agent));
+	(void)close(give_fd(&second));
+	turn();
+	CHECK(!agent_here(g.agent));
+	stop();
+}
+
+TEST(agent_may_say_anything)
+{
+	static char line[3 * AGENT_LINE];
+	start(NULL);
+	auto_fd int fd = guest_dialed(&g, 1, AGENT_PORT);
+	memset(line, '[', sizeof(line));
+	CHECK(send(fd, line, sizeof(line), MSG_DONTWAIT) == sizeof(line));
+	turn();
+	turn();
+	CHECK(send(fd, "\n{\"error\": {\"desc\": 5}}\n\n\0{}\n", 29, MSG_DONTWAIT) == 29);
+	turn();
+	CHECK(agent_here(g.agent));
+	/* one that does not read is not waited for */
+	for (int i = 0; i < 100000; i++) agent_time(g.agent);
+	CHECK(agent_here(g.agent) && !agent_shutdown(g.agent));
+	stop();
+}
+
+TEST(guest_dials_sockets_in_its_folder)
+{
+	char top[] = "/tmp/lodge-dial.XXXXXX", path[64];
+	must(mkdtemp(top));
+	start(NULL);
+	CHECK(guest_dialed(&g, 5000, 52) < 0);
+	struct guest_home home = {.folder = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+	g.home = &home;
+	CHECK(guest_dialed(&g, 5000, 52) == -ENOENT);
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	(void)snprintf(at.sun_path, sizeof(at.sun_path), "%s/vsock_52", top);
+	auto_fd int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	must(!bind(listener, (struct sockaddr *)&at, sizeof(at)) && !listen(listener, 1));
+	auto_fd int fd = guest_dialed(&g, 5000, 52);
+	CHECK(fd >= 0);
+	(void)snprintf(path, sizeof(path), "%s/vsock_52", top);
+	(void)unlink(path);
+	(void)rmdir(top);
+	(void)close(home.folder);
+	stop();
+}

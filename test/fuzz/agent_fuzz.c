@@ -1,0 +1,63 @@
+/* A guest's agent that says anything: to the monitor, which only listens for the log, and, as one
+ * that runs programs, to lodge exec. Input: which of the two, then what it says, in pieces. */
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/own.h"
+#include "cli/session.h"
+#include "guest/agent.h"
+#include "guest/guest.h"
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+static void stop_loop(void *ctx) { loop_stop(ctx, 0); }
+
+static void to_monitor(const uint8_t *p, size_t n)
+{
+	static const struct spec spec = {.name = "fuzz"};
+	struct guest g = {.spec = &spec};
+	must(!loop_new(&g.loop, NULL));
+	g.agent = agent_new(&g);
+	auto_fd int fd = guest_dialed(&g, 1, AGENT_PORT);
+	must(fd >= 0 && agent_here(g.agent));
+	for (size_t at = 0; at < n;) {
+		size_t some = (size_t)p[at] * 32 + 1;
+		if (some > n - at) some = n - at;
+		(void)send(fd, p + at, some, MSG_NOSIGNAL | MSG_DONTWAIT);
+		at += some;
+		if (p[at - 1] & 1) (void)agent_shutdown(g.agent);
+		if (p[at - 1] & 2) agent_time(g.agent);
+		loop_post(g.loop, stop_loop, g.loop);
+		(void)loop_run(g.loop);
+	}
+	agent_free(g.agent);
+	loop_free(g.loop);
+}
+
+static void to_exec(const uint8_t *p, size_t n, bool reads)
+{
+	static const char *const argv[] = {"true", NULL};
+	int ends[2];
+	must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+	auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	auto_fd int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	struct session s = {
+		.guest = "fuzz", .argv = argv, .in = reads ? zero : -1, .out = null, .err = null};
+	(void)send(ends[1], p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)shutdown(ends[1], SHUT_WR);
+	int code = session_talk(&s, ends[0], NULL);
+	must(code < 256);
+	(void)close(ends[1]);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+	log_level_set(LOG_ERROR);
+	if (!n || n > 60000) return 0;
+	if (p[0] & 1)
+		to_monitor(p + 1, n - 1);
+	else
+		to_exec(p + 1, n - 1, p[0] & 2);
+	return 0;
+}
