@@ -206,6 +206,17 @@ static int plug_share(struct vm *vm, unsigned i, struct err *e)
 	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);
 }
 
+/* Not where every run is to do the same: the host asks it when it likes. */
+static int plug_balloon(struct vm *vm, struct err *e)
+{
+	struct virtio_dev *v;
+	if (vm->guest->spec->deterministic) return 0;
+	int r = virtio_balloon_new(&v, vm->mem, e);
+	if (r == 0) r = virtio_pci_new(vm->board->pci, v, -1, e);
+	if (r == 0) vm->board->balloon = v;
+	return r;
+}
+
 int board_plug(struct vm *vm, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
@@ -214,7 +225,7 @@ int board_plug(struct vm *vm, struct err *e)
 	if (r == 0) r = plug_nets(vm, e);
 	if (r == 0) r = plug_rng(vm, e);
 	for (unsigned i = 0; r == 0 && i < s->nshares; i++) r = plug_share(vm, i, e);
-	return r;
+	return r < 0 ? r : plug_balloon(vm, e);
 }
 
 static void chip_reset(struct device *d)

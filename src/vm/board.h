@@ -19,6 +19,7 @@ struct rate;
 struct share;
 struct spec;
 struct state;
+struct virtio_dev;
 struct vm;
 
 enum { BOARD_SHARES = 8 };
@@ -68,6 +69,7 @@ struct board {
 	struct port *cable[BOARD_NETS]; /* what its network cards are wired to */
 	struct rate *rate[BOARD_NETS];	/* and what slows them down; may be NULL */
 	struct share *share[BOARD_SHARES];
+	struct virtio_dev *balloon; /* its bus's; NULL: none */
 	gpa_t kernel_at; /* where a kernel goes, for those who look for its symbols */
 };
 void board_init(struct board *b);

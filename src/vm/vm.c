@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "dev/dev.h"
 #include "engine/kvm.h"
 #include "engine/unitlog.h"
 #include "guest/guest.h"
@@ -515,6 +516,15 @@ static void vm_stats(struct guest *g, struct guest_stats *to)
 {
 	const struct vm *vm = g->own;
 	to->engine = vm->ops->name;
+	to->resident = gmem_resident(vm->mem);
+	if (vm->board->balloon) {
+		struct balloon_report b;
+		virtio_balloon_look(vm->board->balloon, &b);
+		to->used = b.used;
+		to->balloon = b.actual;
+		to->target = to->memory - b.target;
+		to->returned = b.returned;
+	}
 	for (unsigned i = 0; i < vm->ncpus; i++) vm->ops->stats(vm->hart[i].cpu, &to->counters);
 }
 
