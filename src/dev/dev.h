@@ -80,6 +80,9 @@ int virtio_blk_new(struct virtio_dev **out, struct gmem *mem, struct blk *disk, 
 		   struct err *e);
 /* One request after the other, each done when the driver's notification is: no time passes. */
 void virtio_blk_in_order(struct virtio_dev *v);
+/* The most it does a second from now on, 0: no limit; on the loop's thread. */
+int virtio_blk_limit(struct virtio_dev *v, struct loop *l, uint64_t bytes, uint64_t ops,
+		     struct err *e);
 int virtio_net_new(struct virtio_dev **out, struct gmem *mem, const uint8_t mac[6],
 		   struct port **port, struct err *e); /* *port: its end of the cable */
 int virtio_console_new(struct virtio_dev **out, struct gmem *mem, struct chr *chr, struct err *e);

@@ -84,6 +84,7 @@ static int live(struct guest *g, struct guest_end *end, struct err *e)
 {
 	g->began_ns = now_ns();
 	int r = g->kind->start(g, e);
+	if (!r && g->kind->limit) r = g->kind->limit(g, e);
 	if (r) return r;
 	end->ran = true;
 	if (g->home && g->home->started) g->home->started(g->home->ctx);
@@ -117,7 +118,7 @@ static void open_console(struct guest *g, struct chr *sitter)
 int guest_keep(const struct kind *k, const struct spec *s, const struct guest_home *home,
 	       struct loop *l, struct chr *console, struct guest_end *end, struct err *e)
 {
-	struct guest g = {.kind = k, .spec = s, .loop = l, .home = home};
+	struct guest g = {.kind = k, .spec = s, .loop = l, .home = home, .limits = s->limits};
 	(void)snprintf(g.name, sizeof(g.name), "%s", s->name ? s->name : "");
 	g.life = life_new(&g);
 	open_console(&g, console);

@@ -10,6 +10,15 @@
 struct buf;
 struct loop;
 
+/* What may be changed while it runs; 0: no limit. */
+struct limits {
+	uint64_t target;     /* bytes of its memory that it keeps: its balloon takes the rest */
+	uint64_t cpu_cap;    /* thousandths of one CPU of the host, for all it does */
+	uint64_t cpu_shares; /* its weight where CPUs are short; 1024 is usual */
+	uint64_t io_rate, io_ops; /* bytes and requests a second, of each disk */
+};
+enum { CPU_CAP_LEAST = 10, IO_RATE_LEAST = 4096 };
+
 /* What the owner asked for, before anything was opened. All strings belong to the spec's maker
  * and outlive the guest. */
 enum { SPEC_DISKS = 8, SPEC_PUBLISH = 32, SPEC_NETS = 4, SPEC_SHARES = 8 };
@@ -47,6 +56,7 @@ struct spec {
 	uint64_t cap_rate; /* bits a second, of each device and direction; 0: no limit */
 	struct nat_forward publish[SPEC_PUBLISH]; /* by the first network that can */
 	unsigned npublish;
+	struct limits limits;
 	bool remove;  /* its folder goes when it ends */
 	bool control; /* has a control socket, and a name in any case */
 };
@@ -73,6 +83,8 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 	int (*save)(struct guest *g, const char *dir, struct err *e);
 	int (*verb)(struct guest *g, const char *verb, struct buf *in, struct buf *out,
 		    struct err *e);
+	/* On the loop's thread, once started and whenever they change: keep to g->limits. */
+	int (*limit)(struct guest *g, struct err *e);
 	/* On the loop's thread, once started: fill in engine and counters. */
 	void (*stats)(struct guest *g, struct guest_stats *to);
 	/* Any thread: whether this host runs guests with that CPU. NULL: with none. */
@@ -90,6 +102,7 @@ struct guest {
 	struct chr *console;	 /* the sitter's half is filled in; the kind wires the other */
 	void *own;		 /* the kind's own struct */
 	char name[64];		 /* the spec's, or what it is called without one */
+	struct limits limits;	 /* the spec's, until they are changed */
 	uint64_t began_ns;
 	const struct guest_home *home; /* NULL: it has none */
 	/* private: of guest/ */

@@ -61,7 +61,6 @@ void guest_stats_json(const struct guest_stats *s, struct json_object *o)
 	put(o, "memory_used", number(s->used));
 	put(o, "memory_balloon", number(s->balloon));
 	put(o, "memory_target", number(s->target));
-	put(o, "memory_returned", number(s->returned));
 	for (unsigned i = 0; i < s->counters.n; i++)
 		put(c, s->counters.at[i].name, number(s->counters.at[i].value));
 	put(o, "counters", c);

@@ -15,9 +15,8 @@ struct guest_stats {
 	uint64_t rss;	 /* bytes of the host's memory */
 	uint64_t memory; /* bytes that the guest has */
 	/* Of these, and if the kind knows: what this host keeps; what the guest says that it uses,
-	 * 0: it does not say; what its balloon has, and what it is to leave the guest; what came
-	 * back in all. */
-	uint64_t resident, used, balloon, target, returned;
+	 * 0: it does not say; what its balloon has, and what it is to leave the guest. */
+	uint64_t resident, used, balloon, target;
 	struct counters counters;
 };
 void guest_stats(struct guest *g, struct guest_stats *to); /* on the loop's thread */

@@ -15,6 +15,7 @@
 #include "vm/board.h"
 #include "vm/keys.h"
 #include "vm/save.h"
+#include "vm/throttle.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -102,15 +103,18 @@ static enum vm_want wanted(struct vm *vm) { return __atomic_load_n(&vm->want, __
 
 bool vm_halting(struct vm *vm) { return wanted(vm) != VM_RUN; }
 
+static bool is_held(const struct vm *vm) { return __atomic_load_n(&vm->held, __ATOMIC_ACQUIRE); }
+
 /* The only place where a hart is outside the engine for long. false: its thread is to end. */
 static bool hart_wait(struct hart *h)
 {
 	struct vm *vm = h->vm;
-	if (h->state == HART_STARTED && wanted(vm) == VM_RUN) return true;
+	if (h->state == HART_STARTED && wanted(vm) == VM_RUN && !is_held(vm)) return true;
 	lock(vm);
 	h->idle = true;
 	(void)pthread_cond_broadcast(&vm->changed);
-	while (vm->want == VM_HALT || (vm->want == VM_RUN && h->state == HART_STOPPED))
+	while (vm->want == VM_HALT ||
+	       (vm->want == VM_RUN && (vm->held || h->state == HART_STOPPED)))
 		(void)pthread_cond_wait(&vm->changed, &vm->lock);
 	bool run = vm->want == VM_RUN;
 	h->idle = !run;
@@ -149,6 +153,15 @@ void vm_wake(void *ctx)
 	struct vm *vm = ctx;
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		if (vm->hart[i].cpu) vm->ops->kick(vm->hart[i].cpu);
+}
+
+void vm_hold(struct vm *vm, bool held)
+{
+	lock(vm);
+	__atomic_store_n(&vm->held, held, __ATOMIC_RELEASE);
+	(void)pthread_cond_broadcast(&vm->changed);
+	unlock(vm);
+	if (held) vm_wake(vm);
 }
 
 static bool all_idle(const struct vm *vm)
@@ -499,6 +512,7 @@ static void vm_free(struct guest *g)
 	vm_want(vm, VM_QUIT);
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		if (vm->hart[i].threaded) (void)pthread_join(vm->hart[i].thread, NULL);
+	throttle_free(vm->throttle);
 	keys_free(vm->keys);
 	vm->kind->free(vm->board);
 	if (vm->engine) vm->ops->close(vm->engine);
@@ -523,9 +537,18 @@ static void vm_stats(struct guest *g, struct guest_stats *to)
 		to->used = b.used;
 		to->balloon = b.actual;
 		to->target = to->memory - b.target;
-		to->returned = b.returned;
 	}
 	for (unsigned i = 0; i < vm->ncpus; i++) vm->ops->stats(vm->hart[i].cpu, &to->counters);
+}
+
+static int vm_limit(struct guest *g, struct err *e)
+{
+	struct vm *vm = g->own;
+	int r = board_limit(vm, &g->limits, e);
+	if (r < 0 || (!g->limits.cpu_cap && !vm->throttle)) return r;
+	if (!vm->throttle) r = throttle_new(&vm->throttle, vm, e);
+	if (r == 0) throttle_set(vm->throttle, g->limits.cpu_cap);
+	return r;
 }
 
 static bool vm_runs(enum arch a)
@@ -554,6 +577,7 @@ const struct kind kind_vm = {
 	.resume = vm_resume,
 	.save = vm_save_to,
 	.stop = vm_stop,
+	.limit = vm_limit,
 	.stats = vm_stats,
 	.runs = vm_runs,
 	.hardware = vm_hardware,

@@ -12,6 +12,7 @@
  * Locking: vm.lock guards want, power and every hart's state, start_* and idle; it is a leaf.
  * want is also read without it. A hart's vCPU belongs to its thread while that is not idle. */
 struct board;
+struct throttle;
 struct board_ops;
 struct guest;
 struct keys;
@@ -57,9 +58,11 @@ struct vm {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* of anything the lock guards */
 	enum vm_want want;
-	enum vm_power power; /* asked for, not done yet */
-	bool paused;	     /* kind->pause(); only the loop's thread knows */
-	int code;	     /* of POWER_OFF: the guest's exit code */
+	enum vm_power power;	   /* asked for, not done yet */
+	bool paused;		   /* kind->pause(); only the loop's thread knows */
+	struct throttle *throttle; /* NULL: never limited */
+	bool held;		   /* by it: harts wait, as if halted; read without the lock */
+	int code;		   /* of POWER_OFF: the guest's exit code */
 };
 
 /* Any thread, also from inside a device: the machine goes off, or starts anew, soon. The first
@@ -67,8 +70,9 @@ struct vm {
 void vm_power(struct vm *vm, enum vm_power what, int code);
 /* Any thread: it cannot go on. */
 void vm_broken(struct vm *vm, const struct err *why);
-bool vm_halting(struct vm *vm); /* any thread: it is to stop, for good or for now */
-void vm_wake(void *vm);		/* any thread: have its harts look up */
+bool vm_halting(struct vm *vm);		/* any thread: it is to stop, for good or for now */
+void vm_wake(void *vm);			/* any thread: have its harts look up */
+void vm_hold(struct vm *vm, bool held); /* any thread: harts stand, or may run again */
 /* A hart begins in its state after reset, but for what the board's begin() makes of pc and arg. */
 bool hart_start(struct hart *h, uint64_t pc, uint64_t arg);   /* any thread; false: not stopped */
 void hart_restart(struct hart *h, uint64_t pc, uint64_t arg); /* its own thread, or while halted */

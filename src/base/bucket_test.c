@@ -1,0 +1,47 @@
+#include "base/bucket.h"
+#include "base/test.h"
+
+#define MS 1000000ull
+
+TEST(bucket_without_a_rate_gives_all)
+{
+	struct bucket b = {0};
+	CHECK(bucket_take(&b, UINT64_MAX, 0) && bucket_when(&b, 5, 7) == 7);
+}
+
+TEST(bucket_fills_with_time)
+{
+	struct bucket b;
+	bucket_set(&b, 1000, 10, 0);
+	CHECK(bucket_take(&b, 10, 0) && !bucket_take(&b, 1, 0));
+	CHECK(!bucket_take(&b, 4, 3 * MS) && bucket_take(&b, 4, 4 * MS));
+	CHECK(bucket_take(&b, 10, 60 * MS) && !bucket_take(&b, 1, 60 * MS)); /* never above burst */
+	CHECK(!bucket_take(&b, 1, 0)); /* a clock that goes back is none */
+}
+
+TEST(bucket_says_when)
+{
+	struct bucket b;
+	bucket_set(&b, 1000, 10, 0);
+	CHECK(bucket_take(&b, 8, 0) && !bucket_take(&b, 5, 0));
+	uint64_t t = bucket_when(&b, 5, 0);
+	CHECK(t >= 3 * MS && t <= 3 * MS + 2 && bucket_take(&b, 5, t));
+}
+
+TEST(bucket_lets_large_ones_go_when_full)
+{
+	struct bucket b;
+	bucket_set(&b, 1000, 10, 0);
+	CHECK(bucket_take(&b, 500, 0) && !bucket_take(&b, 500, 9 * MS));
+	CHECK(bucket_when(&b, 500, 9 * MS) <= 10 * MS + 2 && bucket_take(&b, 500, 10 * MS + 2));
+}
+
+TEST(bucket_takes_back)
+{
+	struct bucket b;
+	bucket_set(&b, 1000, 10, 0);
+	CHECK(bucket_take(&b, 10, 0));
+	bucket_back(&b, 10);
+	bucket_back(&b, UINT64_MAX);
+	CHECK(bucket_take(&b, 10, 0) && !bucket_take(&b, 1, 0));
+}
