@@ -1,5 +1,5 @@
-#include "cli/update.h"
 #include "base/test.h"
+#include "cli/update.h"
 #include <errno.h>
 #include <stddef.h>
 

@@ -3,6 +3,7 @@
 #include "guest/guest.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "guest/cgroup.h"
 #include "guest/console.h"
 #include "guest/control.h"
 #include "guest/life.h"
@@ -80,11 +81,19 @@ static int attach_first(struct guest *g, struct err *e)
 	return g->home && g->home->attach >= 0 ? console_attach(g->shared, g->home->attach, e) : 0;
 }
 
+int guest_limit(struct guest *g, struct err *e)
+{
+	bool group = g->cgroup || g->limits.cpu_shares;
+	int r = group && !g->cgroup ? cgroup_open(&g->cgroup, e) : 0;
+	if (!r && group) r = cgroup_shares(g->cgroup, g->limits.cpu_shares, e);
+	return r || !g->kind->limit ? r : g->kind->limit(g, e);
+}
+
 static int live(struct guest *g, struct guest_end *end, struct err *e)
 {
 	g->began_ns = now_ns();
 	int r = g->kind->start(g, e);
-	if (!r && g->kind->limit) r = g->kind->limit(g, e);
+	if (!r) r = guest_limit(g, e);
 	if (r) return r;
 	end->ran = true;
 	if (g->home && g->home->started) g->home->started(g->home->ctx);
@@ -127,6 +136,7 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	if (r == 0) r = attach_first(&g, e);
 	if (r == 0) r = started(&g, end, e);
 	k->free(&g);
+	cgroup_close(g.cgroup);
 	console_free(g.shared);
 	life_free(g.life);
 	return r;

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 /* A guest's life: what every kind has in common, and nothing more. */
 struct buf;
+struct cgroup;
 struct loop;
 
 /* What may be changed while it runs; 0: no limit. */
@@ -109,7 +110,8 @@ struct guest {
 	struct console *shared;
 	struct control *control;
 	struct life *life;
-	char *save_to; /* by a request that waits for its stream */
+	struct cgroup *cgroup; /* NULL: not asked for */
+	char *save_to;	       /* by a request that waits for its stream */
 	/* private: how it ended; the first to say so wins */
 	int ended, signals, exit_code;
 	struct err broke;
@@ -136,6 +138,8 @@ struct guest_home {
 /* The same for such a guest. console NULL: nobody sits here. */
 int guest_keep(const struct kind *k, const struct spec *s, const struct guest_home *home,
 	       struct loop *l, struct chr *console, struct guest_end *end, struct err *e);
+/* On the loop's thread, once it is built: keep to g->limits from now on. */
+int guest_limit(struct guest *g, struct err *e);
 /* On the loop's thread, while it runs: its time stands until it is resumed. -EALREADY. */
 int guest_pause(struct guest *g, struct err *e);
 int guest_resume(struct guest *g, struct err *e);

@@ -166,10 +166,10 @@ static int serve_update(struct ask *a, struct err *e)
 	if (!r) r = limits_check(&l, g->spec->memory, e);
 	if (r) return r;
 	g->limits = l;
-	r = g->kind->limit(g, e);
+	r = guest_limit(g, e);
 	if (!r) return keep_limits(g, e);
 	g->limits = was;
-	(void)g->kind->limit(g, NULL);
+	(void)guest_limit(g, NULL);
 	return r;
 }
 

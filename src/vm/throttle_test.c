@@ -1,5 +1,5 @@
-#include "vm/throttle.h"
 #include "base/test.h"
+#include "vm/throttle.h"
 
 #define MS 1000000
 
