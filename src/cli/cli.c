@@ -33,6 +33,7 @@ const struct verb *const verbs[] = {
 	&verb_wait,
 	&verb_stats,
 	&verb_debug,
+	&verb_update,
 	&verb_rename,
 	&verb_rm,
 	&verb_prune,

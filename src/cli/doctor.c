@@ -6,6 +6,7 @@
 #include "base/own.h"
 #include "cli/cli.h"
 #include "cli/images.h"
+#include "guest/cgroup.h"
 #include "guest/guest.h"
 #include "store/store.h"
 #include <errno.h>
@@ -85,6 +86,29 @@ static void probe_memfd(struct finding *f)
 		say(f, GOOD, "works", "");
 		(void)munmap(p, 4096);
 	}
+}
+
+/* Tried in a child, which leaves a group as it ends. */
+static void probe_cgroup(struct finding *f)
+{
+	int ends[2], st = 0;
+	struct err e = {0};
+	if (pipe2(ends, O_CLOEXEC)) return;
+	pid_t pid = fork();
+	if (pid == 0) {
+		struct cgroup *c = NULL;
+		if (!cgroup_open(&c, &e)) cgroup_close(c);
+		(void)!write(ends[1], &e, sizeof(e));
+		_exit(0);
+	}
+	(void)close(ends[1]);
+	if (pid > 0) (void)waitpid(pid, &st, 0);
+	bool heard = pid > 0 && read(ends[0], &e, sizeof(e)) == sizeof(e);
+	(void)close(ends[0]);
+	if (heard && !e.code)
+		say(f, GOOD, "work, for --cpu-shares; --cpus is kept by Lodge itself", "");
+	else
+		say(f, NOTE, heard ? e.msg : "not tried", "--cpus works all the same");
 }
 
 static void probe_kvm(struct finding *f)
@@ -297,9 +321,9 @@ static const struct {
 	{"processor", probe_cpu},	  {"memory", probe_memory},
 	{"memfd", probe_memfd},		  {"/dev/kvm", probe_kvm},
 	{"io_uring", probe_uring},	  {"user namespaces", probe_userns},
-	{"image recipes", probe_recipes}, {"image tools", probe_tools},
-	{"images", probe_images},	  {"a guest", probe_guest},
-	{"engine", probe_engine},
+	{"control groups", probe_cgroup}, {"image recipes", probe_recipes},
+	{"image tools", probe_tools},	  {"images", probe_images},
+	{"a guest", probe_guest},	  {"engine", probe_engine},
 };
 
 static int doctor_run(const struct call *c, struct err *e)

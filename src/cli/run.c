@@ -15,8 +15,10 @@
 #include "cli/shares.h"
 #include "cli/stats.h"
 #include "cli/term.h"
+#include "cli/update.h"
 #include "guest/gdb.h"
 #include "guest/guest.h"
+#include "guest/limits.h"
 #include "guest/network.h"
 #include "store/store.h"
 #include <errno.h>
@@ -28,10 +30,9 @@
 
 struct run_opts {
 	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *cap_rate, *kind,
-		*dump, *symbols, *restore, *vars;
-	unsigned cpus;
-	uint64_t memory, code_cache;
-	const char *gdb;
+		*dump, *symbols, *restore, *vars, *gdb, *cpus;
+	unsigned cpu_shares, io_ops;
+	uint64_t memory, code_cache, io_rate;
 	bool stats, profile, deterministic, detach, remove, gdb_wait;
 	struct opt_list disks, publish, nets, volumes;
 	struct seed_opts seed;
@@ -51,7 +52,12 @@ static const struct opt run_table[] = {
 	 "The most that each of its network cards sends and receives, in bits a second: 500k, 10M, "
 	 "1G.",
 	 NULL},
-	{"cpus", 'c', OPT_NUMBER, AT(cpus), "N", "How many CPUs the guest has (1).", NULL},
+	{"cpu-shares", 0, OPT_NUMBER, AT(cpu_shares), "N",
+	 "Its weight where this machine's CPUs are short: 1024 is usual.", NULL},
+	{"cpus", 'c', OPT_TEXT, AT(cpus), "N",
+	 "How many CPUs the guest has (1); 1.5: two that use no more than one and a half of this "
+	 "machine's.",
+	 NULL},
 	{"detach", 'd', OPT_FLAG, AT(detach), NULL,
 	 "Run it in the background, and print its name once it runs.", NULL},
 	{"deterministic", 0, OPT_FLAG, AT(deterministic), NULL,
@@ -78,6 +84,10 @@ static const struct opt run_table[] = {
 	{"initrd", 0, OPT_TEXT, AT(initrd), "FILE", "The initial file system of the kernel.", NULL},
 	{"interactive", 'i', OPT_IGNORE, 0, NULL,
 	 "For habit: without --detach the console is always attached.", NULL},
+	{"io-ops", 0, OPT_NUMBER, AT(io_ops), "N",
+	 "The most requests a second that each of its disks serves.", NULL},
+	{"io-rate", 0, OPT_SIZE, AT(io_rate), "SIZE",
+	 "The most that each of its disks reads and writes a second: 10M.", NULL},
 	{"kernel", 0, OPT_TEXT, AT(kernel), "FILE",
 	 "A kernel: Image, bzImage, ELF, or any of them in gzip.", NULL},
 	{"kind", 0, OPT_TEXT, AT(kind), "KIND", "What kind of guest: vm.", "vm"},
@@ -121,7 +131,7 @@ static const struct opt run_table[] = {
 	 "Share a folder of this machine, or a volume, at that place in the guest.", NULL},
 	{0},
 };
-static const struct run_opts run_defaults = {.cpus = 1};
+static const struct run_opts run_defaults = {.cpus = "1"};
 
 /* The built-in guest's CPU, and what kernels from files are for, unless --arch says otherwise. */
 #define BUILT_IN ARCH_RV64
@@ -274,6 +284,14 @@ static int add_volumes(struct spec *s, const struct opt_list *l, struct err *e)
 	return 0;
 }
 
+static int add_limits(struct spec *s, const struct run_opts *o, struct err *e)
+{
+	s->limits = (struct limits){
+		.cpu_shares = o->cpu_shares, .io_rate = o->io_rate, .io_ops = o->io_ops};
+	int bad = cpus_parse(&s->cpus, &s->limits.cpu_cap, o->cpus, e);
+	return bad ? bad : limits_check(&s->limits, s->memory, e);
+}
+
 static int check_name(const char *name, struct err *e)
 {
 	if (!store_name_ok(name))
@@ -317,7 +335,6 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 	if (bad) return bad;
 	*s = (struct spec){.image = c->nargs ? c->args[0] : NULL,
 			   .arch = BUILT_IN,
-			   .cpus = o->cpus,
 			   .memory = o->memory,
 			   .kernel = o->kernel,
 			   .initrd = o->initrd,
@@ -333,6 +350,8 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 			   .symbols = o->symbols,
 			   .restore = o->restore,
 			   .remove = o->remove};
+	bad = add_limits(s, o, e);
+	if (bad) return bad;
 	bad = o->arch ? arch_parse(&s->arch, o->arch, e) : 0;
 	if (bad) return bad;
 	if (o->symbols && !o->profile && !o->dump)

@@ -171,19 +171,22 @@ static int name_width(const struct rows *all)
 static void print_table(const struct rows *all, bool engine)
 {
 	int wide = name_width(all);
-	printf("%-*s %8s %8s %17s %7s\n", wide, "NAME", "PID", "CPU %", "MEM USAGE / LIMIT",
-	       "MEM %");
+	printf("%-*s %8s %8s %17s %7s %8s %8s\n", wide, "NAME", "PID", "CPU %", "MEM USAGE / LIMIT",
+	       "MEM %", "RESIDENT", "USED");
 	for (unsigned i = 0; i < all->n; i++) {
 		const struct row *r = &all->at[i];
-		char usage[16], limit[16], cpu[16];
+		char usage[16], limit[16], cpu[16], resident[16], inside[16] = "-";
 		uint64_t used = number(r->now, "memory_usage"),
 			 most = number(r->now, "memory_limit");
 		human_size(usage, sizeof(usage), used);
 		human_size(limit, sizeof(limit), most);
 		(void)snprintf(cpu, sizeof(cpu), "%.1f%%", r->cpu);
-		printf("%-*s %8llu %8s %8s / %-6s %6.1f%%\n", wide, r->name,
+		human_size(resident, sizeof(resident), number(r->now, "memory_resident"));
+		if (number(r->now, "memory_used"))
+			human_size(inside, sizeof(inside), number(r->now, "memory_used"));
+		printf("%-*s %8llu %8s %8s / %-6s %6.1f%% %8s %8s\n", wide, r->name,
 		       (unsigned long long)number(r->now, "pid"), cpu, usage, limit,
-		       percent(used, most));
+		       percent(used, most), resident, inside);
 		if (engine) print_counters(r->now);
 	}
 }
@@ -282,7 +285,11 @@ const struct verb verb_stats = {
 		"unnamed-1\n"
 		"and so on. CPU % is the share of one CPU of this machine during half a second.\n"
 		"Memory is what the guest's whole process keeps in this machine's memory, the\n"
-		"limit what the guest itself has. The exit code is 1 when a guest did not answer.",
+		"limit what the guest itself has. RESIDENT is what this machine keeps of the "
+		"guest's\n"
+		"own memory, USED what its system says that it uses, if it does. The exit code is "
+		"1\n"
+		"when a guest did not answer.",
 	.examples = "lodge stats\n"
 		    "lodge stats --engine web\n"
 		    "lodge stats --format json",

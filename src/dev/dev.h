@@ -80,6 +80,9 @@ int virtio_blk_new(struct virtio_dev **out, struct gmem *mem, struct blk *disk, 
 		   struct err *e);
 /* One request after the other, each done when the driver's notification is: no time passes. */
 void virtio_blk_in_order(struct virtio_dev *v);
+/* The most it does a second from now on, 0: no limit; on the loop's thread. */
+int virtio_blk_limit(struct virtio_dev *v, struct loop *l, uint64_t bytes, uint64_t ops,
+		     struct err *e);
 int virtio_net_new(struct virtio_dev **out, struct gmem *mem, const uint8_t mac[6],
 		   struct port **port, struct err *e); /* *port: its end of the cable */
 int virtio_console_new(struct virtio_dev **out, struct gmem *mem, struct chr *chr, struct err *e);
@@ -101,6 +104,17 @@ int virtio_rng_new(struct virtio_dev **out, struct gmem *mem, struct err *e);
 /* tag: what the guest mounts it by, up to 36 bytes. The share outlives the device. */
 int virtio_fs_new(struct virtio_dev **out, struct gmem *mem, struct share *share, const char *tag,
 		  struct err *e);
+/* Gives memory back to the host. Any thread, in bytes: how much the guest is to give away; how that
+ * stands. Looking asks the guest for new figures, which are there some milliseconds later. */
+struct balloon_report {
+	bool driven;		 /* by the guest */
+	uint64_t target, actual; /* actual is what the guest says */
+	uint64_t returned;	 /* ever, that which was reported free included */
+	uint64_t used;		 /* of its memory, by the guest; 0: not known */
+};
+int virtio_balloon_new(struct virtio_dev **out, struct gmem *mem, struct err *e);
+void virtio_balloon_target(struct virtio_dev *v, uint64_t bytes);
+void virtio_balloon_look(struct virtio_dev *v, struct balloon_report *to);
 void virtio_rng_repeat(struct virtio_dev *v); /* the same numbers every time: no secrets */
 
 /* NVMe 1.4 controller with one namespace, plugged into h. The blk reference is taken over, also on

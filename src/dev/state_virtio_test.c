@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { RAM = 0x80000000, FUNCTIONS = 4, BAR_AT = 0x10000, DISK = 1 << 20 };
+enum { RAM = 0x80000000, FUNCTIONS = 5, BAR_AT = 0x10000, DISK = 1 << 20 };
 static struct gmem *mem;
 static struct chr chr;
 static char disk[] = "/tmp/lodge-state-XXXXXX";
@@ -54,6 +54,8 @@ static struct set *set_new(void)
 	CHECK(!virtio_console_new(&v, mem, &chr, NULL));
 	plug(s, v);
 	CHECK(!virtio_rng_new(&v, mem, NULL));
+	plug(s, v);
+	CHECK(!virtio_balloon_new(&v, mem, NULL));
 	plug(s, v);
 	for (unsigned i = 0; i < FUNCTIONS; i++) {
 		pci_set(&s->rig, i + 1, 0x10, RIG_MEM32 + i * BAR_AT, 4);

@@ -1,6 +1,8 @@
 /* virtio block device (1.2 §5.2). A request goes from its chain to the disk without a copy: the
  * guest's own pages are the i/o vector. Everything a request needs is in a slot, one for each
  * place in the ring, so nothing is allocated while the guest runs. */
+#include "base/bucket.h"
+#include "base/loop.h"
 #include "base/state.h"
 #include "blk/blk.h"
 #include "dev/dev.h"
@@ -62,6 +64,8 @@ struct vblk {
 	unsigned inflight;   /* requests the disk has */
 	bool in_order;	     /* one at a time, and the driver waits */
 	bool paused;	     /* nothing more is taken from the ring */
+	struct bucket bytes, requests;
+	struct timer *timer; /* of these; NULL: never limited */
 	struct slot *free, slot[SLOTS];
 };
 
@@ -167,29 +171,50 @@ static void begin(struct vblk *d, struct slot *s)
 
 static bool may_take(const struct vblk *d) { return !d->paused && !(d->in_order && d->inflight); }
 
+/* What a request costs is known once it is taken; one that has to wait goes back. */
+static bool may_begin(struct vblk *d, const struct vreq *q)
+{
+	if (!d->bytes.rate && !d->requests.rate) return true;
+	uint64_t n = (uint64_t)q->out_len + q->in_len, now = now_ns(), when;
+	if (!bucket_take(&d->requests, 1, now)) {
+		when = bucket_when(&d->requests, 1, now);
+	} else if (!bucket_take(&d->bytes, n, now)) {
+		bucket_back(&d->requests, 1);
+		when = bucket_when(&d->bytes, n, now);
+	} else
+		return true;
+	virtq_unpop(&d->v.vq[0]);
+	timer_arm(d->timer, when);
+	return false;
+}
+
 /* At most a ringful at a time: what comes after it is found when one of these completes. */
-static void drain(struct vblk *d)
+/* True: the next one has to wait. */
+static bool drain(struct vblk *d)
 {
 	struct virtq *vq = &d->v.vq[0];
 	for (unsigned n = vq->size; n && d->free && may_take(d); n--) {
 		struct slot *s = d->free;
-		if (virtq_pop(vq, &s->q) != 1) return;
+		if (virtq_pop(vq, &s->q) != 1) return false;
 		if (!s->q.in_len) {
 			virtio_broken(&d->v, "a disk request without room for its status");
-			return;
+			return false;
 		}
+		if (!may_begin(d, &s->q)) return true;
 		d->free = s->next;
 		begin(d, s);
 	}
+	return false;
 }
 
 static void run(struct vblk *d)
 {
 	struct virtq *vq = &d->v.vq[0];
+	bool later;
 	do {
 		(void)virtq_want(vq, false);
-		drain(d);
-	} while (virtq_want(vq, true) && d->free && may_take(d));
+		later = drain(d);
+	} while (virtq_want(vq, true) && !later && d->free && may_take(d));
 	virtq_kick(vq);
 }
 
@@ -277,6 +302,7 @@ static void blk_free(struct virtio_dev *v)
 	v->live = false;
 	blk_reset(v);
 	virtio_unlock(v);
+	timer_free(d->timer);
 	blk_unref(d->disk);
 	(void)pthread_cond_destroy(&d->idle);
 	virtio_done(v);
@@ -347,3 +373,27 @@ int virtio_blk_new(struct virtio_dev **out, struct gmem *mem, struct blk *disk, 
 }
 
 void virtio_blk_in_order(struct virtio_dev *v) { ((struct vblk *)v)->in_order = true; }
+
+static void on_timer(void *ctx)
+{
+	struct vblk *d = ctx;
+	virtio_lock(&d->v);
+	if (virtio_live(&d->v)) run(d);
+	virtio_unlock(&d->v);
+}
+
+int virtio_blk_limit(struct virtio_dev *v, struct loop *l, uint64_t bytes, uint64_t ops,
+		     struct err *e)
+{
+	struct vblk *d = (struct vblk *)v;
+	const uint64_t least = 256 * KIB, part = 20; /* of a second at once */
+	int r = d->timer || (!bytes && !ops) ? 0 : loop_timer(l, &d->timer, on_timer, d, e);
+	if (r < 0) return r;
+	virtio_lock(v);
+	uint64_t now = now_ns(), burst = bytes / part;
+	bucket_set(&d->bytes, bytes, burst > least ? burst : least, now);
+	bucket_set(&d->requests, ops, ops / part ? ops / part : 1, now);
+	if (virtio_live(v)) run(d);
+	virtio_unlock(v);
+	return 0;
+}

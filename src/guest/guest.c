@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "guest/agent.h"
+#include "guest/cgroup.h"
 #include "guest/console.h"
 #include "guest/control.h"
 #include "guest/life.h"
@@ -81,10 +82,19 @@ static int attach_first(struct guest *g, struct err *e)
 	return g->home && g->home->attach >= 0 ? console_attach(g->shared, g->home->attach, e) : 0;
 }
 
+int guest_limit(struct guest *g, struct err *e)
+{
+	bool group = g->cgroup || g->limits.cpu_shares;
+	int r = group && !g->cgroup ? cgroup_open(&g->cgroup, e) : 0;
+	if (!r && group) r = cgroup_shares(g->cgroup, g->limits.cpu_shares, e);
+	return r || !g->kind->limit ? r : g->kind->limit(g, e);
+}
+
 static int live(struct guest *g, struct guest_end *end, struct err *e)
 {
 	g->began_ns = now_ns();
 	int r = g->kind->start(g, e);
+	if (!r) r = guest_limit(g, e);
 	if (r) return r;
 	end->ran = true;
 	if (g->home && g->home->started) g->home->started(g->home->ctx);
@@ -118,7 +128,7 @@ static void open_console(struct guest *g, struct chr *sitter)
 int guest_keep(const struct kind *k, const struct spec *s, const struct guest_home *home,
 	       struct loop *l, struct chr *console, struct guest_end *end, struct err *e)
 {
-	struct guest g = {.kind = k, .spec = s, .loop = l, .home = home};
+	struct guest g = {.kind = k, .spec = s, .loop = l, .home = home, .limits = s->limits};
 	(void)snprintf(g.name, sizeof(g.name), "%s", s->name ? s->name : "");
 	g.life = life_new(&g);
 	g.agent = agent_new(&g);
@@ -128,6 +138,7 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	if (r == 0) r = attach_first(&g, e);
 	if (r == 0) r = started(&g, end, e);
 	k->free(&g);
+	cgroup_close(g.cgroup);
 	console_free(g.shared);
 	agent_free(g.agent);
 	life_free(g.life);

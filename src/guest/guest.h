@@ -8,7 +8,17 @@
 #include <stdbool.h>
 /* A guest's life: what every kind has in common, and nothing more. */
 struct buf;
+struct cgroup;
 struct loop;
+
+/* What may be changed while it runs; 0: no limit. */
+struct limits {
+	uint64_t target;     /* bytes of its memory that it keeps: its balloon takes the rest */
+	uint64_t cpu_cap;    /* thousandths of one CPU of the host, for all it does */
+	uint64_t cpu_shares; /* its weight where CPUs are short; 1024 is usual */
+	uint64_t io_rate, io_ops; /* bytes and requests a second, of each disk */
+};
+enum { CPU_CAP_LEAST = 10, IO_RATE_LEAST = 4096 };
 
 /* What the owner asked for, before anything was opened. All strings belong to the spec's maker
  * and outlive the guest. */
@@ -47,6 +57,7 @@ struct spec {
 	uint64_t cap_rate; /* bits a second, of each device and direction; 0: no limit */
 	struct nat_forward publish[SPEC_PUBLISH]; /* by the first network that can */
 	unsigned npublish;
+	struct limits limits;
 	const char *gdb; /* where a debugger may connect, as gdb_serve() takes it; NULL: nowhere */
 	bool gdb_wait;	 /* and nothing runs before it says so */
 	bool remove;	 /* its folder goes when it ends */
@@ -79,6 +90,8 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 	int (*save)(struct guest *g, const char *dir, struct err *e);
 	int (*verb)(struct guest *g, const char *verb, struct buf *in, struct buf *out,
 		    struct err *e);
+	/* On the loop's thread, once started and whenever they change: keep to g->limits. */
+	int (*limit)(struct guest *g, struct err *e);
 	/* On the loop's thread, once started: fill in engine and counters. */
 	void (*stats)(struct guest *g, struct guest_stats *to);
 	/* Any thread: whether this host runs guests with that CPU. NULL: with none. */
@@ -96,13 +109,15 @@ struct guest {
 	struct chr *console;	 /* the sitter's half is filled in; the kind wires the other */
 	void *own;		 /* the kind's own struct */
 	char name[64];		 /* the spec's, or what it is called without one */
+	struct limits limits;	 /* the spec's, until they are changed */
 	uint64_t began_ns;
 	const struct guest_home *home; /* NULL: it has none */
 	/* private: of guest/ */
 	struct console *shared;
 	struct control *control;
 	struct life *life;
-	char *save_to; /* by a request that waits for its stream */
+	struct cgroup *cgroup; /* NULL: not asked for */
+	char *save_to;	       /* by a request that waits for its stream */
 	struct agent *agent;
 	/* private: how it ended; the first to say so wins */
 	int ended, signals, exit_code;
@@ -130,6 +145,8 @@ struct guest_home {
 /* The same for such a guest. console NULL: nobody sits here. */
 int guest_keep(const struct kind *k, const struct spec *s, const struct guest_home *home,
 	       struct loop *l, struct chr *console, struct guest_end *end, struct err *e);
+/* On the loop's thread, once it is built: keep to g->limits from now on. */
+int guest_limit(struct guest *g, struct err *e);
 /* On the loop's thread, while it runs: its time stands until it is resumed. -EALREADY. */
 int guest_pause(struct guest *g, struct err *e);
 int guest_resume(struct guest *g, struct err *e);

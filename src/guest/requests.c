@@ -6,6 +6,7 @@
 #include "guest/control.h"
 #include "guest/guest.h"
 #include "guest/life.h"
+#include "guest/limits.h"
 #include "guest/look.h"
 #include "store/store.h"
 #include <ctype.h>
@@ -35,6 +36,7 @@ static int serve_inspect(struct ask *a, struct err *e)
 	const struct guest_home *h = g->home ? g->home : &none;
 	struct record r = {.created = h->created, .spec = *g->spec};
 	(void)e;
+	r.spec.limits = g->limits;
 	(void)snprintf(r.id, sizeof(r.id), "%s", g->spec->id ? g->spec->id : "");
 	if (g->life) look_json(a->to, g->name, &r, life_state(g->life));
 	return 0;
@@ -155,7 +157,39 @@ static int stream_connect(struct guest *g, const char *words, int fd, struct err
 	return g->kind->connect(g, (uint32_t)port, fd, e);
 }
 
+/* What it was told is what it starts with the next time. The folder is locked, and ours. */
+static int keep_limits(struct guest *g, struct err *e)
+{
+	struct record r;
+	if (!g->home || g->home->folder < 0) return 0;
+	int bad = record_read(&r, g->home->folder, e);
+	if (bad) return bad == -ENOENT ? 0 : bad;
+	r.spec.limits = g->limits;
+	bad = record_write(&r, g->home->folder, e);
+	record_done(&r);
+	return bad;
+}
+
+/* "update NAME NUMBER ...", as in limits.h. All of it, or nothing. */
+static int serve_update(struct ask *a, struct err *e)
+{
+	struct guest *g = a->guest;
+	struct limits was = g->limits, l = was;
+	if (!g->kind->limit) return fail(e, -ENOTSUP, "this kind of guest has no limits");
+	int r = check_lives(g, e);
+	if (!r) r = limits_take(&l, a->words, e);
+	if (!r) r = limits_check(&l, g->spec->memory, e);
+	if (r) return r;
+	g->limits = l;
+	r = guest_limit(g, e);
+	if (!r) return keep_limits(g, e);
+	g->limits = was;
+	(void)guest_limit(g, NULL);
+	return r;
+}
+
 const struct request requests[] = {
+	{.name = "update", .serve = serve_update},
 	{.name = "snapshot", .serve = serve_snapshot, .stream = stream_snapshot},
 	{.name = "stats", .serve = serve_stats},
 	{.name = "inspect", .serve = serve_inspect},

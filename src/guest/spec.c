@@ -18,13 +18,35 @@ static const struct field {
 	{                                                                                          \
 #member, type, offsetof(struct spec, member)                                       \
 	}
-	FIELD(TEXT, image),    FIELD(COUNTED, cpus),	   FIELD(SIZE, memory),
-	FIELD(PATH, kernel),   FIELD(PATH, initrd),	   FIELD(TEXT, append),
-	FIELD(PATH, firmware), FIELD(TEXT, engine),	   FIELD(SIZE, code_cache),
-	FIELD(FLAG, profile),  FIELD(FLAG, deterministic), FIELD(PATH, dump),
-	FIELD(PATH, symbols),  FIELD(SIZE, cap_rate),	   FIELD(FLAG, remove),
-	FIELD(PATH, vars),     FIELD(TEXT, gdb),	   FIELD(FLAG, gdb_wait),
+	FIELD(TEXT, image),
+	FIELD(COUNTED, cpus),
+	FIELD(SIZE, memory),
+	FIELD(PATH, kernel),
+	FIELD(PATH, initrd),
+	FIELD(TEXT, append),
+	FIELD(PATH, firmware),
+	FIELD(TEXT, engine),
+	FIELD(SIZE, code_cache),
+	FIELD(FLAG, profile),
+	FIELD(FLAG, deterministic),
+	FIELD(PATH, dump),
+	FIELD(PATH, symbols),
+	FIELD(SIZE, cap_rate),
+	FIELD(FLAG, remove),
+	FIELD(PATH, vars),
+	FIELD(TEXT, gdb),
+	FIELD(FLAG, gdb_wait),
 #undef FIELD
+#define LIMIT(member)                                                                              \
+	{                                                                                          \
+#member, SIZE, offsetof(struct spec, limits.member)                                \
+	}
+	LIMIT(target),
+	LIMIT(cpu_cap),
+	LIMIT(cpu_shares),
+	LIMIT(io_rate),
+	LIMIT(io_ops),
+#undef LIMIT
 };
 enum { TEXT_MAX = 64 * 1024 };
 static const char *const arches[] = {[ARCH_X86_64] = "amd64", [ARCH_RV64] = "riscv64"};

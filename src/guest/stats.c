@@ -32,6 +32,7 @@ void guest_stats(struct guest *g, struct guest_stats *to)
 		.cpu_ns = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec,
 		.rss = resident(),
 		.memory = g->spec->memory,
+		.target = g->spec->memory,
 	};
 	(void)snprintf(to->name, sizeof(to->name), "%s", g->name);
 	if (g->kind->stats) g->kind->stats(g, to);
@@ -56,6 +57,10 @@ void guest_stats_json(const struct guest_stats *s, struct json_object *o)
 	put(o, "cpu_ns", number(s->cpu_ns));
 	put(o, "memory_usage", number(s->rss));
 	put(o, "memory_limit", number(s->memory));
+	put(o, "memory_resident", number(s->resident));
+	put(o, "memory_used", number(s->used));
+	put(o, "memory_balloon", number(s->balloon));
+	put(o, "memory_target", number(s->target));
 	for (unsigned i = 0; i < s->counters.n; i++)
 		put(c, s->counters.at[i].name, number(s->counters.at[i].value));
 	put(o, "counters", c);

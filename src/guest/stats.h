@@ -14,6 +14,9 @@ struct guest_stats {
 	uint64_t cpu_ns; /* of the host's CPUs */
 	uint64_t rss;	 /* bytes of the host's memory */
 	uint64_t memory; /* bytes that the guest has */
+	/* Of these, and if the kind knows: what this host keeps; what the guest says that it uses,
+	 * 0: it does not say; what its balloon has, and what it is to leave the guest. */
+	uint64_t resident, used, balloon, target;
 	struct counters counters;
 };
 void guest_stats(struct guest *g, struct guest_stats *to); /* on the loop's thread */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { REGIONS = 16, PAGE = 4096, WORD = 64 };
@@ -252,6 +253,45 @@ bool gmem_next(const struct gmem *m, gpa_t at, gpa_t *from, uint64_t *len)
 	*from = r->base + (uint64_t)data / PAGE * PAGE;
 	*len = ((uint64_t)end + PAGE - 1) / PAGE * PAGE - (*from - r->base);
 	return true;
+}
+
+/* The bits go first, so that nothing comes into the hole. */
+static void forget(const struct region *r, uint64_t page, uint64_t end)
+{
+	struct lazy *z = atomic_load(&r->lazy);
+	for (; z && page < end && atomic_load(&z->left); page++) {
+		pthread_mutex_t *lock = &z->lock[page % COUNT(z->lock)];
+		(void)pthread_mutex_lock(lock);
+		uint64_t bit = 1ull << page % WORD;
+		bool mine = atomic_fetch_and(&z->missing[page / WORD], ~bit) & bit;
+		(void)pthread_mutex_unlock(lock);
+		if (mine && atomic_fetch_sub(&z->left, 1) == 1) z->from.done(z->from.ctx);
+	}
+}
+
+/* syscalls: fallocate */
+bool gmem_discard(struct gmem *m, gpa_t at, size_t len)
+{
+	const struct region *r = region_of(m, at, len);
+	if (!r || r->flags & GMEM_ROM) return false;
+	uint64_t from = (at - r->base + PAGE - 1) / PAGE, end = (at - r->base + len) / PAGE;
+	if (from >= end) return false;
+	forget(r, from, end);
+	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	if (fallocate(r->fd, mode, (off_t)(from * PAGE), (off_t)((end - from) * PAGE)))
+		return false;
+	gmem_dirty(m, r->base + from * PAGE, (end - from) * PAGE);
+	return true;
+}
+
+uint64_t gmem_resident(const struct gmem *m)
+{
+	enum { BLOCK = 512 }; /* stat(2) */
+	uint64_t n = 0;
+	struct stat st;
+	for (unsigned i = 0; i < m->n; i++)
+		if (!fstat(m->r[i].fd, &st)) n += (uint64_t)st.st_blocks * BLOCK;
+	return n;
 }
 
 bool gmem_read(struct gmem *m, gpa_t at, void *buf, size_t len)

@@ -50,6 +50,11 @@ void gmem_fetch(struct gmem *m);	     /* all of them, now */
 /* The first run of bytes from `at` on that may not be zero: false, there is none in its region.
  * Both are multiples of 4 KiB. What was never written is not looked at, and costs nothing. */
 bool gmem_next(const struct gmem *m, gpa_t at, gpa_t *from, uint64_t *len);
+/* Give back to the host what the whole pages within the range hold: they read as zeroes then, and
+ * count as written. Also while CPUs and devices use them; what was to come (gmem_lazy) does not.
+ * false: not RAM, or the host keeps it. */
+bool gmem_discard(struct gmem *m, gpa_t at, size_t len);
+uint64_t gmem_resident(const struct gmem *m); /* bytes that the host keeps for it, as files do */
 bool gmem_read(struct gmem *m, gpa_t at, void *buf, size_t len);
 bool gmem_write(struct gmem *m, gpa_t at, const void *buf, size_t len); /* marks dirty */
 /* Dirty bitmap, one bit a 4 KiB page; nothing is recorded until tracking is turned on. */

@@ -142,6 +142,57 @@ TEST(gmem_lazy_pages_of_a_mapping)
 	CHECK(dones == 1);
 }
 
+TEST(gmem_discard_gives_back_whole_pages)
+{
+	struct gmem *m = gmem_new();
+	uint64_t bits[1];
+	CHECK(!gmem_add(m, RAM, 16 * 4096, 0, NULL) && !gmem_add(m, 0, 4096, GMEM_ROM, NULL));
+	uint8_t *p = gmem_ptr(m, RAM, 16 * 4096, true),
+		*also = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memset(p, 7, 16 * 4096);
+	CHECK(gmem_map(m, RAM + 4096, 4096, also, false, true) && also[5] == 7);
+	CHECK(gmem_resident(m) == 16 * 4096);
+	gmem_track(m, true);
+	CHECK(gmem_discard(m, RAM + 100, 4 * 4096));
+	CHECK(gmem_resident(m) == 13 * 4096);
+	CHECK(p[4095] == 7 && !p[4096] && !p[4 * 4096 - 1] && p[4 * 4096] == 7 && !also[5]);
+	CHECK(gmem_dirty_take(m, RAM, 16 * 4096, bits) && bits[0] == 0xe);
+	p[4096] = 3;
+	CHECK(also[0] == 3);
+	CHECK(!gmem_discard(m, RAM + 1, 4096) && !gmem_discard(m, 0, 4096));
+	CHECK(!gmem_discard(m, RAM + 15 * 4096, 2 * 4096) && !gmem_discard(m, RAM, UINT64_MAX));
+	CHECK(!gmem_discard(m, RAM, 0) && p[15 * 4096] == 7 && p[0] == 7);
+	CHECK(!munmap(also, 4096));
+	gmem_free(m);
+}
+
+TEST(gmem_discard_breaks_seals)
+{
+	struct gmem *m = gmem_new();
+	gpa_t out[GMEM_NOTES];
+	uint64_t seen = 0;
+	CHECK(!gmem_add(m, RAM, 16 * 4096, 0, NULL) && gmem_seal(m, RAM + 4096));
+	CHECK(gmem_discard(m, RAM, 16 * 4096));
+	CHECK(gmem_broken(m, &seen, out) == 1 && out[0] == RAM + 4096);
+	gmem_free(m);
+}
+
+TEST(gmem_discard_of_what_was_to_come)
+{
+	struct gmem *m = gmem_new();
+	uint8_t b = 9;
+	came = dones = 0;
+	CHECK(!gmem_add(m, RAM, 4 * 4096, 0, NULL));
+	CHECK(!gmem_lazy(m, RAM, bitmap_of(0xf), &source, NULL));
+	CHECK(gmem_discard(m, RAM + 4096, 2 * 4096) && gmem_missing(m) == 2 && !came);
+	CHECK(gmem_read(m, RAM + 4096, &b, 1) && !b && !came);
+	CHECK(gmem_read(m, RAM, &b, 1) && b == 1 && !dones);
+	CHECK(gmem_discard(m, RAM, 4 * 4096) && !gmem_missing(m) && dones == 1 && came == 1);
+	CHECK(gmem_read(m, RAM + 3 * 4096, &b, 1) && !b);
+	gmem_free(m);
+	CHECK(dones == 1);
+}
+
 TEST(gmem_next_skips_what_was_never_written)
 {
 	struct gmem *m = gmem_new();

@@ -1,6 +1,7 @@
 /* A cap on what a guest sends and receives: a piece of cable with a token bucket in each direction.
  * A frame that finds the bucket empty is refused, whoever sent it keeps it, and a timer tells that
  * side when there is something in the bucket again. So nothing is queued here, and nothing lost. */
+#include "base/bucket.h"
 #include "base/err.h"
 #include "base/loop.h"
 #include "base/types.h"
@@ -14,43 +15,15 @@ enum { BURST_LEAST = 32 * 1024 /* bytes */, FRAME = 24 /* preamble, FCS, gap */ 
 
 struct half { /* wired to one end: takes frames from it, and gives to it what the other took */
 	struct port port;
-	struct rate *of;
 	struct half *other;
-	pthread_mutex_t mutex; /* of the next three */
-	uint64_t bytes, at_ns; /* in the bucket, as of then */
+	pthread_mutex_t mutex; /* of the next two */
+	struct bucket bytes;
 	bool refused;
 	struct timer *timer;
 };
 struct rate {
-	uint64_t bytes, burst; /* a second; at most in the bucket */
 	struct half near, far;
 };
-
-static void fill(struct half *h, uint64_t now)
-{
-	const struct rate *r = h->of;
-	uint64_t since = now - h->at_ns;
-	if (since > SECOND) since = SECOND;
-	uint64_t more = (uint64_t)((unsigned __int128)since * r->bytes / SECOND);
-	if (!more) return;
-	h->bytes = h->bytes + more < r->burst ? h->bytes + more : r->burst;
-	h->at_ns = now;
-}
-
-/* A frame larger than the bucket goes when that is full. */
-static bool take(struct half *h, size_t len, uint64_t now)
-{
-	fill(h, now);
-	if (h->bytes < len && h->bytes < h->of->burst) return false;
-	h->bytes -= len < h->bytes ? len : h->bytes;
-	return true;
-}
-
-static uint64_t when(const struct half *h, size_t len, uint64_t now)
-{
-	uint64_t lack = len > h->bytes ? len - h->bytes : 1;
-	return now + (uint64_t)((unsigned __int128)lack * SECOND / h->of->bytes) + 1;
-}
 
 static bool half_deliver(struct port *p, const struct iovec *iov, int n)
 {
@@ -59,16 +32,16 @@ static bool half_deliver(struct port *p, const struct iovec *iov, int n)
 	for (int i = 0; i < n; i++) len += iov[i].iov_len;
 	uint64_t now = now_ns();
 	(void)pthread_mutex_lock(&h->mutex);
-	bool may = take(h, len, now);
+	bool may = bucket_take(&h->bytes, len, now);
 	if (!may) {
 		h->refused = true;
-		timer_arm(h->timer, when(h, len, now));
+		timer_arm(h->timer, bucket_when(&h->bytes, len, now));
 	}
 	(void)pthread_mutex_unlock(&h->mutex);
 	if (!may) return false;
 	if (port_send(&h->other->port, iov, n)) return true;
 	(void)pthread_mutex_lock(&h->mutex);
-	h->bytes += len; /* it did not go */
+	bucket_back(&h->bytes, len); /* it did not go */
 	(void)pthread_mutex_unlock(&h->mutex);
 	return false;
 }
@@ -88,14 +61,14 @@ static void on_timer(void *ctx)
 
 static const struct port_ops half_ops = {"rate", half_deliver, half_ready, half_free};
 
-static int half_init(struct half *h, struct rate *r, struct half *other, struct loop *l,
+static int half_init(struct half *h, struct half *other, uint64_t rate, struct loop *l,
 		     struct err *e)
 {
+	uint64_t burst = rate / (SECOND / BURST_NS);
+	if (burst < BURST_LEAST) burst = BURST_LEAST;
 	h->port.ops = &half_ops;
-	h->of = r;
 	h->other = other;
-	h->bytes = r->burst;
-	h->at_ns = now_ns();
+	bucket_set(&h->bytes, rate, burst, now_ns());
 	(void)pthread_mutex_init(&h->mutex, NULL);
 	return loop_timer(l, &h->timer, on_timer, h, e);
 }
@@ -105,11 +78,8 @@ int rate_new(struct rate **out, struct loop *l, uint64_t bits, struct port *near
 {
 	struct rate *r = calloc(1, sizeof(*r));
 	must(r && bits >= 8);
-	r->bytes = bits / 8;
-	r->burst = r->bytes / (SECOND / BURST_NS);
-	if (r->burst < BURST_LEAST) r->burst = BURST_LEAST;
-	int bad = half_init(&r->near, r, &r->far, l, e);
-	if (!bad) bad = half_init(&r->far, r, &r->near, l, e);
+	int bad = half_init(&r->near, &r->far, bits / 8, l, e);
+	if (!bad) bad = half_init(&r->far, &r->near, bits / 8, l, e);
 	if (bad) {
 		rate_free(r);
 		return bad;

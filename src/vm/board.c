@@ -128,7 +128,9 @@ static int plug_disk(struct vm *vm, unsigned i, struct err *e)
 				vm->guest->spec->deterministic, e);
 	r = virtio_blk_new(&v, vm->mem, disk, serial, e);
 	if (r == 0 && vm->guest->spec->deterministic) virtio_blk_in_order(v);
-	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);
+	if (r == 0) r = virtio_pci_new(vm->board->pci, v, -1, e);
+	if (r == 0) vm->board->disk[i] = v;
+	return r;
 }
 
 uint64_t board_identity(const char *name)
@@ -219,6 +221,17 @@ static int plug_vsock(struct vm *vm, struct err *e)
 	return r;
 }
 
+/* Not where every run is to do the same: the host asks it when it likes. */
+static int plug_balloon(struct vm *vm, struct err *e)
+{
+	struct virtio_dev *v;
+	if (vm->guest->spec->deterministic) return 0;
+	int r = virtio_balloon_new(&v, vm->mem, e);
+	if (r == 0) r = virtio_pci_new(vm->board->pci, v, -1, e);
+	if (r == 0) vm->board->balloon = v;
+	return r;
+}
+
 int board_plug(struct vm *vm, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
@@ -227,7 +240,26 @@ int board_plug(struct vm *vm, struct err *e)
 	if (r == 0) r = plug_nets(vm, e);
 	if (r == 0) r = plug_rng(vm, e);
 	for (unsigned i = 0; r == 0 && i < s->nshares; i++) r = plug_share(vm, i, e);
-	return r < 0 ? r : plug_vsock(vm, e);
+	if (r == 0) r = plug_vsock(vm, e);
+	return r < 0 ? r : plug_balloon(vm, e);
+}
+
+int board_limit(struct vm *vm, const struct limits *l, struct err *e)
+{
+	struct board *b = vm->board;
+	uint64_t memory = vm->guest->spec->memory;
+	int r = 0;
+	_Static_assert((int)BOARD_DISKS == (int)SPEC_DISKS, "one for each");
+	if (l->target && l->target != memory && !b->balloon)
+		return fail(e, -EOPNOTSUPP,
+			    "memory: a guest whose time is counted keeps what it has");
+	if (b->balloon)
+		virtio_balloon_target(b->balloon,
+				      l->target && l->target < memory ? memory - l->target : 0);
+	for (unsigned i = 0; r == 0 && i < BOARD_DISKS; i++)
+		if (b->disk[i])
+			r = virtio_blk_limit(b->disk[i], vm->guest->loop, l->io_rate, l->io_ops, e);
+	return r;
 }
 
 static void chip_reset(struct device *d)

@@ -14,6 +14,7 @@ struct board;
 struct engine_env;
 struct engine_ops;
 struct hart;
+struct limits;
 struct port;
 struct rate;
 struct share;
@@ -22,7 +23,7 @@ struct state;
 struct virtio_dev;
 struct vm;
 
-enum { BOARD_SHARES = 8 };
+enum { BOARD_SHARES = 8, BOARD_DISKS = 8 };
 enum { BOARD_CHIPS = 16 };
 struct board_ops {
 	uint64_t hz; /* of the computer's clock */
@@ -69,6 +70,7 @@ struct board {
 	struct port *cable[BOARD_NETS]; /* what its network cards are wired to */
 	struct rate *rate[BOARD_NETS];	/* and what slows them down; may be NULL */
 	struct share *share[BOARD_SHARES];
+	struct virtio_dev *disk[BOARD_DISKS], *balloon; /* its bus's; NULL: none */
 	struct virtio_dev *vsock; /* NULL: time is counted, so nobody may come from outside */
 	gpa_t kernel_at;	  /* where a kernel goes, for those who look for its symbols */
 };
@@ -93,6 +95,8 @@ struct board_pci {
 };
 int board_pci_wire(struct vm *vm, const struct board_pci *w, struct err *e);
 int board_plug(struct vm *vm, struct err *e);
+/* Whatever of it devices keep; on the loop's thread. */
+int board_limit(struct vm *vm, const struct limits *l, struct err *e);
 void board_reset(struct board *b, struct device *const *chips, size_t n); /* NULLs are fine */
 void board_stop(struct board *b, struct device *const *chips, size_t n);  /* NULLs are fine */
 void board_go(struct board *b, struct device *const *chips, size_t n);

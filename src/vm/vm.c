@@ -18,6 +18,7 @@
 #include "vm/keys.h"
 #include "vm/save.h"
 #include "vm/show.h"
+#include "vm/throttle.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -105,15 +106,19 @@ static enum vm_want wanted(struct vm *vm) { return __atomic_load_n(&vm->want, __
 
 bool vm_halting(struct vm *vm) { return wanted(vm) != VM_RUN; }
 
+static bool is_held(const struct vm *vm) { return __atomic_load_n(&vm->held, __ATOMIC_ACQUIRE); }
+
 /* The only place where a hart is outside the engine for long. false: its thread is to end. */
 static bool hart_wait(struct hart *h)
 {
 	struct vm *vm = h->vm;
-	if (h->state == HART_STARTED && wanted(vm) == VM_RUN && !h->held) return true;
+	if (h->state == HART_STARTED && wanted(vm) == VM_RUN && !h->held && !is_held(vm))
+		return true;
 	lock(vm);
 	h->idle = true;
 	(void)pthread_cond_broadcast(&vm->changed);
-	while (vm->want == VM_HALT || (vm->want == VM_RUN && (h->state == HART_STOPPED || h->held)))
+	while (vm->want == VM_HALT ||
+	       (vm->want == VM_RUN && (vm->held || h->held || h->state == HART_STOPPED)))
 		(void)pthread_cond_wait(&vm->changed, &vm->lock);
 	bool run = vm->want == VM_RUN;
 	h->idle = !run;
@@ -152,6 +157,15 @@ void vm_wake(void *ctx)
 	struct vm *vm = ctx;
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		if (vm->hart[i].cpu) vm->ops->kick(vm->hart[i].cpu);
+}
+
+void vm_hold(struct vm *vm, bool held)
+{
+	lock(vm);
+	__atomic_store_n(&vm->held, held, __ATOMIC_RELEASE);
+	(void)pthread_cond_broadcast(&vm->changed);
+	unlock(vm);
+	if (held) vm_wake(vm);
 }
 
 static bool all_idle(const struct vm *vm)
@@ -565,6 +579,7 @@ static void vm_free(struct guest *g)
 	vm_want(vm, VM_QUIT);
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		if (vm->hart[i].threaded) (void)pthread_join(vm->hart[i].thread, NULL);
+	throttle_free(vm->throttle);
 	keys_free(vm->keys);
 	show_free(vm->show);
 	vm->kind->free(vm->board);
@@ -583,6 +598,14 @@ static void vm_stats(struct guest *g, struct guest_stats *to)
 {
 	const struct vm *vm = g->own;
 	to->engine = vm->ops->name;
+	to->resident = gmem_resident(vm->mem);
+	if (vm->board->balloon) {
+		struct balloon_report b;
+		virtio_balloon_look(vm->board->balloon, &b);
+		to->used = b.used;
+		to->balloon = b.actual;
+		to->target = to->memory - b.target;
+	}
 	for (unsigned i = 0; i < vm->ncpus; i++) vm->ops->stats(vm->hart[i].cpu, &to->counters);
 }
 
@@ -592,6 +615,16 @@ static int vm_verb(struct guest *g, const char *verb, struct buf *in, struct buf
 {
 	if (strcmp(verb, "debug") != 0) return fail(e, -ENOTSUP, "%s: unknown", verb);
 	return show_words(g->own, 0, in->len ? in->at : "", out, e);
+}
+
+static int vm_limit(struct guest *g, struct err *e)
+{
+	struct vm *vm = g->own;
+	int r = board_limit(vm, &g->limits, e);
+	if (r < 0 || (!g->limits.cpu_cap && !vm->throttle)) return r;
+	if (!vm->throttle) r = throttle_new(&vm->throttle, vm, e);
+	if (r == 0) throttle_set(vm->throttle, g->limits.cpu_cap);
+	return r;
 }
 
 static bool vm_runs(enum arch a)
@@ -622,6 +655,7 @@ const struct kind kind_vm = {
 	.stop = vm_stop,
 	.verb = vm_verb,
 	.connect = vm_connect,
+	.limit = vm_limit,
 	.stats = vm_stats,
 	.runs = vm_runs,
 	.hardware = vm_hardware,

@@ -12,6 +12,7 @@
  * Locking: vm.lock guards want, power and every hart's state, start_* and idle; it is a leaf.
  * want is also read without it. A hart's vCPU belongs to its thread while that is not idle. */
 struct board;
+struct throttle;
 struct board_ops;
 struct debugger;
 struct show;
@@ -66,6 +67,8 @@ struct vm {
 	unsigned paused;	   /* kind->pause(), and for whom: only the loop's thread knows */
 	struct show *show;	   /* show.c's; NULL: nobody has looked */
 	struct debugger *debugger; /* NULL: none was asked for */
+	struct throttle *throttle; /* NULL: never limited */
+	bool held;		   /* by it: harts wait, as if halted; read without the lock */
 	int code;		   /* of POWER_OFF: the guest's exit code */
 };
 
@@ -82,6 +85,7 @@ void vm_freeze(struct vm *vm, unsigned who);
 void vm_thaw(struct vm *vm, unsigned who);
 void vm_again(struct vm *vm); /* while halted: from the beginning, as after power-on */
 void vm_begin(struct vm *vm); /* while it stands: harts that are to start are as they start */
+void vm_hold(struct vm *vm, bool held); /* any thread: harts stand, or may run again */
 /* A hart begins in its state after reset, but for what the board's begin() makes of pc and arg. */
 bool hart_start(struct hart *h, uint64_t pc, uint64_t arg);   /* any thread; false: not stopped */
 void hart_restart(struct hart *h, uint64_t pc, uint64_t arg); /* its own thread, or while halted */

@@ -81,7 +81,7 @@ refuses 'with one CPU only' run --deterministic -c 2 --kernel x
 refuses 'not with a network' run --deterministic --net user --kernel x
 refuses 'is not a size' run -m lots
 refuses 'did you mean 512M?' run -m 512 --kernel x
-refuses '--cpus: 0 is not within' run -c 0
+refuses "--cpus: '0' is not a number of CPUs" run -c 0
 refuses 'is not a size' run -m 0 --kernel x
 refuses '--root: needs' --root '' image ls
 refuses 'guests without a name' run --name unnamed-1 --kernel x

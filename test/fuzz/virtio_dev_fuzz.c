@@ -10,8 +10,8 @@
 #include "net/port.h"
 #include <errno.h>
 
-enum { BLK, NET, CON, RNG, DEVICES, RAM = 0x8000, QUEUES = 2, SIZE = 8, STEPS = 512 };
-enum { RINGS = 0x400, AVAIL = 0x100, USED = 0x200, DISK = 16 * 512, HELD = 300 };
+enum { BLK, NET, CON, RNG, BALLOON, DEVICES, RAM = 0x8000, QUEUES = 5, SIZE = 8, STEPS = 512 };
+enum { RINGS = 0x300, AVAIL = 0x100, USED = 0x200, DISK = 16 * 512, HELD = 300 };
 struct step {
 	uint8_t what;
 	uint16_t at, val;
@@ -89,6 +89,7 @@ static void build(void)
 	must(virtio_net_new(&dev[NET], mem, mac, &nic, NULL) == 0);
 	must(virtio_console_new(&dev[CON], mem, &chr, NULL) == 0);
 	must(virtio_rng_new(&dev[RNG], mem, NULL) == 0);
+	must(virtio_balloon_new(&dev[BALLOON], mem, NULL) == 0);
 	port_wire(nic, &peer);
 }
 
@@ -151,6 +152,16 @@ static void config(uint16_t at, uint16_t val)
 	virtio_unlock(v);
 }
 
+static void balloon_outside(uint16_t at, uint16_t val)
+{
+	struct balloon_report r;
+	if (at & 1) virtio_balloon_target(v, (uint64_t)val << 12);
+	virtio_balloon_look(v, &r);
+	if (!(at & 2)) return;
+	virtio_pause(v);
+	virtio_resume(v);
+}
+
 static void outside(uint16_t at, uint16_t val)
 {
 	static const uint8_t bytes[2048];
@@ -159,6 +170,7 @@ static void outside(uint16_t at, uint16_t val)
 	if (v == dev[NET])
 		at & 1 ? port_ready(&peer)
 		       : (void)port_send(&peer, &(struct iovec){(void *)bytes, at % 2048u}, 1);
+	if (v == dev[BALLOON]) balloon_outside(at, val);
 	if (v == dev[CON] && at & 1) chr.drained(chr.dev);
 	if (v == dev[CON] && !(at & 1)) must(chr.input(chr.dev, bytes, at % 2048u) <= at % 2048u);
 }
