@@ -47,6 +47,7 @@ struct spec {
 	bool remove;  /* its folder goes when it ends */
 	bool control; /* has a control socket, and a name in any case */
 };
+#define SPEC_OWN       "@/"	  /* a path in a record that begins so is in the guest's folder */
 #define GUEST_NAMELESS "unnamed-" /* and a number: what guests without a name are called */
 
 struct host_note {	/* of what a kind could use of this host, for lodge doctor */

@@ -7,6 +7,7 @@
 #include "engine/kvm.h"
 #include "guest/guest.h"
 #include "guest/snapshot.h"
+#include "guest/tags.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
 #include "hw/pci.h"
@@ -300,7 +301,8 @@ static int disks_save(struct vm *vm, const char *dir, struct err *e)
 	for (unsigned i = 0; r == 0 && i < s->ndisks; i++) {
 		char to[4096];
 		if (s->disk[i].readonly) continue;
-		if (snprintf(to, sizeof(to), "%s/disk%u", dir, i) >= (int)sizeof(to))
+		if (snprintf(to, sizeof(to), "%s/%s", dir, tag_disk(&s->disk[i], i).name) >=
+		    (int)sizeof(to))
 			return fail(e, -ENAMETOOLONG, "%s: too long a path", dir);
 		r = blob_copy(s->disk[i].path, to, e);
 	}
