@@ -37,6 +37,7 @@ int arrival_take(struct link *l, const struct arrival_ops *ops, void *ctx, struc
 
 struct arrival { /* in a spec: go on from what comes over the link, instead of booting */
 	struct link *link;
+	int disk[SPEC_DISKS]; /* their files, raw, to be written; closed once it runs */
 	/* At GO: it is ours from now on. -EEXIST and so on: it never will be. */
 	int (*keep)(void *ctx, struct err *e);
 	void *ctx;

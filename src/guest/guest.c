@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { RUNNING, ENDING, ENDED };
 
@@ -128,6 +129,8 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	k->free(&g);
 	console_free(g.shared);
 	life_free(g.life);
+	free(g.save_to);
+	free(g.move_to);
 	return r;
 }
 

@@ -62,6 +62,13 @@ void link_fds(const struct link *l, int fds[3])
 	fds[2] = l->stop;
 }
 
+void link_hang_up(struct link *l)
+{
+	if (l->out != l->in) drop_fd(&l->out);
+	drop_fd(&l->in);
+	l->in = l->out = -1;
+}
+
 void link_cap(struct link *l, uint64_t bytes) { l->cap = bytes; }
 uint64_t link_sent(const struct link *l) { return atomic_load(&l->sent); }
 

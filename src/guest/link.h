@@ -35,9 +35,10 @@ struct link_frame {
 struct link *link_new(int in, int out);		 /* both are its own now, and may be the same */
 void link_free(struct link *l);			 /* NULL is fine */
 void link_fds(const struct link *l, int fds[3]); /* all that are open */
-void link_cap(struct link *l, uint64_t bytes);	 /* the most that it sends a second; 0: no limit */
-uint64_t link_sent(const struct link *l);	 /* bytes; any thread */
-void link_stop(struct link *l);			 /* any thread: what waits fails, and all to come */
+void link_hang_up(struct link *l); /* the other side sees that; all that it can do fails */
+void link_cap(struct link *l, uint64_t bytes); /* the most that it sends a second; 0: no limit */
+uint64_t link_sent(const struct link *l);      /* bytes; any thread */
+void link_stop(struct link *l);		       /* any thread: what waits fails, and all to come */
 /* -EPIPE: the other side is gone; -ETIMEDOUT: it takes nothing for half a minute; -EREMOTEIO: it
  * has said why it gives up, in words that are now e's. */
 int link_send(struct link *l, enum link_type type, uint64_t arg, const void *p, size_t n,

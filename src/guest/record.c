@@ -16,13 +16,10 @@
 #include <time.h>
 
 enum { VERSION = 1, DEPTH = 8, RECORD_MAX = 256 * 1024, STATE_MAX = 4096 };
-static const char *const lives[] = {[LIFE_CREATED] = "created",
-				    [LIFE_RUNNING] = "running",
-				    [LIFE_PAUSED] = "paused",
-				    [LIFE_EXITED] = "exited",
-				    [LIFE_BROKEN] = "broken",
-				    [LIFE_LEAVING] = "leaving",
-				    [LIFE_MOVED] = "moved"};
+static const char *const lives[] = {
+	[LIFE_CREATED] = "created", [LIFE_RUNNING] = "running", [LIFE_PAUSED] = "paused",
+	[LIFE_EXITED] = "exited",   [LIFE_BROKEN] = "broken",	[LIFE_LEAVING] = "leaving",
+	[LIFE_MOVED] = "moved"};
 
 const char *life_name(enum guest_life l) { return lives[l]; }
 
@@ -181,8 +178,7 @@ void state_parse(struct guest_state *s, const char *text, size_t n)
 	const char *words = o && json_object_object_get_ex(o, "why", &why)
 				    ? json_object_get_string(why)
 				    : "its state.json is damaged";
-	if (has_words(s->life))
-		(void)snprintf(s->why, sizeof(s->why), "%s", words ? words : "");
+	if (has_words(s->life)) (void)snprintf(s->why, sizeof(s->why), "%s", words ? words : "");
 	(void)json_object_put(o);
 }
 

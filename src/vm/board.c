@@ -123,6 +123,7 @@ static int plug_disk(struct vm *vm, unsigned i, struct err *e)
 	unsigned flags = (d->readonly ? BLK_RDONLY : 0) | (d->backing ? BLK_BACKING : 0);
 	int r = blk_open(&disk, d->path, d->format ? d->format : "raw", flags, e);
 	if (r < 0) return r;
+	vm->disk[i] = blk_ref(disk);
 	r = virtio_blk_new(&v, vm->mem, disk, serial, e);
 	if (r == 0 && vm->guest->spec->deterministic) virtio_blk_in_order(v);
 	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);

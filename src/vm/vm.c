@@ -5,14 +5,17 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "blk/blk.h"
 #include "engine/kvm.h"
 #include "engine/unitlog.h"
+#include "guest/arrival.h"
 #include "guest/guest.h"
 #include "guest/snapshot.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
 #include "vm/board.h"
 #include "vm/keys.h"
+#include "vm/move.h"
 #include "vm/save.h"
 #include <errno.h>
 #include <stdatomic.h>
@@ -232,9 +235,8 @@ static void hart_broken(struct hart *h)
 /* Pausing: harts are halted, and time with them. The outside world may go on: what it brings waits
  * in the devices. */
 
-static int vm_pause(struct guest *g, struct err *e)
+int vm_stop_time(struct vm *vm, struct err *e)
 {
-	struct vm *vm = g->own;
 	if (vm->paused) return fail(e, -EALREADY, "it is paused already");
 	vm_halt(vm);
 	vm->paused = true;
@@ -243,9 +245,8 @@ static int vm_pause(struct guest *g, struct err *e)
 	return 0;
 }
 
-static int vm_resume(struct guest *g, struct err *e)
+int vm_go_on(struct vm *vm, struct err *e)
 {
-	struct vm *vm = g->own;
 	if (!vm->paused) return fail(e, -EALREADY, "it is not paused");
 	vclock_go(&vm->clock);
 	vm->kind->resume(vm);
@@ -255,6 +256,23 @@ static int vm_resume(struct guest *g, struct err *e)
 		want_locked(vm, VM_RUN); /* else power_now() is on its way */
 	unlock(vm);
 	return 0;
+}
+
+static int check_stands(const struct vm *vm, struct err *e)
+{
+	return vm->stands ? fail(e, -EBUSY, "it is being handed over to another host") : 0;
+}
+
+static int vm_pause(struct guest *g, struct err *e)
+{
+	int r = check_stands(g->own, e);
+	return r ? r : vm_stop_time(g->own, e);
+}
+
+static int vm_resume(struct guest *g, struct err *e)
+{
+	int r = check_stands(g->own, e);
+	return r ? r : vm_go_on(g->own, e);
 }
 
 static void *hart_main(void *ctx)
@@ -382,7 +400,7 @@ static int vm_engine(struct vm *vm, struct err *e)
 	int r = engine_named(s, &ops, e);
 	if (r < 0) return r;
 	/* Finding out takes longer than restoring, which it cannot do. */
-	bool ask = !ops && !s->deterministic && !s->restore;
+	bool ask = !ops && !s->deterministic && !s->restore && !s->arrival;
 	if (ask && !engine_kvm.probe(s->arch, e)) ops = &engine_kvm;
 	if (ops) return vm_engine_open(vm, ops, e);
 	return vm_engine_first(vm, e);
@@ -424,7 +442,14 @@ static int vm_restore(struct vm *vm, struct err *e)
 	return r;
 }
 
-static int vm_build(struct guest *g, struct err *e)
+static int vm_load_or_boot(struct vm *vm, struct err *e)
+{
+	const struct spec *s = vm->guest->spec;
+	if (s->arrival) return vm_arrive(vm, e);
+	return s->restore ? vm_restore(vm, e) : vm->kind->boot(vm, e);
+}
+
+static int build(struct guest *g, struct err *e)
 {
 	const struct engine_ops *ops;
 	int r = engine_named(g->spec, &ops, e);
@@ -436,8 +461,15 @@ static int vm_build(struct guest *g, struct err *e)
 	if (r == 0) r = board_shares(vm->board, g->spec, e);
 	if (r == 0) r = vm_engine(vm, e);
 	if (r == 0) r = vm->kind->wire(vm, e);
-	if (r == 0) r = g->spec->restore ? vm_restore(vm, e) : vm->kind->boot(vm, e);
+	if (r == 0) r = vm_load_or_boot(vm, e);
 	if (r == 0) name_kernel(vm);
+	return r;
+}
+
+static int vm_build(struct guest *g, struct err *e)
+{
+	int r = build(g, e);
+	if (r < 0 && g->spec->arrival) link_refuse(g->spec->arrival->link, e);
 	return r;
 }
 
@@ -454,7 +486,9 @@ static int vm_start(struct guest *g, struct err *e)
 	}
 	if (!restored) vm_want(vm, VM_RUN);
 	if (restored) pci_host_resume(vm->board->pci);
-	return restored ? vm_resume(g, e) : 0;
+	int r = restored ? vm_go_on(vm, e) : 0;
+	if (r == 0 && g->spec->arrival) vm_arrived(vm);
+	return r;
 }
 
 /* The host's disk is waited for when the guest runs again. */
@@ -464,15 +498,16 @@ static int vm_save_to(struct guest *g, const char *dir, struct err *e)
 	struct snapshot_out *to = NULL;
 	bool runs = !vm->paused;
 	char path[4096];
+	if (check_stands(vm, e)) return -EBUSY;
 	if (vm->power != VM_POWER_NONE)
 		return fail(e, -EBUSY, "snapshot: the guest is about to go off or start anew");
 	int r = state_path(path, sizeof(path), dir, e);
 	if (r == 0) r = dir_make(dir, e);
 	if (r == 0) r = snapshot_create(&to, path, e);
 	if (r < 0) return r;
-	if (runs) r = vm_pause(g, e);
+	if (runs) r = vm_stop_time(vm, e);
 	if (r == 0) r = vm_save(vm, to, dir, e);
-	if (runs) (void)vm_resume(g, NULL);
+	if (runs) (void)vm_go_on(vm, NULL);
 	if (r == 0) return snapshot_finish(to, e);
 	snapshot_abandon(to);
 	return r;
@@ -495,10 +530,12 @@ static void vm_free(struct guest *g)
 {
 	struct vm *vm = g->own;
 	if (!vm) return;
+	leave_free(vm->leave);
 	vm_want(vm, VM_QUIT);
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		if (vm->hart[i].threaded) (void)pthread_join(vm->hart[i].thread, NULL);
 	keys_free(vm->keys);
+	for (unsigned i = 0; i < VM_DISKS; i++) blk_unref(vm->disk[i]);
 	vm->kind->free(vm->board);
 	if (vm->engine) vm->ops->close(vm->engine);
 	unitlog_close(vm->log);
@@ -543,6 +580,9 @@ const struct kind kind_vm = {
 	.pause = vm_pause,
 	.resume = vm_resume,
 	.save = vm_save_to,
+	.move = vm_move,
+	.move_status = vm_move_status,
+	.move_settle = vm_move_settle,
 	.stop = vm_stop,
 	.stats = vm_stats,
 	.runs = vm_runs,

@@ -11,14 +11,16 @@
  * the board's (board.h).
  * Locking: vm.lock guards want, power and every hart's state, start_* and idle; it is a leaf.
  * want is also read without it. A hart's vCPU belongs to its thread while that is not idle. */
+struct blk;
 struct board;
 struct board_ops;
 struct guest;
 struct keys;
 struct kind;
+struct leave;
 struct unitlog;
 extern const struct kind kind_vm;
-enum { VM_CPUS = 8 };
+enum { VM_CPUS = 8, VM_DISKS = 8 };
 
 enum hart_state { /* SBI 2.0 §9, HSM states */
 		  HART_STARTED,
@@ -50,8 +52,10 @@ struct vm {
 	struct vclock clock;
 	const struct board_ops *kind; /* of board */
 	struct board *board;
-	struct keys *keys; /* of a machine whose time is counted, or NULL */
-	bool sbi;	   /* RISC-V: Lodge is the SBI, no firmware runs */
+	struct blk *disk[VM_DISKS]; /* as the spec has them */
+	struct leave *leave;	    /* NULL: it is not on its way to another host */
+	struct keys *keys;	    /* of a machine whose time is counted, or NULL */
+	bool sbi;		    /* RISC-V: Lodge is the SBI, no firmware runs */
 	unsigned ncpus;
 	struct hart hart[VM_CPUS];
 	pthread_mutex_t lock;
@@ -59,6 +63,7 @@ struct vm {
 	enum vm_want want;
 	enum vm_power power; /* asked for, not done yet */
 	bool paused;	     /* kind->pause(); only the loop's thread knows */
+	bool stands;	     /* the same: another host may have it soon; it cannot be resumed */
 	int code;	     /* of POWER_OFF: the guest's exit code */
 };
 
@@ -69,6 +74,9 @@ void vm_power(struct vm *vm, enum vm_power what, int code);
 void vm_broken(struct vm *vm, const struct err *why);
 bool vm_halting(struct vm *vm); /* any thread: it is to stop, for good or for now */
 void vm_wake(void *vm);		/* any thread: have its harts look up */
+/* On the loop's thread; -EALREADY. */
+int vm_stop_time(struct vm *vm, struct err *e);
+int vm_go_on(struct vm *vm, struct err *e);
 /* A hart begins in its state after reset, but for what the board's begin() makes of pc and arg. */
 bool hart_start(struct hart *h, uint64_t pc, uint64_t arg);   /* any thread; false: not stopped */
 void hart_restart(struct hart *h, uint64_t pc, uint64_t arg); /* its own thread, or while halted */
