@@ -213,7 +213,7 @@ static int look(struct move *m, struct err *e)
 	r = 1;
 	if (!strcmp(phase, "failed"))
 		r = fail(e, -EPIPE, "guest %s has not moved, and goes on here: %s", m->name,
-			 text_of(o, "error"));
+			 text_of(o, "why"));
 	else if (!strcmp(phase, "doubt"))
 		r = settle(m, e) ? e->code : 1;
 	else

@@ -3,8 +3,10 @@
  * the folder away, and only one of the two can be. */
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/own.h"
 #include "store/store.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,12 +21,28 @@ static char *path_of(const struct store *s, const char *prefix, const char *name
 	return path;
 }
 
+/* Those whose receiver was killed: nobody has them locked. */
+static void sweep(const char *dir)
+{
+	DIR *d = opendir(dir);
+	for (struct dirent *f; d && (f = readdir(d));) {
+		if (strncmp(f->d_name, ".in-", 4) != 0 && strncmp(f->d_name, ".out-", 5) != 0)
+			continue;
+		auto_mem char *path = NULL;
+		must(asprintf(&path, "%s/%s", dir, f->d_name) > 0);
+		auto_fd int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB)) (void)dir_remove(path, NULL);
+	}
+	if (d) (void)closedir(d);
+}
+
 int store_arrival_begin(struct store *s, const char *id, int *dirfd, struct err *e)
 {
 	auto_mem char *dir = path_of(s, "", ""), *path = path_of(s, ".in-", id);
 	int r = dir_make(dir, e);
 	if (r == 0) r = store_arrival_drop(s, id, e);
 	if (r) return r;
+	sweep(dir);
 	if (mkdir(path, 0700)) return fail(e, -errno, "%s: %s", path, strerror(errno));
 	*dirfd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (*dirfd < 0 || flock(*dirfd, LOCK_EX | LOCK_NB))
@@ -67,5 +85,6 @@ int store_arrival_keep(struct store *s, const char *id, const char *name, bool g
 	if (r == 0 && !gone && renameat2(AT_FDCWD, in, AT_FDCWD, at, RENAME_NOREPLACE))
 		r = fail(e, -errno, "guest %s cannot be kept here: %s", name, strerror(errno));
 	fault_point();
-	return r ? r : sync_folder(dir, e);
+	if (r == 0 && sync_folder(dir, e)) log_warn("%s", e->msg); /* but it is ours */
+	return r;
 }

@@ -549,7 +549,7 @@ void vm_move_status(struct guest *g, struct json_object *to)
 	put_number(to, "left", m->left);
 	put_number(to, "rate", m->rate);
 	put_number(to, "stood_ms", m->stood_ns / 1000000);
-	if (over && m->why.code) put(to, "error", json_object_new_string(m->why.msg));
+	if (over && m->why.code) put(to, "why", json_object_new_string(m->why.msg));
 }
 
 int vm_move_settle(struct guest *g, bool there, struct err *e)

@@ -12,7 +12,7 @@ struct vm;
 
 /* The kind's operations; see guest.h. On the loop's thread. */
 int vm_move(struct guest *g, struct link *l, const struct move_how *how, struct err *e);
-/* "phase", "round", "sent", "left" (bytes), "rate" (bytes a second), "stood_ms", "to", "error". */
+/* "phase", "round", "sent", "left" (bytes), "rate" (bytes a second), "stood_ms", "to", "why". */
 void vm_move_status(struct guest *g, struct json_object *to);
 int vm_move_settle(struct guest *g, bool there, struct err *e);
 void leave_free(struct leave *m); /* before anything of vm goes; NULL is fine */
