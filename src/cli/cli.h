@@ -91,5 +91,6 @@ extern const struct verb verb_run, verb_create, verb_start, verb_stop, verb_rest
 	verb_network_ls, verb_network_inspect, verb_network_rm, verb_network_prune,
 	verb_network_serve, verb_volume_create, verb_volume_ls, verb_volume_inspect, verb_volume_rm,
 	verb_volume_prune, verb_snapshot, verb_snapshot_ls, verb_snapshot_rm, verb_snapshot_tree,
-	verb_restore, verb_clone, verb_move, verb_receive, verb_doctor, verb_help, verb_completion, verb_version;
+	verb_restore, verb_clone, verb_move, verb_receive, verb_doctor, verb_help, verb_completion,
+	verb_version;
 #endif

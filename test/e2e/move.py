@@ -191,6 +191,25 @@ def cuts_amd64():
     cuts("amd64")
 
 
+def gone(pid):
+    for _ in range(200):
+        try:
+            with open("/proc/%d/stat" % pid) as f:
+                if f.read().rsplit(")", 1)[1].split()[0] == "Z":
+                    return
+        except OSError:
+            return
+        time.sleep(0.05)
+
+
+def kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+        gone(pid)
+    except ProcessLookupError:
+        pass
+
+
 def killed():
     """One of the ends killed, its monitor, or the command."""
     for when in (0.05, 0.3, 0.8, 1.5, 2.5):
@@ -206,7 +225,7 @@ def killed():
                                  env={**os.environ, "LODGE_HOME": A}, start_new_session=True)
             time.sleep(when)
             if who == "source":
-                os.kill(pid, signal.SIGKILL)
+                kill(pid)
             elif who == "command":
                 p.kill()
             else:
@@ -214,10 +233,7 @@ def killed():
                 receiver = subprocess.run("cat %s/pid; pgrep -P $(cat %s/pid)" % (work, work), shell=True,
                                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.split()
                 for x in receiver + ([str(there["pid"])] if there.get("pid") else []):
-                    try:
-                        os.kill(int(x), signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
+                    kill(int(x))
             said = p.communicate(timeout=LIMIT)[0].decode()
             for _ in range(100):
                 if who != "command" or not state(A, name)["state"] in ("running", "leaving") or runs(B, name):
@@ -288,7 +304,7 @@ def clones():
     h = Kept(A, "c1")
     check("clone: of a stopped guest", tried(h.shell), h)
     check("clone: with its disk", h.says("mkdir -p /mnt; mount -t ext2 /dev/vda /mnt; cat /mnt/count", r"^\d+$"), h)
-    code, said = lodge(A, "clone", "s0", "c1")
+    code, said = lodge(A, "clone", "--tag", "t", "s0", "c1")
     check("clone: the name is taken: " + said, code == 125 and "already" in said)
     give_up(h)
     ended(A, B)
