@@ -244,6 +244,67 @@ def killed():
             ended(A, B)
 
 
+def each_write():
+    """The target killed at each of its writes that belong together, those of taking the guest over with them;
+    whoever asks afterwards is not."""
+    name, wrapper = "each", work + "/each.sh"
+    g, nonce = begun("riscv64", name, memory="128M")
+    if not g:
+        return
+    give_up(g)
+    home = A
+    for n in range(1, 30):
+        other = B if home == A else A
+        with open(wrapper, "w") as f:
+            f.write("case $* in *--ask*) ;; *) export LODGE_KILL_AT=%d ;; esac\nexport LODGE_HOME=%s\nexec %s $*\n"
+                    % (n, other, LODGE))
+        code, said = lodge(home, "move", name, "--command", "sh " + wrapper)
+        what = "target killed at write %d" % n
+        here, there = state(home, name)["state"], state(other, name)["state"]
+        print("    %s: %d %s; %s, %s" % (what, code, said.strip().splitlines()[-1:], here, there), flush=True)
+        alive_in = [h for h in (A, B) if runs(h, name)]
+        check(what + ": not two", len(alive_in) <= 1)
+        if code:
+            check(what + ": it stayed: %s, %s" % (here, there), here == "running")
+            g = at(home, name, what)
+            if not g:
+                return
+            is_well(what, g, nonce)
+            give_up(g)
+            continue
+        check(what + ": it moved", here == "moved" and there in ("running", "broken", "created"))
+        if there != "running":  # killed once it had it: as any monitor may be
+            check(what + ": and can be started", lodge(other, "start", name)[0] == 0)
+            g = Kept(other, name)
+            check(what + ": and starts", tried(g.shell), g)
+            give_up(g)
+            break
+        home = other
+        if n > 20:
+            break
+    ended(A, B)
+
+
+def namespaces():
+    """To a Lodge in another network namespace, with a network card."""
+    if subprocess.run(["unshare", "-n", "true"], stderr=subprocess.DEVNULL).returncode:
+        print("    SKIPPED: no network namespaces here", flush=True)
+        return
+    g, nonce = begun("riscv64", "ns", "--net", "user", memory="128M")
+    if not g:
+        return
+    give_up(g)
+    works("namespaces", A, "move", "ns", "--command", "env LODGE_HOME=%s unshare -n %s" % (B, LODGE))
+    inside = os.readlink("/proc/%d/ns/net" % state(B, "ns")["pid"])
+    check("namespaces: it is in another one", inside != os.readlink("/proc/self/ns/net"))
+    g = at(B, "ns", "namespaces")
+    if g:
+        is_well("namespaces", g, nonce)
+        check("namespaces: its card works", g.says("ping -c 1 -w 5 10.0.2.2 | tail -2; ip addr show eth0", "10.0.2.15"), g)
+        give_up(g)
+    ended(A, B)
+
+
 def refused():
     name = "refused"
     g, nonce = begun("riscv64", name, memory="128M")
@@ -311,7 +372,7 @@ def clones():
 
 
 if __name__ == "__main__":
-    for fn in riscv64, amd64, riscv64_2, amd64_2, cuts_riscv64, cuts_amd64, killed, refused, clones:
+    for fn in riscv64, amd64, riscv64_2, amd64_2, cuts_riscv64, cuts_amd64, killed, each_write, namespaces, refused, clones:
         if not sys.argv[1:] or fn.__name__ in sys.argv[1:]:
             part(fn)
             ended(A, B)
