@@ -153,9 +153,18 @@ static int file_share(struct clone *c, const char *path, struct err *e)
 	return link(from, to) ? fail(e, -errno, "%s: %s", from, strerror(errno)) : 0;
 }
 
+/* Firmware's variables, which are the guest's own once it has run. */
+static int vars(struct clone *c, struct err *e)
+{
+	auto_mem char *from = path_in(c, c->name, "vars.fd"),
+		      *to = path_in(c, c->to.name, "vars.fd");
+	return c->from.record.spec.vars && file_exists(from) ? blob_copy(from, to, e) : 0;
+}
+
 static int files(struct clone *c, const struct spec *s, struct err *e)
 {
-	int r = file_share(c, s->kernel, e);
+	int r = vars(c, e);
+	if (!r) r = file_share(c, s->kernel, e);
 	if (!r) r = file_share(c, s->initrd, e);
 	return r ? r : file_share(c, s->firmware, e);
 }

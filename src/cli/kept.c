@@ -101,6 +101,15 @@ static int check_here(const struct kept *k, struct err *e)
 		    k->name);
 }
 
+/* Firmware's variables begin as that file says, and are the guest's own from then on. */
+static int add_vars(struct kept *k, struct err *e)
+{
+	int r = store_guest_file(k->store, k->name, "vars.fd", k->spec.vars, &k->vars, e);
+	k->spec.vars = k->vars;
+	k->spec.vars_kept = true;
+	return r;
+}
+
 int kept_load(struct kept *k, struct err *e)
 {
 	if (!*k->record.id)
@@ -115,6 +124,7 @@ int kept_load(struct kept *k, struct err *e)
 	k->spec.control = true;
 	kept_own_paths(k);
 	r = k->spec.image ? add_image(k, e) : 0;
+	if (!r && k->spec.vars) r = add_vars(k, e);
 	if (!k->spec.memory) k->spec.memory = DEFAULT_MEMORY * MIB;
 	return r ? r : shares_add(&k->shares, k->store, &k->spec, e);
 }
@@ -144,7 +154,8 @@ void kept_done(struct kept *k)
 	record_done(&k->record);
 	image_done(&k->image);
 	free(k->disk);
-	k->disk = NULL;
+	free(k->vars);
+	k->disk = k->vars = NULL;
 	shares_done(&k->shares);
 }
 

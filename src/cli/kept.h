@@ -16,7 +16,7 @@ struct kept {
 	int folder;	      /* -1: not locked */
 	struct record record; /* id "": there is none yet */
 	struct image image;
-	char *disk;
+	char *disk, *vars;
 	struct shares shares;
 	struct spec spec; /* the record's, with what the image and the store add */
 	bool force;	  /* load it although it has moved away */

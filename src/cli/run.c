@@ -26,7 +26,7 @@
 
 struct run_opts {
 	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *cap_rate, *kind,
-		*dump, *symbols, *restore;
+		*dump, *symbols, *restore, *vars;
 	unsigned cpus;
 	uint64_t memory, code_cache;
 	bool stats, profile, deterministic, detach, remove;
@@ -51,8 +51,9 @@ static const struct opt run_table[] = {
 	{"deterministic", 0, OPT_FLAG, AT(deterministic), NULL,
 	 "Have time go by instructions, so that every run does the same: one CPU, no network.",
 	 NULL},
-	{"disk", 0, OPT_LIST, AT(disks), "FILE[,format=FORMAT][,ro][,backing]",
-	 "A disk image, raw unless said otherwise, as the next disk; several may be given. "
+	{"disk", 0, OPT_LIST, AT(disks), "FILE[,format=FORMAT][,if=virtio|nvme][,ro][,backing]",
+	 "A disk image, raw unless said otherwise, as the next disk, behind such a device "
+	 "(virtio); several may be given. "
 	 "backing: "
 	 "trust it to name the images that it lies over.",
 	 NULL},
@@ -98,6 +99,10 @@ static const struct opt run_table[] = {
 	 "Names of the guest's code for these: an ELF file, System.map or /proc/kallsyms.", NULL},
 	{"tty", 't', OPT_IGNORE, 0, NULL, "For habit: a terminal is passed on when there is one.",
 	 NULL},
+	{"vars", 0, OPT_TEXT, AT(vars), "FILE",
+	 "What --firmware starts with as its variables: OVMF_VARS.fd. The guest gets a copy, which "
+	 "is kept if it has a name (found beside OVMF_CODE.fd by itself).",
+	 NULL},
 	{"volume", 'v', OPT_LIST, AT(volumes), "DIR|NAME:DIR[:ro]",
 	 "Share a folder of this machine, or a volume, at that place in the guest.", NULL},
 	{0},
@@ -129,6 +134,7 @@ struct run {
 	struct image image;
 	int folder, disk_fd; /* -1: none */
 	char *disk;
+	char *vars; /* found beside the firmware */
 	char disk_at[32];
 	char append[1024];
 	struct shares shares;
@@ -143,6 +149,7 @@ static void run_done(struct run *r)
 	drop_fd(&r->disk_fd);
 	drop_fd(&r->folder);
 	free(r->disk);
+	free(r->vars);
 	image_done(&r->image);
 	store_close(r->kept.store);
 }
@@ -176,9 +183,13 @@ static int disk_words(struct spec_disk *d, char *text, struct err *e)
 			d->readonly = true;
 		else if (!strcmp(w, "backing"))
 			d->backing = true;
-		else if (strncmp(w, "format=", 7) != 0)
+		else if (!strcmp(w, "if=nvme"))
+			d->bus = BUS_NVME;
+		else if (!strncmp(w, "if=", 3) && strcmp(w, "if=virtio"))
+			return fail(e, -EINVAL, "--disk: '%s': there are if=virtio and if=nvme", w);
+		else if (strncmp(w, "if=", 3) && strncmp(w, "format=", 7))
 			break; /* of the file's own name */
-		else if (!(d->format = blk_format_named(w + 7)))
+		else if (*w == 'f' && !(d->format = blk_format_named(w + 7)))
 			return fail(e, -EINVAL,
 				    "--disk: unknown format '%s'; there are: raw qcow2 vmdk vdi "
 				    "vhd vhdx",
@@ -259,6 +270,28 @@ static int check_name(const char *name, struct err *e)
 	return 0;
 }
 
+/* The file that Debian puts beside OVMF's code, by its name: _CODE becomes _VARS. NULL: none. */
+static char *vars_beside(const char *firmware)
+{
+	char *path = firmware ? strdup(firmware) : NULL;
+	char *slash = path ? strrchr(path, '/') : NULL;
+	char *code = path ? strstr(slash ? slash : path, "_CODE") : NULL;
+	if (code) memcpy(code, "_VARS", 5);
+	if (code && !access(path, R_OK)) return path;
+	free(path);
+	return NULL;
+}
+
+static int add_vars(struct run *r, struct err *e)
+{
+	struct spec *s = &r->wish;
+	s->vars = r->opts->vars;
+	if (s->arch != ARCH_X86_64)
+		return s->vars ? fail(e, -EINVAL, "--vars: for --arch amd64 only") : 0;
+	if (!s->vars) s->vars = r->vars = vars_beside(s->firmware);
+	return 0;
+}
+
 static int add_options(struct run *r, const struct call *c, struct err *e)
 {
 	const struct run_opts *o = r->opts;
@@ -291,6 +324,7 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 		return fail(e, -EINVAL, "--memory: %llu bytes is too little; did you mean %lluM?",
 			    (unsigned long long)s->memory, (unsigned long long)s->memory);
 	bad = add_code_cache(s, o, e);
+	if (!bad) bad = add_vars(r, e);
 	if (!bad) bad = add_network(s, o, e);
 	if (!bad) bad = add_volumes(s, &o->volumes, e);
 	return bad ? bad : add_disks(s, &o->disks, e);

@@ -65,6 +65,8 @@ enum fw_cfg_key {
 	FW_CFG_FILE_FIRST = 0x20,
 	FW_CFG_IRQ0_OVERRIDE = 0x8002, /* x86, 4 bytes: the PIT is on IOAPIC input 2 */
 };
+/* A flash chip of len bytes, a multiple of 4 KiB, with what fd has; kept: changes go there, too. */
+int pflash_new(struct device **out, const char *id, int fd, uint64_t len, bool kept, struct err *e);
 int fw_cfg_new(struct device **out, struct gmem *mem, struct err *e);
 void fw_cfg_item(struct device *d, unsigned key, const void *p, size_t n);
 void fw_cfg_lend(struct device *d, unsigned key, const void *p, size_t n);
@@ -86,4 +88,10 @@ int virtio_rng_new(struct virtio_dev **out, struct gmem *mem, struct err *e);
 int virtio_fs_new(struct virtio_dev **out, struct gmem *mem, struct share *share, const char *tag,
 		  struct err *e);
 void virtio_rng_repeat(struct virtio_dev *v); /* the same numbers every time: no secrets */
+
+/* NVMe 1.4 controller with one namespace, plugged into h. The blk reference is taken over, also on
+ * failure. serial: up to 20 characters. in_order: as virtio_blk_in_order(). */
+struct pci_host;
+int nvme_new(struct pci_host *h, struct gmem *mem, struct blk *disk, const char *serial,
+	     bool in_order, struct err *e);
 #endif

@@ -186,13 +186,15 @@ static unsigned classify(const struct tr *t, const struct x86_insn *in, const ui
 			       ? in->op == X86_OP_stac ? C_STAC : C_CLAC
 			       : C_END;
 	else if (in->op == X86_OP_rdtsc || in->op == X86_OP_rdtscp)
-		return t->variant & 3 || !(t->j->v->cr4 & CR4_TSD) ? C_RDTSC : C_STEP;
+		return !t->j->counts && (t->variant & 3 || !(t->j->v->cr4 & CR4_TSD)) ? C_RDTSC
+										      : C_STEP;
 	else if (in->op > X86_OP_illegal && in->op < X86_OP_rdrand && in->op != X86_OP_ins &&
 		 in->op != X86_OP_outs && in->op != X86_OP_cli && in->op != X86_OP_sti)
 		c = class_of_integer(in);
 	else
 		c = class_of_rest(in->op);
 	if (c == C_COPY && is_hard_to_copy(in)) return C_STEP;
+	if (c == C_REP && t->j->counts) return C_STEP;
 	return c;
 }
 

@@ -70,6 +70,7 @@ struct cold { /* code out of line */
 		COLD_CROSS,
 		COLD_OUT,
 		COLD_POLL,
+		COLD_SPENT, /* too many instructions have run */
 		COLD_END
 	} kind;
 	uint8_t *from, *back; /* rel32 that leads here; where to go on */
@@ -78,7 +79,7 @@ struct cold { /* code out of line */
 	bool ahead;	/* which is further down */
 	uint32_t info;
 	struct access m;
-	unsigned state;
+	unsigned state, done; /* tr's */
 };
 struct ahead { /* an instruction that has been looked at from before it */
 	struct x86_insn in;
@@ -106,6 +107,8 @@ struct tr {
 	uint8_t *body, *slot, *loop;
 	uint8_t *hot_end; /* what comes behind is out of line */
 	unsigned prefix;  /* of the access that has been looked up: 0x65, or 0 */
+	unsigned done;	  /* instructions that have run and not been counted */
+	bool counted;	  /* this one has been, before its end */
 	gpa_t cross;	  /* where the last instruction ends, or CROSS_NOT */
 	uint8_t edge[32]; /* that instruction */
 	struct insn i[JIT_BLOCK_INSNS + 1];
@@ -138,4 +141,12 @@ void x86_find_loop(struct tr *t);
 bool x86_is_self(const struct tr *t, int64_t target);
 /* Fills in the instructions, n, end. */
 void x86_decode_block(struct tr *t);
+/* x86_emit_count.c, where instructions are counted. Those that have run, and `more`; reg is lost,
+ * no flag is. */
+void x86_emit_counted(struct tr *t, unsigned more, unsigned reg);
+/* In a block's head: who has run too far goes the way whose jump is answered. RCX is in save[2]
+ * there. */
+uint8_t *x86_emit_spent(struct tr *t);
+/* Note what the bytes at rm are before they are stored to; nothing is lost. */
+void x86_emit_log(struct tr *t, struct rm rm, unsigned bytes);
 #endif

@@ -36,6 +36,7 @@ enum {
 	INFO_SLOT = 1 << 12,  /* of a link: the guest's flags are in SLOT alone */
 	INFO_AHEAD = 1 << 13, /* of a link: it leads forward in the page */
 	INFO_BYTES = 27,      /* the instruction's length */
+	INFO_DONE = 32, /* where instructions are counted: those before it that have not been */
 };
 enum thunk {
 	THUNK_MEM,  /* the TLB has no such entry: S1 linear address. S2 = what to add */
@@ -76,7 +77,8 @@ struct x86_block {
 struct x86_at_host { /* where an instruction's own host instruction may fault */
 	uint32_t host;
 	uint16_t off;
-	bool flags; /* HOST holds flags that count */
+	bool flags;   /* HOST holds flags that count */
+	uint8_t done; /* instructions before it that have not been counted */
 };
 enum { JIT_HASH_BITS = 17, JIT_HASH = 1 << JIT_HASH_BITS, JIT_PAGES = 1 << 12 };
 struct x86_code_page {
@@ -97,7 +99,7 @@ struct x86_jit {
 	uint8_t *rx, *rw;
 	/* What runs from the beginning on, what is out of line from the middle on. */
 	size_t size, used, floor, cold;
-	uint8_t *thunk[THUNKS], *miss, *leave; /* rw */
+	uint8_t *thunk[THUNKS], *miss, *leave, *log; /* rw */
 	void (*enter)(struct x86_vcpu *v, const void *to);
 	struct x86_block *block;
 	uint32_t blocks, blocks_room;
@@ -107,16 +109,20 @@ struct x86_jit {
 	uint32_t hash[JIT_HASH], page_hash[JIT_PAGES];
 	struct x86_code_page *page;
 	uint32_t pages, pages_room;
-	uint16_t used_ibtc[X86_VIEWS][1024];
+	uint16_t used_ibtc[X86_VIEWS][4096];
 	unsigned used_ibtc_n[X86_VIEWS];
 	bool kernel_local;	 /* something of kernel addresses is of pages not global */
 	unsigned vec;		 /* VARIANT_VEC of what is in fast.ibtc */
 	bool live;		 /* vector and x87 state is in the host's registers */
 	uint64_t fdp, fop;	 /* x87's data pointer and opcode as they were when it came there */
+	bool spent;		 /* x86_jit_run()'s answer */
 	bool dropped;		 /* blocks have gone since this was last looked at */
 	struct x86_block *found; /* by find(), at rip; NULL: it leaves */
 	uint64_t seals;		 /* gmem_broken() */
 	uint64_t cr4;		 /* what of it is in code */
+	bool counts;		 /* blocks count their instructions, and look at fast.left */
+	uint64_t limit;		 /* of v->n: fast.left is how far it is from there */
+	struct x86_check *check; /* NULL: not compared with the interpreter */
 	pthread_mutex_t lock;	 /* guards the rest: what others have written */
 	gpa_t wrote[256];
 	unsigned wrote_n; /* more than fit: all */
@@ -156,15 +162,38 @@ static inline uint16_t x86_flags_away(uint64_t flags)
 {
 	return (uint16_t)((flags & 0xff) << 8 | (flags >> 11 & 1));
 }
-static inline unsigned x86_variant_now(const struct x86_vcpu *v)
+/* What code at la is now, if nothing else has to be known of its page. */
+static inline unsigned x86_variant_at(const struct x86_vcpu *v, uint64_t la)
 {
 	bool vec = (v->cr0 & (CR0_EM | CR0_TS)) == 0 && v->cr4 & CR4_OSFXSR &&
 		   v->cr4 & CR4_OSXSAVE && v->xcr0 == X86_XCR0;
 	bool win = v->view == X86_VIEW_USER && x86_window_is_on(v) &&
-		   x86_cluster_of(v->cpu.rip) != X86_WIN_NONE;
-	bool fixed = (int64_t)v->cpu.rip == (int32_t)v->cpu.rip;
+		   x86_cluster_of(la) != X86_WIN_NONE;
+	bool fixed = (int64_t)la == (int32_t)la;
 	return v->view | (vec ? (unsigned)VARIANT_VEC : 0) | (win ? (unsigned)VARIANT_WIN : 0) |
 	       (fixed ? (unsigned)VARIANT_FIXED : 0);
+}
+static inline unsigned x86_variant_now(const struct x86_vcpu *v)
+{
+	return x86_variant_at(v, v->cpu.rip);
+}
+static inline struct x86_code_page *x86_page_find(struct x86_jit *j, gpa_t page)
+{
+	for (uint32_t n = j->page_hash[page >> X86_PAGE_SHIFT & (JIT_PAGES - 1)]; n;) {
+		struct x86_code_page *p = &j->page[n - 1];
+		if (p->at == page) return p;
+		n = p->next;
+	}
+	return NULL;
+}
+/* A page that is at more than one such address is fixed where it was first. */
+static inline unsigned x86_variant_in(struct x86_jit *j, gpa_t page, uint64_t la)
+{
+	unsigned variant = x86_variant_at(j->v, la);
+	if (!(variant & VARIANT_FIXED)) return variant;
+	const struct x86_code_page *p = x86_page_find(j, page);
+	bool there = p && p->la == (la & ~(uint64_t)(X86_PAGE - 1));
+	return there ? variant : variant & ~(unsigned)VARIANT_LOW;
 }
 static inline bool x86_variant_is_low(unsigned variant)
 {
@@ -175,6 +204,7 @@ static inline bool x86_translatable(const struct x86_vcpu *v)
 	return v->mode == X86_64 && x86_is_plain(v);
 }
 enum { X86_CR4_IN_CODE = CR4_SMAP | CR4_TSD }; /* what of it translations depend on */
+#define X86_IBTC_FREE 1			       /* no address has this place */
 static inline unsigned x86_ibtc_index(uint64_t la)
 {
 	return (unsigned)(la ^ la >> X86_PAGE_SHIFT) & (X86_IBTC - 1);
@@ -185,7 +215,9 @@ static inline void x86_ibtc_enter(struct x86_jit *j, uint64_t la, const struct x
 	struct x86_vcpu *v = j->v;
 	unsigned at = x86_ibtc_index(la), view = v->view, n = j->used_ibtc_n[view];
 	j->kernel_local |= view != X86_VIEW_USER && !v->fetch_global;
+	bool free = v->fast.ibtc[view][at].key == X86_IBTC_FREE;
 	v->fast.ibtc[view][at] = (struct x86_ibtc){la, x86_rx(j, b->code)};
+	if (!free) return;
 	if (n <= COUNT(j->used_ibtc[0])) j->used_ibtc_n[view] = n + 1;
 	if (n < COUNT(j->used_ibtc[0])) j->used_ibtc[view][n] = (uint16_t)at;
 }
@@ -203,7 +235,7 @@ void x86_block_crosses(struct x86_jit *j, struct x86_block *b, gpa_t page, unsig
 const uint64_t *x86_block_begins(struct x86_jit *j, gpa_t page);
 struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, unsigned variant);
 void x86_code_used(struct x86_jit *j, gpa_t page, unsigned from, unsigned to);
-bool x86_map_add(struct x86_jit *j, uint32_t host, unsigned off, bool flags);
+bool x86_map_add(struct x86_jit *j, struct x86_at_host at);
 /* Called by thunks. Where to go on. */
 const void *x86_jit_thunk_mem(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);
 const void *x86_jit_thunk_step(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 enum { CONTEXTS = 8, KEPT = COUNT(((struct x86_entered *)0)->at) };
-enum { BRANCHES = COUNT(((struct x86_jit *)0)->used_ibtc[0]) };
+enum { BRANCHES = 1024 };
 struct kept_page {
 	uint16_t at;
 	struct x86_tlb_entry entry;
@@ -62,7 +62,7 @@ static void branches_leave(struct x86_vcpu *v, struct context *c)
 {
 	const struct x86_jit *j = v->jit;
 	unsigned n = j ? j->used_ibtc_n[X86_VIEW_USER] : 0;
-	c->branches = n > BRANCHES ? 0 : n;
+	c->branches = n > BRANCHES ? (unsigned)BRANCHES : n; /* some of many */
 	for (unsigned k = 0; k < c->branches; k++) {
 		uint16_t at = j->used_ibtc[X86_VIEW_USER][k];
 		c->branch[k] = (struct kept_branch){at, v->fast.ibtc[X86_VIEW_USER][at]};

@@ -1,7 +1,7 @@
 #ifndef ENGINE_X86_COUNTS_H
 #define ENGINE_X86_COUNTS_H
 /* What an x86-64 CPU counts, with the names that `lodge stats` prints. From UNITS on: only where
- * there is a translator. */
+ * there is a translator; from CHECKED on: where it is compared with the interpreter. */
 /* clang-format off */
 #define X86_COUNTS(X) \
 	X(WALK, "page_walks") \
@@ -27,6 +27,9 @@
 	X(FLUSHES, "flushes") \
 	X(WINDOW, "window_pages") \
 	X(WINDOW_MISSES, "window_misses") \
-	X(PROMOTED, "windows_given")
+	X(PROMOTED, "windows_given") \
+	X(CHECKED, "checked_instructions") \
+	X(AGAIN, "checked_again") \
+	X(UNKNOWN, "checked_in_vain")
 /* clang-format on */
 #endif

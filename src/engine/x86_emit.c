@@ -59,7 +59,8 @@ static struct cold *cold(struct tr *t, unsigned kind, uint8_t *from)
 {
 	must(t->colds < COLDS);
 	struct cold *c = &t->cold[t->colds++];
-	*c = (struct cold){.kind = kind, .from = from, .state = t->state, .view = t->view};
+	*c = (struct cold){
+		.kind = kind, .from = from, .state = t->state, .view = t->view, .done = t->done};
 	return c;
 }
 static void mov_guest(struct x64_asm *a, unsigned to, unsigned g) /* 64 bits */
@@ -328,12 +329,31 @@ static void emit_la_beside(struct tr *t, const struct access *m, const struct x8
 	emit_la(&t->a, m, in);
 	if (kept) mov_load(&t->a, OP_W, S2, V_AT(fast.save[1]));
 }
+static void note_store(struct tr *t, struct rm rm, unsigned bytes)
+{
+	if (t->j->check) x86_emit_log(t, rm, bytes);
+}
+/* Here instruction k may fault. */
+static void note_host(struct tr *t, unsigned k, bool flags)
+{
+	(void)x86_map_add(t->j, (struct x86_at_host){.host = (uint32_t)(t->a.p - t->j->rw),
+						     .off = t->i[k].off,
+						     .flags = flags,
+						     .done = (uint8_t)t->done});
+}
+/* Instruction k is through, and a way out comes. */
+static void count(struct tr *t, unsigned reg)
+{
+	if (t->j->counts && !t->counted) x86_emit_counted(t, 1, reg);
+	t->counted = true;
+	t->done = 0;
+}
 /* For an instruction of one byte at most before its ModRM: a move between S1 or a register and what
  * has been looked up. */
 static void move(struct tr *t, unsigned k, unsigned reg, struct rm rm, bool load)
 {
-	(void)x86_map_add(t->j, (uint32_t)(t->a.p - t->j->rw), t->i[k].off,
-			  t->state & HOST && t->i[k].before);
+	if (!load) note_store(t, rm, 8);
+	note_host(t, k, t->state & HOST && t->i[k].before);
 	if (t->prefix) put8(&t->a, t->prefix);
 	t->prefix = 0;
 	if (load)
@@ -343,8 +363,8 @@ static void move(struct tr *t, unsigned k, unsigned reg, struct rm rm, bool load
 }
 static void move_imm(struct tr *t, unsigned k, int32_t imm, struct rm to)
 {
-	(void)x86_map_add(t->j, (uint32_t)(t->a.p - t->j->rw), t->i[k].off,
-			  t->state & HOST && t->i[k].before);
+	note_store(t, to, 8);
+	note_host(t, k, t->state & HOST && t->i[k].before);
 	if (t->prefix) put8(&t->a, t->prefix);
 	t->prefix = 0;
 	mov_store_imm(&t->a, 8, to, imm);
@@ -540,7 +560,8 @@ static void emit_with(struct tr *t, unsigned k, struct fields f, struct homes *h
 	unsigned touched = (info->writes | info->undefines | info->reads) & X86_ARITH;
 	if (touched) flags_come(t, i->before);
 	bool counts = i->before && t->state & HOST;
-	(void)x86_map_add(t->j, (uint32_t)(t->a.p - t->j->rw), i->off, counts);
+	if (i->m.size && i->m.write) note_store(t, f.rm, i->m.size);
+	note_host(t, k, counts);
 	if (t->prefix) put8(&t->a, t->prefix);
 	t->prefix = 0;
 	encode(&t->a, &i->in, i->bytes, &f, keeps_lock(t, &i->in));
@@ -703,6 +724,7 @@ static void emit_jcc(struct tr *t, unsigned k)
 {
 	struct insn *i = &t->i[k];
 	int64_t target = x86_branch_target(i);
+	count(t, S1);
 	enum cc cc = t->state & HOST ? i->in.cc : test_slot(t, i->in.cc);
 	bool near = is_near(target), save = near && must_save(t, target);
 	if (x86_is_self(t, target) && !save) {
@@ -720,7 +742,7 @@ static void emit_jcc(struct tr *t, unsigned k)
 }
 static void call_thunk(struct tr *t, enum thunk which, uint32_t info)
 {
-	mov_imm(&t->a, S2, info);
+	mov_imm(&t->a, S2, info | (t->j->counts ? (uint64_t)t->done << INFO_DONE : 0));
 	call_to(&t->a, t->j->thunk[which]);
 }
 static uint32_t info_of(const struct tr *t, const struct insn *i)
@@ -796,6 +818,7 @@ static void push_return(struct tr *t, unsigned k, struct rm to)
 static void emit_call(struct tr *t, unsigned k)
 {
 	push_return(t, k, look_up(t, k));
+	count(t, S1);
 	go(t, t->i[k].off, x86_branch_target(&t->i[k]));
 }
 static void emit_calli(struct tr *t, unsigned k)
@@ -809,6 +832,7 @@ static void emit_calli(struct tr *t, unsigned k)
 				     .win = t->variant & VARIANT_WIN ? X86_WIN_HIGH : X86_WIN_NONE};
 	bool kept = fetch_operand(t, k);
 	push_return(t, k, look_up_alone(t, k, &stack));
+	count(t, S1);
 	fetched(t, k, kept);
 	indirect(t);
 }
@@ -820,6 +844,7 @@ static void emit_jmpi(struct tr *t, unsigned k)
 		move(t, k, S1, look_up_operand(t, k, op), true);
 	else
 		mov_guest(&t->a, S1, t->i[k].in.o[0].reg);
+	count(t, S2);
 	indirect(t);
 }
 static void emit_ret(struct tr *t, unsigned k)
@@ -828,6 +853,7 @@ static void emit_ret(struct tr *t, unsigned k)
 	struct rm from = look_up(t, k);
 	if (!(t->state & SLOT)) save_flags(t);
 	move(t, k, S1, from, true);
+	count(t, S2);
 	move_sp(t, 8 + (in->operands ? (int32_t)(uint16_t)in->imm : 0));
 	indirect(t);
 }
@@ -956,7 +982,10 @@ static void emit_insn(struct tr *t, unsigned k)
 	case C_LEA: emit_lea(t, k); break;
 	case C_BIT: emit_bit(t, k); break;
 	case C_JCC: emit_jcc(t, k); break;
-	case C_JMP: go(t, i->off, x86_branch_target(i)); break;
+	case C_JMP:
+		count(t, S1);
+		go(t, i->off, x86_branch_target(i));
+		break;
 	case C_JMPI: emit_jmpi(t, k); break;
 	case C_CALL: emit_call(t, k); break;
 	case C_CALLI: emit_calli(t, k); break;
@@ -991,6 +1020,8 @@ static void emit_insn(struct tr *t, unsigned k)
 		break;
 	}
 	i->state_after = (uint8_t)t->state;
+	if (!t->counted) t->done++;
+	t->counted = false;
 }
 /* A loop several times over: all rounds but the last. They are left behind the last one. */
 static void emit_rounds(struct tr *t, uint8_t **leave)
@@ -1020,6 +1051,7 @@ static void emit_cold(struct tr *t, struct cold *c)
 	set_rel32(c->from, a->p);
 	t->state = c->state;
 	t->view = c->view;
+	t->done = c->done;
 	struct insn *i = &t->i[c->insn];
 	switch (c->kind) {
 	case COLD_MEM:
@@ -1051,6 +1083,11 @@ static void emit_cold(struct tr *t, struct cold *c)
 	case COLD_CROSS:
 		call_thunk(t, THUNK_CROSS, info_of(t, i));
 		set_rel32(jump_later(a), c->back);
+		break;
+	case COLD_SPENT:
+		mov_load(a, OP_W, RCX, V_AT(fast.save[2]));
+		if (t->head_live && c->state & HOST) save_flags(t);
+		call_thunk(t, THUNK_POLL, t->start | c->view << INFO_VIEW);
 		break;
 	case COLD_POLL:
 		if (t->head_live && c->state & HOST) {
@@ -1126,12 +1163,14 @@ static void emit_entries(struct tr *t, struct x86_block *b)
 	}
 	t->loop = a->p;
 	emit_poll(t);
+	if (t->j->counts) cold(t, COLD_SPENT, x86_emit_spent(t));
 	if (!t->loops) b->ahead = (uint32_t)(a->p - t->j->rw);
 }
 static void emit_end(struct tr *t)
 {
 	t->i[t->n].host = t->a.p;
 	if (t->end == JIT_NOT) return;
+	if (t->j->counts && !t->end_steps) x86_emit_counted(t, 0, S1);
 	if (t->end_steps) {
 		flags_go(t, X86_ARITH);
 		call_thunk(t, THUNK_END, t->end | t->view << INFO_VIEW);
@@ -1144,7 +1183,8 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 				      unsigned off, unsigned variant, bool plain, bool *nothing)
 {
 	/* Bytes for an instruction with all that is out of line for it: 270 at the most. */
-	enum { MOST = 320 };
+	enum { MOST = 320, MOST_LOGGED = 384 };
+	size_t most = j->check ? MOST_LOGGED : MOST;
 	static _Thread_local struct tr t;
 	t.j = j;
 	t.run++;
@@ -1157,14 +1197,15 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	t.plain = plain;
 	t.cross = CROSS_NOT;
 	t.groups = t.colds = 0;
-	t.prefix = 0;
+	t.prefix = t.done = 0;
+	t.counted = false;
 	t.end_steps = *nothing = false;
 	x86_decode_block(&t);
 	if (!t.n) {
 		*nothing = true;
 		return NULL;
 	}
-	size_t room = (t.n + JIT_ROUNDS_INSNS + 4) * MOST;
+	size_t room = (t.n + JIT_ROUNDS_INSNS + 4) * most;
 	if (j->size / 2 - j->used < room || j->size - j->cold < room) return NULL;
 	struct x86_block *b = x86_block_new(j, page, off, variant);
 	if (!b) return NULL;

@@ -1,6 +1,7 @@
 /* x86-64 CPUs in software as an engine: a machine of them, and the operations of engine.h. */
 #include "engine/x86_engine.h"
 #include "base/counters.h"
+#include "engine/x86_code.h"
 #include "engine/x86_jit.h"
 #include "engine/x86_vcpu.h"
 #include "hw/gmem.h"
@@ -14,6 +15,7 @@ struct vcpu {
 struct engine {
 	struct x86_machine machine;
 	struct vcpu *vcpus;
+	enum x86_jit_mode mode;
 	bool translates;
 };
 
@@ -31,9 +33,7 @@ static int x86_open_any(struct engine **out, const struct engine_env *env, struc
 	if (rc) return rc;
 	if (env->irqchip != IRQCHIP_NONE)
 		return fail(e, -ENOTSUP, "x86 in software: interrupt controllers are the board's");
-	if (env->counted)
-		return fail(e, -ENOTSUP,
-			    "x86 in software: time by instructions is not implemented");
+	must(!env->counted || env->cpus == 1);
 	struct engine *en = calloc(1, sizeof(*en));
 	if (!en) return fail(e, -ENOMEM, "engine: out of memory");
 	en->machine.env = *env;
@@ -56,7 +56,8 @@ static int x86_jit_probe(enum arch guest, struct err *e)
 		rc = fail(e, -ENOTSUP, "translating x86-64 needs a host with AVX2 and BMI2");
 	return rc;
 }
-static int x86_jit_open(struct engine **out, const struct engine_env *env, struct err *e)
+static int translator_open(struct engine **out, const struct engine_env *env,
+			   enum x86_jit_mode mode, struct err *e)
 {
 	struct gmem_region r;
 	uint64_t end = 0;
@@ -69,7 +70,25 @@ static int x86_jit_open(struct engine **out, const struct engine_env *env, struc
 	m->code_pages = end >> X86_PAGE_SHIFT;
 	m->code = calloc(m->code_pages, 1);
 	(*out)->translates = true;
+	(*out)->mode = mode;
 	return m->code ? 0 : fail(e, -ENOMEM, "engine: out of memory");
+}
+static int x86_jit_open(struct engine **out, const struct engine_env *env, struct err *e)
+{
+	return translator_open(out, env, env->counted ? X86_JIT_COUNT : X86_JIT_FAST, e);
+}
+static int x86_check_engine_open(struct engine **out, const struct engine_env *env, struct err *e)
+{
+	if (env->counted)
+		return fail(e, -EINVAL,
+			    "--engine check: x86-64 not with --deterministic: --engine jit and "
+			    "interp can be compared there, they do the same");
+	if (env->cpus > 1)
+		return fail(e, -EINVAL,
+			    "--engine check: x86-64 with one CPU only, not %u: others would see "
+			    "what is undone",
+			    env->cpus);
+	return translator_open(out, env, X86_JIT_CHECK, e);
 }
 
 static int x86_vcpu_add(struct vcpu **out, struct engine *en, unsigned id, struct err *e)
@@ -82,7 +101,7 @@ static int x86_vcpu_add(struct vcpu **out, struct engine *en, unsigned id, struc
 	}
 	c->next = en->vcpus;
 	en->vcpus = *out = c;
-	return en->translates ? x86_jit_new(c->v, en->machine.env.code_room, e) : 0;
+	return en->translates ? x86_jit_new(c->v, en->machine.env.code_room, en->mode, e) : 0;
 }
 
 static enum vcpu_exit x86_run(struct vcpu *c) { return x86_vcpu_run(c->v); }
@@ -115,7 +134,7 @@ static void x86_stats(struct vcpu *c, struct counters *to)
 #undef X
 	counters_add(to, "instructions", x86_instret(c));
 	for (unsigned i = 0; i < X86_STATS; i++)
-		if (c->v->jit || i < X86_STAT_UNITS)
+		if (i < X86_STAT_UNITS || (c->v->jit && (i < X86_STAT_CHECKED || c->v->jit->check)))
 			counters_add(to, names[i],
 				     atomic_load_explicit(&c->v->stats[i], memory_order_relaxed));
 }
@@ -143,3 +162,5 @@ const struct engine_ops engine_x86_interp = {
 	.name = "interp", .probe = x86_probe_host, .open = x86_interp_open, X86_OPS};
 const struct engine_ops engine_x86_jit = {
 	.name = "jit", .probe = x86_jit_probe, .open = x86_jit_open, X86_OPS};
+const struct engine_ops engine_x86_check = {
+	.name = "check", .probe = x86_jit_probe, .open = x86_check_engine_open, X86_OPS};

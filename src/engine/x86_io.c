@@ -37,6 +37,7 @@ static uint32_t port_in(struct x86_vcpu *v, unsigned port, unsigned n)
 {
 	struct bus *b = v->machine->env.pio;
 	count(v);
+	x86_count_look(v);
 	return b ? (uint32_t)bus_read(b, port, n) : UINT32_MAX;
 }
 static void port_out(struct x86_vcpu *v, unsigned port, uint32_t val, unsigned n)
@@ -44,6 +45,7 @@ static void port_out(struct x86_vcpu *v, unsigned port, uint32_t val, unsigned n
 	struct bus *b = v->machine->env.pio;
 	count(v);
 	if (b) bus_write(b, port, val, n);
+	x86_count_look(v);
 }
 
 static unsigned port_of(const struct x86_vcpu *v, const struct x86_operand *o, int64_t imm)

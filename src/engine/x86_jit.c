@@ -3,6 +3,7 @@
  * linear addresses come in only where a branch leaves its page (fast.ibtc). */
 #include "engine/x86_jit.h"
 #include "engine/unitlog.h"
+#include "engine/x86_check.h"
 #include "engine/x86_code.h"
 #include "engine/x86_context.h"
 #include "engine/x86_vector.h"
@@ -21,23 +22,14 @@ enum { ROOM = 128 * MIB };
 
 /* ---- blocks */
 
-static struct x86_code_page *page_find(struct x86_jit *j, gpa_t page)
-{
-	for (uint32_t n = j->page_hash[page >> X86_PAGE_SHIFT & (JIT_PAGES - 1)]; n;) {
-		struct x86_code_page *p = &j->page[n - 1];
-		if (p->at == page) return p;
-		n = p->next;
-	}
-	return NULL;
-}
 const uint64_t *x86_block_begins(struct x86_jit *j, gpa_t page)
 {
-	const struct x86_code_page *p = page_find(j, page);
+	const struct x86_code_page *p = x86_page_find(j, page);
 	return p ? p->begins : NULL;
 }
 static struct x86_code_page *page_get(struct x86_jit *j, gpa_t page)
 {
-	struct x86_code_page *p = page_find(j, page);
+	struct x86_code_page *p = x86_page_find(j, page);
 	if (p) return p;
 	if (!jit_grow((void **)&j->page, &j->pages_room, j->pages + 1, sizeof(*p))) return NULL;
 	uint32_t *head = &j->page_hash[page >> X86_PAGE_SHIFT & (JIT_PAGES - 1)];
@@ -72,13 +64,13 @@ struct x86_block *x86_block_new(struct x86_jit *j, gpa_t page, unsigned off, uns
 }
 void x86_code_used(struct x86_jit *j, gpa_t page, unsigned from, unsigned to)
 {
-	struct x86_code_page *p = page_find(j, page);
+	struct x86_code_page *p = x86_page_find(j, page);
 	for (unsigned g = from >> 6; p && g <= (to - 1) >> 6; g++) p->granules |= 1ull << g;
 }
-bool x86_map_add(struct x86_jit *j, uint32_t host, unsigned off, bool flags)
+bool x86_map_add(struct x86_jit *j, struct x86_at_host at)
 {
 	if (!jit_grow((void **)&j->map, &j->maps_room, j->maps + 1, sizeof(*j->map))) return false;
-	j->map[j->maps++] = (struct x86_at_host){host, (uint16_t)off, flags};
+	j->map[j->maps++] = at;
 	return true;
 }
 static void mark_page(struct x86_jit *j, gpa_t page, bool on)
@@ -149,7 +141,7 @@ static void ibtc_clear(struct x86_jit *j, unsigned view)
 	bool all = j->used_ibtc_n[view] > COUNT(j->used_ibtc[0]);
 	unsigned n = all ? X86_IBTC : j->used_ibtc_n[view];
 	for (unsigned k = 0; k < n; k++)
-		t[all ? k : j->used_ibtc[view][k]] = (struct x86_ibtc){1, miss};
+		t[all ? k : j->used_ibtc[view][k]] = (struct x86_ibtc){X86_IBTC_FREE, miss};
 	j->used_ibtc_n[view] = 0;
 }
 static void ibtc_clear_all(struct x86_jit *j)
@@ -184,7 +176,7 @@ static void page_drop(struct x86_jit *j, struct x86_code_page *p)
 	x86_count(j->v, X86_STAT_DROPS);
 	while (crossing) { /* other blocks of their page may have links to them */
 		struct x86_block *b = &j->block[crossing - 1];
-		struct x86_code_page *first = page_find(j, b->page);
+		struct x86_code_page *first = x86_page_find(j, b->page);
 		crossing = b->cross_next;
 		if (first && first->blocks) page_drop(j, first);
 	}
@@ -219,13 +211,14 @@ static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t
 	watch(j, page);
 	return x86_translate_block(j, code, page, off, variant, plain, &nothing);
 }
-/* A page that is at more than one such address is fixed where it was first. */
-static unsigned fixed_variant(struct x86_jit *j, unsigned variant)
+/* The first such address that a page is at is its own. */
+static unsigned variant_here(struct x86_jit *j)
 {
-	uint64_t la = j->v->cpu.rip & ~(uint64_t)(X86_PAGE - 1);
-	struct x86_code_page *p = page_get(j, j->v->fetch_gpa);
-	if (p && !p->la) p->la = la;
-	return p && p->la == la ? variant : variant & ~(unsigned)VARIANT_LOW;
+	uint64_t la = j->v->cpu.rip;
+	unsigned variant = x86_variant_at(j->v, la);
+	struct x86_code_page *p = variant & VARIANT_FIXED ? page_get(j, j->v->fetch_gpa) : NULL;
+	if (p && !p->la) p->la = la & ~(uint64_t)(X86_PAGE - 1);
+	return x86_variant_in(j, j->v->fetch_gpa, la);
 }
 /* The block at rip, made if need be; fetch_* is set then. NULL: none, for this instruction. */
 static struct x86_block *block_at_rip(struct x86_jit *j)
@@ -233,13 +226,12 @@ static struct x86_block *block_at_rip(struct x86_jit *j)
 	struct x86_vcpu *v = j->v;
 	if (!x86_translatable(v)) return NULL;
 	if (x86_fetch(v, v->cpu.rip)) return NULL;
-	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = x86_variant_now(v);
+	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = variant_here(j);
 	if (unlikely((variant & VARIANT_VEC) != j->vec)) {
 		ibtc_clear_all(j);
 		x86_contexts_drop(v);
 	}
 	j->vec = variant & VARIANT_VEC;
-	if (variant & VARIANT_FIXED) variant = fixed_variant(j, variant);
 	struct x86_block *b = x86_block_find(j, v->fetch_gpa, off, variant);
 	if (!b && gmem_ptr(v->machine->env.mem, v->fetch_gpa, X86_PAGE, true))
 		b = block_make(j, v->fetch_gpa, v->fetch_host, off, variant, false);
@@ -254,7 +246,7 @@ static void look_at_changes(struct x86_jit *j)
 	int n = gmem_broken(j->v->machine->env.mem, &j->seals, page);
 	if (n < 0) drop_all(j);
 	for (int k = 0; k < n; k++) {
-		struct x86_code_page *p = page_find(j, page[k]);
+		struct x86_code_page *p = x86_page_find(j, page[k]);
 		if (p && (p->blocks || p->crossing)) page_drop(j, p);
 		if (p) unwatch(j, p); /* until it is sealed again */
 	}
@@ -398,18 +390,45 @@ static void calm(struct x86_jit *j)
 
 /* ---- between blocks */
 
-static const void *into_code(struct x86_vcpu *v, const void *to)
+/* lag: instructions of the block that will be counted, but have been. */
+static const void *into_code(struct x86_vcpu *v, const void *to, uint64_t lag)
 {
+	struct x86_jit *j = v->jit;
+	if (j->check) x86_check_open(v);
+	v->fast.left = (int64_t)(j->limit - v->n + lag);
 	v->fast.flags = x86_flags_away(v->cpu.flags);
-	go_live(v->jit);
+	go_live(j);
 	return to;
 }
+static void count_home(struct x86_vcpu *v)
+{
+	if (v->jit->counts) v->n = v->jit->limit - (uint64_t)v->fast.left;
+}
+static void step(struct x86_vcpu *v)
+{
+	if (v->jit->check) x86_check_look(v);
+	x86_step(v);
+}
+static bool is_spent(const struct x86_vcpu *v)
+{
+	return v->jit->counts && !v->jit->check && v->n >= v->jit->limit;
+}
 static bool is_stopped(const struct x86_vcpu *v) { return v->broken || v->reset_asked; }
+static const void *leave_code(struct x86_vcpu *v)
+{
+	struct x86_jit *j = v->jit;
+	x86_jit_home(v);
+	j->spent = is_spent(v) && !is_stopped(v);
+	j->found = NULL;
+	return x86_rx(j, (uint32_t)(j->leave - j->rw));
+}
 /* Whatever is at rip is done, until there is a block for it or run() has to be left. */
 static const void *find(struct x86_vcpu *v)
 {
 	struct x86_jit *j = v->jit;
+	if (j->check) (void)x86_check_close(v);
 	for (;;) {
+		if (unlikely(is_spent(v))) return leave_code(v);
 		if (unlikely(atomic_load_explicit(&v->poll, memory_order_relaxed)) ||
 		    v->activity != X86_RUNNING || is_stopped(v)) {
 			calm(j);
@@ -418,11 +437,7 @@ static const void *find(struct x86_vcpu *v)
 			bool goes_on = !is_stopped(v) && x86_events(v);
 			if (user && v->stats[X86_STAT_IRQ] != irqs && x86_window_tick(v))
 				ibtc_clear(j, X86_VIEW_USER);
-			if (!goes_on) {
-				x86_jit_home(v);
-				j->found = NULL;
-				return x86_rx(j, (uint32_t)(j->leave - j->rw));
-			}
+			if (!goes_on) return leave_code(v);
 		}
 		look_at_changes(j);
 		/* Where there are no breakpoints, RF says nothing, and a fault sets it again. */
@@ -432,46 +447,51 @@ static const void *find(struct x86_vcpu *v)
 		if (b) {
 			if (v->window && v->cpl == 3) x86_window_expect(v);
 			v->fast.page = v->cpu.rip & ~(uint64_t)(X86_PAGE - 1);
-			return into_code(v, x86_rx(j, b->slot));
+			return into_code(v, x86_rx(j, b->slot), 0);
 		}
 		calm(j);
 		x86_count(v, X86_STAT_ALONE);
-		x86_step(v);
+		step(v);
 	}
 }
 static const void *step_and_find(struct x86_vcpu *v)
 {
+	if (v->jit->check && !x86_check_close(v)) return find(v);
 	calm(v->jit);
 	x86_count(v, X86_STAT_ENDS);
-	x86_step(v);
+	step(v);
 	return find(v);
 }
 static void at_info(struct x86_vcpu *v, uint32_t info)
 {
 	x86_flags_home(v);
 	v->cpu.rip = v->fast.page + (info & INFO_OFF);
+	count_home(v);
 }
 /* Interpret the instruction; if nothing came of it but the next, go on at `next`. That rip is there
  * is not enough: a trap's handler may be, with another RSP than what has been looked up. */
 static const void *step_here(struct x86_vcpu *v, uint32_t info, const void *next)
 {
 	struct x86_jit *j = v->jit;
+	uint64_t lag = v->fast.lag + 1;
+	if (j->check && !x86_check_close(v)) return find(v);
 	uint64_t end = v->cpu.rip + (info >> INFO_BYTES);
 	unsigned variant = x86_variant_now(v);
 	uint64_t traps = v->traps;
 	j->dropped = false;
 	calm(j);
 	x86_count(v, X86_STAT_STEPS);
-	x86_step(v);
+	step(v);
 	while (v->cpu.rip == end - (info >> INFO_BYTES) && v->traps == traps && !j->dropped &&
-	       !is_stopped(v) && !atomic_load_explicit(&v->poll, memory_order_relaxed) &&
+	       !is_spent(v) && !is_stopped(v) &&
+	       !atomic_load_explicit(&v->poll, memory_order_relaxed) &&
 	       x86_variant_now(v) == variant && x86_translatable(v))
-		x86_step(v); /* a string instruction has more to do */
-	if (info & INFO_LEAVE || v->cpu.rip != end || v->traps != traps || j->dropped ||
-	    x86_variant_now(v) != variant || !x86_translatable(v) || is_stopped(v) ||
+		step(v); /* a string instruction has more to do */
+	if (info & INFO_LEAVE || is_spent(v) || v->cpu.rip != end || v->traps != traps ||
+	    j->dropped || x86_variant_now(v) != variant || !x86_translatable(v) || is_stopped(v) ||
 	    v->activity != X86_RUNNING || atomic_load_explicit(&v->poll, memory_order_relaxed))
 		return find(v);
-	return into_code(v, next);
+	return into_code(v, next, lag);
 }
 /* A block was wrong about its accesses again: it is made anew, and whoever comes to the old one
  * goes on to that. plain: each access by itself, since a group of them lies in two pages. */
@@ -529,7 +549,7 @@ const void *x86_jit_thunk_mem(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 			x86_count(v, X86_STAT_FILLS);
 			v->fast.save[0] = la;
 			v->fast.save[1] = (uint64_t)(uintptr_t)p - la;
-			return into_code(v, back);
+			return into_code(v, back, v->fast.lag);
 		}
 	} else if (info & INFO_LEAVE) {
 		remake(v->jit, back, true);
@@ -561,7 +581,7 @@ const void *x86_jit_thunk_rep(struct x86_vcpu *v, uint64_t how, uint32_t info, c
 			return step_here(v, info, back);
 	}
 	v->cpu.rip += info >> INFO_BYTES;
-	return into_code(v, back);
+	return into_code(v, back, 0); /* not where instructions are counted */
 }
 const void *x86_jit_thunk_end(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
 {
@@ -575,6 +595,7 @@ const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	(void)info, (void)back;
 	x86_flags_home(v);
 	v->cpu.rip = la;
+	count_home(v);
 	x86_count(v, X86_STAT_LOOKUPS);
 	const void *to = find(v);
 	const struct x86_block *b = j->found;
@@ -625,7 +646,7 @@ const void *x86_jit_thunk_cross(struct x86_vcpu *v, uint64_t la, uint32_t info, 
 	j->kernel_local |= !v->fetch_global && v->fast.page >> 63;
 	v->fast.cross[x86_cross_of(b->page)] =
 		(struct x86_cross){v->fast.page, next >> X86_PAGE_SHIFT};
-	return into_code(v, back);
+	return into_code(v, back, v->fast.lag);
 }
 const void *x86_jit_thunk_poll(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
 {
@@ -648,11 +669,11 @@ static enum x86_missing fault_in_window(struct x86_jit *j, const greg_t *r, cons
 	return x86_window_fault(j->v, (uint64_t)(uintptr_t)info->si_addr, r[REG_ERR] & WRITE);
 }
 /* Have a thunk called as if from where the fault was. */
-static void divert(struct x86_jit *j, greg_t *r, enum thunk to, uint32_t info)
+static void divert(struct x86_jit *j, greg_t *r, enum thunk to, uint64_t info)
 {
 	uint64_t *sp = (uint64_t *)(void *)j->v - 1;
 	*sp = (uint64_t)r[REG_RIP];
-	r[REG_R10] = info; /* S2 */
+	r[REG_R10] = (greg_t)info; /* S2 */
 	r[REG_RSP] = (greg_t)(uintptr_t)sp;
 	r[REG_RIP] = (greg_t)(uintptr_t)x86_rx(j, (uint32_t)(j->thunk[to] - j->rw));
 }
@@ -670,7 +691,8 @@ static bool fault_in_code(ucontext_t *u, const siginfo_t *info)
 	if (m->flags) j->v->fast.flags = x86_flags_away((uint64_t)r[REG_EFL]);
 	/* No linear address: not to be looked for in the window again. */
 	r[REG_R11] = (greg_t)NOWHERE; /* S1 */
-	divert(j, r, is == X86_NOT_HERE ? THUNK_OUT : THUNK_END, m->off | (uint32_t)INFO_LEAVE);
+	divert(j, r, is == X86_NOT_HERE ? THUNK_OUT : THUNK_END,
+	       m->off | (uint32_t)INFO_LEAVE | (uint64_t)m->done << INFO_DONE);
 	return true;
 }
 static void on_fault(int sig, siginfo_t *info, void *context)
@@ -694,7 +716,7 @@ static void catch_faults(void)
 
 /* ---- outside */
 
-void x86_jit_run(struct x86_vcpu *v)
+bool x86_jit_run(struct x86_vcpu *v)
 {
 	struct x86_jit *j = v->jit;
 	running = j;
@@ -702,7 +724,9 @@ void x86_jit_run(struct x86_vcpu *v)
 	const void *to = find(v);
 	if (j->live) j->enter(v, to);
 	running = NULL;
+	return j->spent;
 }
+void x86_jit_until(struct x86_vcpu *v, uint64_t n) { v->jit->limit = n; }
 void x86_jit_flush(struct x86_vcpu *v, bool globals)
 {
 	struct x86_cross *c = v->fast.cross;
@@ -719,7 +743,7 @@ void x86_jit_flush(struct x86_vcpu *v, bool globals)
 static void wrote(struct x86_jit *j, gpa_t at, unsigned n)
 {
 	enum { ENOUGH = 32 };
-	struct x86_code_page *p = page_find(j, at & ~(gpa_t)(X86_PAGE - 1));
+	struct x86_code_page *p = x86_page_find(j, at & ~(gpa_t)(X86_PAGE - 1));
 	unsigned first = (unsigned)(at & (X86_PAGE - 1)) >> 6;
 	unsigned last = (unsigned)((at & (X86_PAGE - 1)) + n - 1) >> 6;
 	for (unsigned g = first; p && g <= last && g < 64; g++)
@@ -770,7 +794,7 @@ void x86_jit_serve(struct x86_vcpu *v)
 	j->wrote_n = 0;
 	(void)pthread_mutex_unlock(&j->lock);
 }
-int x86_jit_new(struct x86_vcpu *v, size_t room, struct err *e)
+int x86_jit_new(struct x86_vcpu *v, size_t room, enum x86_jit_mode mode, struct err *e)
 {
 	enum { LOWEST = 2 * 1024 * 1024 };
 	struct x86_jit *j = calloc(1, sizeof(*j));
@@ -782,13 +806,17 @@ int x86_jit_new(struct x86_vcpu *v, size_t room, struct err *e)
 	j->size = room < LOWEST ? ROOM : (room + X86_PAGE - 1) & ~(size_t)(X86_PAGE - 1);
 	int r = jit_map_twice(j->size, &j->rx, &j->rw, e);
 	if (r < 0) return r;
+	j->counts = mode != X86_JIT_FAST;
+	j->limit = INT64_MAX;
+	if (mode == X86_JIT_CHECK && !(j->check = x86_check_new()))
+		return fail(e, -ENOMEM, "translator: out of memory");
 	struct x64_asm a = {.p = j->rw};
 	x86_thunks_make(j, &a);
 	j->used = j->floor = ((size_t)(a.p - j->rw) + 63) & ~(size_t)63;
 	drop_all(j);
 	memset(j->hint, HINT_NONE, sizeof(j->hint));
 	v->may_write = calloc(v->machine->code_pages / 64 + 1, sizeof(uint64_t));
-	if (v->machine->env.windows != WINDOWS_OFF) v->window = x86_window_new(v);
+	if (v->machine->env.windows != WINDOWS_OFF && !j->counts) v->window = x86_window_new(v);
 	catch_faults();
 	return 0;
 }
@@ -804,5 +832,6 @@ void x86_jit_free(struct x86_jit *j)
 	free(j->block);
 	free(j->map);
 	free(j->page);
+	x86_check_free(j->check);
 	free(j);
 }

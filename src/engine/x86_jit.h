@@ -9,11 +9,19 @@
  * interpreter does the rest, an instruction at a time. */
 struct x86_vcpu;
 struct x86_jit;
+/* COUNT: v->n is exact whenever C runs, and blocks stop soon after x86_jit_until(). CHECK: and they
+ * are compared with the interpreter (x86_check.h). Neither has windows. */
+enum x86_jit_mode { X86_JIT_FAST, X86_JIT_COUNT, X86_JIT_CHECK };
 /* room: bytes of code; 0: what is usual. v->jit is set. */
-int x86_jit_new(struct x86_vcpu *v, size_t room, struct err *e);
+int x86_jit_new(struct x86_vcpu *v, size_t room, enum x86_jit_mode mode, struct err *e);
+/* COUNT: x86_jit_run() comes back at the first chance, at most X86_JIT_LATE instructions later,
+ * when v->n has come to n. */
+enum { X86_JIT_LATE = 8192 };
+void x86_jit_until(struct x86_vcpu *v, uint64_t n);
 void x86_jit_free(struct x86_jit *j); /* NULL is fine */
-/* Run until something has to be seen to outside: x86_events() said so, broken, reset_asked. */
-void x86_jit_run(struct x86_vcpu *v);
+/* Run until something has to be seen to outside: x86_events() said so, broken, reset_asked; or, and
+ * then it answers true, x86_jit_until(). */
+bool x86_jit_run(struct x86_vcpu *v);
 /* The vCPU's vector and x87 state is needed in v->x now: it may have been left in the host's
  * registers. Called by whoever touches v->x on the vCPU's thread; NULL jit is fine. */
 void x86_jit_home(struct x86_vcpu *v);

@@ -89,7 +89,7 @@ static void set_up(struct side *s)
 	x86_mode_update(v);
 	x86_tlb_flush(v, true);
 }
-static void side_new(struct side *s, bool jit)
+static void side_new(struct side *s, bool jit, enum x86_jit_mode mode)
 {
 	static const struct device_ops ops = {
 		.name = "stop", .read = stop_read, .write = stop_write};
@@ -113,7 +113,7 @@ static void side_new(struct side *s, bool jit)
 	}
 	s->v = x86_vcpu_new(&s->machine, 0);
 	must(s->v);
-	if (jit) must(!x86_jit_new(s->v, 4 << 20, NULL));
+	if (jit) must(!x86_jit_new(s->v, 4 << 20, mode, NULL));
 	set_up(s);
 }
 static void side_free(struct side *s)
@@ -307,28 +307,33 @@ static void explain(struct side *a, struct side *b, struct program *p, uint64_t 
 		return;
 	}
 }
-static void random_programs(bool vectors)
+static void random_programs(bool vectors, enum x86_jit_mode mode)
 {
 	const char *count = getenv("RANDOM_COUNT"), *first = getenv("RANDOM_SEED");
 	unsigned long n = count ? strtoul(count, NULL, 0) : 400;
 	uint64_t from = first ? strtoul(first, NULL, 0) : vectors ? 1 << 20 : 1;
 	struct side interp, jit;
 	struct program p;
-	side_new(&interp, false);
-	side_new(&jit, true);
-	for (; n--; from++) {
+	side_new(&interp, false, mode);
+	side_new(&jit, true, mode);
+	for (; n-- && !jit.v->broken; from++) {
 		seed = from;
 		unsigned open = make(&p, 24, vectors);
 		begin(&interp, &p, from);
 		begin(&jit, &p, from);
 		(void)x86_vcpu_run(interp.v);
 		(void)x86_vcpu_run(jit.v);
-		bool good = same(&interp, &jit, open);
+		bool good = same(&interp, &jit, open) && !jit.v->broken;
+		if (mode != X86_JIT_FAST) good &= interp.v->n == jit.v->n;
+		if (jit.v->broken) fprintf(stderr, "%s\n", jit.v->broken);
 		if (!good) fprintf(stderr, "seed %#lx:\n", from), explain(&interp, &jit, &p, from);
 		CHECK(good);
 	}
 	side_free(&interp);
 	side_free(&jit);
 }
-TEST(x86_jit_random_integers) { random_programs(false); }
-TEST(x86_jit_random_vectors) { random_programs(true); }
+TEST(x86_jit_random_integers) { random_programs(false, X86_JIT_FAST); }
+TEST(x86_jit_random_vectors) { random_programs(true, X86_JIT_FAST); }
+TEST(x86_jit_random_integers_counted) { random_programs(false, X86_JIT_COUNT); }
+TEST(x86_jit_random_integers_in_lockstep) { random_programs(false, X86_JIT_CHECK); }
+TEST(x86_jit_random_vectors_in_lockstep) { random_programs(true, X86_JIT_CHECK); }

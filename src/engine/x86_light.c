@@ -2,6 +2,8 @@
  * registers: this file, and those that it calls into, are compiled to use none (Makefile), and
  * nothing here calls anything else. What is not simple is left to x86_jit.c: NULL is answered then,
  * and the same thunk of that file goes on from the state as it is. */
+#include "engine/x86_check.h"
+#include "engine/x86_check_impl.h"
 #include "engine/x86_code.h"
 #include "engine/x86_window.h"
 #include "hw/gmem.h"
@@ -78,7 +80,7 @@ const void *x86_light_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, const
 	if (!is_quiet(v) || v->broken || v->reset_asked || !x86_translatable(v) || changed ||
 	    (v->cr4 & X86_CR4_IN_CODE) != j->cr4 || !x86_fetch_known(v, la))
 		return NULL;
-	unsigned variant = x86_variant_now(v);
+	unsigned variant = x86_variant_in(j, v->fetch_gpa, la);
 	const struct x86_block *b = x86_block_find(j, v->fetch_gpa, la & (X86_PAGE - 1), variant);
 	if (!b || (variant & VARIANT_VEC) != j->vec) return NULL;
 	x86_count(v, X86_STAT_LOOKUPS);
@@ -114,4 +116,25 @@ const void *x86_light_sysret(struct x86_vcpu *v, uint64_t la, uint32_t info, con
 	    v->cpl || x86_sysret(v, true))
 		return NULL;
 	return go_on(v);
+}
+
+/* ---- lockstep */
+
+#ifdef __clang__
+#define PLAIN __attribute__((no_sanitize("all")))
+#else
+#define PLAIN __attribute__((no_sanitize("address", "undefined")))
+#endif
+PLAIN void x86_check_note(struct x86_vcpu *v, void *at, uint64_t bytes)
+{
+	struct x86_check *k = v->jit->check;
+	if (k->logged >= CHECK_LOG || bytes > CHECK_WIDEST) {
+		k->logged = CHECK_LOG + 1;
+		return;
+	}
+	struct x86_check_was *w = &k->log[k->logged++];
+	w->at = at;
+	w->bytes = (uint32_t)bytes;
+	void *to = w->old;
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(at), "+c"(bytes) : : "memory");
 }

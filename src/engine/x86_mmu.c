@@ -438,6 +438,7 @@ static uint64_t device_read(struct x86_vcpu *v, gpa_t at, unsigned n)
 {
 	struct device *d = apic_of(v, at);
 	x86_count(v, X86_STAT_MMIO);
+	x86_count_look(v);
 	if (!d) return bus_read(v->machine->env.mmio, at, n);
 	if (!d->ops->read) return 0;
 	device_lock(d);
@@ -450,6 +451,7 @@ static void device_write(struct x86_vcpu *v, gpa_t at, uint64_t val, unsigned n)
 {
 	struct device *d = apic_of(v, at);
 	x86_count(v, X86_STAT_MMIO);
+	x86_count_look(v);
 	if (!d) {
 		bus_write(v->machine->env.mmio, at, val, n);
 		return;

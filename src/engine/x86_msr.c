@@ -67,6 +67,8 @@ enum msr {
 	 1ull << 13 | 1ull << 14 | 1ull << 15 | 1ull << 20 | 1ull << 24 | 1ull << 26 |             \
 	 1ull << 27 | 1ull << 62)
 
+#define EPOCH 1767225600 /* 2026-01-01: where counted time begins, as the CMOS clock's */
+
 struct x86_msrs {
 	uint64_t pat, misc_enable, misc_features, debugctl, tsc_adjust, spec_ctrl, mcg_status;
 	uint64_t mtrr_default, mtrr_fixed[FIXED], mtrr_variable[2 * MTRRS];
@@ -165,7 +167,11 @@ static uint64_t clock_ns(const struct x86_vcpu *v)
 	return c ? vclock_ns(c) : 0;
 }
 
-uint64_t x86_tsc(const struct x86_vcpu *v) { return x86_host_tsc() + v->tsc_off; }
+static uint64_t counted_tsc(const struct x86_vcpu *v) { return v->n + v->slept; }
+uint64_t x86_tsc(const struct x86_vcpu *v)
+{
+	return (v->counted ? counted_tsc(v) : x86_host_tsc()) + v->tsc_off;
+}
 
 /* Between two runs there is one moment at which they are read, and then one at which they are set.
  */
@@ -178,13 +184,14 @@ static uint64_t moment(_Atomic uint64_t *at)
 uint64_t x86_tsc_held(struct x86_vcpu *v)
 {
 	atomic_store(&v->machine->tsc_put, 0);
+	if (v->counted) return x86_tsc(v);
 	return moment(&v->machine->tsc_got) + v->tsc_off;
 }
 
 void x86_tsc_hold(struct x86_vcpu *v, uint64_t val)
 {
 	atomic_store(&v->machine->tsc_got, 0);
-	v->tsc_off = val - moment(&v->machine->tsc_put);
+	v->tsc_off = val - (v->counted ? counted_tsc(v) : moment(&v->machine->tsc_put));
 }
 
 uint64_t x86_tsc_ns(const struct x86_vcpu *v, uint64_t tsc)
@@ -245,6 +252,7 @@ static void pv_wall(struct x86_vcpu *v, uint64_t val)
 	struct timespec now;
 	v->msrs->kvm_wall = val;
 	(void)clock_gettime(CLOCK_REALTIME, &now);
+	if (v->counted) now = (struct timespec){.tv_sec = EPOCH};
 	uint64_t ns = (uint64_t)now.tv_sec * NS + (uint64_t)now.tv_nsec - clock_ns(v);
 	uint32_t wall[3] = {2, (uint32_t)(ns / NS), (uint32_t)(ns % NS)};
 	pv_write(v, val, wall, sizeof(wall));
@@ -254,7 +262,9 @@ static void pv_wall(struct x86_vcpu *v, uint64_t val)
 static bool board(struct x86_vcpu *v, uint32_t index, bool write, uint64_t *val)
 {
 	const struct x86_hooks *h = &v->machine->env.x86;
-	return h->msr && h->msr(h->ctx, v->id, index, write, val);
+	bool is = h->msr && h->msr(h->ctx, v->id, index, write, val);
+	if (write) x86_count_look(v);
+	return is;
 }
 
 void x86_apic_moved(struct x86_vcpu *v)

@@ -65,7 +65,7 @@ static struct x86_rig *rig(bool jit, unsigned cpl, enum windows windows)
 		r->m.code_pages = (1ull << 32) >> X86_PAGE_SHIFT;
 		r->m.code = calloc(r->m.code_pages, 1);
 		must(r->m.code);
-		must(!x86_jit_new(r->v, 4 << 20, NULL));
+		must(!x86_jit_new(r->v, 4 << 20, X86_JIT_FAST, NULL));
 	}
 	r->v->cpu.rip = CODE;
 	r->v->cpu.r[RSP] = STACK;

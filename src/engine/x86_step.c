@@ -450,6 +450,8 @@ static inline int fetch(struct x86_vcpu *v, const struct x86_insn **in)
 	return e;
 }
 
+int x86_fetched(struct x86_vcpu *v, const struct x86_insn **in) { return fetch(v, in); }
+
 /* ---- steps */
 static __attribute__((noinline)) void trap(struct x86_vcpu *v, int e)
 {

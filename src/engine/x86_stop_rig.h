@@ -89,7 +89,7 @@ static inline void stop_rig_translate(struct x86_rig *r)
 {
 	r->m.code_pages = (1ull << 32) >> X86_PAGE_SHIFT;
 	r->m.code = calloc(r->m.code_pages, 1);
-	must(r->m.code && !x86_jit_new(r->v, 4 << 20, NULL));
+	must(r->m.code && !x86_jit_new(r->v, 4 << 20, X86_JIT_FAST, NULL));
 }
 static inline void stop_rig_free(struct x86_rig *r)
 {

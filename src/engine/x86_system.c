@@ -231,10 +231,20 @@ static bool host_random(uint64_t *val, bool seed)
 #endif
 	return ok;
 }
+/* The same ones each time: for --deterministic. Steele and others, Fast Splittable Pseudorandom
+ * Number Generators, 2014. */
+static uint64_t repeated_random(const struct x86_vcpu *v)
+{
+	uint64_t z = (v->n + v->slept) * 0x9e3779b97f4a7c15;
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return z ^ z >> 31;
+}
 static int do_random(struct x86_vcpu *v, const struct x86_insn *in)
 {
 	uint64_t val = 0;
-	bool ok = host_random(&val, in->op == X86_OP_rdseed);
+	bool ok = v->counted || host_random(&val, in->op == X86_OP_rdseed);
+	if (v->counted) val = repeated_random(v);
 	v->cpu.flags = (v->cpu.flags & ~(uint64_t)X86_ARITH) | (ok ? X86_CF : 0);
 	x86_reg_put(v, in->o[0].reg, in->o[0].size, ok ? val : 0);
 	return x86_next(v, in);

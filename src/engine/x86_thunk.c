@@ -1,5 +1,6 @@
 /* Between translated code and C: the way in, the way out, and the calls in between, which put the
  * guest's registers where C finds them. Made once for each cache. */
+#include "engine/x86_check.h"
 #include "engine/x86_code.h"
 
 /* Guest registers that are in the host's, and where they are. */
@@ -72,6 +73,16 @@ static void call_with_state(struct x64_asm *a, uintptr_t fn)
 	mov_load(a, OP_W, RCX, V_AT(fast.go));
 	call_c(a, fn);
 }
+/* What a block has done before the instruction that the thunk is about. */
+static void count(struct x64_asm *a)
+{
+	mov_rr(a, OP_W, RAX, S2);
+	shift_imm(a, SH_SHR, OP_W, RAX, INFO_DONE);
+	mov_store(a, OP_W, V_AT(fast.lag), RAX);
+	mov_load(a, OP_W, RCX, V_AT(fast.left));
+	alu_rr(a, ALU_SUB, OP_W, RCX, RAX);
+	mov_store(a, OP_W, V_AT(fast.left), RCX);
+}
 /* light: of x86_light.c, tried first; 0: none. */
 static void thunk(struct x86_jit *j, struct x64_asm *a, enum thunk which, uintptr_t fn,
 		  uintptr_t light)
@@ -81,6 +92,7 @@ static void thunk(struct x86_jit *j, struct x64_asm *a, enum thunk which, uintpt
 	op_rm(a, OP(0, 0, 0x8f), 0, V_AT(fast.go), 0); /* pop: rsp is the vCPU's again behind it */
 	gprs(a, false);
 	put8(a, 0xfc); /* cld */
+	if (j->counts) count(a);
 	if (light) {
 		mov_store(a, OP_W, V_AT(fast.save[0]), S1); /* C may use them */
 		mov_store(a, OP_W, V_AT(fast.save[1]), S2);
@@ -110,6 +122,26 @@ static void push_pop(struct x64_asm *a, unsigned r, bool pop)
 {
 	if (r >= 8) put8(a, 0x41);
 	put8(a, (pop ? 0x58u : 0x50u) | (r & 7));
+}
+/* Nothing is lost, flags neither: it comes in the middle of instructions. */
+static void log_thunk(struct x86_jit *j, struct x64_asm *a)
+{
+	static const uint8_t lost[] = {RAX, RCX, RDX, RSI, RDI, R8, R9, R10, R11};
+	enum { PUSHED = 8 * (1 + COUNT(lost)) };
+	_Static_assert(PUSHED % 16 == 0, "C wants its stack so");
+	j->log = a->p;
+	op_rm(a, OP(0, 0, 0x8f), 0, V_AT(fast.log_go), 0);
+	put8(a, 0x9c); /* pushf */
+	for (unsigned k = 0; k < COUNT(lost); k++) push_pop(a, lost[k], false);
+	put8(a, 0xfc); /* cld */
+	lea(a, OP_W, RDI, rm_mem(RSP, PUSHED));
+	mov_rr(a, OP_W, RSI, RAX);
+	mov_load(a, OP_W, RDX, rm_mem(RDI, (int32_t)offsetof(struct x86_vcpu, fast.log_bytes)));
+	call_c(a, (uintptr_t)x86_check_note);
+	for (unsigned k = COUNT(lost); k-- > 0;) push_pop(a, lost[k], true);
+	put8(a, 0x9d); /* popf */
+	mov_load(a, OP_W, RAX, V_AT(fast.log_rax));
+	op_rm(a, OP(0, 0, 0xff), 4, V_AT(fast.log_go), 0);
 }
 void x86_thunks_make(struct x86_jit *j, struct x64_asm *a)
 {
@@ -142,8 +174,11 @@ void x86_thunks_make(struct x86_jit *j, struct x64_asm *a)
 	for (unsigned k = COUNT(kept); k-- > 0;) push_pop(a, kept[k], true);
 	vzeroupper(a);
 	put8(a, 0xc3);
-	for (unsigned t = 0; t < THUNKS; t++)
-		thunk(j, a, t, (uintptr_t)fn[t].fn, LIGHT ? (uintptr_t)fn[t].light : 0);
+	for (unsigned t = 0; t < THUNKS; t++) {
+		bool light = LIGHT && (!j->counts || t == THUNK_MISS); /* others do instructions */
+		thunk(j, a, t, (uintptr_t)fn[t].fn, light ? (uintptr_t)fn[t].light : 0);
+	}
+	if (j->check) log_thunk(j, a);
 	j->miss = a->p;
 	call_to(a, j->thunk[THUNK_MISS]);
 	const uint8_t *enter = j->rx + (in - j->rw);

@@ -22,7 +22,8 @@ void x86_machine_init(struct x86_machine *m)
 {
 	x86_groups_init();
 	x86_host_tsc_watch();
-	m->tsc_zero = x86_host_tsc();
+	m->tsc_zero = m->env.counted ? 0 : x86_host_tsc();
+	if (m->env.counted) m->tsc_khz = 1000000; /* an instruction a nanosecond */
 }
 
 static size_t room(void)
@@ -59,6 +60,7 @@ struct x86_vcpu *x86_vcpu_new(struct x86_machine *m, unsigned id)
 	}
 	m->vcpu[id] = v;
 	if (m->n <= id) m->n = id + 1;
+	if (m->env.counted) x86_count_new(v);
 	x86_vcpu_reset(v, false);
 	return v;
 }
@@ -215,6 +217,13 @@ static void intr(struct x86_vcpu *v)
 	x86_deliver(v, (unsigned)vector & 0xff, X86_FROM_OUTSIDE);
 }
 
+void x86_poll_wait(struct x86_vcpu *v, uint32_t seen, uint64_t ns)
+{
+	enum { SECOND = 1000000000 };
+	struct timespec t = {.tv_sec = (time_t)(ns / SECOND), .tv_nsec = (long)(ns % SECOND)};
+	futex_wait(&v->poll, seen, ns == UINT64_MAX ? NULL : &t);
+}
+
 static void sleep_until_poked(struct x86_vcpu *v)
 {
 	x86_count(v, X86_STAT_SLEEP);
@@ -222,8 +231,9 @@ static void sleep_until_poked(struct x86_vcpu *v)
 	atomic_store(&v->asleep, 1);
 	set_running(v, false);
 	uint32_t p;
-	while (!((p = atomic_load(&v->poll)) & ~(uint32_t)X86_POLL_FENCE))
+	while (!v->counted && !((p = atomic_load(&v->poll)) & ~(uint32_t)X86_POLL_FENCE))
 		futex_wait(&v->poll, p, NULL);
+	if (v->counted) x86_count_sleep(v);
 	atomic_store(&v->asleep, 0);
 	set_running(v, true);
 }
@@ -266,8 +276,9 @@ enum vcpu_exit x86_vcpu_run(struct x86_vcpu *v)
 	atomic_store(&v->machine->tsc_put, 0);
 	x86_apic_moved(v);
 	(void)atomic_fetch_or(&v->poll, X86_POLL_INTR); /* look once; it may be halted, too */
-	if (v->jit) x86_jit_run(v);
-	while (!v->jit && (!atomic_load(&v->poll) || x86_events(v))) {
+	while (v->counted && x86_events(v)) x86_count_run(v);
+	if (v->jit && !v->counted) (void)x86_jit_run(v);
+	while (!v->jit && !v->counted && (!atomic_load(&v->poll) || x86_events(v))) {
 		/* What waits for the next instruction leaves its bit set. */
 		if (atomic_load_explicit(&v->poll, memory_order_relaxed)) x86_step(v);
 		run_some(v);

@@ -134,7 +134,7 @@ struct x86_xarea {
 };
 
 /* What translated code keeps beside the registers; x86_jit.h. */
-enum { X86_IBTC = 16384, X86_ADDS = 12, X86_CROSS = 256 };
+enum { X86_IBTC = 65536, X86_ADDS = 12, X86_CROSS = 256 };
 #define X86_CROSS_NONE (~0ull)
 struct x86_fast {
 	/* Wherever they are not in the host's: OF in bit 0, from bit 8 on what lahf gives. */
@@ -151,8 +151,14 @@ struct x86_fast {
 	} cross[X86_CROSS];		  /* by number of the first page */
 	_Alignas(32) uint8_t ymm[16][32]; /* while C runs, if x86_jit.live */
 	uint64_t upper;			  /* not 0: some of their upper halves are not 0 */
-	struct x86_ibtc {		  /* where indirect branches go */
-		uint64_t key;		  /* linear address */
+	/* Where instructions are counted: how many may still run until x86_jit.limit; how many that
+	 * block has done which a thunk was called from, since it last took some off. */
+	int64_t left;
+	uint64_t lag;
+	uint64_t log_rax, log_bytes; /* x86_check.h: while a store is noted */
+	const void *log_go;
+	struct x86_ibtc {     /* where indirect branches go */
+		uint64_t key; /* linear address */
 		const void *host;
 	} ibtc[X86_VIEWS][X86_IBTC];
 };
@@ -236,6 +242,10 @@ struct x86_vcpu {
 			const uint8_t *host; /* NULL: a device */
 		} at[256];
 	} fetches;
+	/* x86_count.c's, where time is instructions; counted NULL: it is not. In instructions: when
+	 * to look at timers, and when others may do something; ns that were slept. */
+	const struct vclock *counted;
+	uint64_t slice_end, pause, slept;
 	/* Sleep, and fences that others ask for: as rv64_cpu.c's. */
 	_Atomic uint32_t asleep, running, fence_asked, fence_done, fence_waiters;
 	_Atomic uint32_t fence_all; /* one that is asked for is x86_fence() */
@@ -280,9 +290,13 @@ void x86_fence(struct x86_vcpu *v, struct x86_vcpu *from);
 void x86_fence_writes(struct x86_vcpu *v, struct x86_vcpu *from);
 /* Take what has come: interrupts, NMI, INIT, SIPI, fences. False: leave x86_vcpu_run(). */
 bool x86_events(struct x86_vcpu *v);
+/* Sleep until poll is not `seen` any more, ns at most. */
+void x86_poll_wait(struct x86_vcpu *v, uint32_t seen, uint64_t ns);
 /* Fetch, decode and execute one instruction, and deliver the trap if it ends with one. Events are
  * not looked at. A REP does a bounded part of itself. */
 void x86_step(struct x86_vcpu *v);
+/* The one at rip, yours until the next is fetched; or a trap. */
+int x86_fetched(struct x86_vcpu *v, const struct x86_insn **in);
 static inline bool x86_checks_alignment(const struct x86_vcpu *v) /* SDM 3, 7.15, #AC */
 {
 	return v->cpu.flags & X86_AC && v->cr0 & CR0_AM && v->cpl == 3;
@@ -300,6 +314,12 @@ static inline bool x86_is_plain(const struct x86_vcpu *v)
 int x86_do(struct x86_vcpu *v, const struct x86_insn *in);
 int x86_vcpu_get(struct x86_vcpu *v, unsigned reg, uint64_t *val);
 int x86_vcpu_set(struct x86_vcpu *v, unsigned reg, uint64_t val);
+
+/* ---- x86_count.c: a CPU whose instructions are counted, and its time with them */
+void x86_count_new(struct x86_vcpu *v);
+void x86_count_run(struct x86_vcpu *v);	  /* some, after which x86_events() is to be asked */
+void x86_count_sleep(struct x86_vcpu *v); /* until poll says something */
+void x86_count_look(struct x86_vcpu *v);  /* timers may have been set */
 
 /* x86_step.c: which function does an operation; what is decoded. */
 void x86_groups_init(void);

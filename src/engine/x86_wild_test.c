@@ -134,7 +134,7 @@ static struct x86_rig *rig(bool jit, enum windows windows)
 	if (jit) {
 		r->m.code_pages = (1ull << 32) >> X86_PAGE_SHIFT;
 		r->m.code = calloc(r->m.code_pages, 1);
-		must(r->m.code && !x86_jit_new(v, 4 << 20, NULL));
+		must(r->m.code && !x86_jit_new(v, 4 << 20, X86_JIT_FAST, NULL));
 	}
 	return r;
 }

@@ -21,6 +21,8 @@ struct spec {
 	unsigned cpus;
 	uint64_t memory;					  /* bytes */
 	const char *kernel, *initrd, *append, *firmware, *engine; /* NULL: none, or the default */
+	const char *vars;    /* x86-64: what firmware keeps its variables in; NULL: none */
+	bool vars_kept;	     /* changes go there; else they are forgotten */
 	uint64_t code_cache; /* bytes of translated code a CPU; 0: the engine's choice */
 	bool profile;	     /* for perf(1) */
 	bool deterministic;  /* time goes by instructions */
@@ -30,6 +32,7 @@ struct spec {
 	struct spec_disk {
 		const char *path, *format;
 		bool readonly, backing; /* backing: its file may name others: BLK_BACKING */
+		enum spec_bus { BUS_VIRTIO, BUS_NVME } bus;
 	} disk[SPEC_DISKS];
 	unsigned ndisks;
 	const char *volume[SPEC_SHARES]; /* as asked for: FOLDER:PLACE[:ro] or NAME:PLACE[:ro] */

@@ -23,6 +23,7 @@ static const struct field {
 	FIELD(PATH, firmware), FIELD(TEXT, engine),	   FIELD(SIZE, code_cache),
 	FIELD(FLAG, profile),  FIELD(FLAG, deterministic), FIELD(PATH, dump),
 	FIELD(PATH, symbols),  FIELD(SIZE, cap_rate),	   FIELD(FLAG, remove),
+	FIELD(PATH, vars),
 #undef FIELD
 };
 enum { TEXT_MAX = 64 * 1024 };
@@ -78,6 +79,7 @@ static struct json_object *disks_json(const struct spec *s)
 		put(o, "format", json_object_new_string(s->disk[i].format));
 		put(o, "readonly", json_object_new_boolean(s->disk[i].readonly));
 		put(o, "backing", json_object_new_boolean(s->disk[i].backing));
+		if (s->disk[i].bus == BUS_NVME) put(o, "if", json_object_new_string("nvme"));
 		must(!json_object_array_add(all, o));
 	}
 	return all;
@@ -178,6 +180,17 @@ static int take_field(struct spec *s, const struct field *f, struct arena *a, st
 	return r ? fail_in(e, "%s", f->name) : 0;
 }
 
+/* Left out where it is the usual one. */
+static int take_bus(enum spec_bus *to, struct arena *a, struct json_object *o, struct err *e)
+{
+	struct json_object *v;
+	const char *text = "";
+	if (!json_object_object_get_ex(o, "if", &v)) return 0;
+	int r = take_text(&text, a, v, e);
+	*to = BUS_NVME;
+	return r || !strcmp(text, "nvme") ? r : fail(e, -EINVAL, "if: not a bus");
+}
+
 static int take_disk(struct spec *s, struct arena *a, struct json_object *o, struct err *e)
 {
 	struct json_object *path, *format, *ro, *backing;
@@ -192,6 +205,7 @@ static int take_disk(struct spec *s, struct arena *a, struct json_object *o, str
 	if (!r) r = take_flag(&d->readonly, ro, e);
 	if (!r && json_object_object_get_ex(o, "backing", &backing))
 		r = take_flag(&d->backing, backing, e);
+	if (!r) r = take_bus(&d->bus, a, o, e);
 	s->ndisks += !r;
 	return r;
 }

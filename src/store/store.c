@@ -539,6 +539,19 @@ int store_guest_disk(struct store *s, const char *name, const struct image *im, 
 	return 0;
 }
 
+int store_guest_file(struct store *s, const char *name, const char *file, const char *from,
+		     char **path, struct err *e)
+{
+	auto_mem char *dir = guest_path(s, name), *own = NULL;
+	own = text("%s/%s", dir, file);
+	int r = file_exists(own) ? 0 : blob_copy(from, own, e);
+	*path = NULL;
+	if (r) return fail_in(e, "guest %s", name);
+	*path = own;
+	own = NULL;
+	return 0;
+}
+
 /* Folders on their way out have names that no guest can have; one whose remover was killed
  * has no lock any more and goes now. */
 static int gone_remove(void *ctx, const char *dir, const char *name)

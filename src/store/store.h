@@ -61,6 +61,9 @@ int store_guest_image_find(struct store *s, const char *name, struct image *out,
  * the guest must be locked. *path is the caller's to free(). */
 int store_guest_disk(struct store *s, const char *name, const struct image *im, char **path,
 		     struct err *e);
+/* The same of any file: path is a copy of `from` under that name, made if there is none yet. */
+int store_guest_file(struct store *s, const char *name, const char *file, const char *from,
+		     char **path, struct err *e);
 /* Layers (layer.c): disks that share what lies behind them.
  *   guests/<name>/disk.qcow2   if it is there, it is the guest's disk, and lies over a base
  *   guests/<name>/base-<hex>   never written again: a file that guests share by hard links, so

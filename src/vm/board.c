@@ -124,6 +124,9 @@ static int plug_disk(struct vm *vm, unsigned i, struct err *e)
 	int r = blk_open(&disk, d->path, d->format ? d->format : "raw", flags, e);
 	if (r < 0) return r;
 	vm->disk[i] = blk_ref(disk);
+	if (d->bus == BUS_NVME)
+		return nvme_new(vm->board->pci, vm->mem, disk, serial,
+				vm->guest->spec->deterministic, e);
 	r = virtio_blk_new(&v, vm->mem, disk, serial, e);
 	if (r == 0 && vm->guest->spec->deterministic) virtio_blk_in_order(v);
 	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);

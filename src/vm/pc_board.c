@@ -19,11 +19,13 @@
 #include "vm/smbios.h"
 #include "vm/vm.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 /* Chips on ports, and the I/O APIC. Reset in this order, freed in it: whoever raises a line goes
  * before whom it goes to. */
-enum chip { PIT, CMOS, I8042, PM, CONF1, POST, DEBUG, HACK, FW_CFG, IOAPIC, PIC, CHIPS };
+enum chip { PIT, CMOS, I8042, PM, CONF1, POST, DEBUG, HACK, FW_CFG, VARS, IOAPIC, PIC, CHIPS };
 enum { ISA_IRQS = 16, DEBUG_LINE = 160 };
 
 struct debug_line { /* what a guest says to a debug port, up to its newline */
@@ -40,6 +42,7 @@ struct pc {
 	struct debug_line debug, hack;
 	uint8_t uuid[16];
 	uint8_t *kernel, *initrd; /* lent to firmware */
+	uint64_t vars_len;
 };
 
 static struct pc *pc_of(struct vm *vm) { return (struct pc *)vm->board; }
@@ -60,6 +63,26 @@ static int check_firmware(const struct load_file *f, struct err *e)
 			    "no multiple of 4 KiB",
 			    f->path);
 	return 0;
+}
+
+/* What firmware keeps is a chip of its own, right below it. */
+static int new_vars(struct pc *b, const struct spec *s, struct err *e)
+{
+	struct stat st;
+	auto_fd int fd = open(s->vars, (s->vars_kept ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fail(e, -errno, "variables %s: %s", s->vars, strerror(errno));
+	uint64_t size = (uint64_t)st.st_size, room = PC_HIGH - PC_FLASH_ROOM;
+	if (!has_firmware(b))
+		return fail(e, -EINVAL, "variables %s: of which firmware? --firmware is missing",
+			    s->vars);
+	if (!S_ISREG(st.st_mode) || !size || size % PC_PAGE || size > room - b->board.firmware.size)
+		return fail(e, -EINVAL,
+			    "variables %s: not an image of a flash chip that fits below the "
+			    "firmware: %llu bytes",
+			    s->vars, (unsigned long long)size);
+	b->vars_len = size;
+	return pflash_new(&b->chip[VARS], "vars", fd, size, s->vars_kept, e);
 }
 
 /* A hole where a PC has its display's memory, and firmware where it ends at 4 GiB. */
@@ -97,6 +120,7 @@ static int pc_make(struct vm *vm, struct err *e)
 	vm->pio = bus_new("pio");
 	int r = board_files(&b->board, s, e);
 	if (r == 0 && has_firmware(b)) r = check_firmware(&b->board.firmware, e);
+	if (r == 0 && s->vars) r = new_vars(b, s, e);
 	return r < 0 ? r : add_memory(vm, b, e);
 }
 
@@ -261,6 +285,9 @@ static int new_chips(struct vm *vm, struct pc *b, struct err *e)
 	if (r == 0) r = conf1_new(&b->chip[CONF1], pci_host_ecam(b->board.pci), power_reset, vm, e);
 	if (r == 0) r = new_sinks(b, e);
 	if (r == 0 && has_firmware(b)) r = fw_cfg_new(&b->chip[FW_CFG], vm->mem, e);
+	if (r == 0 && b->vars_len)
+		r = bus_map(vm->mmio, PC_HIGH - b->board.firmware.size - b->vars_len, b->vars_len,
+			    b->chip[VARS], e);
 	return r < 0 ? r : board_uart(vm, isa_line(b, PC_GSI_UART), e);
 }
 
@@ -549,12 +576,13 @@ static void pc_free(struct board *board)
 }
 
 /* Engines in software go here, the fastest first. */
-static const struct engine_ops *const engines[] = {&engine_x86_jit, &engine_x86_interp, NULL};
+static const struct engine_ops *const engines[] = {&engine_x86_jit, &engine_x86_interp,
+						   &engine_x86_check, NULL};
 
 const struct board_ops board_pc = {
 	.hz = 1000000000, /* ticks are nanoseconds, as the chips' */
 	.engines = engines,
-	.engine_names = "auto, jit, interp, kvm",
+	.engine_names = "auto, jit, interp, check, kvm",
 	.check = board_check,
 	.make = pc_make,
 	.engine = pc_engine,

@@ -211,13 +211,13 @@ def words():
 
 def capped():
     create("slow")
-    a, b = guest("a", "--net", "slow", "--cap-rate", "2M"), guest("b", "--net", "slow")
+    a, b = guest("slow-a", "--net", "slow", "--cap-rate", "2M"), guest("slow-b", "--net", "slow")
     if not (a and b):
         return
     address(a), address(b)
     b.run("(nc -l -p 97 | wc -c) > /tmp/n & sleep 1")
     began = time.monotonic()
-    a.run("sleep 1; head -c 1000000 /dev/zero | nc b 97")
+    a.run("sleep 1; head -c 1000000 /dev/zero | nc slow-b 97")
     b.run("for i in $(seq 60); do [ -s /tmp/n ] && break; sleep 1; done")
     took = time.monotonic() - began
     check("cap: all arrives", b.says("cat /tmp/n", "^1000000"), b)

@@ -111,7 +111,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	state(r, p);
 	r->m.code_pages = (1ull << 32) >> X86_PAGE_SHIFT;
 	r->m.code = calloc(r->m.code_pages, 1);
-	must(r->m.code && !x86_jit_new(v, 4 << 20, NULL));
+	must(r->m.code && !x86_jit_new(v, 4 << 20, X86_JIT_FAST, NULL));
 	r->at = v->cpu.rip;
 	x86_rig_bytes(r, p + HEAD, n - HEAD > CODE_LEN ? CODE_LEN : n - HEAD);
 	const struct itimerspec when = {{0, 2 * MS}, {0, 5 * MS}}, never = {0};
