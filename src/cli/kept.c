@@ -252,6 +252,8 @@ int kept_code(struct store *s, const char *name, struct err *e)
 	case LIFE_EXITED: return st.code;
 	case LIFE_BROKEN: return fail(e, -EIO, "guest %s broke: %s", name, st.why);
 	case LIFE_CREATED: return fail(e, -ESRCH, "guest %s has not run yet", name);
+	case LIFE_LEAVING:
+	case LIFE_MOVED: return fail(e, -ESRCH, "guest %s has moved %s", name, st.why);
 	default: return fail(e, -EBUSY, "guest %s runs", name);
 	}
 }
