@@ -59,7 +59,7 @@ $(BUILD)/%.o: %.c
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
 
 # Called while a guest's vectors are in the host's registers: x86_light.c.
-$(call obj,$(addprefix src/engine/x86_,light.c far.c seg.c mmu.c window.c) src/hw/gmem.c): \
+$(call obj,$(addprefix src/engine/x86_,light.c far.c seg.c mmu.c window.c) src/engine/debug.c src/hw/gmem.c): \
 	override CFLAGS += -mgeneral-regs-only
 
 # A file appears here or goes: the program is linked anew.

@@ -29,6 +29,7 @@ const struct verb *const verbs[] = {
 	&verb_attach,
 	&verb_wait,
 	&verb_stats,
+	&verb_debug,
 	&verb_rename,
 	&verb_rm,
 	&verb_prune,

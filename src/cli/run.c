@@ -14,6 +14,7 @@
 #include "cli/shares.h"
 #include "cli/stats.h"
 #include "cli/term.h"
+#include "guest/gdb.h"
 #include "guest/guest.h"
 #include "guest/network.h"
 #include "store/store.h"
@@ -29,7 +30,8 @@ struct run_opts {
 		*dump, *symbols, *restore, *vars;
 	unsigned cpus;
 	uint64_t memory, code_cache;
-	bool stats, profile, deterministic, detach, remove;
+	const char *gdb;
+	bool stats, profile, deterministic, detach, remove, gdb_wait;
 	struct opt_list disks, publish, nets, volumes;
 };
 #define AT(member) offsetof(struct run_opts, member)
@@ -65,6 +67,10 @@ static const struct opt run_table[] = {
 	 "auto jit interp check kvm"},
 	{"firmware", 0, OPT_TEXT, AT(firmware), "FILE",
 	 "Start this instead of the kernel: OpenSBI or U-Boot; for amd64 SeaBIOS or OVMF.", NULL},
+	{"gdb", 0, OPT_TEXT, AT(gdb), "[ADDR:]PORT|unix:PATH",
+	 "Let gdb connect there (target remote), to debug all of the guest.", NULL},
+	{"gdb-wait", 'S', OPT_FLAG, AT(gdb_wait), NULL,
+	 "With --gdb: run nothing before gdb says continue.", NULL},
 	{"initrd", 0, OPT_TEXT, AT(initrd), "FILE", "The initial file system of the kernel.", NULL},
 	{"interactive", 'i', OPT_IGNORE, 0, NULL,
 	 "For habit: without --detach the console is always attached.", NULL},
@@ -312,6 +318,8 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 			   .control = true,
 			   .profile = o->profile,
 			   .deterministic = o->deterministic,
+			   .gdb = o->gdb,
+			   .gdb_wait = o->gdb_wait,
 			   .dump = o->dump,
 			   .symbols = o->symbols,
 			   .restore = o->restore,
@@ -323,7 +331,10 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 	if (s->memory && s->memory < LEAST_MEMORY * MIB)
 		return fail(e, -EINVAL, "--memory: %llu bytes is too little; did you mean %lluM?",
 			    (unsigned long long)s->memory, (unsigned long long)s->memory);
-	bad = add_code_cache(s, o, e);
+	bad = o->gdb ? gdb_check(o->gdb, e) : 0;
+	if (!bad && o->gdb_wait && !o->gdb)
+		bad = fail(e, -EINVAL, "--gdb-wait: for whom? --gdb says where gdb connects");
+	if (!bad) bad = add_code_cache(s, o, e);
 	if (!bad) bad = add_vars(r, e);
 	if (!bad) bad = add_network(s, o, e);
 	if (!bad) bad = add_volumes(s, &o->volumes, e);

@@ -20,7 +20,7 @@ enum vcpu_exit {
 	VCPU_KICKED,  /* vcpu_kick() was called (sticky: a kick before run() counts) */
 	VCPU_SYSCALL, /* a call to the layer below: RISC-V ecall from S-mode with env.sbi. pc is
 			 already past it; arguments and results are in the registers */
-	VCPU_DEBUG,   /* ebreak with env.debug, single step done */
+	VCPU_DEBUG,   /* a debugger wants to know: vcpu_stop says why */
 	VCPU_RESET,   /* the CPU gave up and asks for a reset: x86's triple fault */
 	VCPU_BROKEN,  /* this engine cannot go on; words in vcpu_error() */
 };
@@ -97,6 +97,22 @@ enum {
 };
 enum vcpu_fence { FENCE_TLB, FENCE_TLB_ASID, FENCE_CODE };
 
+/* What a debugger wants all vCPUs of an engine to stop at, by virtual address (x86: linear). */
+enum { VCPU_BREAKS = 256, VCPU_WATCHES = 16 };
+struct vcpu_points {
+	unsigned nbreaks, nwatches;
+	gva_t breaks[VCPU_BREAKS]; /* before the instruction there is executed */
+	struct vcpu_watch {
+		gva_t at;
+		uint64_t len;
+		bool reads, writes;
+	} watch[VCPU_WATCHES]; /* RISC-V: before the access is done; x86: behind the instruction */
+};
+struct vcpu_stop { /* why run() returned VCPU_DEBUG */
+	enum { STOPPED_BY_STEP, STOPPED_BY_BREAK, STOPPED_BY_WATCH } why;
+	struct vcpu_watch watch; /* of STOPPED_BY_WATCH: the one that was met */
+};
+
 struct engine_ops {
 	const char *name;			      /* "interp", "jit", "kvm" */
 	int (*probe)(enum arch guest, struct err *e); /* 0: this host runs that guest with it */
@@ -122,6 +138,18 @@ struct engine_ops {
 	/* x86, for a local APIC of the board's: when, in ns of env.clock, this vCPU's time stamp
 	 * counter comes to tsc. Any thread. NULL: not known. */
 	uint64_t (*tsc_ns)(struct vcpu *c, uint64_t tsc);
+	/* For debuggers, all of them while no vCPU runs; NULL points: this engine has none of it.
+	 * points: stop at these from now on (copied); NULL: no debugger is there any more. While
+	 * one is, state at a stop is exact, and code may be slower. */
+	void (*points)(struct engine *en, const struct vcpu_points *p);
+	/* The next run() executes one instruction, or takes a trap instead, and returns VCPU_DEBUG,
+	 * or VCPU_SYSCALL. Meanwhile no interrupt comes, unless the vCPU waits for one.
+	 * Breakpoints do not stop it. False: not any more. */
+	void (*step)(struct vcpu *c, bool on);
+	void (*stopped)(struct vcpu *c, struct vcpu_stop *to);
+	/* Where an address is in guest-physical memory, whatever rights that asks for; nothing
+	 * changes. */
+	bool (*peek)(struct vcpu *c, gva_t va, gpa_t *out);
 	const char *(*error)(struct vcpu *c);
 	void (*close)(struct engine *en); /* and its vCPUs; NULL is fine */
 };

@@ -25,7 +25,7 @@ __attribute__((noinline)) static HANDLER(op_illegal)
 
 HANDLER(rv64_op_decode)
 {
-	rv64_code_decode(ip);
+	rv64_code_decode(c, ip);
 	GO(ip, n);
 }
 
@@ -34,6 +34,9 @@ HANDLER(rv64_op_cross) { FAR(rv64_pc(c, ip), n); }
 
 /* Translated: run() sees what stands here. */
 HANDLER(rv64_op_unit) { LEAVE(rv64_pc(c, ip), n); }
+
+/* A breakpoint is here, or at this offset in another page. */
+HANDLER(rv64_op_point) { LEAVE(rv64_pc(c, ip), n); }
 
 HANDLER(rv64_op_leave) { LEAVE(rv64_pc(c, ip), n); }
 

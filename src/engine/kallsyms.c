@@ -1,7 +1,7 @@
 /* Linux packs its symbols: 256 tokens, names as strings of their numbers, every 256th name's place,
  * and addresses as offsets from a base. Nothing says where; but tokens stand for themselves where
  * they are digits, and each table confirms the one before it:
- *   [offsets, base]  number, names, markers, tokens, index of tokens  [offsets, base]
+ *   [offsets, base]  number, names, markers, [order], tokens, index of tokens  [offsets, base]
  * Each begins at a multiple of 8; offsets stand in front up to Linux 6.3, behind since 6.4. */
 #include "engine/kallsyms.h"
 #include <stdbool.h>
@@ -13,6 +13,9 @@ struct tables {
 	size_t tokens, behind;	/* where they begin; what comes behind their index */
 	size_t markers, nmarks; /* a 32-bit number for each 256 names */
 	size_t names, count, number;
+	size_t offsets;
+	gva_t base;
+	bool mixed; /* offsets have signs */
 	uint16_t index[TOKENS];
 };
 
@@ -39,6 +42,18 @@ static bool tokens_are(struct tables *t, size_t at)
 	return t->behind <= t->n && !memcmp(t->p + end, t->index, sizeof(t->index));
 }
 
+/* The first token ends with a string that begins at `at`: what stands before it need not end with
+ * NUL. */
+static bool first_token(struct tables *t, size_t at)
+{
+	enum { LONGEST = 64 };
+	size_t end = at + strnlen((const char *)t->p + at, t->n - at);
+	size_t from = end - at > LONGEST ? end - LONGEST : at;
+	for (size_t i = align(from); i <= end; i += 8)
+		if (tokens_are(t, i)) return true;
+	return false;
+}
+
 static bool tokens_find(struct tables *t)
 {
 	static const char digits[] =
@@ -53,13 +68,25 @@ static bool tokens_find(struct tables *t)
 			if (!nul) break;
 			at = (size_t)(nul - t->p) + 1;
 		}
-		if (!left && !(at & 7) && tokens_are(t, at)) return true;
+		if (!left && first_token(t, at)) return true;
 	}
 	return false;
 }
 
+/* n of them, that end (but for padding) at `end`? */
+static bool markers_are(struct tables *t, size_t end, size_t n)
+{
+	size_t at = end - align(4 * n);
+	if (n < 2 || at > end || word(t, at)) return false;
+	for (size_t i = 1; i < n; i++)
+		if (word(t, at + 4 * i) <= word(t, at + 4 * i - 4)) return false;
+	t->markers = at;
+	t->nmarks = n;
+	return true;
+}
+
 /* Backwards from the tokens, as long as they become smaller. */
-static bool markers_find(struct tables *t)
+static bool markers_before(struct tables *t)
 {
 	size_t at = t->tokens;
 	if (at < 16) return false;
@@ -108,24 +135,55 @@ static bool names_find(struct tables *t)
 	return false;
 }
 
+/* With three bytes for each name between them and the tokens: their order by name. It may look like
+ * markers here and there. */
+static bool behind_order(struct tables *t)
+{
+	enum { BYTES = 3, PAD = 7, TRIES = 64 };
+	unsigned tries = 0;
+	for (size_t len = 8; len < BYTES * SYMBOLS_MAX && len < t->tokens; len += 8) {
+		size_t most = (len / BYTES + 255) / 256, least = ((len - PAD) / BYTES + 255) / 256;
+		for (size_t n = least; n <= most; n++) {
+			if (!markers_are(t, t->tokens - len, n)) continue;
+			if (names_find(t)) return true;
+			if (++tries == TRIES) return false;
+		}
+	}
+	return false;
+}
+
+/* Where x86's variables of each CPU have small addresses, those are told as they are, and the
+ * others by negative numbers: from -1, the base, down. */
+static gva_t address(const struct tables *t, size_t i)
+{
+	uint32_t off = word(t, t->offsets + 4 * i);
+	if (!t->mixed) return t->base + off;
+	return off >> 31 ? t->base - 1 - (gva_t)(int64_t)(int32_t)off : off;
+}
+
+static bool goes_up(struct tables *t, bool mixed)
+{
+	t->mixed = mixed;
+	for (size_t i = 1; i < t->count; i++)
+		if (address(t, i) < address(t, i - 1)) return false;
+	return true;
+}
+
 /* Addresses never go down; a kernel's are in the upper half. */
-static bool offsets_are(const struct tables *t, size_t at, gva_t *base)
+static bool offsets_are(struct tables *t, size_t at)
 {
 	size_t end = align(at + 4 * t->count);
 	if (at < 8 || end + 8 > t->n) return false;
-	*base = load_le(t->p + end, 8);
-	for (size_t i = 1; i < t->count; i++)
-		if (word(t, at + 4 * i) < word(t, at + 4 * i - 4)) return false;
-	return *base >> 63;
+	t->offsets = at;
+	t->base = load_le(t->p + end, 8);
+	return t->base >> 63 && (goes_up(t, false) || goes_up(t, true));
 }
 
-static bool offsets_find(const struct tables *t, size_t *at, gva_t *base)
+static bool offsets_find(struct tables *t)
 {
 	size_t before = align(4 * t->count) + 8;
-	*at = t->behind;
-	if (offsets_are(t, *at, base)) return true;
-	*at = t->number > before ? t->number - before : 0;
-	return offsets_are(t, *at, base);
+	return offsets_are(t, t->behind) ||
+	       offsets_are(t, t->number > before ? t->number - before : 0);
 }
 
 static size_t expand(const struct tables *t, size_t at, size_t n, char *to)
@@ -145,18 +203,17 @@ size_t kallsyms_read(const void *image, size_t len,
 		     void (*fn)(void *ctx, gva_t at, const char *name, size_t len), void *ctx)
 {
 	struct tables t = {.p = image, .n = len};
-	size_t offsets, told = 0;
-	gva_t base;
+	size_t told = 0;
 	char name[NAME];
-	if (!tokens_find(&t) || !markers_find(&t) || !names_find(&t) ||
-	    !offsets_find(&t, &offsets, &base))
-		return 0;
+	if (!tokens_find(&t)) return 0;
+	bool found = (markers_before(&t) && names_find(&t)) || behind_order(&t);
+	if (!found || !offsets_find(&t)) return 0;
 	for (size_t i = 0, at = t.names; i < t.count; i++) {
 		size_t n = name_len(&t, &at), full = expand(&t, at, n, name);
 		at += n;
 		if (full < 2 || !memchr("tTwW", name[0], 4))
 			continue; /* the type is its first letter */
-		fn(ctx, base + word(&t, offsets + 4 * i), name + 1, full - 1);
+		fn(ctx, address(&t, i), name + 1, full - 1);
 		told++;
 	}
 	return told;

@@ -60,3 +60,31 @@ TEST(damaged_names_are_survived)
 		}
 	}
 }
+
+/* As x86 kernels tell addresses: negative numbers count down from the base. */
+TEST(a_kernel_with_per_cpu_offsets_names_its_functions)
+{
+	enum { N = 300, BEHIND = 800 + 8 };
+	struct symbols *s = symbols_new();
+	auto_buf struct buf b = {0};
+	kallsyms_image(&b, N, false);
+	char *at = b.at + b.len - BEHIND - 4 * N;
+	for (unsigned i = 0; i < N; i++) store_le(at + 4 * i, ~(uint64_t)(16 * i), 4);
+	CHECK(!symbols_image(s, b.at, b.len, NULL) && symbols_count(s) == N);
+	CHECK(called(s, N - 1, "xxx") && called(s, N / 2, "") && called(s, 0, ""));
+	symbols_free(s);
+}
+
+TEST(names_may_come_with_their_order)
+{
+	static const unsigned counts[] = {257, 300, 511, 512, 513, 1025, 2000};
+	for (unsigned i = 0; i < 2 * COUNT(counts); i++) {
+		unsigned n = counts[i / 2];
+		struct symbols *s = symbols_new();
+		auto_buf struct buf b = {0};
+		kallsyms_image_as(&b, n, i & 1, true);
+		CHECK(!symbols_image(s, b.at, b.len, NULL) && symbols_count(s) == n);
+		CHECK(called(s, n - 1, "xxx") && called(s, n / 2, "") && called(s, 0, ""));
+		symbols_free(s);
+	}
+}

@@ -53,7 +53,8 @@ static inline void kallsyms_names(struct buf *b, unsigned count, uint32_t *marke
 	}
 	kallsyms_pad(b);
 }
-static inline void kallsyms_image(struct buf *b, unsigned count, bool old)
+/* order: as kernels of 6.2 have it, with three bytes for each name. */
+static inline void kallsyms_image_as(struct buf *b, unsigned count, bool old, bool order)
 {
 	uint32_t marker[64];
 	for (unsigned i = 0; i < 1000; i++) kallsyms_number(b, i * 0x9e3779b97f4a7c15u, 8);
@@ -63,8 +64,14 @@ static inline void kallsyms_image(struct buf *b, unsigned count, bool old)
 	kallsyms_names(b, count, marker);
 	for (unsigned i = 0; i < (count + 255) / 256; i++) kallsyms_number(b, marker[i], 4);
 	kallsyms_pad(b);
+	for (unsigned i = 0; order && i < count; i++) kallsyms_number(b, i * 0x9e37u + 1, 3);
+	kallsyms_pad(b);
 	kallsyms_tokens(b);
 	if (!old) kallsyms_offsets(b, count);
 	for (unsigned i = 0; i < 100; i++) kallsyms_number(b, i, 8);
+}
+static inline void kallsyms_image(struct buf *b, unsigned count, bool old)
+{
+	kallsyms_image_as(b, count, old, false);
 }
 #endif

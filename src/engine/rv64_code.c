@@ -1,6 +1,7 @@
 /* The decoded-code cache: guest-physical pages, decoded instruction by instruction as they are
  * first run. fence.i costs a number; a page is compared with memory when next entered, and its
  * decoding kept if nothing changed. */
+#include "engine/debug.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_jit.h"
 #include "hw/gmem.h"
@@ -348,12 +349,16 @@ const struct slot *rv64_code_tail(struct rv64_cpu *c, const struct slot *ip)
 	return ip;
 }
 
-void rv64_code_decode(const struct slot *ip)
+void rv64_code_decode(const struct rv64_cpu *c, const struct slot *ip)
 {
 	struct code_page *p = code_page_of(ip);
 	unsigned i = (unsigned)(ip - p->slot);
 	uint32_t word = rv64_code_raw(ip);
 	struct rv64_insn insn;
+	if (debug_cuts(c->debug, 2 * i)) {
+		p->slot[i].fn = rv64_op_point;
+		return;
+	}
 	if (i == PAGE_SLOTS - 1 && (word & 3) == 3) {
 		p->slot[i].fn = rv64_op_tail;
 		return;
@@ -365,7 +370,8 @@ void rv64_code_decode(const struct slot *ip)
 const struct slot *rv64_code_single(struct rv64_cpu *c)
 {
 	const struct slot *ip = rv64_code_enter(c);
-	if (ip && ip->fn == rv64_op_decode) rv64_code_decode(ip);
+	if (ip && ip->fn == rv64_op_decode) rv64_code_decode(c, ip);
+	if (ip && ip->fn == rv64_op_point) return rv64_code_step(c);
 	if (ip && ip->fn == rv64_op_tail) ip = rv64_code_tail(c, ip);
 	return ip ? rv64_code_alone(c, rv64_code_raw(ip)) : NULL;
 }

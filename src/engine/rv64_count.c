@@ -41,6 +41,7 @@ static void one_by_one(struct rv64_cpu *c)
 {
 	atomic_fetch_or(&c->poll, POLL_ONCE); /* so that no jump goes on */
 	do {
+		if (unlikely(c->debug != NULL) && rv64_debug_here(c)) break;
 		const struct slot *ip = rv64_code_single(c);
 		c->stop = STOP_TRAP;
 		if (ip) rv64_go(c, ip);

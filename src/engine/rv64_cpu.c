@@ -335,11 +335,15 @@ static void interpret(struct rv64_cpu *c, const struct slot *ip)
 {
 	if (ip->fn == rv64_op_unit) ip = rv64_code_alone(c, rv64_code_raw(ip));
 	c->solo = false;
-	rv64_go(c, ip);
+	if (unlikely(ip->fn == rv64_op_point))
+		rv64_debug_one(c);
+	else
+		rv64_go(c, ip);
 }
 
 void rv64_step(struct rv64_cpu *c)
 {
+	if (unlikely(c->debug != NULL) && rv64_debug_here(c)) return;
 	const struct slot *ip = rv64_code_enter(c);
 	c->stop = STOP_TRAP;
 	if (ip && unlikely(c->hot)) rv64_jit_hot(c, ip);
@@ -354,7 +358,11 @@ static void run_once(struct rv64_cpu *c)
 {
 	bool turns = rv64_jit_checker(c->jit);
 	if (turns) check_take(c);
-	if (c->counted) {
+	if (unlikely(c->stepping)) {
+		rv64_debug_one(c);
+		if (c->stop == STOP_TRAP) rv64_trap(c, c->cause, c->tval);
+		if (c->stop == STOP_WFI) c->stop = STOP_NEXT;
+	} else if (c->counted) {
 		rv64_count_run(c);
 	} else {
 		(void)rv64_interrupt(c);
@@ -376,6 +384,11 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 		run_once(c);
 		if (c->stop == STOP_SYSCALL || c->stop == STOP_BROKEN) {
 			why = c->stop == STOP_SYSCALL ? VCPU_SYSCALL : VCPU_BROKEN;
+			c->stepping = false;
+			break;
+		}
+		if (unlikely(c->debug != NULL) && rv64_debug_ends(c)) {
+			why = VCPU_DEBUG;
 			break;
 		}
 	}

@@ -1,6 +1,7 @@
 #ifndef ENGINE_RV64_CPU_H
 #define ENGINE_RV64_CPU_H
 #include "base/types.h"
+#include "engine/engine.h"
 #include "engine/rv64_counts.h"
 #include "isa/rv64/csr.h"
 #include "isa/rv64/fp.h"
@@ -11,6 +12,7 @@
 /* A RISC-V hart: registers, the software TLB, the decoded-code cache. All of it belongs to the
  * thread that runs the hart; what others may touch is _Atomic or guarded by `lock`. */
 struct bus;
+struct debug;
 struct engine_env;
 struct gmem;
 struct timer;
@@ -88,6 +90,7 @@ enum rv64_stop { /* how an instruction that did not simply go on ended */
 		 STOP_SYSCALL, /* as STOP_NEXT, to be served by the board */
 		 STOP_WATCH,   /* did not retire: rv64_reserve.h */
 		 STOP_BROKEN,  /* we cannot go on */
+		 STOP_DEBUG,   /* did not retire: rv64_debug.c */
 };
 enum { FENCE_RANGES = 8 };
 struct fence { /* what one hart asks of another */
@@ -207,6 +210,9 @@ struct rv64_cpu {
 	uint64_t slept;		   /* beside n */
 	uint64_t slice_end, pause; /* by n: when to look at timers, when others have a turn */
 	struct timer *timer;	   /* NULL: no loop, only WFI looks at stimecmp */
+	const struct debug *debug; /* NULL: nobody debugs */
+	struct vcpu_stop stopped;
+	bool stepping, watching;
 	unsigned id, max_satp;
 	bool sbi;
 	uint8_t hot_jumps;		   /* to a place before it is translated */
@@ -281,6 +287,16 @@ void rv64_timer_arm(struct rv64_cpu *c);
 enum rv64_stop rv64_mret(struct rv64_cpu *c); /* rights have been checked */
 enum rv64_stop rv64_sret(struct rv64_cpu *c);
 
+/* rv64_debug.c */
+enum { CAUSE_WATCHED = 256 }; /* no trap: the access met a watchpoint */
+/* A debugger has come, has gone (NULL), or wants other points; recut: units know too little. */
+void rv64_debug_set(struct rv64_cpu *c, const struct debug *d, bool recut);
+bool rv64_debug_here(struct rv64_cpu *c); /* pc has a breakpoint: stop is set */
+enum rv64_stop rv64_debug_met(struct rv64_cpu *c, const struct vcpu_watch *w);
+void rv64_debug_one(struct rv64_cpu *c);  /* the instruction at pc, by itself */
+bool rv64_debug_ends(struct rv64_cpu *c); /* a point was met, or a step is done */
+bool rv64_debug_peek(struct rv64_cpu *c, gva_t va, gpa_t *out);
+
 /* rv64_pmp.c */
 enum rv64_access { ACCESS_R = PMP_R, ACCESS_W = PMP_W, ACCESS_X = PMP_X };
 bool rv64_pmp_ok(const struct rv64_cpu *c, gpa_t at, unsigned len, unsigned access, unsigned priv);
@@ -302,6 +318,8 @@ unsigned rv64_translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned 
 /* As if A and D could not be set; changes nothing. */
 unsigned rv64_peek(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
 		   struct rv64_page *out);
+/* The same whatever it is to be used for. False: nothing is there. */
+bool rv64_look(struct rv64_cpu *c, gva_t va, struct rv64_page *out);
 /* Loads and stores of len 1, 2, 4, 8 bytes anywhere. STOP_NOT or STOP_TRAP; c->val is the
  * value. */
 enum rv64_stop rv64_load(struct rv64_cpu *c, gva_t va, unsigned len);
@@ -350,7 +368,7 @@ const struct slot *rv64_code_step(struct rv64_cpu *c);
 /* All translated code has gone. */
 void rv64_code_forget_units(struct rv64_cpu *c);
 uint32_t rv64_code_raw(const struct slot *ip); /* instruction bits */
-void rv64_code_decode(const struct slot *ip);
+void rv64_code_decode(const struct rv64_cpu *c, const struct slot *ip);
 /* The last slot of a page holds an instruction that runs into the next page: make sure that it
  * is decoded with what is there now. NULL as above. */
 const struct slot *rv64_code_tail(struct rv64_cpu *c, const struct slot *ip);
@@ -365,6 +383,7 @@ const struct slot *rv64_op_decode(struct rv64_cpu *c, const struct slot *ip, uin
 const struct slot *rv64_op_cross(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 const struct slot *rv64_op_tail(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 const struct slot *rv64_op_unit(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
+const struct slot *rv64_op_point(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 const struct slot *rv64_op_leave(struct rv64_cpu *c, const struct slot *ip, uint64_t n);
 /* Run from ip until something stops it; c->pc, c->n and c->stop are then set. */
 void rv64_go(struct rv64_cpu *c, const struct slot *ip);

@@ -2,6 +2,7 @@
  * engines differ in whether harts have a translator beside their interpreter. */
 #include "base/counters.h"
 #include "base/loop.h"
+#include "engine/debug.h"
 #include "engine/interp.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_jit.h"
@@ -19,6 +20,7 @@ struct engine {
 	enum engine_how { INTERP, JIT, CHECK } how;
 	struct vcpu *vcpus;
 	struct rv64_reserve *reserve; /* NULL: there is one hart */
+	struct debug *debug;	      /* NULL: nobody debugs */
 };
 
 static int rv64_probe(enum arch guest, struct err *e)
@@ -122,6 +124,23 @@ static void rv64_engine_stats(struct vcpu *v, struct counters *to)
 				to, names[i],
 				atomic_load_explicit(&v->cpu->counts[i], memory_order_relaxed));
 }
+static void rv64_engine_points(struct engine *en, const struct vcpu_points *p)
+{
+	struct debug *was = en->debug;
+	bool recut = !p || !was;
+	if (p && !was) en->debug = calloc(1, sizeof(*en->debug));
+	must(!p || en->debug);
+	if (p) recut |= debug_set(en->debug, p);
+	if (!p) en->debug = NULL;
+	for (struct vcpu *v = en->vcpus; v; v = v->next) rv64_debug_set(v->cpu, en->debug, recut);
+	if (!p) free(was);
+}
+static void rv64_engine_step(struct vcpu *v, bool on) { v->cpu->stepping = on; }
+static void rv64_engine_stopped(struct vcpu *v, struct vcpu_stop *to) { *to = v->cpu->stopped; }
+static bool rv64_engine_peek(struct vcpu *v, gva_t va, gpa_t *out)
+{
+	return rv64_debug_peek(v->cpu, va, out);
+}
 static const char *rv64_engine_error(struct vcpu *v)
 {
 	const char *words = "";
@@ -139,6 +158,7 @@ static void rv64_engine_close(struct engine *en)
 		free(v);
 	}
 	if (en) rv64_reserve_free(en->reserve);
+	if (en) free(en->debug);
 	free(en);
 }
 
@@ -146,8 +166,9 @@ static void rv64_engine_close(struct engine *en)
 	.probe = rv64_probe, .vcpu = rv64_engine_vcpu, .run = rv64_engine_run,                     \
 	.kick = rv64_engine_kick, .irq = rv64_engine_irq, .fence = rv64_engine_fence,              \
 	.get = rv64_engine_get, .set = rv64_engine_set, .reset = rv64_engine_reset,                \
-	.instret = rv64_engine_instret, .stats = rv64_engine_stats, .error = rv64_engine_error,    \
-	.close = rv64_engine_close
+	.instret = rv64_engine_instret, .stats = rv64_engine_stats, .points = rv64_engine_points,  \
+	.step = rv64_engine_step, .stopped = rv64_engine_stopped, .peek = rv64_engine_peek,        \
+	.error = rv64_engine_error, .close = rv64_engine_close
 const struct engine_ops engine_interp = {.name = "interp", .open = interp_open, RV64_OPS};
 const struct engine_ops engine_jit = {.name = "jit", .open = jit_open, RV64_OPS};
 const struct engine_ops engine_check = {.name = "check", .open = check_open, RV64_OPS};

@@ -1,6 +1,7 @@
 /* Address translation and the software TLB behind it (privileged architecture 10.3 to 10.5).
  * Handlers look into the TLB themselves and come here when it has no answer: a walk, the checks,
  * the access, and an entry for the next time wherever one page has one answer. */
+#include "engine/debug.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_reserve.h"
 #include "engine/rv64_window.h"
@@ -68,6 +69,7 @@ struct walk {
 	gva_t va;
 	unsigned access, priv, level;
 	bool quiet; /* no marks: an entry without them is as good as none */
+	bool look;  /* whatever rights and marks say */
 	gpa_t at;   /* of the entry */
 };
 
@@ -77,7 +79,8 @@ static unsigned leaf_take(struct rv64_cpu *c, const struct walk *w, uint64_t pte
 	uint64_t want = w->access == ACCESS_W ? PTE_A | PTE_D : PTE_A;
 	for (;;) {
 		int bits = leaf_bits(pte, w->level);
-		if (pte_bad(c, pte) || bits < 0 || !leaf_allows(c, pte, w->access, w->priv))
+		if (pte_bad(c, pte) || bits < 0 ||
+		    !(w->look || leaf_allows(c, pte, w->access, w->priv)))
 			return page_fault(w->access);
 		uint64_t mask = (1ull << bits) - 1, ppn = (pte & PTE_PPN) >> PTE_PPN_SHIFT;
 		out->at = ((ppn & ~mask) | (w->va >> PAGE_SHIFT & mask)) << PAGE_SHIFT;
@@ -85,21 +88,26 @@ static unsigned leaf_take(struct rv64_cpu *c, const struct walk *w, uint64_t pte
 		out->global |= pte & PTE_G;
 		out->span = bits ? (1ull << (bits + PAGE_SHIFT)) - 1 : 0;
 		out->dirty = (pte & (PTE_W | PTE_D)) == (PTE_W | PTE_D);
-		if ((pte & want) == want) return 0;
+		if ((pte & want) == want || w->look) return 0;
 		if (w->quiet || !(c->menvcfg & ENVCFG_ADUE)) return page_fault(w->access);
 		if (!pte_mark(c, w->at, &pte, want)) return access_fault(w->access);
 	}
 }
 
-static unsigned translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv, bool quiet,
-			  struct rv64_page *out)
+enum how { MARK, QUIET, LOOK };
+static unsigned translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
+			  enum how how, struct rv64_page *out)
 {
 	unsigned mode = (unsigned)(c->satp >> SATP_MODE_SHIFT);
 	*out = (struct rv64_page){.at = va & PAGE_MASK, .global = true, .dirty = true};
 	if (priv == PRIV_M || !mode) return 0;
 	out->global = out->dirty = false;
-	struct walk w = {
-		.va = va, .access = access, .priv = priv, .level = mode - 5, .quiet = quiet};
+	struct walk w = {.va = va,
+			 .access = access,
+			 .priv = priv,
+			 .level = mode - 5,
+			 .quiet = how == QUIET,
+			 .look = how == LOOK};
 	unsigned unused = 64 - (PAGE_SHIFT + w.level * LEVEL_BITS);
 	if ((uint64_t)((int64_t)(va << unused) >> unused) != va) return page_fault(access);
 	gpa_t table = (c->satp & SATP_PPN) << PAGE_SHIFT;
@@ -121,13 +129,18 @@ static unsigned translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigne
 unsigned rv64_translate(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
 			struct rv64_page *out)
 {
-	return translate(c, va, access, priv, false, out);
+	return translate(c, va, access, priv, MARK, out);
 }
 
 unsigned rv64_peek(struct rv64_cpu *c, gva_t va, unsigned access, unsigned priv,
 		   struct rv64_page *out)
 {
-	return translate(c, va, access, priv, true, out);
+	return translate(c, va, access, priv, QUIET, out);
+}
+
+bool rv64_look(struct rv64_cpu *c, gva_t va, struct rv64_page *out)
+{
+	return !translate(c, va, ACCESS_R, c->priv_data, LOOK, out);
 }
 
 /* ---- contexts: what a tag stands for besides the address ---- */
@@ -278,6 +291,7 @@ struct reach {
 	gpa_t at;
 	uint8_t *host; /* NULL: a device, or nothing */
 	bool watched;  /* writes must be told of */
+	bool debugged; /* some of the page has a watchpoint */
 };
 
 static void tlb_fill(struct rv64_cpu *c, gva_t va, unsigned access, const struct rv64_page *pg,
@@ -305,12 +319,17 @@ static enum rv64_stop reach(struct rv64_cpu *c, gva_t va, unsigned len, unsigned
 	r->at = pg.at | off;
 	if (!rv64_pmp_ok(c, r->at, len, access, c->priv_data))
 		return rv64_raise(c, access_fault(access), va);
+	r->debugged = unlikely(c->debug != NULL) && debug_watches_page(c->debug, va);
+	if (r->debugged) {
+		const struct vcpu_watch *w = debug_watch(c->debug, va, len, access == ACCESS_W);
+		if (w) return rv64_debug_met(c, w);
+	}
 	uint8_t *host = gmem_ptr(c->mem, pg.at, PAGE_SIZE, access == ACCESS_W);
 	r->host = host ? host + off : NULL;
 	if (!host) rv64_count(c, COUNT_DEVICE);
 	if (!host) return STOP_NOT;
 	r->watched = access == ACCESS_W && rv64_watched(c, pg.at, PAGE_SIZE);
-	if (!r->watched) tlb_fill(c, va, access, &pg, host);
+	if (!r->watched && !r->debugged) tlb_fill(c, va, access, &pg, host);
 	if (access == ACCESS_W) gmem_dirty(c->mem, r->at, len);
 	return STOP_NOT;
 }
@@ -319,7 +338,8 @@ uint64_t rv64_tlb_find(struct rv64_cpu *c, gva_t va, unsigned access)
 {
 	struct reach r = {0};
 	gva_t page = va & PAGE_MASK;
-	if (reach(c, va, 1, access, &r) || !r.host || r.watched || !rv64_pmp_whole(c, r.at))
+	if (reach(c, va, 1, access, &r) || !r.host || r.watched || r.debugged ||
+	    !rv64_pmp_whole(c, r.at))
 		return 1;
 	return (uintptr_t)r.host - (va & ~PAGE_MASK) - page;
 }
@@ -440,7 +460,7 @@ enum rv64_stop rv64_zero_block(struct rv64_cpu *c, gva_t va)
 		return STOP_TRAP;
 	}
 	for (unsigned i = 0; r.watched && i < BLOCK; i += 8)
-		write_watched(c, &(struct reach){r.at + i, r.host + i, true}, 0, 8);
+		write_watched(c, &(struct reach){r.at + i, r.host + i, true, false}, 0, 8);
 	if (r.host && !r.watched) memset(r.host, 0, BLOCK);
 	for (unsigned i = 0; !r.host && i < BLOCK; i += 8) bus_write(c->mmio, r.at + i, 0, 8);
 	return STOP_NOT;

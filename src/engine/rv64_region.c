@@ -19,7 +19,9 @@ static const struct code_page *page_of(const struct region *r, int off)
 static bool has_run(const struct region *r, int off)
 {
 	const struct code_page *p = page_of(r, off);
-	return p && p->slot[(off & (REGION_BYTES - 1)) / 2].fn != rv64_op_decode;
+	if (!p) return false;
+	const struct slot *s = &p->slot[(off & (REGION_BYTES - 1)) / 2];
+	return s->fn != rv64_op_decode && s->fn != rv64_op_point;
 }
 
 /* Which may run over the end of its page. */

@@ -14,7 +14,7 @@ static struct code_page *page_of(struct rig *r, gpa_t at, bool all)
 	must(ip);
 	struct code_page *p = code_page_of(ip);
 	for (unsigned k = 0; all && k < PAGE_SLOTS - 1; k++)
-		if (p->slot[k].fn == rv64_op_decode) rv64_code_decode(&p->slot[k]);
+		if (p->slot[k].fn == rv64_op_decode) rv64_code_decode(r->c, &p->slot[k]);
 	return p;
 }
 static bool find(struct rig *r, struct region *g, gpa_t at, bool all, int limit)

@@ -48,6 +48,10 @@ static bool is_timer(uint64_t cause)
 
 void rv64_trap(struct rv64_cpu *c, uint64_t cause, uint64_t tval)
 {
+	if (unlikely(cause == CAUSE_WATCHED)) {
+		c->stop = STOP_DEBUG;
+		return;
+	}
 	uint64_t deleg = cause & CAUSE_INTERRUPT ? c->mideleg : c->medeleg;
 	c->res_len = 0;
 	if (c->windows && c->priv == PRIV_U && is_timer(cause)) rv64_window_tick(c);

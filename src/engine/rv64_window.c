@@ -7,6 +7,7 @@
  * A page costs some microseconds to come, so only address spaces that compute get a window: those
  * that timer interrupts find at work, as long as mapping does not eat what is gained. */
 #include "engine/rv64_window.h"
+#include "engine/debug.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_jit.h"
 #include "engine/rv64_reserve.h"
@@ -503,7 +504,7 @@ void rv64_window_mode(struct rv64_cpu *c)
 	bool user = c->priv == PRIV_U && !(c->mstatus & MSTATUS_MXR);
 	if (ws->now && ws->now->satp != c->satp) ws->now = NULL; /* as after a reset */
 	if (ws->early && user && sv39(c) && !ws->now) give(c);
-	bool on = user && ws->now && ws->now->satp == c->satp;
+	bool on = user && ws->now && ws->now->satp == c->satp && !debug_watching(c->debug);
 	c->win_limit = on ? SIZE : 0;
 	c->win_base = on ? (uint64_t)(uintptr_t)ws->now->base : 0;
 }

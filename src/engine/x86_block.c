@@ -2,6 +2,7 @@
  * where, which accesses can be looked up together. */
 #include "engine/x86_block.h"
 #include "base/types.h"
+#include "engine/debug.h"
 #include "isa/x86/x86.h"
 
 /* ---- what is to be done with an instruction */
@@ -292,6 +293,11 @@ static unsigned flags_before(const struct x86_insn *in, unsigned class, unsigned
 	if (in->rep && (in->op == X86_OP_cmps || in->op == X86_OP_scas)) kills = 0;
 	return ((live & ~kills) | f->reads) & X86_ARITH;
 }
+/* Where there is a breakpoint, an instruction is the interpreter's. */
+static unsigned class_at(struct tr *t, const struct x86_insn *in, const uint8_t *at, int64_t off)
+{
+	return debug_cuts(t->j->v->debug, (uint64_t)off) ? C_END : classify(t, in, at);
+}
 /* What is at off of the page, class included. NULL: nothing that is all in it. */
 static const struct ahead *look_ahead(struct tr *t, int64_t off)
 {
@@ -302,10 +308,12 @@ static const struct ahead *look_ahead(struct tr *t, int64_t off)
 		l->run = t->run;
 		l->off = (uint16_t)off;
 		l->good = x86_decode(&l->in, at, (size_t)(X86_PAGE - off), X86_64) == X86_OK;
-		if (l->good) l->class = (uint8_t)classify(t, &l->in, at);
+		if (l->good) l->class = (uint8_t)class_at(t, &l->in, at, off);
 	}
 	return l->good ? l : NULL;
 }
+/* Debuggers look at flags that nobody else does. */
+static bool is_debugged(const struct tr *t) { return t->j->v->debug; }
 /* Are flags needed at offset `off` of the page? A few instructions are looked at. */
 static unsigned flags_needed_at(struct tr *t, int64_t off)
 {
@@ -350,17 +358,18 @@ unsigned x86_wants_flags(struct tr *t, int64_t off)
 		if (!l) break;
 		const struct x86_insn *in = &l->in;
 		unsigned class = l->class;
-		if (class == C_JCC) return open ? HOST : 0;
+		if (class == C_JCC) return open ? HOST : is_debugged(t) ? SLOT : 0;
 		if (x86_ends_block(class) || class == C_STEP) break;
 		if (x86_op_info(in->op)->reads & open) return HOST;
 		open &= flags_before(in, class, open);
-		if (!open) return 0;
+		if (!open) return is_debugged(t) ? SLOT : 0;
 		off += in->len;
 	}
 	return SLOT;
 }
 static unsigned live_at_exit(struct tr *t, int64_t off)
 {
+	if (is_debugged(t)) return X86_ARITH;
 	if (off == t->start) return t->head_live;
 	return flags_needed_at(t, off);
 }
@@ -380,7 +389,7 @@ void x86_find_flags(struct tr *t)
 		default: break;
 		}
 		i->live = (uint16_t)live;
-		live = flags_before(&i->in, i->class, live);
+		if (!is_debugged(t)) live = flags_before(&i->in, i->class, live);
 		i->before = (uint16_t)live;
 	}
 	t->head_live = (uint16_t)live;
@@ -785,7 +794,7 @@ void x86_decode_block(struct tr *t)
 		}
 		i->off = (uint16_t)off;
 		i->view = (uint8_t)view;
-		i->class = (uint8_t)classify(t, &i->in, i->bytes);
+		i->class = (uint8_t)class_at(t, &i->in, i->bytes, off);
 		i->group = NO_GROUP;
 		i->steady = false;
 		find_access(i);

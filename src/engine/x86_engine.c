@@ -1,6 +1,7 @@
 /* x86-64 CPUs in software as an engine: a machine of them, and the operations of engine.h. */
 #include "engine/x86_engine.h"
 #include "base/counters.h"
+#include "engine/debug.h"
 #include "engine/x86_code.h"
 #include "engine/x86_jit.h"
 #include "engine/x86_vcpu.h"
@@ -16,6 +17,7 @@ struct engine {
 	struct x86_machine machine;
 	struct vcpu *vcpus;
 	enum x86_jit_mode mode;
+	struct debug *debug; /* NULL: nobody debugs */
 	bool translates;
 };
 
@@ -139,6 +141,20 @@ static void x86_stats(struct vcpu *c, struct counters *to)
 				     atomic_load_explicit(&c->v->stats[i], memory_order_relaxed));
 }
 static uint64_t x86_deadline_ns(struct vcpu *c, uint64_t tsc) { return x86_tsc_ns(c->v, tsc); }
+static void x86_points(struct engine *en, const struct vcpu_points *p)
+{
+	struct debug *was = en->debug;
+	bool recut = !p || !was;
+	if (p && !was) en->debug = calloc(1, sizeof(*en->debug));
+	must(!p || en->debug);
+	if (p) recut |= debug_set(en->debug, p);
+	if (!p) en->debug = NULL;
+	for (struct vcpu *c = en->vcpus; c; c = c->next) x86_debug_set(c->v, en->debug, recut);
+	if (!p) free(was);
+}
+static void x86_step_next(struct vcpu *c, bool on) { c->v->stepping = on; }
+static void x86_stopped(struct vcpu *c, struct vcpu_stop *to) { *to = c->v->stopped; }
+static bool x86_peek_any(struct vcpu *c, gva_t va, gpa_t *out) { return x86_peek(c->v, va, out); }
 static const char *x86_error(struct vcpu *c) { return c->v->broken ? c->v->broken : ""; }
 
 static void x86_close(struct engine *en)
@@ -150,14 +166,16 @@ static void x86_close(struct engine *en)
 		free(c);
 	}
 	if (en) free((void *)en->machine.code);
+	if (en) free(en->debug);
 	free(en);
 }
 
 #define X86_OPS                                                                                    \
 	.vcpu = x86_vcpu_add, .run = x86_run, .kick = x86_kick, .irq = x86_line,                   \
 	.fence = x86_forget, .get = x86_get, .set = x86_set, .reset = x86_reset,                   \
-	.instret = x86_instret, .stats = x86_stats, .tsc_ns = x86_deadline_ns, .error = x86_error, \
-	.close = x86_close
+	.instret = x86_instret, .stats = x86_stats, .tsc_ns = x86_deadline_ns,                     \
+	.points = x86_points, .step = x86_step_next, .stopped = x86_stopped, .peek = x86_peek_any, \
+	.error = x86_error, .close = x86_close
 const struct engine_ops engine_x86_interp = {
 	.name = "interp", .probe = x86_probe_host, .open = x86_interp_open, X86_OPS};
 const struct engine_ops engine_x86_jit = {

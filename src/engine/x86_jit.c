@@ -784,6 +784,10 @@ void x86_jit_wrote(struct x86_vcpu *v, gpa_t at, unsigned n)
 			tell(o->jit, at), tell(o->jit, at + n - 1);
 	}
 }
+void x86_jit_drop(struct x86_vcpu *v)
+{
+	if (v->jit) drop_all(v->jit);
+}
 void x86_jit_serve(struct x86_vcpu *v)
 {
 	struct x86_jit *j = v->jit;

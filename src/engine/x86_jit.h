@@ -31,5 +31,7 @@ void x86_jit_flush(struct x86_vcpu *v, bool globals);
 /* [at, at+n) of guest memory, where some vCPU has code of, was written by v: x86_machine's
  * code_wrote. */
 void x86_jit_wrote(struct x86_vcpu *v, gpa_t at, unsigned n);
+/* Forget all that has been translated; while it does not run, or on its thread. */
+void x86_jit_drop(struct x86_vcpu *v);
 void x86_jit_serve(struct x86_vcpu *v); /* X86_POLL_CODE */
 #endif

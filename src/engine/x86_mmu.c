@@ -1,5 +1,6 @@
 /* Address translation (SDM 3, chapter 4) and the software TLB before it. Whoever finds no entry
  * comes here: a walk, the checks, the access, and an entry for the next time if the page is RAM. */
+#include "engine/debug.h"
 #include "engine/x86_context.h"
 #include "engine/x86_jit.h"
 #include "engine/x86_vcpu.h"
@@ -365,7 +366,7 @@ static void tlb_fill(struct x86_vcpu *v, uint64_t la, enum x86_view as,
 {
 	struct gmem *mem = v->machine->env.mem;
 	const uint8_t *host = gmem_ptr(mem, pg->at, X86_PAGE, false);
-	if (!host || pg->at == v->apic_page) return;
+	if (!host || pg->at == v->apic_page || debug_watches_page(v->debug, la)) return;
 	unsigned i = x86_tlb_index(la);
 	uint64_t page = la & PAGE_MASK;
 	bool write = pg->writable && pg->dirty && (stores || !gmem_tracking(mem)) &&

@@ -1,6 +1,7 @@
 /* One instruction: fetched, decoded, done. What has been decoded is kept by where its bytes are in
  * the guest's memory, and is good as long as the same bytes are there: nobody need tell of writes.
  */
+#include "engine/debug.h"
 #include "engine/x86_jit.h"
 #include "engine/x86_vcpu.h"
 #include "hw/bus.h"
@@ -276,7 +277,7 @@ static bool is_real(const struct x86_vcpu *v)
 
 static inline int do_exec(struct x86_vcpu *v, const struct x86_insn *in)
 {
-	bool once = v->cpu.flags & X86_TF;
+	bool once = v->cpu.flags & X86_TF || v->stepping || v->watching;
 	if (unlikely(in->mode != X86_64)) {
 		int e = limits(v, in, &once);
 		if (e) return e;
@@ -480,6 +481,8 @@ static unsigned breakpoints(const struct x86_vcpu *v, uint64_t la, unsigned n, u
 
 void x86_watch(struct x86_vcpu *v, uint64_t la, unsigned n, bool write)
 {
+	if (v->debug && !v->met) v->met = debug_watch(v->debug, la, n, write);
+	if (!(v->dr[7] & X86_DR7_ENABLED)) return;
 	v->hit |= (uint8_t)breakpoints(v, la, n, write ? DR_WRITE : DR_ACCESS);
 }
 /* Memory while data breakpoints are set or alignment is checked. */
@@ -521,9 +524,11 @@ static int stepped(struct x86_vcpu *v, const struct x86_insn *in, uint64_t was)
 {
 	v->cpu.mem = &watched_ops;
 	v->hit = 0;
+	v->met = NULL;
 	int e = x86_do(v, in);
 	v->cpu.mem = &x86_mem_ops;
 	if (e && e != X86_REPEAT) return e;
+	if (unlikely(v->met != NULL)) x86_debug_look(v);
 	if (!e && in->op != X86_OP_iret) v->cpu.flags &= ~(uint64_t)X86_RF;
 	v->n += !e;
 	bool steps = was & X86_TF && (!is_entry(in->op) || v->cpu.flags & X86_TF);
@@ -536,6 +541,7 @@ static int stepped(struct x86_vcpu *v, const struct x86_insn *in, uint64_t was)
 static __attribute__((noinline)) void step_watched(struct x86_vcpu *v)
 {
 	const struct x86_insn *in;
+	if (v->debug && !v->stepping && x86_debug_here(v, fetch_la(v))) return;
 	bool bare = v->dr[7] & X86_DR7_ENABLED && !(v->cpu.flags & X86_RF) && !(v->shadow & 1);
 	unsigned hit = bare ? breakpoints(v, fetch_la(v), 1, DR_EXECUTE) : 0;
 	if (hit) {
@@ -553,7 +559,7 @@ static __attribute__((noinline)) void step_watched(struct x86_vcpu *v)
 void x86_step(struct x86_vcpu *v)
 {
 	const struct x86_insn *in;
-	if (unlikely(!x86_is_plain(v))) {
+	if (unlikely(!x86_is_plain(v) || v->debug)) {
 		step_watched(v);
 		return;
 	}

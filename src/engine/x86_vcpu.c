@@ -267,6 +267,26 @@ static void run_some(struct x86_vcpu *v)
 	atomic_store_explicit(&v->retired, v->n, memory_order_relaxed);
 }
 
+static enum vcpu_exit run_ended(struct x86_vcpu *v)
+{
+	if (v->broken) return VCPU_BROKEN;
+	bool reset = v->reset_asked, debugged = v->debugged;
+	v->reset_asked = v->debugged = false;
+	return reset ? VCPU_RESET : debugged ? VCPU_DEBUG : VCPU_KICKED;
+}
+
+/* For a debugger: what others want is seen to, but for interrupts. */
+static enum vcpu_exit step_alone(struct x86_vcpu *v)
+{
+	uint32_t p = atomic_load(&v->poll);
+	if (p & X86_POLL_FENCE) fence_serve(v);
+	if (take(v, p, X86_POLL_CODE)) x86_jit_serve(v);
+	if (!take(v, p, X86_POLL_KICK)) x86_debug_step(v);
+	set_running(v, false);
+	atomic_store_explicit(&v->retired, v->n, memory_order_relaxed);
+	return run_ended(v);
+}
+
 enum vcpu_exit x86_vcpu_run(struct x86_vcpu *v)
 {
 	if (!x86_is_possible(v)) v->broken = "its registers make no state that a CPU can be in";
@@ -275,6 +295,7 @@ enum vcpu_exit x86_vcpu_run(struct x86_vcpu *v)
 	atomic_store(&v->machine->tsc_got, 0);
 	atomic_store(&v->machine->tsc_put, 0);
 	x86_apic_moved(v);
+	if (unlikely(v->stepping)) return step_alone(v);
 	(void)atomic_fetch_or(&v->poll, X86_POLL_INTR); /* look once; it may be halted, too */
 	while (v->counted && x86_events(v)) x86_count_run(v);
 	if (v->jit && !v->counted) (void)x86_jit_run(v);
@@ -285,8 +306,5 @@ enum vcpu_exit x86_vcpu_run(struct x86_vcpu *v)
 	}
 	set_running(v, false);
 	atomic_store_explicit(&v->retired, v->n, memory_order_relaxed);
-	if (v->broken) return VCPU_BROKEN;
-	if (!v->reset_asked) return VCPU_KICKED;
-	v->reset_asked = false;
-	return VCPU_RESET;
+	return run_ended(v);
 }

@@ -19,6 +19,7 @@
  * on) or a trap (X86_TRAP + vector; nothing has changed): the error code is then in v->code, and
  * for #PF the address in v->fault (CR2 changes only when the trap is delivered), for #DB what DR6
  * gets in v->fault. */
+struct debug;
 struct device;
 struct gmem;
 struct bus;
@@ -216,11 +217,15 @@ struct x86_vcpu {
 	struct x86_window *window; /* NULL: none */
 	struct x86_contexts *contexts;
 	unsigned id;
-	uint8_t cr8;	     /* where no local APIC is asked */
-	uint8_t hit;	     /* data breakpoints that the instruction at work has met */
-	bool nmi_waits;	     /* for nmi_masked to go */
-	gpa_t apic_page;     /* of the local APIC; ~0: it is not in memory */
-	struct x86_own *own; /* x86_vcpu.c's: decoded instructions */
+	uint8_t cr8;	/* where no local APIC is asked */
+	uint8_t hit;	/* data breakpoints that the instruction at work has met */
+	bool nmi_waits; /* for nmi_masked to go */
+	bool stepping, debugged, watching; /* x86_debug.c */
+	struct vcpu_stop stopped;
+	const struct vcpu_watch *met; /* the watchpoint that the instruction at work has met */
+	const struct debug *debug;    /* NULL: nobody debugs */
+	gpa_t apic_page;	      /* of the local APIC; ~0: it is not in memory */
+	struct x86_own *own;	      /* x86_vcpu.c's: decoded instructions */
 	/* x86_mmu.c's. Of the TLB: what was entered that is not global, since such was last
 	 * dropped; and by GiB modulo 64 where large pages are, of which invlpg must drop all. */
 	struct x86_entered {
@@ -320,6 +325,13 @@ void x86_count_new(struct x86_vcpu *v);
 void x86_count_run(struct x86_vcpu *v);	  /* some, after which x86_events() is to be asked */
 void x86_count_sleep(struct x86_vcpu *v); /* until poll says something */
 void x86_count_look(struct x86_vcpu *v);  /* timers may have been set */
+
+/* ---- x86_debug.c */
+/* A debugger has come, has gone (NULL), or wants other points; recut: blocks know too little. */
+void x86_debug_set(struct x86_vcpu *v, const struct debug *d, bool recut);
+bool x86_debug_here(struct x86_vcpu *v, uint64_t la); /* a breakpoint: the run ends */
+void x86_debug_look(struct x86_vcpu *v);	      /* behind an instruction */
+void x86_debug_step(struct x86_vcpu *v);
 
 /* x86_step.c: which function does an operation; what is decoded. */
 void x86_groups_init(void);
@@ -477,7 +489,7 @@ static inline int x86_raise(struct x86_vcpu *v, unsigned trap, uint32_t code)
 void x86_watch(struct x86_vcpu *v, uint64_t la, unsigned n, bool write);
 static inline void x86_watched(struct x86_vcpu *v, uint64_t la, unsigned n, bool write)
 {
-	if (unlikely(v->dr[7] & X86_DR7_ENABLED)) x86_watch(v, la, n, write);
+	if (unlikely(v->dr[7] & X86_DR7_ENABLED || v->debug)) x86_watch(v, la, n, write);
 }
 /* 0 or #AC, for an operand of n bytes: SDM 3, 7.15. What is longer is as it pleases the CPU. */
 static inline int x86_check_odd(struct x86_vcpu *v, uint64_t la, unsigned n)

@@ -153,7 +153,8 @@ static void space_runs(struct x86_vcpu *v)
 }
 bool x86_window_is_on(const struct x86_vcpu *v)
 {
-	return v->window && v->window->cr3 == v->cr3 && v->window->cr3 && !v->window->paused;
+	return v->window && !v->watching && v->window->cr3 == v->cr3 && v->window->cr3 &&
+	       !v->window->paused;
 }
 static void take_away(struct x86_vcpu *v)
 {

@@ -48,8 +48,10 @@ struct spec {
 	uint64_t cap_rate; /* bits a second, of each device and direction; 0: no limit */
 	struct nat_forward publish[SPEC_PUBLISH]; /* by the first network that can */
 	unsigned npublish;
-	bool remove;  /* its folder goes when it ends */
-	bool control; /* has a control socket, and a name in any case */
+	const char *gdb; /* where a debugger may connect, as gdb_serve() takes it; NULL: nowhere */
+	bool gdb_wait;	 /* and nothing runs before it says so */
+	bool remove;	 /* its folder goes when it ends */
+	bool control;	 /* has a control socket, and a name in any case */
 };
 #define SPEC_OWN       "@/"	  /* a path in a record that begins so is in the guest's folder */
 #define GUEST_NAMELESS "unnamed-" /* and a number: what guests without a name are called */

@@ -23,7 +23,7 @@ static const struct field {
 	FIELD(PATH, firmware), FIELD(TEXT, engine),	   FIELD(SIZE, code_cache),
 	FIELD(FLAG, profile),  FIELD(FLAG, deterministic), FIELD(PATH, dump),
 	FIELD(PATH, symbols),  FIELD(SIZE, cap_rate),	   FIELD(FLAG, remove),
-	FIELD(PATH, vars),
+	FIELD(PATH, vars),     FIELD(TEXT, gdb),	   FIELD(FLAG, gdb_wait),
 #undef FIELD
 };
 enum { TEXT_MAX = 64 * 1024 };

@@ -110,7 +110,7 @@ static int load(struct arrive *a, struct err *e)
 	struct vm *vm = a->vm;
 	int r = a->got == a->n ? 0 : fail(e, -EPROTO, "parts of it are missing");
 	vclock_stop(&vm->clock);
-	vm->paused = true;
+	vm->paused = VM_HELD_BY_OWNER;
 	pci_host_pause(vm->board->pci);
 	for (unsigned i = 0; r == 0 && i < a->n; i++)
 		r = vm_part_load(vm, &a->part[i], &a->state[i], e);

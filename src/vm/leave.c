@@ -91,7 +91,8 @@ static int step_go_on(struct leave *m, struct err *e)
 	if (!m->vm->stands) return 0;
 	m->vm->stands = false;
 	pci_host_resume(m->vm->board->pci);
-	return vm_go_on(m->vm, NULL);
+	vm_thaw(m->vm, VM_HELD_TO_MOVE);
+	return 0;
 }
 
 static int step_stand(struct leave *m, struct err *e)
@@ -99,8 +100,8 @@ static int step_stand(struct leave *m, struct err *e)
 	struct vm *vm = m->vm;
 	if (vm->paused) return fail(e, -EBUSY, "it has been paused meanwhile; resume it first");
 	m->stood_at = now_ns();
-	int r = vm_stop_time(vm, e);
-	if (r) return r;
+	int r = 0;
+	vm_freeze(vm, VM_HELD_TO_MOVE);
 	pci_host_pause(vm->board->pci);
 	vm->stands = true;
 	if (vm->power != VM_POWER_NONE) r = fail(e, -EBUSY, "it is about to go off or start anew");

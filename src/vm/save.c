@@ -348,7 +348,7 @@ int vm_load(struct vm *vm, struct snapshot *from, struct err *e)
 	if (r == 0) r = memory_load(vm, from, e);
 	if (r < 0) return r;
 	vclock_stop(&vm->clock);
-	vm->paused = true;
+	vm->paused = VM_HELD_BY_OWNER;
 	pci_host_pause(vm->board->pci);
 	for (unsigned i = 0; r == 0 && i < n; i++) r = part_load(vm, &part[i], from, e);
 	return r;

@@ -2,6 +2,7 @@
  * one waiting place, hart_wait(); stopping, resetting and freeing the machine all mean getting
  * every hart there, and HSM's stopped harts are there already. */
 #include "vm/vm.h"
+#include "base/buf.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -14,9 +15,11 @@
 #include "hw/bus.h"
 #include "hw/gmem.h"
 #include "vm/board.h"
+#include "vm/debugger.h"
 #include "vm/keys.h"
 #include "vm/move.h"
 #include "vm/save.h"
+#include "vm/show.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -108,11 +111,11 @@ bool vm_halting(struct vm *vm) { return wanted(vm) != VM_RUN; }
 static bool hart_wait(struct hart *h)
 {
 	struct vm *vm = h->vm;
-	if (h->state == HART_STARTED && wanted(vm) == VM_RUN) return true;
+	if (h->state == HART_STARTED && wanted(vm) == VM_RUN && !h->held) return true;
 	lock(vm);
 	h->idle = true;
 	(void)pthread_cond_broadcast(&vm->changed);
-	while (vm->want == VM_HALT || (vm->want == VM_RUN && h->state == HART_STOPPED))
+	while (vm->want == VM_HALT || (vm->want == VM_RUN && (h->state == HART_STOPPED || h->held)))
 		(void)pthread_cond_wait(&vm->changed, &vm->lock);
 	bool run = vm->want == VM_RUN;
 	h->idle = !run;
@@ -178,7 +181,7 @@ static void vm_halt(struct vm *vm)
 
 /* Power */
 
-static void vm_again(struct vm *vm)
+void vm_again(struct vm *vm)
 {
 	struct err why = {0};
 	vm->kind->reset(vm);
@@ -191,6 +194,7 @@ static void vm_again(struct vm *vm)
 	vm->power = VM_POWER_NONE;
 	unlock(vm);
 	if (!vm->paused) vm_want(vm, VM_RUN);
+	if (debugger_holds(vm->debugger)) vm_begin(vm);
 }
 
 static void power_now(void *ctx) /* on the loop's thread */
@@ -206,11 +210,12 @@ static void power_now(void *ctx) /* on the loop's thread */
 void vm_power(struct vm *vm, enum vm_power what, int code)
 {
 	lock(vm);
-	bool first = vm->power == VM_POWER_NONE && vm->want == VM_RUN;
+	/* It may be about to stand for somebody else: that is not lost. */
+	bool first = vm->power == VM_POWER_NONE && vm->want != VM_QUIT;
 	if (first) {
 		vm->power = what;
 		vm->code = code;
-		want_locked(vm, VM_HALT);
+		if (vm->want == VM_RUN) want_locked(vm, VM_HALT);
 	}
 	unlock(vm);
 	if (!first) return;
@@ -235,27 +240,26 @@ static void hart_broken(struct hart *h)
 /* Pausing: harts are halted, and time with them. The outside world may go on: what it brings waits
  * in the devices. */
 
-int vm_stop_time(struct vm *vm, struct err *e)
+void vm_freeze(struct vm *vm, unsigned who)
 {
-	if (vm->paused) return fail(e, -EALREADY, "it is paused already");
+	bool already = vm->paused;
+	vm->paused |= who;
+	if (already) return;
 	vm_halt(vm);
-	vm->paused = true;
 	vclock_stop(&vm->clock);
 	vm->kind->pause(vm);
-	return 0;
 }
 
-int vm_go_on(struct vm *vm, struct err *e)
+void vm_thaw(struct vm *vm, unsigned who)
 {
-	if (!vm->paused) return fail(e, -EALREADY, "it is not paused");
+	vm->paused &= ~who;
+	if (vm->paused) return;
 	vclock_go(&vm->clock);
 	vm->kind->resume(vm);
-	vm->paused = false;
 	lock(vm);
 	if (vm->power == VM_POWER_NONE)
 		want_locked(vm, VM_RUN); /* else power_now() is on its way */
 	unlock(vm);
-	return 0;
 }
 
 static int check_stands(const struct vm *vm, struct err *e)
@@ -265,14 +269,43 @@ static int check_stands(const struct vm *vm, struct err *e)
 
 static int vm_pause(struct guest *g, struct err *e)
 {
-	int r = check_stands(g->own, e);
-	return r ? r : vm_stop_time(g->own, e);
+	struct vm *vm = g->own;
+	if (check_stands(vm, e)) return -EBUSY;
+	if (vm->paused & VM_HELD_BY_OWNER) return fail(e, -EALREADY, "it is paused already");
+	vm_freeze(vm, VM_HELD_BY_OWNER);
+	return 0;
 }
 
 static int vm_resume(struct guest *g, struct err *e)
 {
-	int r = check_stands(g->own, e);
-	return r ? r : vm_go_on(g->own, e);
+	struct vm *vm = g->own;
+	if (!(vm->paused & VM_HELD_BY_OWNER)) return fail(e, -EALREADY, "it is not paused");
+	vm_thaw(vm, VM_HELD_BY_OWNER);
+	return 0;
+}
+
+/* Debugging */
+
+void vm_begin(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->ncpus; i++)
+		if (vm->hart[i].state == HART_START_PENDING) hart_begin(&vm->hart[i]);
+}
+
+/* On the hart's thread: all are to stand, and the debugger is to look why. */
+static void hart_debugged(struct hart *h, bool stepped)
+{
+	struct vm *vm = h->vm;
+	struct vcpu_stop why = {.why = STOPPED_BY_STEP};
+	if (!stepped) vm->ops->stopped(h->cpu, &why);
+	lock(vm);
+	h->stop = why;
+	h->hit = true;
+	h->stepped = false;
+	if (vm->want == VM_RUN) want_locked(vm, VM_HALT);
+	unlock(vm);
+	vm_wake(vm);
+	loop_post(vm->guest->loop, debugger_look, vm);
 }
 
 static void *hart_main(void *ctx)
@@ -280,11 +313,14 @@ static void *hart_main(void *ctx)
 	struct hart *h = ctx;
 	while (hart_wait(h)) {
 		switch (h->vm->ops->run(h->cpu)) {
-		case VCPU_SYSCALL: h->vm->kind->call(h); break;
+		case VCPU_SYSCALL:
+			h->vm->kind->call(h);
+			if (h->stepped) hart_debugged(h, true);
+			break;
 		case VCPU_BROKEN: hart_broken(h); break;
 		case VCPU_RESET: vm_power(h->vm, VM_POWER_RESET, 0); break;
-		case VCPU_KICKED:
-		case VCPU_DEBUG: break;
+		case VCPU_DEBUG: hart_debugged(h, false); break;
+		case VCPU_KICKED: break;
 		}
 	}
 	return NULL;
@@ -400,7 +436,7 @@ static int vm_engine(struct vm *vm, struct err *e)
 	int r = engine_named(s, &ops, e);
 	if (r < 0) return r;
 	/* Finding out takes longer than restoring, which it cannot do. */
-	bool ask = !ops && !s->deterministic && !s->restore && !s->arrival;
+	bool ask = !ops && !s->deterministic && !s->restore && !s->arrival && !s->gdb;
 	if (ask && !engine_kvm.probe(s->arch, e)) ops = &engine_kvm;
 	if (ops) return vm_engine_open(vm, ops, e);
 	return vm_engine_first(vm, e);
@@ -449,6 +485,14 @@ static int vm_load_or_boot(struct vm *vm, struct err *e)
 	return s->restore ? vm_restore(vm, e) : vm->kind->boot(vm, e);
 }
 
+static int vm_debugger(struct vm *vm, struct err *e)
+{
+	if (!vm->ops->points)
+		return fail(e, -ENOTSUP, "--gdb: engine %s has no debugging yet; --engine jit has",
+			    vm->ops->name);
+	return debugger_open(&vm->debugger, vm, vm->guest->spec->gdb, e);
+}
+
 static int build(struct guest *g, struct err *e)
 {
 	const struct engine_ops *ops;
@@ -463,6 +507,7 @@ static int build(struct guest *g, struct err *e)
 	if (r == 0) r = vm->kind->wire(vm, e);
 	if (r == 0) r = vm_load_or_boot(vm, e);
 	if (r == 0) name_kernel(vm);
+	if (r == 0 && g->spec->gdb) r = vm_debugger(vm, e);
 	return r;
 }
 
@@ -484,9 +529,12 @@ static int vm_start(struct guest *g, struct err *e)
 		if (r) return fail(e, -r, "cpu %u: no thread for it: %s", i, strerror(r));
 		h->threaded = true;
 	}
-	if (!restored) vm_want(vm, VM_RUN);
+	if (g->spec->gdb_wait)
+		debugger_wait(vm->debugger);
+	else if (!restored)
+		vm_want(vm, VM_RUN);
 	if (restored) pci_host_resume(vm->board->pci);
-	int r = restored ? vm_go_on(vm, e) : 0;
+	int r = restored ? vm_resume(g, e) : 0;
 	if (r == 0 && g->spec->arrival) vm_arrived(vm);
 	return r;
 }
@@ -505,9 +553,9 @@ static int vm_save_to(struct guest *g, const char *dir, struct err *e)
 	if (r == 0) r = dir_make(dir, e);
 	if (r == 0) r = snapshot_create(&to, path, e);
 	if (r < 0) return r;
-	if (runs) r = vm_stop_time(vm, e);
+	if (runs) r = vm_pause(g, e);
 	if (r == 0) r = vm_save(vm, to, dir, e);
-	if (runs) (void)vm_go_on(vm, NULL);
+	if (runs) (void)vm_resume(g, NULL);
 	if (r == 0) return snapshot_finish(to, e);
 	snapshot_abandon(to);
 	return r;
@@ -530,12 +578,15 @@ static void vm_free(struct guest *g)
 {
 	struct vm *vm = g->own;
 	if (!vm) return;
+	debugger_close(vm->debugger);
+	vm->debugger = NULL;
 	leave_free(vm->leave);
 	vm_want(vm, VM_QUIT);
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		if (vm->hart[i].threaded) (void)pthread_join(vm->hart[i].thread, NULL);
 	keys_free(vm->keys);
 	for (unsigned i = 0; i < VM_DISKS; i++) blk_unref(vm->disk[i]);
+	show_free(vm->show);
 	vm->kind->free(vm->board);
 	if (vm->engine) vm->ops->close(vm->engine);
 	unitlog_close(vm->log);
@@ -553,6 +604,14 @@ static void vm_stats(struct guest *g, struct guest_stats *to)
 	const struct vm *vm = g->own;
 	to->engine = vm->ops->name;
 	for (unsigned i = 0; i < vm->ncpus; i++) vm->ops->stats(vm->hart[i].cpu, &to->counters);
+}
+
+/* "debug WORDS" */
+static int vm_verb(struct guest *g, const char *verb, struct buf *in, struct buf *out,
+		   struct err *e)
+{
+	if (strcmp(verb, "debug") != 0) return fail(e, -ENOTSUP, "%s: unknown", verb);
+	return show_words(g->own, 0, in->len ? in->at : "", out, e);
 }
 
 static bool vm_runs(enum arch a)
@@ -584,6 +643,7 @@ const struct kind kind_vm = {
 	.move_status = vm_move_status,
 	.move_settle = vm_move_settle,
 	.stop = vm_stop,
+	.verb = vm_verb,
 	.stats = vm_stats,
 	.runs = vm_runs,
 	.hardware = vm_hardware,

@@ -14,6 +14,8 @@
 struct blk;
 struct board;
 struct board_ops;
+struct debugger;
+struct show;
 struct guest;
 struct keys;
 struct kind;
@@ -39,6 +41,9 @@ struct hart {
 	bool threaded;	/* thread exists */
 	uint64_t stamp; /* x86-64: of its time stamp counter, while paused */
 	bool idle;	/* it waits in hart_wait(), outside the engine */
+	/* For a debugger: it stands while others run; is doing one instruction; has stopped. */
+	bool held, stepped, hit;
+	struct vcpu_stop stop; /* of hit: why */
 };
 enum vm_want { VM_HALT, VM_RUN, VM_QUIT };
 enum vm_power { VM_POWER_NONE, VM_POWER_OFF, VM_POWER_RESET };
@@ -61,10 +66,12 @@ struct vm {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* of anything the lock guards */
 	enum vm_want want;
-	enum vm_power power; /* asked for, not done yet */
-	bool paused;	     /* kind->pause(); only the loop's thread knows */
-	bool stands;	     /* the same: another host may have it soon; it cannot be resumed */
-	int code;	     /* of POWER_OFF: the guest's exit code */
+	enum vm_power power;	   /* asked for, not done yet */
+	unsigned paused;	   /* kind->pause(), and for whom: only the loop's thread knows */
+	bool stands;		   /* the same: another host may have it soon */
+	struct show *show;	   /* show.c's; NULL: nobody has looked */
+	struct debugger *debugger; /* NULL: none was asked for */
+	int code;		   /* of POWER_OFF: the guest's exit code */
 };
 
 /* Any thread, also from inside a device: the machine goes off, or starts anew, soon. The first
@@ -74,9 +81,12 @@ void vm_power(struct vm *vm, enum vm_power what, int code);
 void vm_broken(struct vm *vm, const struct err *why);
 bool vm_halting(struct vm *vm); /* any thread: it is to stop, for good or for now */
 void vm_wake(void *vm);		/* any thread: have its harts look up */
-/* On the loop's thread; -EALREADY. */
-int vm_stop_time(struct vm *vm, struct err *e);
-int vm_go_on(struct vm *vm, struct err *e);
+/* On the loop's thread: the machine stands, and its time, until nobody holds it any more. */
+enum { VM_HELD_BY_OWNER = 1, VM_HELD_BY_DEBUGGER = 2, VM_HELD_TO_LOOK = 4, VM_HELD_TO_MOVE = 8 };
+void vm_freeze(struct vm *vm, unsigned who);
+void vm_thaw(struct vm *vm, unsigned who);
+void vm_again(struct vm *vm); /* while halted: from the beginning, as after power-on */
+void vm_begin(struct vm *vm); /* while it stands: harts that are to start are as they start */
 /* A hart begins in its state after reset, but for what the board's begin() makes of pc and arg. */
 bool hart_start(struct hart *h, uint64_t pc, uint64_t arg);   /* any thread; false: not stopped */
 void hart_restart(struct hart *h, uint64_t pc, uint64_t arg); /* its own thread, or while halted */

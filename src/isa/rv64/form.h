@@ -30,6 +30,4 @@ unsigned rv64_form_of(uint32_t w);
 void rv64_operands(struct rv64_insn *out, const struct rv64_form *f, uint32_t w);
 /* The bits that f has with these operands; operands that do not fit are cut. */
 uint32_t rv64_assemble(const struct rv64_form *f, const struct rv64_insn *operands);
-/* "mstatus", NULL if the number has no name */
-const char *rv64_csr_name(unsigned number);
 #endif

@@ -20,6 +20,8 @@ struct rv64_insn {
 /* Decode the instruction whose first two or four bytes are w (w's upper half is ignored for a
  * compressed one). */
 void rv64_decode(struct rv64_insn *out, uint32_t w);
+/* "mstatus", NULL if the number has no name */
+const char *rv64_csr_name(unsigned number);
 /* Text of a decoded instruction as objdump -M no-aliases writes it, compressed ones by their own
  * names. Returns what snprintf would. */
 int rv64_format(char *out, size_t room, const struct rv64_insn *i, uint64_t pc);
