@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -263,6 +264,9 @@ struct blk *blk_ref(struct blk *b)
 void blk_unref(struct blk *b)
 {
 	if (!b || --b->refs) return;
+	free((void *)b->changed);
+	b->changed = NULL;
+	b->tracking = false;
 	if (b->ops->submit)
 		b->ops->close(b);
 	else

@@ -57,9 +57,11 @@ struct blk { /* embedded first in the format's own struct */
 	struct blk_info info;
 	atomic_uint refs;
 	int fd;
-	struct aio *aio;     /* NULL in an image that others lie over */
-	struct blk *backing; /* NULL: none */
-	uint32_t unit;	     /* bytes: what is allocated at a time */
+	struct aio *aio;	   /* NULL in an image that others lie over */
+	struct blk *backing;	   /* NULL: none */
+	uint32_t unit;		   /* bytes: what is allocated at a time */
+	_Atomic uint64_t *changed; /* dirty.c; NULL: never asked for */
+	atomic_bool tracking;
 };
 extern const struct blk_ops blk_raw, blk_qcow2, blk_vmdk, blk_vdi, blk_vhd, blk_vhdx;
 

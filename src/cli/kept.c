@@ -62,8 +62,44 @@ static int add_image(struct kept *k, struct err *e)
 	if (r) return r;
 	spec_use_image(&k->spec, &k->image);
 	if (!k->image.disk.path) return 0;
+	if (store_guest_layer(k->store, k->name, &k->disk)) {
+		r = spec_first_disk(&k->spec, k->disk, "qcow2", e);
+		k->spec.disk[0].backing = true;
+		return r;
+	}
 	r = store_guest_disk(k->store, k->name, &k->image, &k->disk, e);
 	return r ? r : spec_first_disk(&k->spec, k->disk, k->image.disk.format, e);
+}
+
+/* Files that lie in its own folder, whatever it is called now: see SPEC_OWN. */
+static void own_path(struct kept *k, const char **path)
+{
+	enum { ROOM = 64 };
+	if (!*path || strncmp(*path, SPEC_OWN, strlen(SPEC_OWN)) != 0) return;
+	size_t n = strlen(*path) + ROOM;
+	char *to = arena_make(k->record.arena, char, n);
+	(void)snprintf(to, n, "/proc/self/fd/%d/%s", k->folder, *path + strlen(SPEC_OWN));
+	*path = to;
+}
+
+void kept_own_paths(struct kept *k)
+{
+	struct spec *s = &k->spec;
+	own_path(k, &s->kernel);
+	own_path(k, &s->initrd);
+	own_path(k, &s->firmware);
+	for (unsigned i = 0; i < s->ndisks; i++) own_path(k, &s->disk[i].path);
+}
+
+/* Only its owner can know that it does not run where it went. */
+static int check_here(const struct kept *k, struct err *e)
+{
+	struct guest_state st;
+	state_read(&st, k->folder);
+	if (k->force || (st.life != LIFE_MOVED && st.life != LIFE_LEAVING)) return 0;
+	return fail(e, -EBUSY, "guest %s %s %s; if it does not run there: lodge start --force %s",
+		    k->name, st.life == LIFE_MOVED ? "has moved" : "was being handed over", st.why,
+		    k->name);
 }
 
 /* Firmware's variables begin as that file says, and are the guest's own from then on. */
@@ -81,11 +117,14 @@ int kept_load(struct kept *k, struct err *e)
 		return fail(e, -ENOENT,
 			    "guest %s: nothing is recorded of it; try: lodge run --name %s",
 			    k->name, k->name);
+	int r = check_here(k, e);
+	if (r) return r;
 	k->spec = k->record.spec;
 	k->spec.name = k->name;
 	k->spec.id = k->record.id;
 	k->spec.control = true;
-	int r = k->spec.image ? add_image(k, e) : 0;
+	kept_own_paths(k);
+	r = k->spec.image ? add_image(k, e) : 0;
 	if (!r && k->spec.vars) r = add_vars(k, e);
 	if (!k->spec.memory) k->spec.memory = DEFAULT_MEMORY * MIB;
 	if (!r) r = seeds_add(&k->spec, k->store, k->name, &k->seed, e);
@@ -217,6 +256,8 @@ int kept_code(struct store *s, const char *name, struct err *e)
 	case LIFE_EXITED: return st.code;
 	case LIFE_BROKEN: return fail(e, -EIO, "guest %s broke: %s", name, st.why);
 	case LIFE_CREATED: return fail(e, -ESRCH, "guest %s has not run yet", name);
+	case LIFE_LEAVING:
+	case LIFE_MOVED: return fail(e, -ESRCH, "guest %s has moved %s", name, st.why);
 	default: return fail(e, -EBUSY, "guest %s runs", name);
 	}
 }

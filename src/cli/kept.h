@@ -20,12 +20,14 @@ struct kept {
 	char *disk, *vars;
 	struct shares shares;
 	struct spec spec; /* the record's, with what the image and the store add */
+	bool force;	  /* load it although it has moved away */
 };
 /* Lock it by its whole name. While another command has it in hands, that is waited for; -EBUSY: it
  * runs, or the other one takes too long. -ENOENT unless create. */
 int kept_lock(struct kept *k, const char *name, bool create, struct err *e);
 /* Fill in spec, for the record there is: from its image and with its disk. */
 int kept_load(struct kept *k, struct err *e);
+void kept_own_paths(struct kept *k); /* of spec: from SPEC_OWN to where its folder is */
 /* Run it in the background. attach: -1, or a socket at whose end somebody sees all from the
  * beginning. */
 int kept_start(struct kept *k, int attach, struct err *e);

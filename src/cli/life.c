@@ -29,7 +29,7 @@ static void *opts_of(const struct call *c) { return (void *)(uintptr_t)c->opts; 
 
 /* ---- start ---- */
 struct start_opts {
-	bool attach;
+	bool attach, force;
 	const char *keys;
 };
 static const struct opt start_table[] = {
@@ -37,15 +37,17 @@ static const struct opt start_table[] = {
 	 "Sit at its console, and end with its exit code.", NULL},
 	{"detach-keys", 0, OPT_TEXT, offsetof(struct start_opts, keys), "KEYS",
 	 "With --attach: what leaves the guest, which runs on (ctrl-]).", NULL},
+	{"force", 'f', OPT_FLAG, offsetof(struct start_opts, force), NULL,
+	 "Also one that has moved to another host: it does not run there, and never will.", NULL},
 	{"interactive", 'i', OPT_IGNORE, 0, NULL, "For habit: who is attached can type.", NULL},
 	{0},
 };
 static const struct start_opts start_defaults;
 
 /* 1: it runs already. */
-static int start(struct store *s, const char *name, int attach, struct err *e)
+static int start(struct store *s, const char *name, int attach, bool force, struct err *e)
 {
-	struct kept k = {.store = s, .folder = -1};
+	struct kept k = {.store = s, .folder = -1, .force = force};
 	int r = kept_lock(&k, name, false, e);
 	if (!r) r = kept_load(&k, e);
 	if (!r) r = kept_start(&k, attach, e);
@@ -55,8 +57,8 @@ static int start(struct store *s, const char *name, int attach, struct err *e)
 
 static int start_one(struct store *s, const char *name, void *ctx, struct err *e)
 {
-	(void)ctx;
-	int r = start(s, name, -1, e);
+	const struct start_opts *o = ctx;
+	int r = start(s, name, -1, o && o->force, e);
 	if (r < 0) return r;
 	done(name);
 	return 0;
@@ -76,7 +78,7 @@ static int start_and_attach(struct store *s, const char *name, const struct star
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
 		return fail(e, -errno, "socket: %s", strerror(errno));
 	auto_fd int ours = ends[0], theirs = ends[1];
-	int r = start(s, name, theirs, e);
+	int r = start(s, name, theirs, o->force, e);
 	(void)close(give_fd(&theirs));
 	if (r < 0) return r;
 	int fd = r ? -1 : give_fd(&ours);
@@ -93,7 +95,7 @@ static int start_run(const struct call *c, struct err *e)
 	const struct start_opts *o = c->opts;
 	char name[64];
 	struct store *s = NULL;
-	if (!o->attach) return kept_each(c, start_one, NULL, e);
+	if (!o->attach) return kept_each(c, start_one, opts_of(c), e);
 	if (c->nargs > 1) return fail(e, -EINVAL, "start: --attach is for one guest");
 	int r = store_open(&s, NULL, e);
 	if (!r) r = look_find(s, c->args[0], name, e);
@@ -385,7 +387,7 @@ static int note_idle(void *ctx, struct json_object *guest)
 	(void)json_object_object_get_ex(guest, "name", &name);
 	(void)json_object_object_get_ex(guest, "state", &state);
 	const char *is = json_object_get_string(state);
-	if (!strcmp(is, "running") || !strcmp(is, "paused")) return 0;
+	if (!strcmp(is, "running") || !strcmp(is, "paused") || !strcmp(is, "leaving")) return 0;
 	all->at = realloc(all->at, (all->n + 1) * sizeof(*all->at));
 	must(all->at);
 	(void)snprintf(all->at[all->n++], 64, "%s", json_object_get_string(name));

@@ -2,6 +2,7 @@
  * monitor writes its own state, since nobody else has it; names and order are seen to here. */
 #include "guest/snapshot.h"
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/own.h"
 #include "cli/cli.h"
 #include "cli/kept.h"
@@ -116,13 +117,26 @@ static int disk_back(const char *from, const char *to, struct err *e)
 	return r;
 }
 
-static int disks_back(const struct spec *s, const char *dir, struct err *e)
+/* What was saved before it got a layer becomes the base of a new one. */
+static int disk_under(struct kept *k, const char *dir, unsigned i, struct err *e)
 {
+	auto_mem char *from = NULL;
+	must(asprintf(&from, "%s/disk%u", dir, i) > 0);
+	return store_guest_layer_over(k->store, k->name, k->name, from, false, e);
+}
+
+static int disks_back(struct kept *k, const char *dir, struct err *e)
+{
+	const struct spec *s = &k->spec;
 	int r = 0;
 	for (unsigned i = 0; !r && i < s->ndisks; i++) {
 		auto_mem char *from = NULL;
-		must(asprintf(&from, "%s/disk%u", dir, i) > 0);
-		if (!s->disk[i].readonly) r = disk_back(from, s->disk[i].path, e);
+		must(asprintf(&from, "%s/%s", dir, tag_disk(&s->disk[i], i).name) > 0);
+		if (s->disk[i].readonly) continue;
+		bool own = k->disk && !strcmp(s->disk[i].path, k->disk);
+		r = own && s->disk[i].backing && !file_exists(from)
+			    ? disk_under(k, dir, i, e)
+			    : disk_back(from, s->disk[i].path, e);
 	}
 	return r;
 }
@@ -143,7 +157,7 @@ static int start(struct at *a, const char *dir, struct err *e)
 	struct kept k = {.store = a->store, .folder = -1};
 	int r = kept_lock(&k, a->name, false, e);
 	if (!r) r = kept_load(&k, e);
-	if (!r) r = disks_back(&k.spec, dir, e);
+	if (!r) r = disks_back(&k, dir, e);
 	k.spec.restore = dir;
 	if (!r) r = kept_start(&k, -1, e);
 	kept_done(&k);

@@ -5,6 +5,7 @@
 #include "base/loop.h"
 #include "base/state.h"
 #include "blk/blk.h"
+#include "blk/dirty.h"
 #include "dev/dev.h"
 #include <errno.h>
 #include <stddef.h>
@@ -228,6 +229,7 @@ static void blk_notify(struct virtio_dev *v, unsigned queue)
 
 static void complete(struct vblk *d, struct slot *s, int res)
 {
+	if (s->b.op != BLK_READ && s->b.op != BLK_FLUSH) blk_changed(d->disk, s->b.off, s->b.len);
 	if (res == 0 && s->b.op == BLK_WRITE && virtio_live(&d->v) && !writeback(d)) {
 		(void)start_flush(d, s);
 		return;

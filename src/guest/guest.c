@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { RUNNING, ENDING, ENDED };
 
@@ -142,6 +143,8 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	console_free(g.shared);
 	agent_free(g.agent);
 	life_free(g.life);
+	free(g.save_to);
+	free(g.move_to);
 	return r;
 }
 

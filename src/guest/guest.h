@@ -37,7 +37,8 @@ struct spec {
 	bool profile;	     /* for perf(1) */
 	bool deterministic;  /* time goes by instructions */
 	const char *restore; /* a snapshot's folder, to go on from instead of booting; NULL */
-	const char *dump, *symbols; /* as in engine/unitlog.h; NULL: none */
+	const struct arrival *arrival; /* the same, from another host; NULL */
+	const char *dump, *symbols;    /* as in engine/unitlog.h; NULL: none */
 	struct spec_disk {
 		const char *path, *format;
 		bool readonly, backing; /* backing: its file may name others: BLK_BACKING */
@@ -63,12 +64,21 @@ struct spec {
 	bool remove;	 /* its folder goes when it ends */
 	bool control;	 /* has a control socket, and a name in any case */
 };
+#define SPEC_OWN       "@/"	  /* a path in a record that begins so is in the guest's folder */
 #define GUEST_NAMELESS "unnamed-" /* and a number: what guests without a name are called */
 
 struct host_note {	/* of what a kind could use of this host, for lodge doctor */
 	bool good;	/* it can use it */
 	char what[256]; /* how that is */
 	char hint[160]; /* what happens instead, or can be done; may be empty */
+};
+struct arrival;
+struct link;
+struct json_object;
+struct move_how {
+	char to[160];	   /* where, in words */
+	uint64_t cap;	   /* bytes a second; 0: no limit */
+	unsigned stand_ms; /* for how long it may stand, if that can be had */
 };
 struct guest;
 struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this kind cannot */
@@ -88,6 +98,12 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 	 * `disk0` and so on. If it runs it is paused meanwhile. It comes back by spec.restore, with
 	 * disks as they were. */
 	int (*save)(struct guest *g, const char *dir, struct err *e);
+	/* Start to send it to another host over the link, which is the kind's from then on; see
+	 * arrival.h for the other end. Meanwhile it runs. How far that is: move_status. After
+	 * -EINPROGRESS in there nobody knows whether the other one has it, until move_settle. */
+	int (*move)(struct guest *g, struct link *l, const struct move_how *how, struct err *e);
+	void (*move_status)(struct guest *g, struct json_object *to);
+	int (*move_settle)(struct guest *g, bool there, struct err *e);
 	int (*verb)(struct guest *g, const char *verb, struct buf *in, struct buf *out,
 		    struct err *e);
 	/* On the loop's thread, once started and whenever they change: keep to g->limits. */
@@ -119,6 +135,8 @@ struct guest {
 	struct cgroup *cgroup; /* NULL: not asked for */
 	char *save_to;	       /* by a request that waits for its stream */
 	struct agent *agent;
+	struct move_how *move_to; /* the same */
+	struct link *move_link;
 	/* private: how it ended; the first to say so wins */
 	int ended, signals, exit_code;
 	struct err broke;
@@ -158,6 +176,11 @@ void guest_kill(struct guest *g); /* the same: end it now */
  * caller's, or a negative errno. Behind port P is vsock_P in the guest's folder, if somebody
  * listens there. */
 int guest_dialed(struct guest *g, uint32_t from, uint32_t to);
+/* The same: it stands, and is about to be another host's; *to are words. On disk, or it fails. Then
+ * it is ours again, or gone for good. */
+int guest_leaves(struct guest *g, const char *to, struct err *e);
+void guest_stays(struct guest *g);
+void guest_moved(struct guest *g, const char *to);
 void guest_exit(struct guest *g, int code); /* any thread: the guest has ended */
 /* Any thread: the guest cannot go on, through no wish of its own; guest_run() returns why. */
 void guest_break(struct guest *g, const struct err *why);

@@ -51,6 +51,21 @@ void life_free(struct life *l)
 
 const struct guest_state *life_state(const struct life *l) { return &l->state; }
 
+static void note_words(struct life *l, enum guest_life life, const char *words)
+{
+	l->state.life = life;
+	(void)snprintf(l->state.why, sizeof(l->state.why), "%s", words);
+}
+
+int guest_leaves(struct guest *g, const char *to, struct err *e)
+{
+	struct guest_state was = g->life->state;
+	note_words(g->life, LIFE_LEAVING, to);
+	int r = state_write(&g->life->state, g->home->folder, e);
+	if (r) g->life->state = was;
+	return r;
+}
+
 static void write_down(struct life *l)
 {
 	const struct guest_home *h = l->guest->home;
@@ -66,12 +81,30 @@ void life_began(struct life *l)
 	write_down(l);
 }
 
+void guest_stays(struct guest *g)
+{
+	note_words(g->life, LIFE_RUNNING, "");
+	write_down(g->life);
+}
+
+void guest_moved(struct guest *g, const char *to)
+{
+	note_words(g->life, LIFE_MOVED, to);
+	guest_exit(g, 0);
+}
+
+/* That another host has it, or may have it, is not forgotten, whatever ends it now. */
+static void note_end(struct life *l, const struct err *why)
+{
+	if (l->state.life >= LIFE_LEAVING) return;
+	note_words(l, why->code ? LIFE_BROKEN : LIFE_EXITED, why->code ? why->msg : "");
+}
+
 void life_ended(struct life *l, int code, const struct err *why)
 {
-	l->state.life = why->code ? LIFE_BROKEN : LIFE_EXITED;
+	note_end(l, why);
 	l->state.finished = (int64_t)time(NULL);
 	l->state.code = code;
-	(void)snprintf(l->state.why, sizeof(l->state.why), "%s", why->code ? why->msg : "");
 	write_down(l);
 	for (unsigned i = 0; i < l->nwaiters; i++) {
 		const char *last = life_last(l);

@@ -71,7 +71,7 @@ void look_state(struct guest_state *s, const char *name, int dirfd)
 	state_read(s, dirfd);
 	if (!life_runs(s->life) || control_alive(name) || is_locked(dirfd)) return;
 	state_read(s, dirfd); /* it may just have ended */
-	if (!life_runs(s->life)) return;
+	if (!life_runs(s->life) || s->life == LIFE_LEAVING) return;
 	s->life = LIFE_BROKEN;
 	(void)snprintf(s->why, sizeof(s->why), "its monitor was killed");
 }

@@ -4,6 +4,7 @@
 #include "base/loop.h"
 #include "base/own.h"
 #include "base/title.h"
+#include "guest/arrival.h"
 #include "guest/guest.h"
 #include "store/store.h"
 #include <errno.h>
@@ -46,9 +47,15 @@ static void close_others(const int *keep, unsigned n)
 static int detach(const struct spec *s, const struct guest_home *home, int pipe, struct err *e)
 {
 	char title[80];
-	enum { OWN = 3 };
-	int keep[OWN + SPEC_SHARES] = {home->folder, home->attach, pipe};
-	for (unsigned i = 0; i < s->nshares; i++) keep[OWN + i] = s->share[i].lock;
+	enum { OWN = 3, LINK = 3 };
+	int keep[OWN + SPEC_SHARES + LINK + SPEC_DISKS] = {home->folder, home->attach, pipe};
+	unsigned n = OWN;
+	for (unsigned i = 0; i < s->nshares; i++) keep[n++] = s->share[i].lock;
+	if (s->arrival) {
+		link_fds(s->arrival->link, keep + n);
+		n += LINK;
+		for (unsigned i = 0; i < s->ndisks; i++) keep[n++] = s->arrival->disk[i];
+	}
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int log = openat(home->folder, "monitor.log",
 			 O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -56,7 +63,7 @@ static int detach(const struct spec *s, const struct guest_home *home, int pipe,
 	if (setsid() < 0 || chdir("/") || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0)
 		return fail(e, -errno, "into the background: %s", strerror(errno));
-	close_others(keep, OWN + s->nshares);
+	close_others(keep, n);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)snprintf(title, sizeof(title), "lodge: %s", s->name);
 	title_set(title);

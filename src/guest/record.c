@@ -16,11 +16,10 @@
 #include <time.h>
 
 enum { VERSION = 1, DEPTH = 8, RECORD_MAX = 256 * 1024, STATE_MAX = 4096 };
-static const char *const lives[] = {[LIFE_CREATED] = "created",
-				    [LIFE_RUNNING] = "running",
-				    [LIFE_PAUSED] = "paused",
-				    [LIFE_EXITED] = "exited",
-				    [LIFE_BROKEN] = "broken"};
+static const char *const lives[] = {
+	[LIFE_CREATED] = "created", [LIFE_RUNNING] = "running", [LIFE_PAUSED] = "paused",
+	[LIFE_EXITED] = "exited",   [LIFE_BROKEN] = "broken",	[LIFE_LEAVING] = "leaving",
+	[LIFE_MOVED] = "moved"};
 
 const char *life_name(enum guest_life l) { return lives[l]; }
 
@@ -163,6 +162,8 @@ static enum guest_life life_of(struct json_object *o)
 	return LIFE_BROKEN;
 }
 
+static bool has_words(enum guest_life l) { return l >= LIFE_BROKEN; }
+
 void state_parse(struct guest_state *s, const char *text, size_t n)
 {
 	struct json_object *o = parse(text, n), *why;
@@ -177,8 +178,7 @@ void state_parse(struct guest_state *s, const char *text, size_t n)
 	const char *words = o && json_object_object_get_ex(o, "why", &why)
 				    ? json_object_get_string(why)
 				    : "its state.json is damaged";
-	if (s->life == LIFE_BROKEN)
-		(void)snprintf(s->why, sizeof(s->why), "%s", words ? words : "");
+	if (has_words(s->life)) (void)snprintf(s->why, sizeof(s->why), "%s", words ? words : "");
 	(void)json_object_put(o);
 }
 
@@ -199,7 +199,7 @@ int state_write(const struct guest_state *s, int dirfd, struct err *e)
 	put(o, "started", json_object_new_int64(s->started));
 	if (s->finished) put(o, "finished", json_object_new_int64(s->finished));
 	if (s->life == LIFE_EXITED) put(o, "exit_code", json_object_new_int(s->code));
-	if (s->life == LIFE_BROKEN) put(o, "why", json_object_new_string(s->why));
+	if (has_words(s->life)) put(o, "why", json_object_new_string(s->why));
 	auto_buf struct buf b = {0};
 	say(o, &b);
 	return put_file(&b, dirfd, "state.json", e);

@@ -26,16 +26,27 @@ void record_done(struct record *r); /* zeroed is fine */
 /* What killed writers left beside the files. The folder is ours. */
 void record_sweep(int dirfd);
 
-enum guest_life { LIFE_CREATED, LIFE_RUNNING, LIFE_PAUSED, LIFE_EXITED, LIFE_BROKEN };
+enum guest_life {
+	LIFE_CREATED,
+	LIFE_RUNNING,
+	LIFE_PAUSED,
+	LIFE_EXITED,
+	LIFE_BROKEN,
+	LIFE_LEAVING, /* it stands, and another host may have it already */
+	LIFE_MOVED    /* another host has it */
+};
 struct guest_state {
 	enum guest_life life;
 	int pid;		   /* of the monitor, the last one */
 	int code;		   /* exited: the exit code */
 	int64_t started, finished; /* seconds since 1970; 0: not yet */
-	char why[256];		   /* broken: in words */
+	char why[256];		   /* broken: in words; leaving, moved: "to HOST" and more */
 };
 const char *life_name(enum guest_life l);
-static inline bool life_runs(enum guest_life l) { return l == LIFE_RUNNING || l == LIFE_PAUSED; }
+static inline bool life_runs(enum guest_life l)
+{
+	return l == LIFE_RUNNING || l == LIFE_PAUSED || l == LIFE_LEAVING;
+}
 /* As it was written; no file: created. A damaged file is a broken guest. */
 void state_read(struct guest_state *s, int dirfd);
 void state_parse(struct guest_state *s, const char *text, size_t n); /* untrusted */

@@ -7,6 +7,7 @@
 #include "guest/guest.h"
 #include "guest/life.h"
 #include "guest/limits.h"
+#include "guest/link.h"
 #include "guest/look.h"
 #include "store/store.h"
 #include <ctype.h>
@@ -188,7 +189,71 @@ static int serve_update(struct ask *a, struct err *e)
 	return r;
 }
 
+/* "move {"to": WORDS, "cap": BYTES A SECOND, "stand_ms": N}": the connection becomes the link. */
+static int serve_move(struct ask *a, struct err *e)
+{
+	struct guest *g = a->guest;
+	struct move_how how = {.stand_ms = 100};
+	struct json_object *o = json_tokener_parse(a->words), *v;
+	bool good = json_object_is_type(o, json_type_object);
+	if (good && json_object_object_get_ex(o, "to", &v))
+		(void)snprintf(how.to, sizeof(how.to), "to %s", json_object_get_string(v));
+	if (good && json_object_object_get_ex(o, "cap", &v)) how.cap = json_object_get_uint64(v);
+	if (good && json_object_object_get_ex(o, "stand_ms", &v))
+		how.stand_ms = (unsigned)json_object_get_int(v);
+	(void)json_object_put(o);
+	if (!good || !*how.to) return fail(e, -EINVAL, "move: where to?");
+	if (!g->kind->move) return fail(e, -ENOTSUP, "this kind of guest cannot be moved");
+	if (!g->home || g->home->folder < 0)
+		return fail(e, -ENOTSUP, "it is not kept: start it with --name to move it");
+	free(g->move_to);
+	g->move_to = malloc(sizeof(how));
+	if (!g->move_to) return fail(e, -ENOMEM, "out of memory");
+	*g->move_to = how;
+	return 0;
+}
+
+/* The answer is on its way before the first frame: it is the loop's thread that sends it. */
+static void move_now(void *guest)
+{
+	struct guest *g = guest;
+	struct err why;
+	if (g->move_link && g->kind->move(g, g->move_link, g->move_to, &why) < 0) {
+		link_refuse(g->move_link, &why);
+		link_free(g->move_link);
+	}
+	g->move_link = NULL;
+}
+
+static int stream_move(struct guest *g, const char *words, int fd, struct err *e)
+{
+	(void)words;
+	if (g->move_link) return fail(e, -EBUSY, "it is on its way already");
+	g->move_link = link_new(fd, fd);
+	loop_post(g->loop, move_now, g);
+	return 0;
+}
+
+static int serve_moving(struct ask *a, struct err *e)
+{
+	if (!a->guest->kind->move_status) return fail(e, -ENOTSUP, "it cannot be moved");
+	a->guest->kind->move_status(a->guest, a->to);
+	return 0;
+}
+
+/* "settle here" or "settle there". */
+static int serve_settle(struct ask *a, struct err *e)
+{
+	bool there = !strcmp(a->words, "there");
+	if ((!there && strcmp(a->words, "here") != 0) || !a->guest->kind->move_settle)
+		return fail(e, -EINVAL, "settle: here, or there?");
+	return a->guest->kind->move_settle(a->guest, there, e);
+}
+
 const struct request requests[] = {
+	{.name = "move", .serve = serve_move, .stream = stream_move},
+	{.name = "moving", .serve = serve_moving},
+	{.name = "settle", .serve = serve_settle},
 	{.name = "update", .serve = serve_update},
 	{.name = "snapshot", .serve = serve_snapshot, .stream = stream_snapshot},
 	{.name = "stats", .serve = serve_stats},

@@ -71,7 +71,8 @@ static void put(struct json_object *o, const char *key, struct json_object *v)
 
 static struct json_object *path_json(const char *path)
 {
-	auto_mem char *cwd = *path == '/' ? NULL : getcwd(NULL, 0), *whole = NULL;
+	bool whole_already = *path == '/' || !strncmp(path, SPEC_OWN, strlen(SPEC_OWN));
+	auto_mem char *cwd = whole_already ? NULL : getcwd(NULL, 0), *whole = NULL;
 	if (!cwd) return json_object_new_string(path);
 	must(asprintf(&whole, "%s/%s", strcmp(cwd, "/") != 0 ? cwd : "", path) >= 0);
 	return json_object_new_string(whole);

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/own.h"
+#include "guest/guest.h"
 #include "store/store.h"
 #include <dirent.h>
 #include <errno.h>
@@ -165,6 +166,14 @@ int tag_each(struct store *s, const char *guest, int (*fn)(void *ctx, const stru
 	if (n) qsort(all, n, sizeof(*all), by_age);
 	for (size_t i = 0; r == 0 && i < n; i++) r = fn(ctx, &all[i]);
 	return r;
+}
+
+struct tag_disk tag_disk(const struct spec_disk *d, unsigned n)
+{
+	struct tag_disk t;
+	bool layer = d->backing && d->format && !strcmp(d->format, "qcow2");
+	(void)snprintf(t.name, sizeof(t.name), "disk%u%s", n, layer ? ".qcow2" : "");
+	return t;
 }
 
 /* Under another name first: half a snapshot is none. */

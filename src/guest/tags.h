@@ -3,7 +3,7 @@
 #include "base/err.h"
 #include <stdint.h>
 /* A kept guest's snapshots: folders under its own, by tag:
- *	snapshots/<tag>/state, disk0, ..	what kind->save() made
+ *	snapshots/<tag>/state, disk0, ..	what kind->save() made; disk0.qcow2: a layer
  *	snapshots/<tag>/tag.json		when, and after which one
  *	snapshots/current			the one that the guest goes on from, or was saved as
  *						last: what the next one comes after
@@ -26,6 +26,12 @@ int tag_find(struct store *s, const char *guest, const char *tag, struct tag *to
 /* fn for each, the oldest first; the first result that is not 0 ends it. */
 int tag_each(struct store *s, const char *guest, int (*fn)(void *ctx, const struct tag *t),
 	     void *ctx, struct err *e);
+/* What disk n is called in a snapshot's folder: a layer (a trusted qcow2) says so. */
+struct spec_disk;
+struct tag_disk {
+	char name[24];
+};
+struct tag_disk tag_disk(const struct spec_disk *d, unsigned n);
 int tag_remove(struct store *s, const char *guest, const char *tag, struct err *e);
 /* The guest is now as it was then. */
 int tag_is_current(struct store *s, const char *guest, const char *tag, struct err *e);

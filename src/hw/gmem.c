@@ -434,3 +434,13 @@ bool gmem_dirty_take(struct gmem *m, gpa_t at, size_t len, uint64_t *bits)
 	}
 	return any;
 }
+
+uint64_t gmem_dirty_count(const struct gmem *m, gpa_t at, size_t len)
+{
+	const struct region *r = region_of(m, at, len);
+	must(r && at == r->base && len == r->len);
+	uint64_t n = 0;
+	for (uint64_t w = 0; w < bitmap_words(r); w++)
+		n += (uint64_t)__builtin_popcountll(atomic_load(&r->dirty[w]));
+	return n;
+}

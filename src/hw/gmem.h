@@ -71,6 +71,7 @@ bool gmem_was_sealed(const struct gmem *m, gpa_t page);	  /* at any time */
 bool gmem_is_broken(const struct gmem *m, uint64_t seen); /* gmem_broken() has something to say */
 /* Pages whose seals were broken since *seen, in out; -1: too many. */
 int gmem_broken(struct gmem *m, uint64_t *seen, gpa_t out[GMEM_NOTES]);
+uint64_t gmem_dirty_count(const struct gmem *m, gpa_t at, size_t len); /* of those below */
 /* Copy out and clear the bits of [at, at+len) (page-aligned); true if any was set. */
 bool gmem_dirty_take(struct gmem *m, gpa_t at, size_t len, uint64_t *bits);
 #endif

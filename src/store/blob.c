@@ -183,26 +183,38 @@ int blob_put(const char *dir, const char *path, char digest[BLOB_DIGEST], uint64
 	return r ? fail(e, r, "%s: cannot copy into %s: %s", path, dir, strerror(-r)) : 0;
 }
 
-static int copy_to(int in, const char *dir, const char *to)
+static int clone_fd(int in, int out) { return ioctl(out, FICLONE, in) ? -errno : 0; }
+
+static int copy_to(int in, const char *dir, const char *to, int (*copy)(int in, int out))
 {
 	struct fresh f;
 	int r = fresh_open(&f, dir, 0600);
 	if (r) return r;
-	r = copy_fd(in, f.fd);
+	r = copy(in, f.fd);
 	if (!r) r = fresh_name(&f, to);
 	fresh_done(&f);
 	return r ? r : sync_dir(dir);
 }
 
-int blob_copy(const char *from, const char *to, struct err *e)
+static int copy_by(int (*copy)(int in, int out), const char *from, const char *to, struct err *e)
 {
 	auto_mem char *dir = strdup(to);
 	must(dir && strrchr(dir, '/'));
 	*strrchr(dir, '/') = 0;
 	auto_fd int in = open_plain(from, e);
 	if (in < 0) return in;
-	int r = copy_to(in, dir, to);
+	int r = copy_to(in, dir, to, copy);
 	return r ? fail(e, r, "%s: cannot copy to %s: %s", from, to, strerror(-r)) : 0;
+}
+
+int blob_copy(const char *from, const char *to, struct err *e)
+{
+	return copy_by(copy_fd, from, to, e);
+}
+
+int blob_clone(const char *from, const char *to, struct err *e)
+{
+	return copy_by(clone_fd, from, to, e);
 }
 
 static bool is_kept(const char *name, char *const *keep, size_t n)

@@ -18,6 +18,8 @@ int blob_collect(const char *dir, char *const *keep, size_t n, struct err *e);
 /* A writable copy of the file at from, in the place of nothing at to: a clone where the file
  * system can, otherwise holes stay holes. Appears complete and synced or not at all; -EEXIST. */
 int blob_copy(const char *from, const char *to, struct err *e);
+/* The same, but only where the file system shares what both hold; otherwise a negative errno. */
+int blob_clone(const char *from, const char *to, struct err *e);
 /* Remove what killed processes left half-written in a folder that nobody else writes in. */
 int blob_sweep(const char *dir, struct err *e);
 #endif

@@ -64,6 +64,29 @@ int store_guest_disk(struct store *s, const char *name, const struct image *im, 
 /* The same of any file: path is a copy of `from` under that name, made if there is none yet. */
 int store_guest_file(struct store *s, const char *name, const char *file, const char *from,
 		     char **path, struct err *e);
+/* Layers (layer.c): disks that share what lies behind them.
+ *   guests/<name>/disk.qcow2   if it is there, it is the guest's disk, and lies over a base
+ *   guests/<name>/base-<hex>   never written again: a file that guests share by hard links, so
+ *                              that it goes with the last of them
+ * Whether there is a layer; its path, the caller's, then takes the place of store_guest_disk()'s,
+ * as a qcow2 whose backing is to be trusted. */
+bool store_guest_layer(struct store *s, const char *name, char **path);
+/* Give a guest that has no disk yet one that holds what from's holds; both are locked, and neither
+ * runs. Cloned by the file system if it can, otherwise from's disk becomes a base, and both get a
+ * layer over it. */
+int store_guest_layer_share(struct store *s, const char *from, const char *to, struct err *e);
+/* The same for what is in the file at path, raw or (layered) a layer over bases of from's; it must
+ * never be written again. from may be to: its disk is then as it was then. */
+int store_guest_layer_over(struct store *s, const char *from, const char *to, const char *path,
+			   bool layered, struct err *e);
+/* Guests that are on their way here (arrival.c): folders guests/.in-<id>, locked like others, which
+ * nobody sees. */
+int store_arrival_begin(struct store *s, const char *id, int *dirfd, struct err *e);
+/* It is a guest from now on; one of the same id that has moved away (gone says so) gives way to it.
+ * -EEXIST. */
+int store_arrival_keep(struct store *s, const char *id, const char *name, bool gone, struct err *e);
+/* It never will be one; 0 too if it is not there (any more). */
+int store_arrival_drop(struct store *s, const char *id, struct err *e);
 /* Remove the folder of a guest that we have locked, with all in it, and close *dirfd. */
 int store_guest_remove(struct store *s, const char *name, int *dirfd, struct err *e);
 

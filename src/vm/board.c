@@ -123,6 +123,7 @@ static int plug_disk(struct vm *vm, unsigned i, struct err *e)
 	unsigned flags = (d->readonly ? BLK_RDONLY : 0) | (d->backing ? BLK_BACKING : 0);
 	int r = blk_open(&disk, d->path, d->format ? d->format : "raw", flags, e);
 	if (r < 0) return r;
+	vm->disk[i] = blk_ref(disk);
 	if (d->bus == BUS_NVME)
 		return nvme_new(vm->board->pci, vm->mem, disk, serial,
 				vm->guest->spec->deterministic, e);

@@ -7,6 +7,7 @@
 #include "engine/kvm.h"
 #include "guest/guest.h"
 #include "guest/snapshot.h"
+#include "guest/tags.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
 #include "hw/pci.h"
@@ -190,14 +191,26 @@ unsigned vm_parts(struct vm *vm, struct vm_part out[VM_PARTS])
 	return n;
 }
 
+int vm_part_save(struct vm *vm, const struct vm_part *p, struct buf *to, struct err *e)
+{
+	struct state s = {.b = to};
+	p->state(vm, p->n, &s);
+	return state_end(&s, e) < 0 ? fail_in(e, "snapshot: %s", p->name) : 0;
+}
+
+int vm_part_load(struct vm *vm, const struct vm_part *p, struct buf *from, struct err *e)
+{
+	struct state s = {.b = from, .loading = true};
+	p->state(vm, p->n, &s);
+	return state_end(&s, e) < 0 ? fail_in(e, "snapshot: %s", p->name) : 0;
+}
+
 static int part_save(struct vm *vm, const struct vm_part *p, struct snapshot_out *to, struct err *e)
 {
 	auto_buf struct buf b = {0};
-	struct state s = {.b = &b};
-	p->state(vm, p->n, &s);
-	int r = state_end(&s, e);
+	int r = vm_part_save(vm, p, &b, e);
 	if (r == 0) snapshot_put(to, p->name, VM_PART_VERSION, &b);
-	return r < 0 ? fail_in(e, "snapshot: %s", p->name) : 0;
+	return r;
 }
 
 static int part_load(struct vm *vm, const struct vm_part *p, const struct snapshot *from,
@@ -205,11 +218,7 @@ static int part_load(struct vm *vm, const struct vm_part *p, const struct snapsh
 {
 	struct buf b;
 	int r = snapshot_section(from, p->name, VM_PART_VERSION, &b, e);
-	struct state s = {.b = &b, .loading = true};
-	if (r < 0) return r;
-	p->state(vm, p->n, &s);
-	r = state_end(&s, e);
-	return r < 0 ? fail_in(e, "snapshot: %s", p->name) : 0;
+	return r < 0 ? r : vm_part_load(vm, p, &b, e);
 }
 
 /* ---- memory */
@@ -278,7 +287,7 @@ static int memory_load(struct vm *vm, struct snapshot *from, struct err *e)
 }
 
 /* ---- all of it */
-static int can(const struct vm *vm, struct err *e)
+int vm_can_save(const struct vm *vm, struct err *e)
 {
 	if (vm->guest->spec->deterministic)
 		return fail(e, -EOPNOTSUPP, "snapshot: not of a guest whose time is counted");
@@ -307,7 +316,8 @@ static int disks_save(struct vm *vm, const char *dir, struct err *e)
 	for (unsigned i = 0; r == 0 && i < s->ndisks; i++) {
 		char to[4096];
 		if (s->disk[i].readonly) continue;
-		if (snprintf(to, sizeof(to), "%s/disk%u", dir, i) >= (int)sizeof(to))
+		if (snprintf(to, sizeof(to), "%s/%s", dir, tag_disk(&s->disk[i], i).name) >=
+		    (int)sizeof(to))
 			return fail(e, -ENAMETOOLONG, "%s: too long a path", dir);
 		r = blob_copy(s->disk[i].path, to, e);
 	}
@@ -318,7 +328,7 @@ int vm_save(struct vm *vm, struct snapshot_out *to, const char *dir, struct err 
 {
 	struct vm_part part[VM_PARTS];
 	unsigned n = vm_parts(vm, part);
-	int r = can(vm, e);
+	int r = vm_can_save(vm, e);
 	if (r < 0) return r;
 	pci_host_pause(vm->board->pci);
 	for (unsigned i = 0; r == 0 && i < n; i++) r = part_save(vm, &part[i], to, e);
@@ -333,7 +343,7 @@ int vm_load(struct vm *vm, struct snapshot *from, struct err *e)
 {
 	struct vm_part part[VM_PARTS];
 	unsigned n = vm_parts(vm, part);
-	int r = can(vm, e);
+	int r = vm_can_save(vm, e);
 	if (r == 0) r = machine_check(vm, from, e);
 	if (r == 0) r = memory_load(vm, from, e);
 	if (r < 0) return r;

@@ -2,11 +2,13 @@
 #define VM_SAVE_H
 #include "base/err.h"
 /* A whole computer into a snapshot, and out of it. On the loop's thread. */
+struct buf;
 struct snapshot;
 struct snapshot_out;
 struct state;
 struct vm;
 
+int vm_can_save(const struct vm *vm, struct err *e); /* or be moved; else words */
 /* While it is paused. Requests in flight are waited for; then nothing moves until it returns. dir:
  * where copies of its disks go, disk0 and so on. */
 int vm_save(struct vm *vm, struct snapshot_out *to, const char *dir, struct err *e);
@@ -23,5 +25,7 @@ struct vm_part {
 	unsigned n;
 };
 enum { VM_PARTS = 64, VM_PART_VERSION = 1 };
+int vm_part_save(struct vm *vm, const struct vm_part *p, struct buf *to, struct err *e);
+int vm_part_load(struct vm *vm, const struct vm_part *p, struct buf *from, struct err *e);
 unsigned vm_parts(struct vm *vm, struct vm_part out[VM_PARTS]);
 #endif

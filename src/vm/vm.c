@@ -6,9 +6,11 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "blk/blk.h"
 #include "dev/dev.h"
 #include "engine/kvm.h"
 #include "engine/unitlog.h"
+#include "guest/arrival.h"
 #include "guest/guest.h"
 #include "guest/snapshot.h"
 #include "hw/bus.h"
@@ -16,6 +18,7 @@
 #include "vm/board.h"
 #include "vm/debugger.h"
 #include "vm/keys.h"
+#include "vm/move.h"
 #include "vm/save.h"
 #include "vm/show.h"
 #include "vm/throttle.h"
@@ -274,9 +277,15 @@ void vm_thaw(struct vm *vm, unsigned who)
 	unlock(vm);
 }
 
+static int check_stands(const struct vm *vm, struct err *e)
+{
+	return vm->stands ? fail(e, -EBUSY, "it is being handed over to another host") : 0;
+}
+
 static int vm_pause(struct guest *g, struct err *e)
 {
 	struct vm *vm = g->own;
+	if (check_stands(vm, e)) return -EBUSY;
 	if (vm->paused & VM_HELD_BY_OWNER) return fail(e, -EALREADY, "it is paused already");
 	vm_freeze(vm, VM_HELD_BY_OWNER);
 	return 0;
@@ -442,7 +451,7 @@ static int vm_engine(struct vm *vm, struct err *e)
 	int r = engine_named(s, &ops, e);
 	if (r < 0) return r;
 	/* Finding out takes longer than restoring, which it cannot do. */
-	bool ask = !ops && !s->deterministic && !s->restore && !s->gdb;
+	bool ask = !ops && !s->deterministic && !s->restore && !s->arrival && !s->gdb;
 	if (ask && !engine_kvm.probe(s->arch, e)) ops = &engine_kvm;
 	if (ops) return vm_engine_open(vm, ops, e);
 	return vm_engine_first(vm, e);
@@ -484,6 +493,13 @@ static int vm_restore(struct vm *vm, struct err *e)
 	return r;
 }
 
+static int vm_load_or_boot(struct vm *vm, struct err *e)
+{
+	const struct spec *s = vm->guest->spec;
+	if (s->arrival) return vm_arrive(vm, e);
+	return s->restore ? vm_restore(vm, e) : vm->kind->boot(vm, e);
+}
+
 static int vm_debugger(struct vm *vm, struct err *e)
 {
 	if (!vm->ops->points)
@@ -492,7 +508,7 @@ static int vm_debugger(struct vm *vm, struct err *e)
 	return debugger_open(&vm->debugger, vm, vm->guest->spec->gdb, e);
 }
 
-static int vm_build(struct guest *g, struct err *e)
+static int build(struct guest *g, struct err *e)
 {
 	const struct engine_ops *ops;
 	int r = engine_named(g->spec, &ops, e);
@@ -504,9 +520,16 @@ static int vm_build(struct guest *g, struct err *e)
 	if (r == 0) r = board_shares(vm->board, g->spec, e);
 	if (r == 0) r = vm_engine(vm, e);
 	if (r == 0) r = vm->kind->wire(vm, e);
-	if (r == 0) r = g->spec->restore ? vm_restore(vm, e) : vm->kind->boot(vm, e);
+	if (r == 0) r = vm_load_or_boot(vm, e);
 	if (r == 0) name_kernel(vm);
 	if (r == 0 && g->spec->gdb) r = vm_debugger(vm, e);
+	return r;
+}
+
+static int vm_build(struct guest *g, struct err *e)
+{
+	int r = build(g, e);
+	if (r < 0 && g->spec->arrival) link_refuse(g->spec->arrival->link, e);
 	return r;
 }
 
@@ -526,7 +549,9 @@ static int vm_start(struct guest *g, struct err *e)
 	else if (!restored)
 		vm_want(vm, VM_RUN);
 	if (restored) pci_host_resume(vm->board->pci);
-	return restored ? vm_resume(g, e) : 0;
+	int r = restored ? vm_resume(g, e) : 0;
+	if (r == 0 && g->spec->arrival) vm_arrived(vm);
+	return r;
 }
 
 /* The host's disk is waited for when the guest runs again. */
@@ -536,6 +561,7 @@ static int vm_save_to(struct guest *g, const char *dir, struct err *e)
 	struct snapshot_out *to = NULL;
 	bool runs = !vm->paused;
 	char path[4096];
+	if (check_stands(vm, e)) return -EBUSY;
 	if (vm->power != VM_POWER_NONE)
 		return fail(e, -EBUSY, "snapshot: the guest is about to go off or start anew");
 	int r = state_path(path, sizeof(path), dir, e);
@@ -576,11 +602,13 @@ static void vm_free(struct guest *g)
 	if (!vm) return;
 	debugger_close(vm->debugger);
 	vm->debugger = NULL;
+	leave_free(vm->leave);
 	vm_want(vm, VM_QUIT);
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		if (vm->hart[i].threaded) (void)pthread_join(vm->hart[i].thread, NULL);
 	throttle_free(vm->throttle);
 	keys_free(vm->keys);
+	for (unsigned i = 0; i < VM_DISKS; i++) blk_unref(vm->disk[i]);
 	show_free(vm->show);
 	vm->kind->free(vm->board);
 	if (vm->engine) vm->ops->close(vm->engine);
@@ -652,6 +680,9 @@ const struct kind kind_vm = {
 	.pause = vm_pause,
 	.resume = vm_resume,
 	.save = vm_save_to,
+	.move = vm_move,
+	.move_status = vm_move_status,
+	.move_settle = vm_move_settle,
 	.stop = vm_stop,
 	.verb = vm_verb,
 	.connect = vm_connect,

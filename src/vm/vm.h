@@ -11,6 +11,7 @@
  * the board's (board.h).
  * Locking: vm.lock guards want, power and every hart's state, start_* and idle; it is a leaf.
  * want is also read without it. A hart's vCPU belongs to its thread while that is not idle. */
+struct blk;
 struct board;
 struct throttle;
 struct board_ops;
@@ -19,9 +20,10 @@ struct show;
 struct guest;
 struct keys;
 struct kind;
+struct leave;
 struct unitlog;
 extern const struct kind kind_vm;
-enum { VM_CPUS = 8 };
+enum { VM_CPUS = 8, VM_DISKS = 8 };
 
 enum hart_state { /* SBI 2.0 §9, HSM states */
 		  HART_STARTED,
@@ -56,8 +58,10 @@ struct vm {
 	struct vclock clock;
 	const struct board_ops *kind; /* of board */
 	struct board *board;
-	struct keys *keys; /* of a machine whose time is counted, or NULL */
-	bool sbi;	   /* RISC-V: Lodge is the SBI, no firmware runs */
+	struct blk *disk[VM_DISKS]; /* as the spec has them */
+	struct leave *leave;	    /* NULL: it is not on its way to another host */
+	struct keys *keys;	    /* of a machine whose time is counted, or NULL */
+	bool sbi;		    /* RISC-V: Lodge is the SBI, no firmware runs */
 	unsigned ncpus;
 	struct hart hart[VM_CPUS];
 	pthread_mutex_t lock;
@@ -65,6 +69,7 @@ struct vm {
 	enum vm_want want;
 	enum vm_power power;	   /* asked for, not done yet */
 	unsigned paused;	   /* kind->pause(), and for whom: only the loop's thread knows */
+	bool stands;		   /* the same: another host may have it soon */
 	struct show *show;	   /* show.c's; NULL: nobody has looked */
 	struct debugger *debugger; /* NULL: none was asked for */
 	struct throttle *throttle; /* NULL: never limited */
@@ -80,7 +85,7 @@ void vm_broken(struct vm *vm, const struct err *why);
 bool vm_halting(struct vm *vm); /* any thread: it is to stop, for good or for now */
 void vm_wake(void *vm);		/* any thread: have its harts look up */
 /* On the loop's thread: the machine stands, and its time, until nobody holds it any more. */
-enum { VM_HELD_BY_OWNER = 1, VM_HELD_BY_DEBUGGER = 2, VM_HELD_TO_LOOK = 4 };
+enum { VM_HELD_BY_OWNER = 1, VM_HELD_BY_DEBUGGER = 2, VM_HELD_TO_LOOK = 4, VM_HELD_TO_MOVE = 8 };
 void vm_freeze(struct vm *vm, unsigned who);
 void vm_thaw(struct vm *vm, unsigned who);
 void vm_again(struct vm *vm); /* while halted: from the beginning, as after power-on */

@@ -1,0 +1,284 @@
+/* lodge clone: another guest that holds what one holds, and is not it. What both only read is
+ * shared by links and layers; who it is (id, and with it MAC addresses and UUID) is made anew. A
+ * clone is there when its record is: that is written last. */
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/own.h"
+#include "cli/cli.h"
+#include "cli/kept.h"
+#include "guest/look.h"
+#include "guest/tags.h"
+#include "store/blob.h"
+#include "store/store.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+struct clone_opts {
+	const char *tag;
+	bool start;
+};
+static const struct opt clone_table[] = {
+	{"start", 's', OPT_FLAG, offsetof(struct clone_opts, start), NULL,
+	 "Run it: from that snapshot, or else booted.", NULL},
+	{"tag", 't', OPT_TEXT, offsetof(struct clone_opts, tag), "TAG",
+	 "Clone the guest as it was in that snapshot, also while it runs.", NULL},
+	{0},
+};
+static const struct clone_opts clone_defaults;
+
+struct clone {
+	struct store *store;
+	struct kept from, to;
+	char name[64]; /* of from, which need not be locked */
+	const char *tag;
+	char *dir; /* of that snapshot */
+	bool fresh;
+};
+
+static char *path_in(const struct clone *c, const char *name, const char *rest)
+{
+	char *path;
+	must(asprintf(&path, "%s/guests/%s/%s", store_root(c->store), name, rest) > 0);
+	return path;
+}
+
+/* ---- from what ---- */
+/* With a tag nothing of the guest itself is touched: it may run. */
+static int look_only(struct clone *c, struct err *e)
+{
+	int r = store_guest_look(c->store, c->name, &c->from.folder, e);
+	if (!r) r = record_read(&c->from.record, c->from.folder, e);
+	(void)snprintf(c->from.name, sizeof(c->from.name), "%s", c->name);
+	return r;
+}
+
+static int lock_source(struct clone *c, struct err *e)
+{
+	int r = kept_lock(&c->from, c->name, false, e);
+	if (r == -EBUSY)
+		return fail(e, r,
+			    "guest %s is in use; save it and clone that: lodge snapshot %s TAG, "
+			    "lodge clone --tag TAG",
+			    c->name, c->name);
+	return r;
+}
+
+static int source(struct clone *c, const char *word, struct err *e)
+{
+	struct tag t;
+	int r = look_find(c->store, word, c->name, e);
+	if (!r && c->tag) r = tag_find(c->store, c->name, c->tag, &t, &c->dir, e);
+	if (!r) r = c->tag ? look_only(c, e) : lock_source(c, e);
+	if (!r && !*c->from.record.id)
+		r = fail(e, -ENOENT, "guest %s: nothing is recorded of it", c->name);
+	return r;
+}
+
+/* ---- to what ---- */
+static int target(struct clone *c, const char *name, struct err *e)
+{
+	int fd;
+	if (!store_name_ok(name) || !strncmp(name, GUEST_NAMELESS, strlen(GUEST_NAMELESS)))
+		return fail(e, -EINVAL, "'%s' cannot be the name of a guest", name);
+	if (!store_guest_look(c->store, name, &fd, NULL)) {
+		(void)close(fd);
+		return fail(e, -EEXIST, "there is a guest named '%s' already", name);
+	}
+	int r = kept_lock(&c->to, name, true, e);
+	c->fresh = !r;
+	return r;
+}
+
+static int own_disk(struct clone *c, struct err *e)
+{
+	auto_mem char *raw = NULL, *layer = NULL;
+	if (!c->tag) return store_guest_layer_share(c->store, c->name, c->to.name, e);
+	must(asprintf(&raw, "%s/disk0", c->dir) > 0 && asprintf(&layer, "%s.qcow2", raw) > 0);
+	bool layered = file_exists(layer);
+	return store_guest_layer_over(c->store, c->name, c->to.name, layered ? layer : raw, layered,
+				      e);
+}
+
+/* Made from an image: so it has a disk of its own, which is the first. */
+static int image(struct clone *c, unsigned *first, struct err *e)
+{
+	struct image im;
+	int r = store_guest_image_find(c->store, c->name, &im, e);
+	if (r) return r == -ENOENT && !c->from.record.spec.image ? 0 : r;
+	r = store_guest_image(c->store, c->to.name, &im, e);
+	*first = im.disk.path != NULL;
+	if (!r && *first) r = own_disk(c, e);
+	image_done(&im);
+	return r;
+}
+
+/* A disk of the owner's: nobody knows who else uses it, so it is copied. */
+static int disk_copy(struct clone *c, struct spec_disk *d, unsigned n, struct arena *a,
+		     struct err *e)
+{
+	auto_mem char *saved = NULL, *to = NULL;
+	enum { ROOM = 32 };
+	char *own = arena_make(a, char, ROOM);
+	(void)snprintf(own, ROOM, SPEC_OWN "disk%u", n);
+	to = path_in(c, c->to.name, own + strlen(SPEC_OWN));
+	if (d->backing)
+		return fail(e, -ENOTSUP,
+			    "disk %s lies over others of yours: convert it first (lodge image "
+			    "convert), or give it ,ro",
+			    d->path);
+	if (c->tag) must(asprintf(&saved, "%s/%s", c->dir, tag_disk(d, n).name) > 0);
+	int r = blob_copy(saved ? saved : d->path, to, e);
+	d->path = own;
+	return r;
+}
+
+static int disks(struct clone *c, struct spec *s, unsigned first, struct arena *a, struct err *e)
+{
+	int r = 0;
+	for (unsigned i = 0; !r && i < s->ndisks; i++)
+		if (!s->disk[i].readonly) r = disk_copy(c, &s->disk[i], i + first, a, e);
+	return r;
+}
+
+/* Boot files in the source's own folder, which may go. */
+static int file_share(struct clone *c, const char *path, struct err *e)
+{
+	if (!path || strncmp(path, SPEC_OWN, strlen(SPEC_OWN)) != 0) return 0;
+	auto_mem char *from = path_in(c, c->name, path + strlen(SPEC_OWN));
+	auto_mem char *to = path_in(c, c->to.name, path + strlen(SPEC_OWN));
+	return link(from, to) ? fail(e, -errno, "%s: %s", from, strerror(errno)) : 0;
+}
+
+/* Firmware's variables, which are the guest's own once it has run. */
+static int vars(struct clone *c, struct err *e)
+{
+	auto_mem char *from = path_in(c, c->name, "vars.fd"),
+		      *to = path_in(c, c->to.name, "vars.fd");
+	return c->from.record.spec.vars && file_exists(from) ? blob_copy(from, to, e) : 0;
+}
+
+static int files(struct clone *c, const struct spec *s, struct err *e)
+{
+	int r = vars(c, e);
+	if (!r) r = file_share(c, s->kernel, e);
+	if (!r) r = file_share(c, s->initrd, e);
+	return r ? r : file_share(c, s->firmware, e);
+}
+
+/* ---- a snapshot of its own, that shares the other's bytes ---- */
+static int saved_share(struct clone *c, const char *draft, const char *name, struct err *e)
+{
+	auto_mem char *from = NULL, *to = NULL;
+	must(asprintf(&from, "%s/%s", c->dir, name) > 0);
+	must(asprintf(&to, "%s/%s", draft, name) > 0);
+	if (!link(from, to) || errno == ENOENT) return 0;
+	return fail(e, -errno, "%s: %s", from, strerror(errno));
+}
+
+static int saved_all(struct clone *c, const char *draft, struct err *e)
+{
+	int r = dir_make(draft, e);
+	if (!r) r = saved_share(c, draft, "state", e);
+	for (unsigned i = 0; !r && i < SPEC_DISKS; i++) {
+		struct spec_disk plain = {0}, layer = {.backing = true, .format = "qcow2"};
+		r = saved_share(c, draft, tag_disk(&plain, i).name, e);
+		if (!r) r = saved_share(c, draft, tag_disk(&layer, i).name, e);
+	}
+	return r;
+}
+
+static int saved(struct clone *c, struct err *e)
+{
+	auto_mem char *draft = NULL;
+	if (!c->tag) return 0;
+	int r = tag_begin(c->store, c->to.name, c->tag, &draft, e);
+	if (!r) r = saved_all(c, draft, e);
+	if (!r) r = tag_keep(c->store, c->to.name, c->tag, draft, e);
+	return r;
+}
+
+/* ---- who it is ---- */
+static int record(struct clone *c, const struct spec *s, struct err *e)
+{
+	auto_buf struct buf b = {0};
+	struct record made = {.created = (int64_t)time(NULL), .spec = *s};
+	record_id_make(made.id);
+	record_format(&made, &b);
+	record_done(&c->to.record);
+	int r = record_parse(&c->to.record, b.at, b.len, e);
+	return r ? r : record_write(&c->to.record, c->to.folder, e);
+}
+
+static int make(struct clone *c, struct err *e)
+{
+	struct spec s = c->from.record.spec;
+	unsigned first = 0;
+	c->from.spec = s;
+	kept_own_paths(&c->from);
+	for (unsigned i = 0; i < s.ndisks; i++)
+		if (!s.disk[i].readonly) s.disk[i].path = c->from.spec.disk[i].path;
+	s.npublish = 0; /* ports of this machine are the other's */
+	int r = image(c, &first, e);
+	if (!r) r = disks(c, &s, first, c->from.record.arena, e);
+	if (!r) r = files(c, &s, e);
+	if (!r) r = saved(c, e);
+	return r ? r : record(c, &s, e);
+}
+
+static int start(struct clone *c, struct err *e)
+{
+	auto_mem char *dir = NULL;
+	int r = kept_load(&c->to, e);
+	if (c->tag) {
+		auto_mem char *rest = NULL;
+		must(asprintf(&rest, "snapshots/%s", c->tag) > 0);
+		c->to.spec.restore = dir = path_in(c, c->to.name, rest);
+	}
+	return r ? r : kept_start(&c->to, -1, e);
+}
+
+static int clone_run(const struct call *call, struct err *e)
+{
+	const struct clone_opts *o = call->opts;
+	struct clone c = {.from.folder = -1, .to.folder = -1, .tag = o->tag};
+	int r = store_open(&c.store, NULL, e);
+	c.from.store = c.to.store = c.store;
+	if (!r) r = source(&c, call->args[0], e);
+	if (!r) r = target(&c, call->args[1], e);
+	if (!r) r = make(&c, e);
+	if (r && c.fresh) (void)kept_remove(&c.to, NULL);
+	if (!r && o->start) r = start(&c, e);
+	if (!r) printf("%s\n", c.to.name);
+	kept_done(&c.to);
+	kept_done(&c.from);
+	free(c.dir);
+	store_close(c.store);
+	return r;
+}
+
+const struct verb verb_clone = {
+	.name = "clone",
+	.args = "GUEST NAME",
+	.summary = "Make another guest that holds what one holds",
+	.text = "It has an id, MAC addresses and a UUID of its own, no published ports, and shares "
+		"with\n"
+		"the first what neither changes. The first must not run, unless a snapshot of it "
+		"is\n"
+		"cloned: then 'lodge restore NAME TAG', or --start, has the clone go on from "
+		"there; "
+		"until\n"
+		"it boots anew it has the MAC addresses it was saved with.",
+	.examples = "lodge clone web web2\n"
+		    "lodge clone --tag ready --start web web3",
+	.opts = clone_table,
+	.defaults = &clone_defaults,
+	.size = sizeof(clone_defaults),
+	.min_args = 2,
+	.max_args = 2,
+	.completes = "guest",
+	.run = clone_run,
+};

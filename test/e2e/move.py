@@ -1,0 +1,379 @@
+"""Guests moved between two stores while they run, and cloned. What lives only in memory is there again;
+what was written to a disk and flushed is not lost; and wherever the link is cut, or one of the two ends
+killed, there is one living guest, or one that can be started, never two."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from guest import LIMIT, LODGE, Guest, alive, check, finish, give_up, part, tried, work
+
+CPU = {"riscv64": os.environ["GUEST_riscv64"], "amd64": os.environ["GUEST_amd64"]}
+HERE = os.path.dirname(os.path.abspath(__file__))
+A, B = work + "/a", work + "/b"
+
+
+def lodge(home, *args, limit=LIMIT):
+    p = subprocess.run([LODGE, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, timeout=limit, env={**os.environ, "LODGE_HOME": home})
+    return p.returncode, p.stdout
+
+
+def works(what, home, *args):
+    code, said = lodge(home, *args)
+    check("%s: lodge %s: %d %s" % (what, " ".join(args), code, said), code == 0)
+    return said
+
+
+def state(home, name):
+    code, said = lodge(home, "inspect", name)
+    return json.loads(said)[0] if code == 0 and said.startswith("[") else json.loads(said) if code == 0 else {"state": "none"}
+
+
+def runs(home, name):
+    return state(home, name)["state"] == "running"
+
+
+class Kept(Guest):
+    """At the console of one that runs in the background."""
+
+    def __init__(self, home, name):
+        self.args, self.text, self.at, self.marks, self.code, self.name = [], "", 0, 100, None, name
+        self.p = subprocess.Popen([LODGE, "attach", name], stdin=subprocess.PIPE, bufsize=0,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                                  env={**os.environ, "LODGE_HOME": home})
+        alive.append(self)
+
+
+def at(home, name, what):
+    g = Kept(home, name)
+    g.type("")
+    return g if check(what + ": at its console", tried(lambda: g.run("true")[0] == 0), g) else None
+
+
+def begun(arch, name, *more, cpus=1, memory="512M"):
+    """A guest in the background of A, with a nonce in memory, a writer to memory and one to its disk that
+    counts what is flushed."""
+    image = "%s/%s.img" % (work, name)
+    with open(image, "wb") as f:
+        f.truncate(32 << 20)
+    folder = CPU[arch]
+    works(name, A, "run", "-d", "--name", name, "--arch", arch, "--kernel", folder + "/kernel", "--initrd",
+          folder + "/initrd", "--memory", memory, "--cpus", str(cpus), "--append", "console=ttyS0 quiet", "--disk", image,
+          *more)
+    g = Kept(A, name)
+    if not check(name + ": reaches a shell", tried(g.shell), g):
+        return None, None
+    nonce = re.search(r"is ([0-9a-f]{16})", g.run(
+        "nonce=$(head -c 8 /dev/urandom | od -An -tx1 | tr -d ' \\n'); echo $nonce > /tmp/nonce; echo is $nonce")[1]).group(1)
+    g.run("mke2fs /dev/vda >/dev/null 2>&1; mkdir -p /mnt; mount -t ext2 /dev/vda /mnt")
+    # each count is on the disk before it is told
+    g.run("(i=0; while :; do i=$((i+1)); echo $i > /mnt/new; sync; mv /mnt/new /mnt/count; sync; echo $i > /tmp/told; done) & true")
+    g.run("(while :; do dd if=/dev/urandom of=/tmp/dirt bs=64k count=64 2>/dev/null; done) & true")
+    g.run("(i=0; while :; do i=$((i+1)); echo $i > /tmp/count; sleep 0.1; done) & true")
+    return g, nonce
+
+
+def number(g, file):
+    return int(g.run("n=; while [ -z \"$n\" ]; do n=$(cat %s); done; echo $n" % file)[1].split()[-1])
+
+
+def is_well(what, g, nonce):
+    check(what + ": the nonce is there", g.says("echo $nonce; cat /tmp/nonce", r"^%s\n%s$" % (nonce, nonce)), g)
+    told, count = number(g, "/tmp/told"), number(g, "/tmp/count")
+    g.run("sleep 2")
+    check(what + ": both writers go on", number(g, "/tmp/told") > told and number(g, "/tmp/count") > count, g)
+    check(what + ": what was flushed is there", g.says("a=; while [ -z \"$a\" ]; do a=$(cat /tmp/told); done; "
+          "[ $(cat /mnt/count) -ge $a ] && echo fine", "^fine$"), g)
+    check(what + ": the file system is whole", g.says("dmesg | grep -ciE 'ext2.*err|i/o error|stall|oops'", "^0$"), g)
+
+
+def ended(*homes):
+    for home in homes:
+        for name in os.listdir(home + "/guests") if os.path.isdir(home + "/guests") else []:
+            if not name.startswith("."):
+                lodge(home, "rm", "-f", name)
+
+
+def there_and_back(arch, cpus):
+    what, name = "%s, %d cpus" % (arch, cpus), "m-%s-%d" % (arch, cpus)
+    g, nonce = begun(arch, name, cpus=cpus)
+    if not g:
+        return
+    for a, b in (A, B), (B, A), (A, B):
+        before = number(g, "/tmp/count")
+        said = works(what, a, "move", name, "--to-store", b)
+        print("    %s: %s" % (what, said.splitlines()[0]), flush=True)
+        give_up(g)
+        check(what + ": it has left: %s" % state(a, name), state(a, name)["state"] == "moved")
+        code, said = lodge(a, "start", name)
+        check(what + ": it cannot be started there again: " + said, code == 125 and "has moved" in said)
+        check(what + ": it runs", runs(b, name))
+        g = at(b, name, what)
+        if not g:
+            return
+        is_well(what, g, nonce)
+        check(what + ": it went on from there", number(g, "/tmp/count") > before, g)
+    ended(A, B)
+
+
+def riscv64():
+    there_and_back("riscv64", 1)
+
+
+def riscv64_2():
+    there_and_back("riscv64", 2)
+
+
+def amd64():
+    there_and_back("amd64", 1)
+
+
+def amd64_2():
+    there_and_back("amd64", 2)
+
+
+def command(mode, n):
+    return "env LODGE_HOME=%s python3 -B %s/cut.py %s %d %s/pid -- %s" % (B, HERE, mode, n, work, LODGE)
+
+
+def one_of(what, name, nonce, memory=True):
+    """Exactly one runs, or can be started; the first where there are two folders is the truth."""
+    here, there = state(A, name), state(B, name)
+    both = [h for h in (A, B) if runs(h, name)]
+    check("%s: not two: %s, %s" % (what, here["state"], there["state"]), len(both) <= 1)
+    if not both:
+        started = [h for h in (A, B) if lodge(h, "start", name)[0] == 0]
+        check("%s: one can be started: %s, %s" % (what, here["state"], there["state"]), len(started) == 1)
+        return None, started[0] if started else None
+    g = at(both[0], name, what)
+    if g and memory:
+        is_well(what, g, nonce)
+    return g, both[0]
+
+
+def cuts(arch):
+    """The link cut after so many bytes: at the greeting, in the boot files, the disk, memory, the end; and of what
+    comes back: each of its five frames."""
+    name = "cut-" + arch
+    g, nonce = begun(arch, name, memory="128M")
+    if not g:
+        return
+    give_up(g)
+    at_home = A
+    frames = [0, 10, 24, 30, 48, 60, 72, 80, 96]
+    places = [("in", n) for n in (0, 20, 700, 5000, 1 << 20, 20 << 20, 30 << 20, 45 << 20, 60 << 20)]
+    places += [("out", n) for n in frames]
+    places += [("kill", n) for n in (10, 1 << 20, 40 << 20)]
+    for mode, n in places:
+        what = "%s, cut %s at %d" % (arch, mode, n)
+        code, said = lodge(at_home, "move", name, "--command", command(mode, n).replace(B, A if at_home == B else B, 1))
+        print("    %s: %d %s" % (what, code, said.strip().splitlines()[-1] if said.strip() else ""), flush=True)
+        check(what + ": said", code in (0, 125) and said)
+        g, home = one_of(what, name, nonce)
+        if not g:
+            return
+        check("%s: where it says it is (%d): %s" % (what, code, home), (home != at_home) == (code == 0))
+        at_home = home
+        give_up(g)
+    ended(A, B)
+
+
+def cuts_riscv64():
+    cuts("riscv64")
+
+
+def cuts_amd64():
+    cuts("amd64")
+
+
+def gone(pid):
+    for _ in range(200):
+        try:
+            with open("/proc/%d/stat" % pid) as f:
+                if f.read().rsplit(")", 1)[1].split()[0] == "Z":
+                    return
+        except OSError:
+            return
+        time.sleep(0.05)
+
+
+def kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+        gone(pid)
+    except ProcessLookupError:
+        pass
+
+
+def killed():
+    """One of the ends killed, its monitor, or the command."""
+    for when in (0.05, 0.3, 0.8, 1.5, 2.5):
+        for who in "source", "target", "command":
+            what, name = "%s killed after %g s" % (who, when), "killed"
+            g, nonce = begun("riscv64", name, memory="128M")
+            if not g:
+                return
+            give_up(g)
+            pid = state(A, name)["pid"]
+            p = subprocess.Popen([LODGE, "move", name, "--cap-rate", "400M", "--command", command("in", -1)],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                 env={**os.environ, "LODGE_HOME": A}, start_new_session=True)
+            time.sleep(when)
+            if who == "source":
+                kill(pid)
+            elif who == "command":
+                p.kill()
+            else:
+                there = state(B, name)
+                receiver = subprocess.run("cat %s/pid; pgrep -P $(cat %s/pid)" % (work, work), shell=True,
+                                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.split()
+                for x in receiver + ([str(there["pid"])] if there.get("pid") else []):
+                    kill(int(x))
+            said = p.communicate(timeout=LIMIT)[0].decode()
+            for _ in range(100):
+                if who != "command" or not state(A, name)["state"] in ("running", "leaving") or runs(B, name):
+                    break
+                time.sleep(0.05)
+            print("    %s: %s" % (what, said.strip().splitlines()[-1:]), flush=True)
+            one_of(what, name, nonce, memory=False)
+            ended(A, B)
+
+
+def each_write():
+    """The target killed at each of its writes that belong together, those of taking the guest over with them;
+    whoever asks afterwards is not."""
+    name, wrapper = "each", work + "/each.sh"
+    g, nonce = begun("riscv64", name, memory="128M")
+    if not g:
+        return
+    give_up(g)
+    home = A
+    for n in range(1, 30):
+        other = B if home == A else A
+        with open(wrapper, "w") as f:
+            f.write("case $* in *--ask*) ;; *) export LODGE_KILL_AT=%d ;; esac\nexport LODGE_HOME=%s\nexec %s $*\n"
+                    % (n, other, LODGE))
+        code, said = lodge(home, "move", name, "--command", "sh " + wrapper)
+        what = "target killed at write %d" % n
+        here, there = state(home, name)["state"], state(other, name)["state"]
+        print("    %s: %d %s; %s, %s" % (what, code, said.strip().splitlines()[-1:], here, there), flush=True)
+        alive_in = [h for h in (A, B) if runs(h, name)]
+        check(what + ": not two", len(alive_in) <= 1)
+        if code:
+            check(what + ": it stayed: %s, %s" % (here, there), here == "running")
+            g = at(home, name, what)
+            if not g:
+                return
+            is_well(what, g, nonce)
+            give_up(g)
+            continue
+        check(what + ": it moved", here == "moved" and there in ("running", "broken", "created"))
+        if there != "running":  # killed once it had it: as any monitor may be
+            check(what + ": and can be started", lodge(other, "start", name)[0] == 0)
+            g = Kept(other, name)
+            check(what + ": and starts", tried(g.shell), g)
+            give_up(g)
+            break
+        home = other
+        if n > 20:
+            break
+    ended(A, B)
+
+
+def namespaces():
+    """To a Lodge in another network namespace, with a network card."""
+    if subprocess.run(["unshare", "-n", "true"], stderr=subprocess.DEVNULL).returncode:
+        print("    SKIPPED: no network namespaces here", flush=True)
+        return
+    g, nonce = begun("riscv64", "ns", "--net", "user", memory="128M")
+    if not g:
+        return
+    give_up(g)
+    works("namespaces", A, "move", "ns", "--command", "env LODGE_HOME=%s unshare -n %s" % (B, LODGE))
+    inside = os.readlink("/proc/%d/ns/net" % state(B, "ns")["pid"])
+    check("namespaces: it is in another one", inside != os.readlink("/proc/self/ns/net"))
+    g = at(B, "ns", "namespaces")
+    if g:
+        is_well("namespaces", g, nonce)
+        check("namespaces: its card works", g.says("ping -c 1 -w 5 10.0.2.2 | tail -2; ip addr show eth0", "10.0.2.15"), g)
+        give_up(g)
+    ended(A, B)
+
+
+def refused():
+    name = "refused"
+    g, nonce = begun("riscv64", name, memory="128M")
+    if not g:
+        return
+    for what, args, pattern in (
+            ("nowhere", [], "where to"), ("two places", ["x", "--to-store", B], "where to"),
+            ("no host", ["-x"], "option|host"), ("no Lodge there", ["--command", "cat;:"], "garbled|gone|not moved"),
+            ("another talks there", ["--command", "yes | head -c 1000000;:"], "garbled|gone"),
+            ("none there", ["--command", "false;:"], "gone")):
+        code, said = lodge(A, "move", name, *args)
+        check("%s: %d %s" % (what, code, said), code == 125 and re.search(pattern, said))
+        is_well(what, g, nonce)
+    works("name taken", B, "create", "--name", name, "linux")
+    code, said = lodge(A, "move", name, "--to-store", B)
+    check("name taken: %d %s" % (code, said), code == 125 and "already" in said)
+    is_well("name taken", g, nonce)
+    lodge(A, "pause", name)
+    code, said = lodge(A, "move", name, "--to-store", B)
+    check("paused: %d %s" % (code, said), code == 125 and "paused" in said)
+    give_up(g)
+    ended(A, B)
+
+
+def clones():
+    """Of a stopped guest, and of a snapshot: each goes its own way."""
+    g, nonce = begun("riscv64", "c", memory="128M")
+    if not g:
+        return
+    works("clone", A, "snapshot", "c", "t")
+    code, said = lodge(A, "clone", "c", "c0")
+    check("clone: not while it runs: " + said, code == 125 and "snapshot" in said)
+    began = time.monotonic()
+    for i in range(3):
+        works("clone", A, "clone", "--tag", "t", "--start", "c", "s%d" % i)
+    print("    a clone and its start: %d ms" % ((time.monotonic() - began) * 1000 / 3), flush=True)
+    ids = {state(A, n)["id"] for n in ("c", "s0", "s1", "s2")}
+    check("clone: each has an id of its own: %s" % ids, len(ids) == 4)
+    for i in range(3):
+        h = at(A, "s%d" % i, "clone")
+        if h:
+            is_well("clone", h, nonce)
+            h.run("echo %d > /mnt/mine; sync" % i)
+            give_up(h)
+    for i in range(3):
+        h = at(A, "s%d" % i, "clone")
+        check("clone: its own disk", h and h.says("cat /mnt/mine", "^%d$" % i), h)
+        give_up(h)
+    check("clone: the first has nothing of them", g.says("ls /mnt/mine", "No such"), g)
+    works("clone", A, "restore", "s1", "t")
+    h = at(A, "s1", "clone")
+    check("clone: restored once more", h and h.says("ls /mnt/mine", "No such"), h)
+    g.run("sync")
+    works("clone", A, "kill", "c")
+    works("clone", A, "clone", "c", "c1")
+    works("clone", A, "rm", "c")
+    works("clone", A, "start", "c1")
+    h = Kept(A, "c1")
+    check("clone: of a stopped guest", tried(h.shell), h)
+    check("clone: with its disk", h.says("mkdir -p /mnt; mount -t ext2 /dev/vda /mnt; cat /mnt/count", r"^\d+$"), h)
+    code, said = lodge(A, "clone", "--tag", "t", "s0", "c1")
+    check("clone: the name is taken: " + said, code == 125 and "already" in said)
+    give_up(h)
+    ended(A, B)
+
+
+if __name__ == "__main__":
+    for fn in riscv64, amd64, riscv64_2, amd64_2, cuts_riscv64, cuts_amd64, killed, each_write, namespaces, refused, clones:
+        if not sys.argv[1:] or fn.__name__ in sys.argv[1:]:
+            part(fn)
+            ended(A, B)
+    finish()
