@@ -33,7 +33,7 @@ struct run_opts {
 		*dump, *symbols, *restore, *vars, *gdb, *cpus;
 	unsigned cpu_shares, io_ops;
 	uint64_t memory, code_cache, io_rate;
-	bool stats, profile, deterministic, detach, remove, gdb_wait;
+	bool stats, profile, deterministic, detach, remove, gdb_wait, no_balloon;
 	struct opt_list disks, publish, nets, volumes;
 	struct seed_opts seed;
 };
@@ -101,6 +101,8 @@ static const struct opt run_table[] = {
 	 "none. Several may be given, a card each.",
 	 "user none"},
 	{"network", 0, OPT_LIST, AT(nets), "NET", "The same as --net.", "user none"},
+	{"no-balloon", 0, OPT_FLAG, AT(no_balloon), NULL,
+	 "Leave memory with the guest that it has freed: it is faster to use again.", NULL},
 	{"profile", 0, OPT_FLAG, AT(profile), NULL,
 	 "Write /tmp/perf-PID.map, so that perf(1) names translated code by the guest's symbols.",
 	 NULL},
@@ -343,6 +345,7 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 			   .engine = o->engine,
 			   .control = true,
 			   .profile = o->profile,
+			   .no_balloon = o->no_balloon,
 			   .deterministic = o->deterministic,
 			   .gdb = o->gdb,
 			   .gdb_wait = o->gdb_wait,

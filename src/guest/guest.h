@@ -61,6 +61,7 @@ struct spec {
 	struct limits limits;
 	const char *gdb; /* where a debugger may connect, as gdb_serve() takes it; NULL: nowhere */
 	bool gdb_wait;	 /* and nothing runs before it says so */
+	bool no_balloon; /* it keeps what memory it had once */
 	bool remove;	 /* its folder goes when it ends */
 	bool control;	 /* has a control socket, and a name in any case */
 };

@@ -36,6 +36,7 @@ static const struct field {
 	FIELD(PATH, vars),
 	FIELD(TEXT, gdb),
 	FIELD(FLAG, gdb_wait),
+	FIELD(FLAG, no_balloon),
 #undef FIELD
 #define LIMIT(member)                                                                              \
 	{                                                                                          \

@@ -226,7 +226,7 @@ static int plug_vsock(struct vm *vm, struct err *e)
 static int plug_balloon(struct vm *vm, struct err *e)
 {
 	struct virtio_dev *v;
-	if (vm->guest->spec->deterministic) return 0;
+	if (vm->guest->spec->deterministic || vm->guest->spec->no_balloon) return 0;
 	int r = virtio_balloon_new(&v, vm->mem, e);
 	if (r == 0) r = virtio_pci_new(vm->board->pci, v, -1, e);
 	if (r == 0) vm->board->balloon = v;
@@ -253,7 +253,7 @@ int board_limit(struct vm *vm, const struct limits *l, struct err *e)
 	_Static_assert((int)BOARD_DISKS == (int)SPEC_DISKS, "one for each");
 	if (l->target && l->target != memory && !b->balloon)
 		return fail(e, -EOPNOTSUPP,
-			    "memory: a guest whose time is counted keeps what it has");
+			    "memory: a guest without a balloon keeps what it has");
 	if (b->balloon)
 		virtio_balloon_target(b->balloon,
 				      l->target && l->target < memory ? memory - l->target : 0);
