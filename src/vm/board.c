@@ -252,8 +252,7 @@ int board_limit(struct vm *vm, const struct limits *l, struct err *e)
 	int r = 0;
 	_Static_assert((int)BOARD_DISKS == (int)SPEC_DISKS, "one for each");
 	if (l->target && l->target != memory && !b->balloon)
-		return fail(e, -EOPNOTSUPP,
-			    "memory: a guest without a balloon keeps what it has");
+		return fail(e, -EOPNOTSUPP, "memory: a guest without a balloon keeps what it has");
 	if (b->balloon)
 		virtio_balloon_target(b->balloon,
 				      l->target && l->target < memory ? memory - l->target : 0);
