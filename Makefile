@@ -13,7 +13,7 @@ BUILD ?= build$(if $(findstring clang,$(CC)),-clang)$(if $(SAN),-$(subst $(comma
 PREFIX ?= /usr/local
 ARCH ?= riscv64
 # Seconds that the fuzz target of each parser runs in make test.
-FUZZ_SECONDS ?= 4
+FUZZ_SECONDS ?= 3
 
 PKGS := libfdt json-c libarchive libcrypto slirp liburing zlib libzstd zydis
 WARN := -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wshadow -Wundef -Wvla \
