@@ -1,6 +1,7 @@
 /* Breakpoints and watchpoints of a machine: looked up by the interpreters, and by the translators
  * for what they leave out. */
 #include "engine/debug.h"
+#include <stdlib.h>
 
 bool debug_set(struct debug *d, const struct vcpu_points *p)
 {
@@ -12,6 +13,20 @@ bool debug_set(struct debug *d, const struct vcpu_points *p)
 		d->cut[off / 64] |= 1ull << off % 64;
 	}
 	return more;
+}
+
+struct debug *debug_take(struct debug **at, const struct vcpu_points *p, bool *recut)
+{
+	struct debug *was = *at;
+	*recut = !p || !was;
+	if (!p) {
+		*at = NULL;
+		return was;
+	}
+	if (!was) *at = calloc(1, sizeof(**at));
+	must(*at);
+	*recut |= debug_set(*at, p);
+	return NULL;
 }
 
 bool debug_breaks(const struct debug *d, gva_t pc)

@@ -16,6 +16,10 @@ struct debug {
 
 /* Take over p. True: translated code made before knows too little of it. */
 bool debug_set(struct debug *d, const struct vcpu_points *p);
+/* What an engine is given: *at is its own, made when there are points and NULL when there are none.
+ * *recut: translated code made before knows too little of them. What it was is the caller's to
+ * free() once all vCPUs have heard of it; NULL: nothing. */
+struct debug *debug_take(struct debug **at, const struct vcpu_points *p, bool *recut);
 bool debug_breaks(const struct debug *d, gva_t pc);
 /* Some of the page is watched; d may be NULL. */
 bool debug_watches_page(const struct debug *d, gva_t va);

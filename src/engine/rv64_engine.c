@@ -126,14 +126,10 @@ static void rv64_engine_stats(struct vcpu *v, struct counters *to)
 }
 static void rv64_engine_points(struct engine *en, const struct vcpu_points *p)
 {
-	struct debug *was = en->debug;
-	bool recut = !p || !was;
-	if (p && !was) en->debug = calloc(1, sizeof(*en->debug));
-	must(!p || en->debug);
-	if (p) recut |= debug_set(en->debug, p);
-	if (!p) en->debug = NULL;
+	bool recut;
+	struct debug *was = debug_take(&en->debug, p, &recut);
 	for (struct vcpu *v = en->vcpus; v; v = v->next) rv64_debug_set(v->cpu, en->debug, recut);
-	if (!p) free(was);
+	free(was);
 }
 static void rv64_engine_step(struct vcpu *v, bool on) { v->cpu->stepping = on; }
 static void rv64_engine_stopped(struct vcpu *v, struct vcpu_stop *to) { *to = v->cpu->stopped; }

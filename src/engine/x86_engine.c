@@ -143,14 +143,10 @@ static void x86_stats(struct vcpu *c, struct counters *to)
 static uint64_t x86_deadline_ns(struct vcpu *c, uint64_t tsc) { return x86_tsc_ns(c->v, tsc); }
 static void x86_points(struct engine *en, const struct vcpu_points *p)
 {
-	struct debug *was = en->debug;
-	bool recut = !p || !was;
-	if (p && !was) en->debug = calloc(1, sizeof(*en->debug));
-	must(!p || en->debug);
-	if (p) recut |= debug_set(en->debug, p);
-	if (!p) en->debug = NULL;
+	bool recut;
+	struct debug *was = debug_take(&en->debug, p, &recut);
 	for (struct vcpu *c = en->vcpus; c; c = c->next) x86_debug_set(c->v, en->debug, recut);
-	if (!p) free(was);
+	free(was);
 }
 static void x86_step_next(struct vcpu *c, bool on) { c->v->stepping = on; }
 static void x86_stopped(struct vcpu *c, struct vcpu_stop *to) { *to = c->v->stopped; }

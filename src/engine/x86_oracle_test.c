@@ -8,6 +8,7 @@
 #include "engine/x86_oracle_host.h"
 #include "engine/x86_oracle_make.h"
 #include "engine/x86_stop_rig.h"
+#include "engine/x86_vector_rig.h"
 #if defined(__x86_64__)
 
 enum { DATA = 0x200000, CODE = 0x300000 };
@@ -125,20 +126,6 @@ static uint64_t flags_mask(const struct prog *p, const struct outcome *o, enum w
 		mask &= ~(uint64_t)(X86_ARITH & ~(unsigned)s->live);
 	return mask & ~(uint64_t)s->open;
 }
-static const char *compare_x(const uint8_t *a, const uint8_t *b)
-{
-	if (memcmp(a + X_FCW, b + X_FCW, 2)) return "FCW";
-	if (memcmp(a + X_FSW, b + X_FSW, 2)) return "FSW";
-	if (memcmp(a + X_FTW, b + X_FTW, 1)) return "FTW";
-	if (memcmp(a + X_FOP, b + X_FOP, 2)) return "FOP";
-	if (memcmp(a + X_FIP, b + X_FIP, 8)) return "FIP";
-	if (memcmp(a + X_FDP, b + X_FDP, 8)) return "FDP";
-	if (memcmp(a + X_MXCSR, b + X_MXCSR, 4)) return "MXCSR";
-	for (unsigned i = 0; i < 8; i++)
-		if (memcmp(a + X_ST + 16 * i, b + X_ST + 16 * i, 10)) return "ST";
-	if (memcmp(a + X_XMM, b + X_XMM, 256)) return "XMM";
-	return memcmp(a + X_YMM, b + X_YMM, 256) ? "YMM" : NULL;
-}
 static bool has_mmx(const struct x86_insn *in)
 {
 	for (unsigned k = 0; k < in->operands; k++)
@@ -232,7 +219,7 @@ static const char *differ(const struct prog *p, const struct outcome *real, cons
 	if ((real->flags ^ o->flags) & flags_mask(p, o, who)) return "flags";
 	if (real->fs != o->fs || real->gs != o->gs) return "bases";
 	if (memcmp(real->data, o->data, DATA_BYTES)) return "memory";
-	return compare_x(real->x.bytes, o->x.bytes);
+	return x86_vector_differs(real->x.bytes, o->x.bytes);
 }
 
 /* ---- telling */
@@ -316,7 +303,7 @@ static bool is_late(const struct prog *p, const struct outcome *real, const stru
 	bool there = s ? s->to == ANYWHERE : is_code(real->rip);
 	return there && real->vector == GP && o->vector == GP && !o->code &&
 	       !x86_canonical(o->rip) && !memcmp(r, real->r, sizeof r) &&
-	       !compare_x(o->x.bytes, real->x.bytes);
+	       !x86_vector_differs(o->x.bytes, real->x.bytes);
 }
 /* An operand in parts that does not end where addresses do: CPUs look at what comes first, and go
  * on at 0 if the address has 32 bits. */

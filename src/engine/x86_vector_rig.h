@@ -94,4 +94,19 @@ static inline void x86_random_xarea(struct x86_xarea *area)
 		store_le(x + X_YMM + i, x86_random_float(), 8);
 	}
 }
+/* The first part of two areas that is not the same; NULL: none. */
+static inline const char *x86_vector_differs(const uint8_t *a, const uint8_t *b)
+{
+	if (memcmp(a + X_FCW, b + X_FCW, 2)) return "FCW";
+	if (memcmp(a + X_FSW, b + X_FSW, 2)) return "FSW";
+	if (memcmp(a + X_FTW, b + X_FTW, 1)) return "FTW";
+	if (memcmp(a + X_FOP, b + X_FOP, 2)) return "FOP";
+	if (memcmp(a + X_FIP, b + X_FIP, 8)) return "FIP";
+	if (memcmp(a + X_FDP, b + X_FDP, 8)) return "FDP";
+	if (memcmp(a + X_MXCSR, b + X_MXCSR, 4)) return "MXCSR";
+	for (unsigned i = 0; i < 8; i++)
+		if (memcmp(a + X_ST + 16 * i, b + X_ST + 16 * i, 10)) return "ST";
+	if (memcmp(a + X_XMM, b + X_XMM, 256)) return "XMM";
+	return memcmp(a + X_YMM, b + X_YMM, 256) ? "YMM" : NULL;
+}
 #endif

@@ -190,20 +190,6 @@ static int signal_of(const struct run *k)
 	default: return SIGSEGV;
 	}
 }
-static const char *compare_state(const uint8_t *a, const uint8_t *b)
-{
-	if (memcmp(a + X_FCW, b + X_FCW, 2)) return "FCW";
-	if (memcmp(a + X_FSW, b + X_FSW, 2)) return "FSW";
-	if (memcmp(a + X_FTW, b + X_FTW, 1)) return "FTW";
-	if (memcmp(a + X_FOP, b + X_FOP, 2)) return "FOP";
-	if (memcmp(a + X_FIP, b + X_FIP, 8)) return "FIP";
-	if (memcmp(a + X_FDP, b + X_FDP, 8)) return "FDP";
-	if (memcmp(a + X_MXCSR, b + X_MXCSR, 4)) return "MXCSR";
-	for (unsigned i = 0; i < 8; i++)
-		if (memcmp(a + X_ST + 16 * i, b + X_ST + 16 * i, 10)) return "ST";
-	if (memcmp(a + X_XMM, b + X_XMM, 256)) return "XMM";
-	return memcmp(a + X_YMM, b + X_YMM, 256) ? "YMM" : 0;
-}
 /* What is behind the elements that a gather is about, when it faults. */
 static void forgive_gather(const struct run *k, uint8_t *real)
 {
@@ -259,7 +245,7 @@ static const char *check_case(struct run *k)
 	if (memcmp(x->out, vcpu->cpu.r, sizeof x->out)) return "register";
 	if ((x->out_flags ^ vcpu->cpu.flags) & X86_ARITH) return "flags";
 	forgive(k, x->x_out);
-	const char *how = compare_state(vcpu->x.bytes, x->x_out);
+	const char *how = x86_vector_differs(vcpu->x.bytes, x->x_out);
 	return how ? how : memcmp(host.buf, host.expect, BUF) ? "memory" : 0;
 }
 static char *hex(char *to, const uint8_t *p, unsigned n)

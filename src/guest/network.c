@@ -5,30 +5,19 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/own.h"
+#include "base/text.h"
 #include "net/lan_serve.h"
 #include "store/store.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <time.h>
 
 enum { TEXT_MAX = 4096, NETWORKS = 256, PATIENCE = 100 /* of 20 ms */ };
-
-static char *text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static char *text(const char *fmt, ...)
-{
-	char *s;
-	va_list ap;
-	va_start(ap, fmt);
-	must(vasprintf(&s, fmt, ap) >= 0);
-	va_end(ap);
-	return s;
-}
 
 void network_done(struct network *n)
 {
@@ -55,7 +44,7 @@ static int root_of(char **root, struct err *e)
 	struct store *s;
 	int r = store_open(&s, NULL, e);
 	if (r) return r;
-	*root = text("%s", store_root(s));
+	*root = text_format("%s", store_root(s));
 	store_close(s);
 	return 0;
 }
@@ -66,7 +55,7 @@ static int folder(char **dir, struct err *e)
 	auto_mem char *root = NULL;
 	int r = root_of(&root, e);
 	if (r) return r;
-	*dir = text("%s/networks", root);
+	*dir = text_format("%s/networks", root);
 	r = dir_make(*dir, e);
 	if (!r) return 0;
 	free(*dir);
@@ -121,7 +110,7 @@ static int conf_parse(struct network *n, const struct buf *b, struct err *e)
 static int load(const char *all, const char *name, struct network *out, struct err *e)
 {
 	auto_buf struct buf b = {0};
-	auto_mem char *path = text("%s/%s/network.json", all, name);
+	auto_mem char *path = text_format("%s/%s/network.json", all, name);
 	*out = (struct network){0};
 	if (!file_exists(path))
 		return fail(e, -ENOENT, "network %s: there is none; try: lodge network create %s",
@@ -130,7 +119,7 @@ static int load(const char *all, const char *name, struct network *out, struct e
 	if (!r) r = conf_parse(out, &b, e);
 	if (r) return fail_in(e, "%s", path);
 	(void)snprintf(out->conf.name, sizeof(out->conf.name), "%s", name);
-	out->dir = text("%s/%s", all, name);
+	out->dir = text_format("%s/%s", all, name);
 	return 0;
 }
 
@@ -138,7 +127,7 @@ static int save(const char *dir, const struct lan_conf *conf, struct err *e)
 {
 	char subnet[SUBNET_TEXT];
 	auto_buf struct buf b = {0};
-	auto_mem char *path = text("%s/network.json", dir);
+	auto_mem char *path = text_format("%s/network.json", dir);
 	subnet_text(subnet, &conf->subnet);
 	buf_fmt(&b, "{ \"subnet\": \"%s\", \"nat\": %s, \"guard\": %s, \"created\": %lld }\n",
 		subnet, conf->nat ? "true" : "false", conf->guard ? "true" : "false",
@@ -214,7 +203,7 @@ static int choose(struct lan_conf *conf, const char *subnet, const struct taken 
 static int create_locked(const char *all, struct lan_conf *conf, const char *subnet, struct err *e)
 {
 	struct network old;
-	auto_mem char *dir = text("%s/%s", all, conf->name);
+	auto_mem char *dir = text_format("%s/%s", all, conf->name);
 	int r = load(all, conf->name, &old, NULL);
 	network_done(&old);
 	if (r != -ENOENT) return fail(e, -EEXIST, "network %s: there is one already", conf->name);
@@ -241,7 +230,7 @@ int network_create(const struct lan_conf *conf, const char *subnet, struct err *
 /* A switch that nobody is plugged into ends within that time. */
 static int idle_wait(const struct network *n, int *fd, struct err *e)
 {
-	auto_mem char *path = text("%s/lock", n->dir);
+	auto_mem char *path = text_format("%s/lock", n->dir);
 	*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (*fd < 0) return fail(e, -errno, "%s: %s", path, strerror(errno));
 	for (unsigned i = 0; flock(*fd, LOCK_EX | LOCK_NB); i++) {

@@ -8,12 +8,12 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/own.h"
+#include "base/text.h"
 #include "store/blob.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,17 +25,6 @@ struct store {
 	char *root, *blobs;
 	int lock; /* the file "lock" */
 };
-
-static char *text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static char *text(const char *fmt, ...)
-{
-	char *s;
-	va_list ap;
-	va_start(ap, fmt);
-	must(vasprintf(&s, fmt, ap) >= 0);
-	va_end(ap);
-	return s;
-}
 
 static char *copy_of(const char *s)
 {
@@ -51,11 +40,11 @@ static char *root_default(void)
 	const char *home = getenv("LODGE_HOME"), *xdg = getenv("XDG_DATA_HOME");
 	if (home && *home) return copy_of(home);
 	if (!geteuid()) return copy_of("/var/lib/lodge");
-	if (xdg && *xdg == '/') return text("%s/lodge", xdg);
+	if (xdg && *xdg == '/') return text_format("%s/lodge", xdg);
 	home = getenv("HOME");
-	if (home && *home) return text("%s/.local/share/lodge", home);
+	if (home && *home) return text_format("%s/.local/share/lodge", home);
 	struct passwd *pw = getpwuid(geteuid());
-	return pw ? text("%s/.local/share/lodge", pw->pw_dir) : NULL;
+	return pw ? text_format("%s/.local/share/lodge", pw->pw_dir) : NULL;
 }
 
 char *store_sockets(void)
@@ -63,10 +52,10 @@ char *store_sockets(void)
 	const char *home = getenv("LODGE_HOME"), *xdg = getenv("XDG_RUNTIME_DIR");
 	if (!home || !*home) {
 		if (!geteuid()) return copy_of("/run/lodge");
-		if (xdg && *xdg == '/') return text("%s/lodge", xdg);
+		if (xdg && *xdg == '/') return text_format("%s/lodge", xdg);
 	}
 	auto_mem char *root = root_default();
-	return root ? text("%s/run", root) : NULL;
+	return root ? text_format("%s/run", root) : NULL;
 }
 
 static int root_open(struct store *s, const char *root, struct err *e)
@@ -77,8 +66,8 @@ static int root_open(struct store *s, const char *root, struct err *e)
 	if (r) return r;
 	s->root = realpath(asked, NULL);
 	if (!s->root) return fail(e, -errno, "%s: %s", asked, strerror(errno));
-	s->blobs = text("%s/blobs", s->root);
-	auto_mem char *lock = text("%s/lock", s->root);
+	s->blobs = text_format("%s/blobs", s->root);
+	auto_mem char *lock = text_format("%s/lock", s->root);
 	s->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	return s->lock < 0 ? fail(e, -errno, "%s: %s", lock, strerror(errno)) : 0;
 }
@@ -136,7 +125,7 @@ static void lock_drop(struct store *s) { (void)flock(s->lock, LOCK_UN); }
 
 static char *manifest_path(const struct store *s, const char *name, const char *arch)
 {
-	return text("%s/images/%s/%s.json", s->root, name, arch);
+	return text_format("%s/images/%s/%s.json", s->root, name, arch);
 }
 
 static int manifest_read(const char *path, struct image *out, struct err *e)
@@ -154,7 +143,7 @@ static int file_resolve(const struct store *s, const char *what, struct image_fi
 {
 	struct stat st;
 	if (!f->digest) return 0;
-	f->path = text("%s/sha256/%s", s->blobs, f->digest);
+	f->path = text_format("%s/sha256/%s", s->blobs, f->digest);
 	if (stat(f->path, &st)) return fail(e, -errno, "its %s is missing from the store", what);
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != f->size)
 		return fail(e, -EINVAL, "its %s is damaged: %s has %lld bytes instead of %llu",
@@ -254,7 +243,7 @@ int store_image_add(struct store *s, const struct image *im, struct err *e)
 static void beside(struct image_file *f, const char *dir)
 {
 	char *plain = f->path;
-	if (plain) f->path = text("%s/%s", dir, plain);
+	if (plain) f->path = text_format("%s/%s", dir, plain);
 	free(plain);
 }
 
@@ -269,7 +258,7 @@ int store_image_add_dir(struct store *s, const char *name, const char *arch, con
 {
 	auto_buf struct buf b = {0};
 	auto_image struct image im = {0};
-	auto_mem char *path = text("%s/image.json", dir);
+	auto_mem char *path = text_format("%s/image.json", dir);
 	int r = file_read(&b, path, IMAGE_TEXT_MAX, e);
 	if (r) return r;
 	r = image_parse(&im, IMAGE_MADE, b.at ? b.at : "", b.len, e);
@@ -316,7 +305,7 @@ static int each_arch(void *ctx, const char *dir, const char *file)
 	struct err e;
 	const char *name = strrchr(dir, '/') + 1, *dot = strrchr(file, '.');
 	if (!dot || strcmp(dot, ".json")) return 0;
-	auto_mem char *arch = text("%.*s", (int)(dot - file), file);
+	auto_mem char *arch = text_format("%.*s", (int)(dot - file), file);
 	auto_image struct image im = {0};
 	if (!image_load(w->s, name, arch, &im, &e)) return w->fn(w->ctx, &im);
 	log_warn("image %s for %s: %s", name, arch, e.msg);
@@ -325,7 +314,7 @@ static int each_arch(void *ctx, const char *dir, const char *file)
 
 static int each_name(void *ctx, const char *dir, const char *name)
 {
-	auto_mem char *path = text("%s/%s", dir, name);
+	auto_mem char *path = text_format("%s/%s", dir, name);
 	return each_entry(path, each_arch, ctx);
 }
 
@@ -333,7 +322,7 @@ int store_image_each(struct store *s, int (*fn)(void *ctx, const struct image *i
 		     struct err *e)
 {
 	struct each w = {s, fn, ctx};
-	auto_mem char *dir = text("%s/images", s->root);
+	auto_mem char *dir = text_format("%s/images", s->root);
 	int r = each_entry(dir, each_name, &w);
 	return r < 0 ? fail(e, r, "%s: %s", dir, strerror(-r)) : r;
 }
@@ -370,28 +359,28 @@ static int keep_manifest(struct keep *k, const char *path)
 
 static int keep_arch(void *ctx, const char *dir, const char *file)
 {
-	auto_mem char *path = text("%s/%s", dir, file);
+	auto_mem char *path = text_format("%s/%s", dir, file);
 	const char *dot = strrchr(file, '.');
 	return dot && !strcmp(dot, ".json") ? keep_manifest(ctx, path) : 0;
 }
 
 static int keep_image(void *ctx, const char *dir, const char *name)
 {
-	auto_mem char *path = text("%s/%s", dir, name);
+	auto_mem char *path = text_format("%s/%s", dir, name);
 	return each_entry(path, keep_arch, ctx);
 }
 
 static int keep_guest(void *ctx, const char *dir, const char *name)
 {
-	auto_mem char *path = text("%s/%s/image.json", dir, name);
+	auto_mem char *path = text_format("%s/%s/image.json", dir, name);
 	return keep_manifest(ctx, path);
 }
 
 static int collect_locked(struct store *s, struct err *e)
 {
 	struct keep k = {.e = e};
-	auto_mem char *images = text("%s/images", s->root), *guests = NULL;
-	guests = text("%s/guests", s->root);
+	auto_mem char *images = text_format("%s/images", s->root), *guests = NULL;
+	guests = text_format("%s/guests", s->root);
 	int r = each_entry(images, keep_image, &k);
 	if (!r) r = each_entry(guests, keep_guest, &k);
 	if (!r) r = blob_collect(s->blobs, k.digest, k.n, e);
@@ -411,14 +400,14 @@ int store_collect(struct store *s, struct err *e)
 
 static int rm_arch(void *ctx, const char *dir, const char *file)
 {
-	auto_mem char *path = text("%s/%s", dir, file);
+	auto_mem char *path = text_format("%s/%s", dir, file);
 	(void)ctx;
 	return unlink(path) && errno != ENOENT ? -errno : 0;
 }
 
 static int image_unlink(struct store *s, const char *name, const char *arch)
 {
-	auto_mem char *dir = text("%s/images/%s", s->root, name);
+	auto_mem char *dir = text_format("%s/images/%s", s->root, name);
 	auto_mem char *path = arch ? manifest_path(s, name, arch) : NULL;
 	int r = 0;
 	if (!file_exists(arch ? path : dir)) return -ENOENT;
@@ -451,7 +440,7 @@ int store_image_rm(struct store *s, const char *name, const char *arch, struct e
 
 static char *guest_path(const struct store *s, const char *name)
 {
-	return text("%s/guests/%s", s->root, name);
+	return text_format("%s/guests/%s", s->root, name);
 }
 
 static bool same_folder(int fd, const char *path)
@@ -484,7 +473,7 @@ int store_guest_open(struct store *s, const char *name, bool create, int *dirfd,
 {
 	*dirfd = -1;
 	int r = check_name("guest", name, e);
-	auto_mem char *dir = text("%s/guests", s->root), *path = NULL;
+	auto_mem char *dir = text_format("%s/guests", s->root), *path = NULL;
 	if (!r && create) r = dir_make(dir, e);
 	if (r) return r;
 	path = guest_path(s, name);
@@ -495,7 +484,7 @@ int store_guest_open(struct store *s, const char *name, bool create, int *dirfd,
 
 int store_guest_image(struct store *s, const char *name, const struct image *im, struct err *e)
 {
-	auto_mem char *path = text("%s/guests/%s/image.json", s->root, name);
+	auto_mem char *path = text_format("%s/guests/%s/image.json", s->root, name);
 	int r = lock_take(s, LOCK_SH, e);
 	if (r) return r;
 	if (!file_exists(path)) r = manifest_write(path, im, e);
@@ -506,7 +495,7 @@ int store_guest_image(struct store *s, const char *name, const struct image *im,
 int store_guest_image_find(struct store *s, const char *name, struct image *out, struct err *e)
 {
 	*out = (struct image){0};
-	auto_mem char *path = text("%s/guests/%s/image.json", s->root, name);
+	auto_mem char *path = text_format("%s/guests/%s/image.json", s->root, name);
 	if (!file_exists(path)) return fail(e, -ENOENT, "guest %s: was made from no image", name);
 	int r = manifest_read(path, out, e);
 	if (!r) r = files_resolve(s, out, e);
@@ -516,7 +505,7 @@ int store_guest_image_find(struct store *s, const char *name, struct image *out,
 
 static int guest_disk_make(const char *dir, const struct image *im, const char *path, struct err *e)
 {
-	auto_mem char *manifest = text("%s/image.json", dir);
+	auto_mem char *manifest = text_format("%s/image.json", dir);
 	int r = blob_sweep(dir, e);
 	if (!r) r = manifest_write(manifest, im, e);
 	return r ? r : blob_copy(im->disk.path, path, e);
@@ -528,7 +517,7 @@ int store_guest_disk(struct store *s, const char *name, const struct image *im, 
 	*path = NULL;
 	if (!im->disk.path) return fail(e, -EINVAL, "image %s: has no disk", im->name);
 	auto_mem char *dir = guest_path(s, name), *disk = NULL;
-	disk = text("%s/disk.raw", dir);
+	disk = text_format("%s/disk.raw", dir);
 	int r = lock_take(s, LOCK_SH, e);
 	if (r) return r;
 	if (!file_exists(disk)) r = guest_disk_make(dir, im, disk, e);
@@ -543,7 +532,7 @@ int store_guest_file(struct store *s, const char *name, const char *file, const 
 		     char **path, struct err *e)
 {
 	auto_mem char *dir = guest_path(s, name), *own = NULL;
-	own = text("%s/%s", dir, file);
+	own = text_format("%s/%s", dir, file);
 	int r = file_exists(own) ? 0 : blob_copy(from, own, e);
 	*path = NULL;
 	if (r) return fail_in(e, "guest %s", name);
@@ -556,7 +545,7 @@ int store_guest_file(struct store *s, const char *name, const char *file, const 
  * has no lock any more and goes now. */
 static int gone_remove(void *ctx, const char *dir, const char *name)
 {
-	auto_mem char *path = text("%s/%s", dir, name);
+	auto_mem char *path = text_format("%s/%s", dir, name);
 	auto_fd int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB)) return dir_remove(path, ctx);
 	return 0;
@@ -564,10 +553,11 @@ static int gone_remove(void *ctx, const char *dir, const char *name)
 
 int store_guest_remove(struct store *s, const char *name, int *dirfd, struct err *e)
 {
-	auto_mem char *dir = text("%s/guests", s->root), *path = NULL, *gone = NULL, *bin = NULL;
+	auto_mem char *dir = text_format("%s/guests", s->root), *path = NULL, *gone = NULL,
+		      *bin = NULL;
 	path = guest_path(s, name);
-	bin = text("%s/.gone", dir);
-	gone = text("%s/XXXXXX", bin);
+	bin = text_format("%s/.gone", dir);
+	gone = text_format("%s/XXXXXX", bin);
 	must(*dirfd >= 0);
 	int r = dir_make(bin, e);
 	fault_point();
