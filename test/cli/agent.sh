@@ -4,6 +4,7 @@
 # the program; needs python3.
 set -u
 LODGE=${LODGE:-$PWD/build/lodge}
+here=$(cd "$(dirname "$0")" && pwd)
 usual=${LODGE_HOME:-}
 work=$(mktemp -d)
 cleanup() {
@@ -14,34 +15,8 @@ cleanup() {
 trap cleanup EXIT
 cd "$work" || exit 1
 exec 2> "$work/shell"
-passed=0 failed=0
-
-ok() { passed=$((passed + 1)); }
-bad() {
-	failed=$((failed + 1))
-	echo "FAILED: $g: $*"
-	sed 's/^/    /' out err 2> /dev/null | head -n 8
-}
-is() { # WHAT CONDITION...
-	local what=$1
-	shift
-	if "$@"; then ok; else bad "$what"; fi
-}
+. "$here/common"
 lodge() { timeout 120 "$LODGE" "$@"; }
-does() { # OUTPUT ARG...: exit code 0, exactly this on stdout
-	local words=$1
-	shift
-	lodge "$@" > out 2> err < /dev/null
-	is "$*: exit code" [ $? = 0 ]
-	is "$*: '$words'" [ "$(cat out)" = "$words" ]
-}
-gives() { # CODE ARG...
-	local code=$1
-	shift
-	lodge "$@" > out 2> err < /dev/null
-	local is=$?
-	is "$*: exit code $code, is $is" [ $is = "$code" ]
-}
 refuses() { # WORDS ARG...
 	local words=$1
 	shift

@@ -4,6 +4,7 @@
 # program; needs a cross compiler, and the built-in guest for both CPUs.
 set -u
 LODGE=${LODGE:-$PWD/build/lodge}
+here=$(cd "$(dirname "$0")" && pwd)
 usual=${LODGE_HOME:-}
 work=$(mktemp -d)
 ours() { ls "$work/home/guests" 2> /dev/null; }
@@ -15,19 +16,7 @@ cleanup() {
 trap cleanup EXIT
 cd "$work" || exit 1
 exec 2> "$work/shell" # where bash tells of those that were killed
-passed=0 failed=0
-
-ok() { passed=$((passed + 1)); }
-bad() {
-	failed=$((failed + 1))
-	echo "FAILED: $*"
-	sed 's/^/    /' out err 2> /dev/null | head -n 8
-}
-is() { # WHAT CONDITION...
-	local what=$1
-	shift
-	if "$@"; then ok; else bad "$what"; fi
-}
+. "$here/common"
 refuses() { # WORDS ARG...: exit code 125, WORDS on stderr
 	local words=$1
 	shift
@@ -35,20 +24,6 @@ refuses() { # WORDS ARG...: exit code 125, WORDS on stderr
 	is "$*: exit code" [ $? = 125 ]
 	is "$*: says '$words'" grep -qF -- "$words" err
 	is "$*: begins with lodge:" [ "$(head -c 7 err)" = 'lodge: ' ]
-}
-does() { # OUTPUT ARG...: exit code 0, exactly this on stdout
-	local words=$1
-	shift
-	timeout 120 "$LODGE" "$@" > out 2> err < /dev/null
-	is "$*: exit code" [ $? = 0 ]
-	is "$*: '$words'" [ "$(cat out)" = "$words" ]
-}
-gives() { # CODE ARG...
-	local code=$1
-	shift
-	timeout 120 "$LODGE" "$@" > out 2> err < /dev/null
-	local is=$?
-	is "$*: exit code $code, is $is" [ $is = "$code" ]
 }
 state() { "$LODGE" inspect --format '{{.State}}' "$1" 2> /dev/null; }
 until_state() { # GUEST STATE
@@ -77,25 +52,11 @@ mkdir -p home
 cp -rl "$usual/images" "$usual/blobs" home/ 2> /dev/null || cp -r "$usual/images" "$usual/blobs" home/
 export LODGE_HOME=$work/home
 
-elf() { # NAME ASSEMBLY: a kernel of a few instructions
-	printf '.globl _start\n_start:\n%b' "$2" > "$1.S"
-	riscv64-linux-gnu-gcc -nostdlib -static -march=rv64gc -Wl,-Ttext=0x80200000 \
-		-Wl,--build-id=none -o "$1" "$1.S" || bad "assembling $1"
-}
-elf wait '1: wfi\nj 1b\n'
-elf off 'li a0, 0x100000\nli a1, 0x5555\nsw a1, 0(a0)\n1: j 1b\n'
-elf seven 'li a0, 0x100000\nli a1, 0x73333\nsw a1, 0(a0)\n1: j 1b\n'
-elf loud "li a0, 0x10000000\n1: li a1, 'x'\nsb a1, 0(a0)\nj 1b\n"
+elfs
 # says ESC ] 52 and ends
 elf nasty "li a0, 0x10000000\nli a1, 0x1b\nsb a1, 0(a0)\nli a1, ']'\nsb a1, 0(a0)\nli a1, 0xc2\nsb a1, 0(a0)\nli a1, 0x9b\nsb a1, 0(a0)\nli a1, 10\nsb a1, 0(a0)\nli a0, 0x100000\nli a1, 0x5555\nsw a1, 0(a0)\n1: j 1b\n"
 # echoes until '.', then ends with 3
 elf echo "li a0, 0x10000000\n1: lbu a1, 5(a0)\nandi a1, a1, 1\nbeqz a1, 1b\nlbu a1, 0(a0)\nsb a1, 0(a0)\nli a2, '.'\nbne a1, a2, 1b\nli a0, 0x100000\nli a1, 0x33333\nsw a1, 0(a0)\n2: j 2b\n"
-blob() { # FILE -> its digest, now in the store
-	local sum
-	sum=$(sha256sum < "$1" | cut -d' ' -f1)
-	cp "$1" "$LODGE_HOME/blobs/sha256/$sum"
-	echo "\"sha256\": \"$sum\", \"size\": $(stat -c %s "$1")"
-}
 head -c 1048576 /dev/urandom > disk
 mkdir -p "$LODGE_HOME/images/hand" "$LODGE_HOME/images/other"
 for image in hand other; do

@@ -3,23 +3,13 @@
 # LODGE is the program; needs no network and no image, but a cross compiler.
 set -u
 LODGE=${LODGE:-$PWD/build/lodge}
+here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'kill -9 $(jobs -p) 2> /dev/null; umount "$work/full" 2> /dev/null; rm -rf "$work"' EXIT
 cd "$work" || exit 1
 export LODGE_HOME=$work/home LODGE_CACHE=$work/cache
-passed=0 failed=0
-
-ok() { passed=$((passed + 1)); }
-bad() {
-	failed=$((failed + 1))
-	echo "FAILED: $*"
-	sed 's/^/    /' err 2> /dev/null | head -n 5
-}
-is() { # WHAT CONDITION...
-	local what=$1
-	shift
-	if "$@"; then ok; else bad "$what"; fi
-}
+errs=err
+. "$here/common"
 # refuses WORDS ARG...: exit code 125, one line on stderr (and where to look) that holds WORDS
 refuses() {
 	local words=$1
@@ -144,24 +134,9 @@ wait
 is 'six at once' [ "$(cat ls.* | sort -u | wc -l)" = 1 ]
 
 # --- guests that only wait or end, on images put there by hand ---------------------------------
-elf() { # NAME ASSEMBLY: a kernel of a few instructions
-	printf '.globl _start\n_start:\n%b' "$2" > "$1.S"
-	riscv64-linux-gnu-gcc -nostdlib -static -march=rv64gc -Wl,-Ttext=0x80200000 \
-		-Wl,--build-id=none -o "$1" "$1.S" || bad "assembling $1"
-}
-elf wait '1: wfi\nj 1b\n'
-elf off 'li a0, 0x100000\nli a1, 0x5555\nsw a1, 0(a0)\n1: j 1b\n'
-elf seven 'li a0, 0x100000\nli a1, 0x73333\nsw a1, 0(a0)\n1: j 1b\n'
+elfs
 elf again 'li a2, 30000000\n1: addi a2, a2, -1\nbnez a2, 1b\nli a0, 0x100000\nli a1, 0x7777\nsw a1, 0(a0)\n1: j 1b\n'
-elf loud "li a0, 0x10000000\n1: li a1, 'x'\nsb a1, 0(a0)\nj 1b\n"
 
-blob() { # FILE -> its digest, now in the store
-	local sum
-	sum=$(sha256sum < "$1" | cut -d' ' -f1)
-	mkdir -p "$LODGE_HOME/blobs/sha256"
-	cp "$1" "$LODGE_HOME/blobs/sha256/$sum"
-	echo "\"sha256\": \"$sum\", \"size\": $(stat -c %s "$1")"
-}
 head -c 1048576 /dev/urandom > disk
 mkdir -p "$LODGE_HOME/images/hand"
 echo "{ \"name\": \"hand\", \"arch\": \"riscv64\", \"kind\": \"vm\", \"created\": 1, \"memory\": 67108864,
