@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	auto_buf struct buf b = {0};
 	if (n > 65536) return 0;
 	state_parse(&s, (const char *)p, n);
-	must(s.life <= LIFE_BROKEN && memchr(s.why, 0, sizeof(s.why)));
+	must(s.life <= LIFE_MOVED && memchr(s.why, 0, sizeof(s.why)));
 	if (record_parse(&r, (const char *)p, n, &e)) {
 		must(e.msg[0] && !r.arena);
 		return 0;
