@@ -2,6 +2,7 @@
  * while it is at work, and has been promised its entry in the completion queue before it is begun:
  * so no answer ever has to wait. A reset is over when the disk has nothing left. */
 #include "dev/nvme.h"
+#include "base/state.h"
 #include "base/types.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -32,6 +33,10 @@ enum {
 	CSTS_SHST_DONE = 2 << 2,
 	CSTS_SHST = 3 << 2,
 };
+/* What of a register can be. */
+#define CC_KEPT	  0x00fffff1u
+#define AQA_KEPT  0x0fff0fffu
+#define CSTS_KEPT ((uint32_t)CSTS_RDY | CSTS_CFS | CSTS_SHST_DONE)
 /* 3.1.1: MQES, CQR, TO 10 s, CSS the NVM command set; doorbells 4 bytes apart, pages of 4 KiB. */
 #define CAP ((uint64_t)(NVME_ENTRIES - 1) | 1ull << 16 | 20ull << 24 | 1ull << 37)
 enum { VERSION = 0x00010400, SQE = 64, CQE = 16, EVENT_ERROR_LOG = 1 << 16 };
@@ -147,7 +152,7 @@ static bool may_begin(const struct nvme *n, const struct nvme_sq *q)
 {
 	const struct nvme_cq *c = &n->cq[q->cq];
 	return is_alive(n) && q->size && !q->deleting && q->head != q->tail && n->free &&
-	       room(c) > c->promised && !(n->in_order && n->inflight);
+	       room(c) > c->promised && !n->paused && !(n->in_order && n->inflight);
 }
 static void begin(struct nvme *n, unsigned sq)
 {
@@ -257,7 +262,7 @@ static void shut_down(struct nvme *n)
 static void write_cc(struct nvme *n, uint32_t val)
 {
 	uint32_t was = n->cc;
-	n->cc = val & 0x00fffff1;
+	n->cc = val & CC_KEPT;
 	if (!(was & CC_EN) && val & CC_EN && !n->resetting) enable(n);
 	if (was & CC_EN && !(val & CC_EN)) {
 		n->resetting = true;
@@ -351,7 +356,7 @@ static void write_dword(struct nvme *n, uint64_t off, uint32_t val)
 		return;
 	case REG_CC: write_cc(n, val); return;
 	case REG_AQA:
-		if (!(n->cc & CC_EN)) n->aqa = val & 0x0fff0fff;
+		if (!(n->cc & CC_EN)) n->aqa = val & AQA_KEPT;
 		return;
 	case REG_ASQ:
 	case REG_ASQ + 4:
@@ -407,6 +412,12 @@ static void last_done(struct blk_req *b, int res)
 
 /* ---- PCI */
 
+static void power_on(struct nvme *n)
+{
+	reset_over(n);
+	n->cc = n->aqa = 0;
+	n->asq = n->acq = 0;
+}
 static void func_reset(struct pci_func *f)
 {
 	struct nvme *n = (struct nvme *)f;
@@ -414,9 +425,7 @@ static void func_reset(struct pci_func *f)
 	n->resetting = true;
 	n->ending = false;
 	wait_idle(n);
-	reset_over(n);
-	n->cc = n->aqa = 0;
-	n->asq = n->acq = 0;
+	power_on(n);
 	device_unlock(&n->regs);
 }
 static void func_free(struct pci_func *f)
@@ -433,8 +442,114 @@ static void func_free(struct pci_func *f)
 	device_done(&n->regs);
 	free(n);
 }
-static const struct pci_func_ops func_ops = {
-	.name = "nvme", .reset = func_reset, .free = func_free};
+
+/* ---- saved and loaded: paused, so that no command is at work and no queue about to go */
+
+static bool sq_is_possible(const struct nvme *n, unsigned i)
+{
+	const struct nvme_sq *q = &n->sq[i];
+	if (!q->size) return !q->head && !q->tail;
+	return q->size >= 2 && q->size <= (i ? (uint32_t)NVME_ENTRIES : 4096u) &&
+	       q->head < q->size && q->tail < q->size && q->cq < NVME_QUEUES && !q->cq == !i &&
+	       n->cq[q->cq].size && !(q->at & (NVME_PAGE - 1));
+}
+static bool cq_is_possible(const struct nvme *n, unsigned i)
+{
+	const struct nvme_cq *c = &n->cq[i];
+	if (!c->size) return !c->head && !c->tail;
+	return c->size >= 2 && c->size <= (i ? (uint32_t)NVME_ENTRIES : 4096u) &&
+	       c->head < c->size && c->tail < c->size && c->vector < NVME_QUEUES &&
+	       !(c->at & (NVME_PAGE - 1));
+}
+static bool is_possible(const struct nvme *n)
+{
+	bool ready = n->csts & CSTS_RDY, good = true;
+	for (unsigned i = 0; i < NVME_QUEUES; i++)
+		good = good && sq_is_possible(n, i) && cq_is_possible(n, i) &&
+		       (ready || (!n->sq[i].size && !n->cq[i].size));
+	return good && ready == (n->sq[0].size != 0) && ready == (n->cq[0].size != 0) &&
+	       (!ready || n->cc & CC_EN) && !(n->cc & ~CC_KEPT) && !(n->csts & ~CSTS_KEPT) &&
+	       !(n->aqa & ~AQA_KEPT) && !((n->asq | n->acq) & (NVME_PAGE - 1)) &&
+	       n->events <= NVME_EVENTS && nvme_features_are_possible(n);
+}
+static void queues_state(struct nvme *n, struct state *s)
+{
+	for (unsigned i = 0; i < NVME_QUEUES; i++) {
+		struct nvme_cq *c = &n->cq[i];
+		struct nvme_sq *q = &n->sq[i];
+		STATE(s, c, at);
+		STATE(s, c, size);
+		STATE(s, c, head);
+		STATE(s, c, tail);
+		STATE(s, c, phase);
+		STATE(s, c, interrupts);
+		STATE(s, c, vector);
+		STATE(s, q, at);
+		STATE(s, q, size);
+		STATE(s, q, head);
+		STATE(s, q, tail);
+		STATE(s, q, cq);
+	}
+}
+static void registers_state(struct nvme *n, struct state *s)
+{
+	STATE(s, n, cc);
+	STATE(s, n, csts);
+	STATE(s, n, aqa);
+	STATE(s, n, masked);
+	STATE(s, n, asq);
+	STATE(s, n, acq);
+	STATE(s, n, feature);
+	STATE(s, n, event_cid);
+	STATE(s, n, events);
+	STATE(s, n, event);
+	STATE(s, n, event_told);
+}
+static void disk_state(struct nvme *n, struct state *s)
+{
+	uint64_t size = n->info.size;
+	uint32_t block = n->info.block;
+	bool readonly = n->info.readonly;
+	state_bytes(s, "size", &size, sizeof(size));
+	state_bytes(s, "block", &block, sizeof(block));
+	state_flag(s, "readonly", &readonly, sizeof(readonly));
+	(void)state_need(
+		s, size == n->info.size && block == n->info.block && readonly == n->info.readonly,
+		"size of the disk");
+}
+static void func_state(struct pci_func *f, struct state *s)
+{
+	struct nvme *n = (struct nvme *)f;
+	device_lock(&n->regs);
+	if (s->loading) power_on(n);
+	disk_state(n, s);
+	registers_state(n, s);
+	queues_state(n, s);
+	if (!state_need(s, is_possible(n), "queues")) power_on(n);
+	device_unlock(&n->regs);
+}
+static void func_pause(struct pci_func *f)
+{
+	struct nvme *n = (struct nvme *)f;
+	device_lock(&n->regs);
+	n->paused = true;
+	wait_idle(n);
+	device_unlock(&n->regs);
+}
+static void func_resume(struct pci_func *f)
+{
+	struct nvme *n = (struct nvme *)f;
+	device_lock(&n->regs);
+	n->paused = false;
+	run(n);
+	device_unlock(&n->regs);
+}
+static const struct pci_func_ops func_ops = {.name = "nvme",
+					     .reset = func_reset,
+					     .free = func_free,
+					     .pause = func_pause,
+					     .resume = func_resume,
+					     .state = func_state};
 
 static void slots_init(struct nvme *n)
 {

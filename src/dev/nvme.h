@@ -104,6 +104,7 @@ struct nvme {
 	bool event_told; /* and the log page has not been read since: no more of its kind */
 	bool resetting;	 /* until nothing is at work */
 	bool in_order;	 /* one at a time, and the driver waits */
+	bool paused;	 /* no command is begun */
 	bool ending;	 /* shut down, once nothing is at work, by: */
 	struct blk_req last;
 	unsigned inflight;
@@ -123,6 +124,7 @@ unsigned nvme_io_done(struct nvme *n, struct nvme_slot *s, int res);
 /* nvme_admin.c: *result is dword 0 of the completion. */
 unsigned nvme_admin(struct nvme *n, struct nvme_slot *s, uint32_t *result);
 void nvme_features_reset(struct nvme *n);
+bool nvme_features_are_possible(const struct nvme *n);
 /* nvme.c */
 void nvme_sq_gone(struct nvme *n, unsigned q); /* if it is to go and nothing of it is at work */
 void nvme_event_wanted(struct nvme *n, uint16_t cid);

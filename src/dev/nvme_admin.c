@@ -203,6 +203,15 @@ static const uint32_t settable[NVME_FEATURES] = {
 };
 void nvme_features_reset(struct nvme *n) { memcpy(n->feature, defaults, sizeof(defaults)); }
 
+bool nvme_features_are_possible(const struct nvme *n)
+{
+	enum { MOST = NVME_QUEUES - 2 }; /* counted from 0 */
+	for (unsigned i = 0; i < NVME_FEATURES; i++)
+		if (i != FEATURE_QUEUES && n->feature[i] & ~settable[i]) return false;
+	return (n->feature[FEATURE_QUEUES] & 0xffff) <= MOST &&
+	       n->feature[FEATURE_QUEUES] >> 16 <= MOST;
+}
+
 static bool is_feature(uint32_t id) { return id && id < NVME_FEATURES && id != 3; /* LBA ranges */ }
 /* 5.21.1.7: as many as are asked for, up to as many as there are; before there are any. */
 static unsigned set_queues(struct nvme *n, uint32_t val, uint32_t *result)

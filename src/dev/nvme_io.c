@@ -1,6 +1,7 @@
 /* Of the NVMe controller: what commands do with the disk, and where in the guest's memory. The
  * guest's own pages are the i/o vector, so nothing is copied. */
 #include "base/types.h"
+#include "blk/dirty.h"
 #include "dev/nvme.h"
 #include <string.h>
 
@@ -192,6 +193,7 @@ unsigned nvme_io_done(struct nvme *n, struct nvme_slot *s, int res)
 {
 	if (s->b.op == BLK_READ)
 		for (int i = 0; i < s->b.niov; i++) gmem_dirty(n->mem, s->at[i], s->iov[i].iov_len);
+	if (s->b.op != BLK_READ && s->b.op != BLK_FLUSH) blk_changed(n->disk, s->b.off, s->b.len);
 	if (res) return error_of(s);
 	if (must_last(n, s)) return flush(n, s);
 	return next_range(n, s);

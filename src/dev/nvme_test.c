@@ -1,3 +1,6 @@
+#include "base/buf.h"
+#include "base/state.h"
+#include "blk/dirty.h"
 #include "dev/nvme_rig_test.h"
 #include <errno.h>
 
@@ -303,5 +306,142 @@ TEST(nvme_gives_up_where_its_queues_are_nowhere)
 	nrig_set(r, 0x24, 0, 4); /* queues of one */
 	nrig_set(r, 0x14, 1, 4);
 	CHECK(nrig_reg(r, CSTS, 4) == CFS);
+	nrig_free(r);
+}
+
+/* ---- saved and loaded */
+static void save(struct nrig *r, struct buf *to)
+{
+	struct state out = {.b = to};
+	to->len = 0;
+	pci_host_pause(r->pci.h);
+	pci_host_state(r->pci.h, &out);
+	CHECK(!state_end(&out, NULL));
+}
+static int load(struct nrig *r, struct buf *from, struct err *e)
+{
+	struct state in = {.b = from, .loading = true};
+	from->pos = 0;
+	pci_host_pause(r->pci.h);
+	pci_host_state(r->pci.h, &in);
+	return state_end(&in, e);
+}
+
+static uint64_t seed = 88172645463325252u;
+static uint64_t any(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	return seed ^= seed << 17;
+}
+/* Commands that work, and values that need not. */
+static void stir(struct nrig *r)
+{
+	for (unsigned k = 0; k < 60; k++) {
+		unsigned q = any() & 1;
+		struct nvme_cmd c = nrig_cmd((unsigned)any() % 16, any() & 7 ? 1 : 0, NRIG_DATA,
+					     (uint32_t)any() & 0x70007, any() & 3, any() & 7);
+		switch (any() % 8) {
+		case 0: nrig_set(r, 0x1000 + (unsigned)(any() % 20) * 4, any() % 9, 4); break;
+		case 1: nrig_set(r, any() & 1 ? 0x0c : 0x10, any(), 4); break;
+		case 2: nrig_set(r, 0x24 + (unsigned)(any() % 4) * 4, any(), 4); break;
+		case 3: (void)nrig_answer(r, q, NULL); break;
+		default:
+			nrig_put(r, q, c);
+			nrig_ring(r, q);
+			nrig_run(r);
+		}
+	}
+	if (!(any() & 7)) nrig_set(r, 0x14, any(), 4);
+	nrig_run(r);
+}
+
+TEST(nvme_state_comes_back_the_same)
+{
+	for (unsigned k = 0; k < 40; k++) {
+		struct nrig *a = nrig_new(k & 1, k & 2), *b = nrig_new(k & 1, k & 2);
+		auto_buf struct buf one = {0}, two = {0};
+		struct err e = {0};
+		if (k & 4) nrig_enable(a);
+		if (k & 8) nrig_queues(a);
+		nrig_enable(b);
+		stir(a);
+		stir(b);
+		save(a, &one);
+		if (load(b, &one, &e)) test_fail(e.msg, "nvme", (int)k);
+		save(b, &two);
+		CHECK(one.len == two.len && !memcmp(one.at, two.at, one.len));
+		pci_host_resume(a->pci.h);
+		pci_host_resume(b->pci.h);
+		nrig_free(a);
+		nrig_free(b);
+	}
+}
+
+/* What was in a queue and not begun is done by whoever goes on. */
+TEST(nvme_goes_on_in_a_twin)
+{
+	struct nrig *a = nrig_new(false, true), *b = nrig_new(false, true);
+	auto_buf struct buf s = {0};
+	nrig_enable(a);
+	nrig_queues(a);
+	pci_host_pause(a->pci.h);
+	nrig_put(a, 1, nrig_cmd(READ, 1, NRIG_DATA, 5, 0, 0));
+	nrig_ring(a, 1);
+	CHECK(!a->disk.nheld);
+	save(a, &s);
+	memcpy(nrig_at(b, 0), nrig_at(a, 0), NRIG_RAM);
+	CHECK(!load(b, &s, NULL) && !b->disk.nheld);
+	memcpy(b->sq_tail, a->sq_tail, sizeof(a->sq_tail));
+	memcpy(b->cq_head, a->cq_head, sizeof(a->cq_head));
+	memcpy(b->phase, a->phase, sizeof(a->phase));
+	b->cid = a->cid;
+	pci_host_resume(b->pci.h);
+	nrig_run(b);
+	CHECK(nrig_answer(b, 1, NULL) == 0 && nrig_at(b, NRIG_DATA)[0] == 6);
+	CHECK(io(b, READ, NRIG_DATA, 0, 3, 1) == 0 && nrig_at(b, NRIG_DATA)[0] == 4);
+	nrig_free(b);
+	pci_host_resume(a->pci.h);
+	nrig_free(a);
+}
+
+TEST(nvme_state_cut_or_made_up)
+{
+	struct nrig *a = nrig_new(false, true), *b = nrig_new(false, true),
+		    *other = nrig_new(true, true);
+	auto_buf struct buf s = {0};
+	nrig_enable(a);
+	nrig_queues(a);
+	save(a, &s);
+	size_t whole = s.len;
+	CHECK(load(other, &s, NULL) < 0); /* read-only */
+	for (s.len = 0; s.len < whole; s.len += 1 + s.len / 40) CHECK(load(b, &s, NULL) < 0);
+	CHECK(nrig_reg(b, CSTS, 4) == 0);
+	s.len = whole;
+	for (unsigned k = 0; k < 2000; k++) {
+		char *at = &s.at[any() % whole], was = *at;
+		*at ^= (char)(any() | 1);
+		(void)load(b, &s, NULL);
+		pci_host_resume(b->pci.h);
+		stir(b);
+		if (k % 4) *at = was;
+	}
+	pci_host_resume(a->pci.h);
+	pci_host_resume(other->pci.h);
+	nrig_free(a);
+	nrig_free(b);
+	nrig_free(other);
+}
+
+TEST(nvme_tells_what_of_its_disk_has_changed)
+{
+	struct nrig *r = started();
+	uint64_t off = 0, len = 0;
+	blk_track(&r->disk.b, true);
+	CHECK(io(r, READ, NRIG_DATA, 0, 0, 1) == 0 && !blk_changed_count(&r->disk.b));
+	CHECK(io(r, WRITE, NRIG_DATA, 0, 256, 1) == 0);
+	CHECK(blk_changed_take(&r->disk.b, &off, &len) && off == BLK_PIECE * 2);
+	CHECK(!blk_changed_count(&r->disk.b));
+	blk_track(&r->disk.b, false);
 	nrig_free(r);
 }

@@ -294,10 +294,6 @@ int vm_can_save(const struct vm *vm, struct err *e)
 	if (vm->guest->spec->vars)
 		return fail(e, -EOPNOTSUPP,
 			    "snapshot: not of a guest whose firmware keeps variables yet");
-	for (unsigned i = 0; i < vm->guest->spec->ndisks; i++)
-		if (vm->guest->spec->disk[i].bus == BUS_NVME)
-			return fail(e, -EOPNOTSUPP,
-				    "snapshot: not with a disk behind NVMe yet: use if=virtio");
 	if (vm->guest->spec->nshares)
 		return fail(e, -EOPNOTSUPP,
 			    "snapshot: not of a guest with shared folders yet: what it has open "

@@ -1,5 +1,7 @@
 /* Any accesses to an NVMe controller's registers, with any bytes as queues, lists and commands, and
- * a disk that answers when it will. Input: steps. */
+ * a disk that answers when it will; its state saved, altered and loaded. Input: steps. */
+#include "base/buf.h"
+#include "base/state.h"
 #include "dev/nvme_rig_test.h"
 
 enum { STEPS = 512 };
@@ -33,13 +35,31 @@ static void command(struct nrig *r, const struct step *s)
 	nrig_put(r, s->q & 1, c);
 	nrig_ring(r, s->q & 1);
 }
+/* Any byte of it is another one. */
+static void reload(struct nrig *r, const struct step *s)
+{
+	auto_buf struct buf b = {0};
+	struct state out = {.b = &b}, in = {.b = &b, .loading = true};
+	nrig_run(r);
+	pci_host_pause(r->pci.h);
+	pci_host_state(r->pci.h, &out);
+	if (s->val & 0xff) b.at[s->off % b.len] ^= (char)s->val;
+	pci_host_state(r->pci.h, &in);
+	(void)state_end(&in, NULL);
+	pci_host_resume(r->pci.h);
+}
 static void step(struct nrig *r, const struct step *s)
 {
 	static const uint8_t lens[] = {1, 2, 4, 8};
 	unsigned len = lens[s->q & 3];
 	switch (s->what & 7) {
 	case 0: nrig_set(r, s->off & 0x3fff, s->val, len); return;
-	case 1: (void)nrig_reg(r, s->off & 0x3fff, len); return;
+	case 1:
+		if (s->q & 0x80)
+			reload(r, s);
+		else
+			(void)nrig_reg(r, s->off & 0x3fff, len);
+		return;
 	case 2: nrig_set(r, 0x1000 + s->off % 80, s->val & 0xf, 4); return;
 	case 3: store_le(nrig_at(r, s->off * 8ull), s->val, 8); return;
 	case 4: some(r); return;
