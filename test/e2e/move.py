@@ -55,7 +55,7 @@ def at(home, name, what):
     return g if check(what + ": at its console", tried(lambda: g.run("true")[0] == 0), g) else None
 
 
-def begun(arch, name, *more, cpus=1, memory="512M"):
+def begun(arch, name, *more, cpus=1, memory="512M", bus="virtio"):
     """A guest in the background of A, with a nonce in memory, a writer to memory and one to its disk that
     counts what is flushed."""
     image = "%s/%s.img" % (work, name)
@@ -63,14 +63,15 @@ def begun(arch, name, *more, cpus=1, memory="512M"):
         f.truncate(32 << 20)
     folder = CPU[arch]
     works(name, A, "run", "-d", "--name", name, "--arch", arch, "--kernel", folder + "/kernel", "--initrd",
-          folder + "/initrd", "--memory", memory, "--cpus", str(cpus), "--append", "console=ttyS0 quiet", "--disk", image,
-          *more)
+          folder + "/initrd", "--memory", memory, "--cpus", str(cpus), "--append", "console=ttyS0 quiet", "--disk",
+          image + ",if=" + bus, *more)
     g = Kept(A, name)
     if not check(name + ": reaches a shell", tried(g.shell), g):
         return None, None
     nonce = re.search(r"is ([0-9a-f]{16})", g.run(
         "nonce=$(head -c 8 /dev/urandom | od -An -tx1 | tr -d ' \\n'); echo $nonce > /tmp/nonce; echo is $nonce")[1]).group(1)
-    g.run("mke2fs /dev/vda >/dev/null 2>&1; mkdir -p /mnt; mount -t ext2 /dev/vda /mnt")
+    dev = "/dev/nvme0n1" if bus == "nvme" else "/dev/vda"
+    g.run("mke2fs %s >/dev/null 2>&1; mkdir -p /mnt; mount -t ext2 %s /mnt" % (dev, dev))
     # each count is on the disk before it is told
     g.run("(i=0; while :; do i=$((i+1)); echo $i > /mnt/new; sync; mv /mnt/new /mnt/count; sync; echo $i > /tmp/told; done) & true")
     g.run("(while :; do dd if=/dev/urandom of=/tmp/dirt bs=64k count=64 2>/dev/null; done) & true")
@@ -99,9 +100,9 @@ def ended(*homes):
                 lodge(home, "rm", "-f", name)
 
 
-def there_and_back(arch, cpus):
+def there_and_back(arch, cpus, bus="virtio"):
     what, name = "%s, %d cpus" % (arch, cpus), "m-%s-%d" % (arch, cpus)
-    g, nonce = begun(arch, name, cpus=cpus)
+    g, nonce = begun(arch, name, cpus=cpus, bus=bus)
     if not g:
         return
     for a, b in (A, B), (B, A), (A, B):
@@ -134,7 +135,7 @@ def amd64():
 
 
 def amd64_2():
-    there_and_back("amd64", 2)
+    there_and_back("amd64", 2, "nvme")
 
 
 def command(mode, n):

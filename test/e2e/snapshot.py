@@ -151,17 +151,17 @@ def works(what, *args):
     return said
 
 
-def with_disk(arch):
+def with_disk(arch, bus, dev):
     """A file system under load; the verbs; the network."""
     what, image = "disk, " + arch, "%s/%s.img" % (work, arch)
     with open(image, "wb") as f:
         f.truncate(64 << 20)
     kept.append("k-" + arch)
-    works(what, "run", "-d", "--name", "k-" + arch, *options(arch, "--disk", image, cpus=2))
+    works(what, "run", "-d", "--name", "k-" + arch, *options(arch, "--disk", image + ",if=" + bus, cpus=2))
     g = Kept("k-" + arch)
     g.expect("powers the machine off")
     g.run("true")
-    g.run("mkfs.ext2 /dev/vda || mke2fs /dev/vda; mkdir -p /mnt; mount -t ext2 /dev/vda /mnt")
+    g.run("mke2fs %s; mkdir -p /mnt; mount -t ext2 %s /mnt" % (dev, dev))
     nonce = nonce_of(g)
     g.run("(i=0; while :; do i=$((i+1)); echo $i > /mnt/f$((i % 8)); cat /mnt/f* | md5sum > /mnt/sum; sync; "
           "echo $i > /tmp/count; done) & true")
@@ -219,11 +219,11 @@ def served():
 
 
 def disk_riscv64():
-    with_disk("riscv64")
+    with_disk("riscv64", "virtio", "/dev/vda")
 
 
 def disk_amd64():
-    with_disk("amd64")
+    with_disk("amd64", "nvme", "/dev/nvme0n1")
 
 
 def another_machine():
