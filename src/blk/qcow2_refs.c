@@ -33,7 +33,7 @@ static uint64_t count_get(const uint8_t *block, uint64_t i, unsigned order)
 	case 4: return be16_at(block + i * 2);
 	case 5: return be32_at(block + i * 4);
 	case 6: return be64_at(block + i * 8);
-	default: return block[i * bits / 8] >> (i * bits % 8) & ((1u << bits) - 1);
+	default: return (unsigned)block[i * bits / 8] >> (i * bits % 8) & ((1u << bits) - 1);
 	}
 }
 

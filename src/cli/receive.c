@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 
 enum { HELLO_SECONDS = 60, FILE_SECONDS = 60 };
+enum { OWN_PATH = sizeof(SPEC_OWN) + 16 };
 #define FILE_MOST (1ull << 31)
 
 struct receive {
@@ -144,7 +145,7 @@ static int files_take(struct receive *r, struct err *e)
 }
 
 /* All paths are of its own folder; what names other files of the source's host is gone. */
-static void spec_own(struct receive *r, struct spec *s, char paths[SPEC_DISKS][16])
+static void spec_own(struct receive *r, struct spec *s, char paths[SPEC_DISKS][OWN_PATH])
 {
 	const uint64_t *has = r->hello.file;
 	s->image = s->dump = s->symbols = s->vars = NULL;
@@ -153,7 +154,7 @@ static void spec_own(struct receive *r, struct spec *s, char paths[SPEC_DISKS][1
 	s->initrd = has[1] ? SPEC_OWN "initrd" : NULL;
 	s->firmware = has[2] ? SPEC_OWN "firmware" : NULL;
 	for (unsigned i = 0; i < s->ndisks; i++) {
-		(void)snprintf(paths[i], 16, SPEC_OWN "disk%u", i);
+		(void)snprintf(paths[i], OWN_PATH, SPEC_OWN "disk%u", i);
 		s->disk[i].path = paths[i];
 		s->disk[i].format = "raw";
 		s->disk[i].backing = false;
@@ -163,7 +164,7 @@ static void spec_own(struct receive *r, struct spec *s, char paths[SPEC_DISKS][1
 static int record_make(struct receive *r, struct err *e)
 {
 	auto_buf struct buf b = {0};
-	char paths[SPEC_DISKS][16];
+	char paths[SPEC_DISKS][OWN_PATH];
 	struct record made = r->hello.record;
 	spec_own(r, &made.spec, paths);
 	record_format(&made, &b);
