@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,9 +212,23 @@ static int req_check(const struct blk *b, const struct blk_req *q)
 	return 0;
 }
 
+static void count(struct blk *b, const struct blk_req *q)
+{
+	if (!q->res && (q->op == BLK_READ || q->op == BLK_WRITE))
+		atomic_fetch_add_explicit(&b->moved[q->op == BLK_WRITE], q->len,
+					  memory_order_relaxed);
+}
+
+void blk_moved(const struct blk *b, uint64_t *read, uint64_t *written)
+{
+	*read = atomic_load_explicit(&b->moved[0], memory_order_relaxed);
+	*written = atomic_load_explicit(&b->moved[1], memory_order_relaxed);
+}
+
 void blk_submit(struct blk *b, struct blk_req *q)
 {
 	q->res = req_check(b, q);
+	count(b, q);
 	if (b->ops->submit)
 		b->ops->submit(b, q);
 	else

@@ -49,6 +49,8 @@ struct blk_opts {
 };
 int blk_open_with(struct blk **out, const char *path, const struct blk_opts *o, struct err *e);
 struct blk_info blk_info(const struct blk *b);
+/* Any thread: bytes that have been asked for and were given, since it was opened. */
+void blk_moved(const struct blk *b, uint64_t *read, uint64_t *written);
 void blk_submit(struct blk *b, struct blk_req *q); /* any thread; out-of-range: done(-EINVAL) */
 int blk_rw(struct blk *b, enum blk_op op, void *buf, uint64_t len, uint64_t off); /* and wait */
 struct blk *blk_ref(struct blk *b);

@@ -50,6 +50,7 @@ TEST(blk_refuses_what_is_no_disk)
 
 TEST(blk_pads_a_ragged_end)
 {
+	uint64_t in, out;
 	struct err e = {0};
 	struct blk *b = NULL;
 	char buf[1024];
@@ -60,7 +61,9 @@ TEST(blk_pads_a_ragged_end)
 	memset(buf, 'x', sizeof(buf));
 	CHECK(blk_rw(b, BLK_READ, buf, 1024, 0) == 0);
 	for (size_t i = 0; i < sizeof(buf); i++) CHECK(buf[i] == 0);
-	CHECK(blk_rw(b, BLK_WRITE, buf, 512, 512) == 0);
+	CHECK(blk_rw(b, BLK_WRITE, buf, 512, 512) == 0 && blk_rw(b, BLK_WRITE, buf, 512, 1024) < 0);
+	blk_moved(b, &in, &out);
+	CHECK(in == 1024 && out == 512); /* what was refused is not in it */
 	CHECK(stat(path, &st) == 0 && st.st_size == 1024);
 	blk_unref(b);
 	(void)unlink(path);

@@ -62,6 +62,7 @@ struct blk { /* embedded first in the format's own struct */
 	uint32_t unit;		   /* bytes: what is allocated at a time */
 	_Atomic uint64_t *changed; /* dirty.c; NULL: never asked for */
 	atomic_bool tracking;
+	_Atomic uint64_t moved[2]; /* bytes read, written */
 };
 extern const struct blk_ops blk_raw, blk_qcow2, blk_vmdk, blk_vdi, blk_vhd, blk_vhdx;
 

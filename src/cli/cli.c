@@ -32,6 +32,7 @@ const struct verb *const verbs[] = {
 	&verb_cp,
 	&verb_wait,
 	&verb_stats,
+	&verb_top,
 	&verb_debug,
 	&verb_update,
 	&verb_rename,

@@ -300,7 +300,7 @@ static int run_raw(struct run *r, struct err *e)
 	if (!r->s->terminal || in < 0 || tcgetattr(in, &before)) return run_all(r, e);
 	raw = before;
 	cfmakeraw(&raw);
-	int bad = watchdog_start(&dog, in, &before, &raw, e);
+	int bad = watchdog_start(&dog, in, &before, &raw, "", e);
 	if (bad) return bad;
 	(void)tcsetattr(in, TCSANOW, &raw);
 	bad = run_all(r, e);

@@ -1,21 +1,13 @@
-/* lodge stats: what running guests use, asked of their monitors. Each is asked twice, a moment
- * apart, since a share of the CPU is one of a time. Nothing in an answer is taken to be what it
- * should be. */
+/* lodge stats: what running guests use, once. Each is asked twice, a moment apart, since a share of
+ * the CPU is one of a time. */
 #include "cli/stats.h"
-#include "base/buf.h"
-#include "base/loop.h"
-#include "base/own.h"
 #include "base/types.h"
 #include "cli/cli.h"
 #include "cli/format.h"
-#include "guest/control.h"
-#include "guest/look.h"
+#include "cli/sample.h"
 #include "guest/stats.h"
-#include "store/store.h"
-#include <errno.h>
 #include <json-c/json.h>
 #include <string.h>
-#include <time.h>
 
 struct stats_opts {
 	bool engine, quiet;
@@ -35,105 +27,20 @@ static const struct opt stats_table[] = {
 };
 static const struct stats_opts stats_defaults = {.format = "table"};
 
-enum { MOMENT_MS = 500, NAME = 64 };
-struct row {
-	char name[NAME];
-	struct json_object *now; /* the last answer */
-	uint64_t cpu_ns, at_ns;	 /* of the first */
-	double cpu;		 /* percent */
-};
-struct rows {
-	struct row *at;
-	unsigned n;
-	bool silent; /* some monitor did not answer */
-};
-
-static uint64_t number(const struct json_object *o, const char *key)
+/* Say who did not answer, and forget them. */
+static bool drop_silent(struct samples *all)
 {
-	struct json_object *v;
-	return json_object_object_get_ex(o, key, &v) ? json_object_get_uint64(v) : 0;
-}
-
-/* NULL and words: it is none. */
-static struct json_object *parse_answer(const char *name, const struct buf *b, struct err *e)
-{
-	struct json_tokener *t = json_tokener_new_ex(8);
-	must(t);
-	struct json_object *o = json_tokener_parse_ex(t, b->at, (int)b->len), *words;
-	json_tokener_free(t);
-	if (json_object_is_type(o, json_type_object) &&
-	    !json_object_object_get_ex(o, "error", &words))
-		return o;
-	(void)fail(e, -EPROTO, "guest %s: its monitor gave no answer that is understood", name);
-	(void)json_object_put(o);
-	return NULL;
-}
-
-static int ask(struct row *r, struct err *e)
-{
-	auto_buf struct buf b = {0};
-	int bad = control_ask(r->name, "stats", &b, e);
-	if (bad) return bad;
-	struct json_object *o = parse_answer(r->name, &b, e);
-	if (!o) return e->code;
-	uint64_t cpu = number(o, "cpu_ns"), at = now_ns();
-	if (!r->now)
-		r->cpu_ns = cpu, r->at_ns = at;
-	else if (at > r->at_ns && cpu >= r->cpu_ns)
-		r->cpu = 100.0 * (double)(cpu - r->cpu_ns) / (double)(at - r->at_ns);
-	(void)json_object_put(r->now);
-	r->now = o;
-	return 0;
-}
-
-/* Ask all, and keep those that answer. -ENOENT: one of them does not run (any more). */
-static int ask_all(struct rows *all, struct err *e)
-{
-	unsigned kept = 0;
-	int r = 0;
-	for (unsigned i = 0; i < all->n; i++) {
-		struct row row = all->at[i];
-		struct err why = {0};
-		int bad = ask(&row, &why);
-		if (!bad) {
-			all->at[kept++] = row;
+	bool any = false;
+	for (unsigned i = 0; i < all->n;) {
+		if (!all->at[i].silent.code) {
+			i++;
 			continue;
 		}
-		(void)json_object_put(row.now);
-		if (bad == -ENOENT) {
-			*e = why;
-			r = bad;
-			continue;
-		}
-		all->silent = true;
-		(void)fprintf(stderr, "lodge: %s\n", why.msg);
+		(void)fprintf(stderr, "lodge: %s\n", all->at[i].silent.msg);
+		samples_drop(all, i);
+		any = true;
 	}
-	all->n = kept;
-	return r;
-}
-
-static int add_row(void *ctx, const char *name)
-{
-	struct rows *all = ctx;
-	all->at = realloc(all->at, (all->n + 1) * sizeof(*all->at));
-	must(all->at);
-	struct row *r = &all->at[all->n++];
-	*r = (struct row){0};
-	(void)snprintf(r->name, sizeof(r->name), "%s", name);
-	return 0;
-}
-
-static int add_named(struct rows *all, const struct call *c, struct err *e)
-{
-	char name[64];
-	struct store *s = NULL;
-	int r = store_open(&s, NULL, e);
-	for (unsigned i = 0; !r && i < c->nargs; i++) {
-		r = look_find(s, c->args[i], name, e);
-		if (!r) (void)add_row(all, name);
-	}
-	store_close(s);
-	return r;
+	return any;
 }
 
 /* ---- telling ---- */
@@ -160,7 +67,7 @@ static void print_counters(const struct json_object *o)
 		print_counter(key, json_object_get_uint64(value));
 }
 
-static int name_width(const struct rows *all)
+static int name_width(const struct samples *all)
 {
 	size_t most = 16;
 	for (unsigned i = 0; i < all->n; i++)
@@ -168,24 +75,24 @@ static int name_width(const struct rows *all)
 	return (int)most;
 }
 
-static void print_table(const struct rows *all, bool engine)
+static void print_table(const struct samples *all, bool engine)
 {
 	int wide = name_width(all);
 	printf("%-*s %8s %8s %17s %7s %8s %8s\n", wide, "NAME", "PID", "CPU %", "MEM USAGE / LIMIT",
 	       "MEM %", "RESIDENT", "USED");
 	for (unsigned i = 0; i < all->n; i++) {
-		const struct row *r = &all->at[i];
+		const struct sample *r = &all->at[i];
 		char usage[16], limit[16], cpu[16], resident[16], inside[16] = "-";
-		uint64_t used = number(r->now, "memory_usage"),
-			 most = number(r->now, "memory_limit");
+		uint64_t used = sample_number(r, "memory_usage"),
+			 most = sample_number(r, "memory_limit");
 		human_size(usage, sizeof(usage), used);
 		human_size(limit, sizeof(limit), most);
-		(void)snprintf(cpu, sizeof(cpu), "%.1f%%", r->cpu);
-		human_size(resident, sizeof(resident), number(r->now, "memory_resident"));
-		if (number(r->now, "memory_used"))
-			human_size(inside, sizeof(inside), number(r->now, "memory_used"));
+		(void)snprintf(cpu, sizeof(cpu), "%.1f%%", sample_cpu(r));
+		human_size(resident, sizeof(resident), sample_number(r, "memory_resident"));
+		if (sample_number(r, "memory_used"))
+			human_size(inside, sizeof(inside), sample_number(r, "memory_used"));
 		printf("%-*s %8llu %8s %8s / %-6s %6.1f%% %8s %8s\n", wide, r->name,
-		       (unsigned long long)number(r->now, "pid"), cpu, usage, limit,
+		       (unsigned long long)sample_number(r, "pid"), cpu, usage, limit,
 		       percent(used, most), resident, inside);
 		if (engine) print_counters(r->now);
 	}
@@ -198,21 +105,21 @@ static void add_percent(struct json_object *o, const char *key, double v)
 	must(!json_object_object_add(o, key, json_object_new_double_s(v, text)));
 }
 
-static struct json_object *rows_json(const struct rows *all)
+static struct json_object *rows_json(const struct samples *all)
 {
 	struct json_object *a = json_object_new_array();
 	for (unsigned i = 0; i < all->n; i++) {
-		const struct row *r = &all->at[i];
-		add_percent(r->now, "cpu_percent", r->cpu);
-		add_percent(
-			r->now, "memory_percent",
-			percent(number(r->now, "memory_usage"), number(r->now, "memory_limit")));
+		const struct sample *r = &all->at[i];
+		add_percent(r->now, "cpu_percent", sample_cpu(r));
+		add_percent(r->now, "memory_percent",
+			    percent(sample_number(r, "memory_usage"),
+				    sample_number(r, "memory_limit")));
 		must(!json_object_array_add(a, json_object_get(r->now)));
 	}
 	return a;
 }
 
-static void print_rows(const struct rows *all, const char *format)
+static void print_rows(const struct samples *all, const char *format)
 {
 	struct json_object *a = rows_json(all);
 	if (!strcmp(format, "json"))
@@ -224,45 +131,40 @@ static void print_rows(const struct rows *all, const char *format)
 	(void)json_object_put(a);
 }
 
-static void rest(void)
-{
-	struct timespec t = {.tv_nsec = MOMENT_MS * 1000000L};
-	(void)nanosleep(&t, NULL);
-}
-
-static void print_names(const struct rows *all)
+static void print_names(const struct samples *all)
 {
 	for (unsigned i = 0; i < all->n; i++) printf("%s\n", all->at[i].name);
 }
 
 /* Who was asked for by name has to run; others may end at any time. */
-static int ask_twice(struct rows *all, bool named, bool once, struct err *e)
+static int ask_twice(struct samples *all, bool named, bool once, bool *silent, struct err *e)
 {
-	int r = ask_all(all, e);
+	int r = samples_ask(all, 0, e);
+	*silent = drop_silent(all);
 	if (r && named) return r;
 	if (once || !all->n) return 0;
-	rest();
-	(void)ask_all(all, e);
+	samples_rest();
+	(void)samples_ask(all, 0, e);
+	*silent |= drop_silent(all);
 	return 0;
 }
 
 static int stats_run(const struct call *c, struct err *e)
 {
 	const struct stats_opts *o = c->opts;
-	struct rows all = {0};
-	bool table = !strcmp(o->format, "table"), named = c->nargs;
+	struct samples all = {0};
+	bool table = !strcmp(o->format, "table"), named = c->nargs, silent = false;
 	int r = table || !strcmp(o->format, "json") ? 0 : format_check(o->format, e);
-	if (!r) r = named ? add_named(&all, c, e) : control_each(add_row, &all, e);
-	if (!r) r = ask_twice(&all, named, o->quiet, e);
+	if (!r) r = named ? samples_name(&all, c, e) : samples_find(&all, e);
+	if (!r) r = ask_twice(&all, named, o->quiet, &silent, e);
 	if (!r && o->quiet)
 		print_names(&all);
 	else if (!r && !table)
 		print_rows(&all, o->format);
 	else if (!r)
 		print_table(&all, o->engine);
-	for (unsigned i = 0; i < all.n; i++) (void)json_object_put(all.at[i].now);
-	free(all.at);
-	return r ? r : all.silent;
+	samples_done(&all);
+	return r ? r : silent;
 }
 
 void stats_print(const struct guest_stats *s, FILE *out)

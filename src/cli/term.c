@@ -240,7 +240,7 @@ static int tty_open(struct term *t, struct err *e)
 		return fail(e, -errno, "terminal: %s", strerror(errno));
 	t->raw = t->before;
 	cfmakeraw(&t->raw);
-	int r = watchdog_start(&t->dog, STDIN_FILENO, &t->before, &t->raw, e);
+	int r = watchdog_start(&t->dog, STDIN_FILENO, &t->before, &t->raw, "", e);
 	if (!r) r = loop_signal(t->loop, SIGCONT, go_raw, t, e);
 	if (!r) loop_post(t->loop, attach, t);
 	return r;

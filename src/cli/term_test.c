@@ -232,13 +232,13 @@ TEST(watchdog_touches_only_what_is_still_raw)
 	raw = now = before;
 	cfmakeraw(&raw);
 	now.c_lflag &= ~(tcflag_t)ECHO;
-	must(!watchdog_start(&w, tty, &before, &raw, NULL));
+	must(!watchdog_start(&w, tty, &before, &raw, "", NULL));
 	must(!tcsetattr(tty, TCSANOW, &now));
 	drop_fd(&w.fd);
 	CHECK(waitpid(w.child, NULL, 0) == w.child);
 	must(!tcgetattr(tty, &now));
 	CHECK(!(now.c_lflag & ECHO) && now.c_lflag & ICANON);
-	must(!watchdog_start(&w, tty, &before, &raw, NULL));
+	must(!watchdog_start(&w, tty, &before, &raw, "", NULL));
 	must(!tcsetattr(tty, TCSANOW, &raw));
 	drop_fd(&w.fd);
 	CHECK(waitpid(w.child, NULL, 0) == w.child && !is_raw(tty));

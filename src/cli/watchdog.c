@@ -26,7 +26,7 @@ static bool still_raw(int tty, const struct termios *raw)
 }
 
 static _Noreturn void watch(int pipe, int tty, const struct termios *before,
-			    const struct termios *raw)
+			    const struct termios *raw, const char *parting)
 {
 	char byte;
 	ssize_t n;
@@ -37,12 +37,15 @@ static _Noreturn void watch(int pipe, int tty, const struct termios *before,
 	(void)close_range(2, ~0u, 0);
 	while ((n = read(1, &byte, 1)) < 0 && errno == EINTR) {
 	}
-	if (n == 0 && still_raw(0, raw)) (void)tcsetattr(0, TCSANOW, before);
+	if (n == 0 && still_raw(0, raw)) {
+		(void)tcsetattr(0, TCSANOW, before);
+		(void)!write(0, parting, strlen(parting));
+	}
 	_exit(0);
 }
 
 int watchdog_start(struct watchdog *w, int tty, const struct termios *before,
-		   const struct termios *raw, struct err *e)
+		   const struct termios *raw, const char *parting, struct err *e)
 {
 	int ends[2];
 	if (pipe2(ends, O_CLOEXEC)) return fail(e, -errno, "pipe: %s", strerror(errno));
@@ -51,7 +54,7 @@ int watchdog_start(struct watchdog *w, int tty, const struct termios *before,
 	if (w->child < 0) return fail(e, -errno, "fork: %s", strerror(errno));
 	if (w->child == 0) {
 		(void)close(ours);
-		watch(theirs, tty, before, raw);
+		watch(theirs, tty, before, raw, parting);
 	}
 	w->fd = give_fd(&ours);
 	return 0;

@@ -61,6 +61,10 @@ void guest_stats_json(const struct guest_stats *s, struct json_object *o)
 	put(o, "memory_used", number(s->used));
 	put(o, "memory_balloon", number(s->balloon));
 	put(o, "memory_target", number(s->target));
+	put(o, "disk_read", number(s->disk_read));
+	put(o, "disk_written", number(s->disk_written));
+	put(o, "net_received", number(s->net_received));
+	put(o, "net_sent", number(s->net_sent));
 	for (unsigned i = 0; i < s->counters.n; i++)
 		put(c, s->counters.at[i].name, number(s->counters.at[i].value));
 	put(o, "counters", c);

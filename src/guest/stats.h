@@ -17,6 +17,8 @@ struct guest_stats {
 	/* Of these, and if the kind knows: what this host keeps; what the guest says that it uses,
 	 * 0: it does not say; what its balloon has, and what it is to leave the guest. */
 	uint64_t resident, used, balloon, target;
+	/* And what went through its disks and network cards since it was started, in bytes. */
+	uint64_t disk_read, disk_written, net_received, net_sent;
 	struct counters counters;
 };
 void guest_stats(struct guest *g, struct guest_stats *to); /* on the loop's thread */

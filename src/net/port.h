@@ -19,14 +19,14 @@ struct port_ops {
 };
 struct port { /* embedded first in the port's own struct */
 	const struct port_ops *ops;
-	struct port *peer; /* set once, before any traffic */
-	uint8_t mac[6];	   /* of a NIC */
+	struct port *peer;     /* set once, before any traffic */
+	uint8_t mac[6];	       /* of a NIC */
+	_Atomic uint64_t sent; /* bytes that the peer took */
 };
 void port_wire(struct port *a, struct port *b);
-static inline bool port_send(struct port *p, const struct iovec *iov, int n)
-{
-	return p->peer && p->peer->ops->deliver(p->peer, iov, n);
-}
+bool port_send(struct port *p, const struct iovec *iov, int n);
+/* Any thread: bytes of frames that went out at this end and came in. */
+void port_moved(const struct port *p, uint64_t *sent, uint64_t *received);
 static inline void port_ready(struct port *p)
 {
 	if (p->peer && p->peer->ops->ready) p->peer->ops->ready(p->peer);

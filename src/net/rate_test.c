@@ -39,6 +39,9 @@ TEST(rate_holds_back_and_calls)
 	sent = 0;
 	while (sent < 100 && tell(&b)) sent++;
 	CHECK(sent > 10 && sent < 100 && a.n == sent);
+	uint64_t out, in;
+	port_moved(&b.port, &out, &in);
+	CHECK(out == sent * FRAME && in == 100 * FRAME); /* what was refused is not in it */
 	loop_stop(l, 0);
 	(void)pthread_join(t, NULL);
 	rate_free(r);

@@ -5,6 +5,7 @@
 #include "fs/share.h"
 #include "guest/guest.h"
 #include "guest/network.h"
+#include "guest/stats.h"
 #include "net/port.h"
 #include "vm/keys.h"
 #include "vm/vm.h"
@@ -162,6 +163,7 @@ static int wire_net(struct vm *vm, unsigned i, struct port *card, struct err *e)
 {
 	uint64_t bits = vm->guest->spec->cap_rate;
 	struct board *b = vm->board;
+	b->card[i] = card;
 	if (bits) return rate_new(&b->rate[i], vm->guest->loop, bits, card, b->cable[i], e);
 	port_wire(card, b->cable[i]);
 	return 0;
@@ -260,6 +262,23 @@ int board_limit(struct vm *vm, const struct limits *l, struct err *e)
 		if (b->disk[i])
 			r = virtio_blk_limit(b->disk[i], vm->guest->loop, l->io_rate, l->io_ops, e);
 	return r;
+}
+
+void board_stats(const struct vm *vm, struct guest_stats *to)
+{
+	uint64_t in, out;
+	for (unsigned i = 0; i < VM_DISKS; i++) {
+		if (!vm->disk[i]) continue;
+		blk_moved(vm->disk[i], &in, &out);
+		to->disk_read += in;
+		to->disk_written += out;
+	}
+	for (unsigned i = 0; i < BOARD_NETS; i++) {
+		if (!vm->board->card[i]) continue;
+		port_moved(vm->board->card[i], &out, &in);
+		to->net_sent += out;
+		to->net_received += in;
+	}
 }
 
 static void chip_reset(struct device *d)

@@ -67,7 +67,8 @@ struct board {
 	struct load_file firmware, kernel, initrd;
 	struct device *uart;
 	struct pci_host *pci;
-	struct port *cable[BOARD_NETS]; /* what its network cards are wired to */
+	struct port *card[BOARD_NETS];	/* the ends of its network cards, which are theirs */
+	struct port *cable[BOARD_NETS]; /* what those are wired to */
 	struct rate *rate[BOARD_NETS];	/* and what slows them down; may be NULL */
 	struct share *share[BOARD_SHARES];
 	struct virtio_dev *disk[BOARD_DISKS], *balloon; /* its bus's; NULL: none */
@@ -97,6 +98,9 @@ int board_pci_wire(struct vm *vm, const struct board_pci *w, struct err *e);
 int board_plug(struct vm *vm, struct err *e);
 /* Whatever of it devices keep; on the loop's thread. */
 int board_limit(struct vm *vm, const struct limits *l, struct err *e);
+/* What went through its disks and network cards. */
+struct guest_stats;
+void board_stats(const struct vm *vm, struct guest_stats *to);
 void board_reset(struct board *b, struct device *const *chips, size_t n); /* NULLs are fine */
 void board_stop(struct board *b, struct device *const *chips, size_t n);  /* NULLs are fine */
 void board_go(struct board *b, struct device *const *chips, size_t n);

@@ -634,6 +634,7 @@ static void vm_stats(struct guest *g, struct guest_stats *to)
 		to->balloon = b.actual;
 		to->target = to->memory - b.target;
 	}
+	board_stats(vm, to);
 	for (unsigned i = 0; i < vm->ncpus; i++) vm->ops->stats(vm->hart[i].cpu, &to->counters);
 }
 

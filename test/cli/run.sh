@@ -221,7 +221,47 @@ except OSError:
     pass' "$LODGE_HOME/run/web" & done > /dev/null 2>&1
 wait $(jobs -p | grep -v -e $web -e $unnamed)
 says "$web" stats web
+says 'RESIDENT' top
+says 'unnamed-1' top -b --sort name
+is 'top: only who is named' [ -z "$("$LODGE" top -b web | grep unnamed)" ]
+refuses "'speed': there are cpu, memory" top --sort speed
+refuses "no guest named 'nosuch'" top nosuch
+# its screen: given back by q, by a signal and by kill -9
+cat > screen.py <<'END'
+import fcntl, os, pty, select, signal, struct, sys, termios, time
+lodge, how = sys.argv[1:3]
+m, s = pty.openpty()
+fcntl.ioctl(s, termios.TIOCSWINSZ, struct.pack("HHHH", 6, 60, 0, 0))
+before = termios.tcgetattr(s)
+pid = os.fork()
+if not pid:
+    os.setsid()
+    fcntl.ioctl(s, termios.TIOCSCTTY, 0)
+    for i in range(3):
+        os.dup2(s, i)
+    os.execv(lodge, ["lodge", "top", "-d", "1"])
+out, asked, left = b"", False, b"\x1b[?25h\x1b[?1049l"
+until = time.time() + 60
+while time.time() < until and left not in out:
+    if select.select([m], [], [], 0.1)[0]:
+        out += os.read(m, 65536)
+    if not asked and out.count(b"RESIDENT") >= 2:
+        asked = True
+        os.write(m, b"n" + how.encode()) if len(how) == 1 else os.kill(pid, int(how))
+status = os.waitpid(pid, 0)[1]
+code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
+assert code == (0 if len(how) == 1 else -9 if how == "09" else 128 + int(how)), code
+assert out.startswith(b"\x1b[?1049h") and out.endswith(left), out
+frames = out.split(b"\x1b[H")[1:]
+assert all(len(f.split(b"\n")) <= 6 for f in frames), frames
+assert all(len(l.split(b"\x1b")[0]) <= 60 for f in frames for l in f.split(b"\n")), frames
+assert termios.tcgetattr(s) == before
+END
+for how in q 15 02 09; do
+	is "top: the terminal after $how" python3 screen.py "$LODGE" $how > out 2> err
+done
 kill -STOP $unnamed
+is 'top: who is silent' [ "$("$LODGE" top -b | grep -c 'unnamed-1 *its monitor does not answer')" = 1 ]
 "$LODGE" stats > out 2> err
 is 'stats: exit code when one is silent' [ $? = 1 ]
 is 'stats: who is silent' grep -q 'unnamed-1: its monitor does not answer' err
@@ -273,6 +313,14 @@ until_listening fake
 "$LODGE" stats --engine > out 2> err
 is 'a monitor with strange figures: exit code' [ $? = 0 ]
 is 'a monitor with strange figures: cannot move the cursor' [ -z "$(tr -d '\n -~' < out)" ]
+wait $fake
+rm -f "$LODGE_HOME/run/fake"
+python3 fake.py "$LODGE_HOME/run/fake" '{"disk_read":0,"net_sent":9,"cpu_ns":5}' \
+	'{"disk_read":99000000000,"net_sent":3,"cpu_ns":5}' &
+fake=$!
+until_listening fake
+"$LODGE" top -b > out 2> err
+is 'top: rates' grep -qE '^fake +0\.0 +- +0\.0K +0\.0K +[0-9.]+G +0 +0 +0$' out
 wait $fake
 rm -f "$LODGE_HOME/run/fake"
 run --kernel off --stats > out 2> err
@@ -336,8 +384,8 @@ is 'no place for a socket: a warning' grep -q "will not see" err
 cp again kernel
 timeout 60 "$LODGE" run --name dev --kernel kernel hand < /dev/null > out 2> err &
 dev=$!
-until pgrep -P $dev > pid; do sleep 0.05; done
-until_running "$(cat pid)"
+until_listening dev
+"$LODGE" stats dev > out 2> err # it answers when it runs
 : > kernel
 wait $dev
 is 'a reset without a kernel: exit code' [ $? = 125 ]
