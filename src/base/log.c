@@ -1,6 +1,7 @@
 /* A line is one write(), so that lines of several threads never mix; and what a guest named
- * cannot move the operator's cursor, since control characters come out as \xNN. */
+ * cannot move the operator's cursor, since what is no letter comes out as \xNN. */
 #include "base/log.h"
+#include "base/text.h"
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,7 +19,12 @@ static size_t escape(char *to, size_t room, const char *text)
 	size_t n = 0;
 	for (const char *p = text; *p && n + 5 < room; p++) {
 		unsigned char c = (unsigned char)*p;
-		if (c < 0x20 || c == 0x7f)
+		size_t letter = text_letter(p);
+		if (letter) {
+			memcpy(to + n, p, letter);
+			n += letter;
+			p += letter - 1;
+		} else if (c < 0x20 || c >= 0x7f)
 			n += (size_t)snprintf(to + n, room - n, "\\x%02x", c);
 		else
 			to[n++] = *p;
@@ -46,4 +52,14 @@ void log_at(enum log_level l, const char *fmt, ...)
 	va_end(ap);
 	(void)snprintf(head, sizeof(head), "lodge: %s: ", names[l]);
 	log_line(head, text);
+}
+
+void log_say(const char *fmt, ...)
+{
+	char text[LINE];
+	va_list ap;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_line("lodge: ", text);
 }

@@ -29,6 +29,13 @@ TEST(log_escapes_what_guests_named)
 	CHECK(!strcmp(seen, "lodge: warning: disk a\\x1b[2J\\x0ab\\x7f\n"));
 }
 
+static void speak_c1(void) { log_error("\302\233 \233 \303\244 \342\200\256 \303"); }
+TEST(attack_log_c1_and_direction)
+{
+	capture(speak_c1);
+	CHECK(!strcmp(seen, "lodge: error: \\xc2\\x9b \\x9b \303\244 \\xe2\\x80\\xae \\xc3\n"));
+}
+
 static void speak_long(void)
 {
 	char text[3000];

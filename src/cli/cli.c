@@ -78,7 +78,7 @@ const struct verb *const verbs[] = {
 static int complain(const struct err *e)
 {
 	(void)fflush(stdout);
-	(void)fprintf(stderr, "lodge: %s\n", e->msg);
+	log_say("%s", e->msg);
 	return EXIT_LODGE;
 }
 
@@ -212,6 +212,6 @@ int cli_main(int argc, char **argv, const struct kind *const *kinds)
 	inherit();
 	int code = argc ? run_words(argv + 1) : EXIT_LODGE;
 	if (!fflush(stdout) && !ferror(stdout)) return code;
-	(void)fprintf(stderr, "lodge: standard output: %s\n", strerror(errno));
+	log_say("standard output: %s", strerror(errno));
 	return code ? code : EXIT_LODGE;
 }

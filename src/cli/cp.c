@@ -1,6 +1,7 @@
 /* lodge cp: files between here and a running guest. Tar in the guest is one end of a stream and
  * store/tree.c the other; a thread carries it through a session. Which place is meant when there is
  * a folder, or nothing, is as docker has it. */
+#include "base/log.h"
 #include "base/own.h"
 #include "cli/cli.h"
 #include "cli/session.h"
@@ -101,7 +102,8 @@ static int look_inside(const struct copy *c, const char *path, enum place *is, s
 			    .argv = argv,
 			    .in = -1,
 			    .out = STDERR_FILENO,
-			    .err = STDERR_FILENO};
+			    .err = STDERR_FILENO,
+			    .plain = true};
 	int code = session_run(&s, e);
 	if (code < 0) return code;
 	if (code < 10 || code > 12) return fail(e, -EIO, "guest %s has no shell", c->guest);
@@ -142,15 +144,14 @@ static int receive(struct copy *c, struct carried *k, struct tree_unpack *u, str
 				.argv = k->s.argv,
 				.in = -1,
 				.out = ends[1],
-				.err = STDERR_FILENO};
+				.err = STDERR_FILENO,
+				.plain = true};
 	must(!pthread_create(&thread, NULL, carry, k));
 	int r = tree_unpack(ends[0], u, e);
 	(void)close(ends[0]);
 	must(!pthread_join(thread, NULL));
 	if (r == -ENODATA || !r) r = carried(k, r, e);
-	if (!r && u->skipped)
-		(void)fprintf(stderr, "lodge: %u devices, pipes or sockets were left out\n",
-			      u->skipped);
+	if (!r && u->skipped) log_say("%u devices, pipes or sockets were left out", u->skipped);
 	return r;
 }
 
@@ -187,7 +188,8 @@ static int send_tree(struct copy *c, const char *dir, const char *top, struct er
 				  .argv = argv,
 				  .in = ends[0],
 				  .out = STDERR_FILENO,
-				  .err = STDERR_FILENO}};
+				  .err = STDERR_FILENO,
+				  .plain = true}};
 	must(!pthread_create(&thread, NULL, carry, &k));
 	int r = tree_pack(ends[1], c->outside, top, e);
 	(void)close(ends[1]);

@@ -5,6 +5,7 @@
 #include "base/types.h"
 #include "blk/blk.h"
 #include "cli/cli.h"
+#include "cli/plain.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -241,10 +242,13 @@ static int info_json(const char *path, const struct blk_about *a, struct err *e)
 	info_details(o, a);
 	if (a->nsnapshots) r = blk_snapshots(path, snapshot_json, list, e);
 	put(o, "snapshots", list);
-	if (!r)
-		printf("%s\n", json_object_to_json_string_ext(
-				       o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-						  JSON_C_TO_STRING_NOSLASHESCAPE));
+	if (!r) {
+		plain_json(o,
+			   JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+				   JSON_C_TO_STRING_NOSLASHESCAPE,
+			   stdout);
+		(void)putchar('\n');
+	}
 	json_object_put(o);
 	return r;
 }
@@ -254,9 +258,15 @@ static void say(const char *what, const char *text)
 {
 	if (!*text) return;
 	printf("%s: ", what);
-	for (; *text; text++)
-		(void)putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
+	plain_text(text, stdout);
 	(void)putchar('\n');
+}
+
+static void plain_column(const char *text, int wide)
+{
+	int len = (int)strlen(text);
+	plain_text(text, stdout);
+	printf("%*s", (len < wide ? wide - len : 0) + 2, "");
 }
 
 static void snapshot_text(void *ctx, const struct blk_snapshot *s)
@@ -268,7 +278,9 @@ static void snapshot_text(void *ctx, const struct blk_snapshot *s)
 	human_size(size, sizeof(size), s->vm_state);
 	if (!localtime_r(&t, &tm) || !strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm))
 		when[0] = 0;
-	printf("%-8s  %-24s  %8s  %s\n", s->id, s->name, size, when);
+	plain_column(s->id, 8);
+	plain_column(s->name, 24);
+	printf("%8s  %s\n", size, when);
 }
 
 static int info_text(const char *path, const struct blk_about *a, struct err *e)

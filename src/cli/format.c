@@ -80,7 +80,7 @@ static void print_value(const struct action *a, struct json_object *o)
 {
 	struct json_object *v = find(a, o);
 	if (a->json)
-		(void)fputs(json_object_to_json_string_ext(v, JSON_C_TO_STRING_PLAIN), stdout);
+		plain_json(v, JSON_C_TO_STRING_PLAIN, stdout);
 	else if (json_object_is_type(v, json_type_array))
 		print_list(v);
 	else

@@ -119,3 +119,28 @@ TEST(plain_text_moves_no_cursor)
 	CHECK(PLAIN("\342\200\256", "\\xe2\\x80\\xae")); /* right to left from here on */
 	CHECK(PLAIN("\303\033", "\\xc3\\x1b") && PLAIN("\303\303\244", "\\xc3\303\244"));
 }
+
+static void as_json(void *ctx)
+{
+	struct json_object *o = json_object_new_string(ctx);
+	plain_json(o, JSON_C_TO_STRING_PLAIN, stdout);
+	(void)json_object_put(o);
+}
+static bool json_is(char *from, const char *want)
+{
+	listen_to(as_json, from);
+	if (strcmp(said, want) != 0) printf("got '%s'\n", said);
+	return !strcmp(said, want);
+}
+
+TEST(attack_json_moves_no_cursor)
+{
+	char c1[] = "\302\233\033[2J\177", turned[] = "\342\200\256 \303\244";
+	char bytes[] = "\233\303", cut[] = "\342\200", long_one[] = "\340\202\233",
+	     more[] = "\360\220\200";
+	CHECK(json_is(c1, "\"\\u009b\\u001b[2J\\u007f\""));
+	CHECK(json_is(turned, "\"\\u202e \303\244\""));
+	CHECK(json_is(bytes, "\"\\ufffd\\ufffd\"") && json_is(cut, "\"\\ufffd\\ufffd\""));
+	CHECK(json_is(long_one, "\"\\ufffd\\ufffd\\ufffd\""));
+	CHECK(json_is(more, "\"\\ufffd\\ufffd\\ufffd\""));
+}

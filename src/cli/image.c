@@ -5,6 +5,7 @@
 #include "base/proc.h"
 #include "cli/cli.h"
 #include "cli/images.h"
+#include "cli/plain.h"
 #include "store/store.h"
 #include <errno.h>
 #include <json-c/json.h>
@@ -202,9 +203,11 @@ static void print_image(const struct image *im)
 	put_file(o, "initrd", &im->initrd);
 	put_file(o, "disk", &im->disk);
 	put_text(o, "disk_format", im->disk.format);
-	printf("%s\n",
-	       json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-							 JSON_C_TO_STRING_NOSLASHESCAPE));
+	plain_json(o,
+		   JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+			   JSON_C_TO_STRING_NOSLASHESCAPE,
+		   stdout);
+	(void)putchar('\n');
 	json_object_put(o);
 }
 

@@ -1,5 +1,6 @@
 /* What the verbs about kept guests share. */
 #include "cli/kept.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/own.h"
 #include "cli/cli.h"
@@ -182,7 +183,7 @@ int kept_each(const struct call *c,
 	for (unsigned i = 0; !r && i < c->nargs; i++) {
 		struct err why = {0};
 		if (!each_one(s, c->args[i], fn, ctx, &why)) continue;
-		if (bad) (void)fprintf(stderr, "lodge: %s\n", e->msg);
+		if (bad) log_say("%s", e->msg);
 		*e = why;
 		bad = why.code;
 	}
@@ -214,8 +215,8 @@ static int ask_to_end(const char *name, unsigned seconds, bool force, int *pidfd
 	if (r == -ETIMEDOUT && force && (*pidfd = control_process(name)) >= 0 && !shoot(*pidfd))
 		return 0;
 	if (!r && json_object_object_get_ex(answer, "forced", &why))
-		(void)fprintf(stderr, "lodge: guest %s: %s; it was cut off from power\n", name,
-			      json_object_get_string(why));
+		log_say("guest %s: %s; it was cut off from power", name,
+			json_object_get_string(why));
 	(void)json_object_put(answer);
 	return r;
 }

@@ -3,6 +3,7 @@
  * of them has the guest, the other one is asked here. */
 #include "cli/move.h"
 #include "base/buf.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/own.h"
 #include "cli/cli.h"
@@ -74,7 +75,7 @@ static _Noreturn void child(const struct move *m, int in, int out, const char *i
 	else
 		(void)execl(own_program(), "lodge", "receive", id ? "--ask" : NULL, id,
 			    (char *)NULL);
-	(void)fprintf(stderr, "lodge: %s: %s\n", m->host ? "ssh" : "sh", strerror(errno));
+	log_say("%s: %s", m->host ? "ssh" : "sh", strerror(errno));
 	_exit(127);
 }
 
@@ -199,7 +200,7 @@ static int ended(struct move *m, struct err *e)
 	if (st.life == LIFE_LEAVING) return settle_dead(m, e);
 	if (st.life != LIFE_MOVED)
 		return fail(e, -ESRCH, "guest %s ended before it had moved", m->name);
-	(void)fprintf(stderr, "lodge: guest %s has moved %s\n", m->name, st.why);
+	log_say("guest %s has moved %s", m->name, st.why);
 	return 0;
 }
 

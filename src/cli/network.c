@@ -2,8 +2,10 @@
  * and net's; here words become that, and answers become tables. */
 #include "guest/network.h"
 #include "base/buf.h"
+#include "base/log.h"
 #include "base/own.h"
 #include "cli/cli.h"
+#include "cli/plain.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -91,7 +93,7 @@ static struct json_object *guests_of(const struct network *n)
 	if (!network_guests(n, &b, &e))
 		o = json_tokener_parse_ex(t, b.at, (int)b.len);
 	else
-		(void)fprintf(stderr, "lodge: %s\n", e.msg);
+		log_say("%s", e.msg);
 	json_tokener_free(t);
 	if (json_object_object_get_ex(o, "guests", &list) &&
 	    json_object_is_type(list, json_type_array))
@@ -124,9 +126,11 @@ static struct json_object *json_of(const struct network *n)
 
 static void print_json(struct json_object *o)
 {
-	printf("%s\n",
-	       json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-							 JSON_C_TO_STRING_NOSLASHESCAPE));
+	plain_json(o,
+		   JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+			   JSON_C_TO_STRING_NOSLASHESCAPE,
+		   stdout);
+	(void)putchar('\n');
 	(void)json_object_put(o);
 }
 

@@ -1,26 +1,9 @@
-/* A letter is held back until it is whole: half of one is bytes. C1 controls, which UTF-8 writes in
- * two bytes, are no letters. */
+/* A letter is held back until it is whole: half of one is bytes. */
 #include "cli/plain.h"
-#include <stdbool.h>
-#include <string.h>
+#include "base/text.h"
+#include <json-c/json.h>
 
 static void show(unsigned char c, FILE *out) { (void)fprintf(out, "\\x%02x", c); }
-
-static unsigned length(unsigned char c)
-{
-	return c >= 0xc2 && c <= 0xdf ? 2 : (c & 0xf0) == 0xe0 ? 3 : c >= 0xf0 && c <= 0xf4 ? 4 : 0;
-}
-
-/* Not C1, not written longer than needed, no surrogate, within Unicode; no mark that turns the
- * direction of what follows. */
-static bool is_letter(const unsigned char *s, unsigned n)
-{
-	unsigned v = n == 2 ? s[0] & 0x1fu : n == 3 ? s[0] & 15u : s[0] & 7u;
-	for (unsigned i = 1; i < n; i++) v = v << 6 | (s[i] & 0x3fu);
-	if (v < 0xa0 || (n == 3 && v < 0x800) || (n == 4 && v < 0x10000)) return false;
-	if ((v >= 0x202a && v <= 0x202e) || (v >= 0x2066 && v <= 0x2069)) return false;
-	return v <= 0x10ffff && (v < 0xd800 || v > 0xdfff);
-}
 
 static void give_up(struct plain *p, FILE *out)
 {
@@ -32,11 +15,11 @@ static void give_up(struct plain *p, FILE *out)
 static bool collect(struct plain *p, unsigned char c, FILE *out)
 {
 	if (p->want && (c & 0xc0) != 0x80) give_up(p, out);
-	if (!p->want) p->want = length(c);
+	if (!p->want) p->want = text_letter_len(c);
 	if (!p->want) return false;
 	p->some[p->have++] = c;
 	if (p->have < p->want) return true;
-	if (is_letter(p->some, p->have)) {
+	if (text_is_letter(p->some, p->have)) {
 		(void)fwrite(p->some, 1, p->have, out);
 		p->have = p->want = 0;
 	}
@@ -79,4 +62,32 @@ void plain_text(const char *s, FILE *out)
 		} else
 			put(&p, (unsigned char)*s, out);
 	plain_end(&p, out);
+}
+
+/* What C1 and direction are written as; *s then is behind it. */
+static unsigned not_a_letter(const char **s)
+{
+	const unsigned char *p = (const unsigned char *)*s;
+	unsigned n = text_letter_len(*p), v = n == 2 ? *p & 0x1fu : *p & 15u;
+	unsigned i = 1;
+	while (i < n && (p[i] & 0xc0) == 0x80) v = v << 6 | (p[i++] & 0x3fu);
+	bool whole = n == i && (n == 2 || (n == 3 && v >= 0x800 && (v < 0xd800 || v > 0xdfff)));
+	*s += whole ? n : 1;
+	return whole ? v : 0xfffd;
+}
+
+void plain_json(struct json_object *o, int flags, FILE *out)
+{
+	for (const char *s = json_object_to_json_string_ext(o, flags); *s;) {
+		size_t n = text_letter(s);
+		if (n || (unsigned char)*s < 0x7f) {
+			n += !n;
+			(void)fwrite(s, 1, n, out);
+			s += n;
+		} else if (*s == 0x7f) {
+			(void)fputs("\\u007f", out);
+			s++;
+		} else
+			(void)fprintf(out, "\\u%04x", not_a_letter(&s));
+	}
 }

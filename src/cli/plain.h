@@ -12,4 +12,8 @@ struct plain {
 void plain_put(struct plain *p, const void *at, size_t n, FILE *out); /* zeroed to begin with */
 void plain_end(struct plain *p, FILE *out);
 void plain_text(const char *s, FILE *out); /* one line: ends of lines are shown, too */
+/* As json-c prints it, but what a terminal would not only show is \\uNNNN, and what is no UTF-8
+ * U+FFFD: the same JSON. */
+struct json_object;
+void plain_json(struct json_object *o, int flags, FILE *out);
 #endif

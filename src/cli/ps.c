@@ -167,9 +167,8 @@ static void print_list(struct json_object *list, const char *format)
 		return;
 	}
 	if (!strcmp(format, "json")) {
-		printf("%s\n",
-		       json_object_to_json_string_ext(
-			       list, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+		plain_json(list, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE, stdout);
+		(void)putchar('\n');
 		return;
 	}
 	format_head(format);

@@ -7,6 +7,7 @@
 #include "base/loop.h"
 #include "base/own.h"
 #include "base/types.h"
+#include "cli/plain.h"
 #include "cli/watchdog.h"
 #include "guest/agent.h"
 #include "guest/control.h"
@@ -39,6 +40,7 @@ struct run {
 	bool reading; /* our input has not ended */
 	bool said;    /* the one that reads our output heard enough */
 	int interrupts;
+	struct plain plain;
 	int code; /* -1: not ended */
 };
 
@@ -138,13 +140,23 @@ static void take_signal(struct run *r)
 }
 
 /* ---- from the agent ---- */
+/* To stderr, of which it is as much as it takes written out at its longest. */
+static ssize_t show_plain(struct run *r, const uint8_t *at, size_t n)
+{
+	if (n > PIPE_BUF / 4) n = PIPE_BUF / 4;
+	plain_put(&r->plain, at, n, stderr);
+	return (ssize_t)n;
+}
+
 /* 1: all of it was written; 0: not yet. */
 static int show(struct run *r, const struct frame *f, int fd, bool can)
 {
 	size_t left = f->len - r->shown;
 	if (r->said || !left) return 1;
 	if (!can) return 0;
-	ssize_t n = write(fd, f->at + r->shown, left < PIPE_BUF ? left : PIPE_BUF);
+	ssize_t n = r->s->plain && fd == STDERR_FILENO
+			    ? show_plain(r, f->at + r->shown, left)
+			    : write(fd, f->at + r->shown, left < PIPE_BUF ? left : PIPE_BUF);
 	if (n < 0 && errno != EINTR && errno != EAGAIN) {
 		r->said = true;
 		r->code = UNHEARD;
@@ -316,6 +328,7 @@ static int talk(struct run *r, struct err *e)
 	if (!bad) {
 		begin(r);
 		bad = run_raw(r, e);
+		plain_end(&r->plain, stderr);
 	}
 	if (r->s->signals) (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return bad;

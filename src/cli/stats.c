@@ -1,9 +1,11 @@
 /* lodge stats: what running guests use, once. Each is asked twice, a moment apart, since a share of
  * the CPU is one of a time. */
 #include "cli/stats.h"
+#include "base/log.h"
 #include "base/types.h"
 #include "cli/cli.h"
 #include "cli/format.h"
+#include "cli/plain.h"
 #include "cli/sample.h"
 #include "guest/stats.h"
 #include <json-c/json.h>
@@ -36,7 +38,7 @@ static bool drop_silent(struct samples *all)
 			i++;
 			continue;
 		}
-		(void)fprintf(stderr, "lodge: %s\n", all->at[i].silent.msg);
+		log_say("%s", all->at[i].silent.msg);
 		samples_drop(all, i);
 		any = true;
 	}
@@ -122,9 +124,10 @@ static struct json_object *rows_json(const struct samples *all)
 static void print_rows(const struct samples *all, const char *format)
 {
 	struct json_object *a = rows_json(all);
-	if (!strcmp(format, "json"))
-		printf("%s\n", json_object_to_json_string_ext(a, JSON_C_TO_STRING_PRETTY));
-	else
+	if (!strcmp(format, "json")) {
+		plain_json(a, JSON_C_TO_STRING_PRETTY, stdout);
+		(void)putchar('\n');
+	} else
 		format_head(format);
 	for (size_t i = 0; strcmp(format, "json") && i < json_object_array_length(a); i++)
 		format_line(format, json_object_array_get_idx(a, i));

@@ -1,5 +1,6 @@
 /* lodge volume create, ls, inspect, rm, prune: folders that the store keeps for guests to share. */
 #include "cli/cli.h"
+#include "cli/plain.h"
 #include "store/store.h"
 #include <errno.h>
 #include <json-c/json.h>
@@ -33,9 +34,11 @@ static struct json_object *json_of(const struct volume *v)
 
 static void print_json(struct json_object *o)
 {
-	printf("%s\n",
-	       json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-							 JSON_C_TO_STRING_NOSLASHESCAPE));
+	plain_json(o,
+		   JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+			   JSON_C_TO_STRING_NOSLASHESCAPE,
+		   stdout);
+	(void)putchar('\n');
 	json_object_put(o);
 }
 

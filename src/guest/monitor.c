@@ -1,6 +1,7 @@
 /* Leaving whoever typed the command: session, folder, descriptors, terminal, title. What goes wrong
  * until the guest runs is told through a pipe; later words go to monitor.log in its folder. */
 #include "guest/monitor.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/own.h"
 #include "base/title.h"
@@ -94,7 +95,7 @@ static _Noreturn void monitor(const struct kind *k, const struct spec *s, struct
 	if (r && pipe >= 0)
 		tell(pipe, &e);
 	else if (r)
-		(void)fprintf(stderr, "lodge: %s\n", e.msg);
+		log_say("%s", e.msg);
 	if (end.ran && s->remove) leave_nothing(&end, home.folder);
 	_exit(r ? EXIT_OWN : end.code);
 }
