@@ -5,6 +5,7 @@
 #include "base/loop.h"
 #include "base/own.h"
 #include "base/types.h"
+#include "net/frame.h"
 #include "net/port.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -63,6 +64,7 @@ struct nat {
 	struct nat_timer timer[SLIRP_TIMER_NUM];
 	struct pollfd *fds;
 	size_t nfds, cap, limit;
+	uint32_t net, mask; /* of the guests */
 };
 
 static struct frame *ring_push(struct ring *r)
@@ -204,6 +206,18 @@ static bool opens_socket(const struct frame *f)
 	return flags < f->len && (f->at[flags] & (SYN | ACK)) == SYN;
 }
 
+/* Addresses that no router passes on: the host's own (RFC 1122 §3.2.1.3), and those that are good
+ * on one link only (RFC 3927 §7), behind which clouds tell whoever asks on that host its secrets.
+ * What the host offers at its loopback is for those who ask the gateway. */
+static bool is_local(const struct nat *n, const struct frame *f)
+{
+	enum { ETH = 14, IP_DST = ETH + 16 };
+	if (f->len < ETH + 20 || f->at[12] != 8 || f->at[13] != 0) return false;
+	uint32_t to = be32_at(f->at + IP_DST);
+	if ((to & n->mask) == n->net) return false;
+	return to >> 24 == 127 || to >> 24 == 0 || to >> 16 == 0xa9fe;
+}
+
 static bool in_take(struct nat *n)
 {
 	(void)pthread_mutex_lock(&n->mutex);
@@ -221,6 +235,7 @@ static void in_run(struct nat *n)
 {
 	size_t sockets = n->nfds; /* as of the last look, and those that may have come since */
 	for (int i = 0; i < FRAMES && in_take(n); i++) {
+		if (is_local(n, &n->now)) continue;
 		bool opens = opens_socket(&n->now);
 		if (opens && sockets >= n->limit) continue;
 		sockets += opens;
@@ -408,6 +423,8 @@ static int slirp_start(struct nat *n, const struct nat_net *net, struct err *e)
 		config.vnameserver.s_addr = htonl(net->dns);
 		config.vdhcp_start.s_addr = htonl(net->dns + 1);
 	}
+	n->mask = ntohl(config.vnetmask.s_addr);
+	n->net = ntohl(config.vnetwork.s_addr) & n->mask;
 	n->slirp = slirp_new(&config, &callbacks, n);
 	return n->slirp ? 0 : fail(e, -ENOMEM, "network: libslirp would not start");
 }

@@ -168,10 +168,10 @@ static size_t dhcp_discover(uint8_t *f)
 	return 34 + 308;
 }
 
-static size_t tcp_segment(uint8_t *f, uint16_t from, uint16_t to, uint32_t seq, uint32_t ack,
-			  uint8_t flags)
+static size_t tcp_to(uint8_t *f, const uint8_t dst[4], uint16_t from, uint16_t to, uint32_t seq,
+		     uint32_t ack, uint8_t flags)
 {
-	uint8_t *t = f + ip4(f, 6, 20, me, gw);
+	uint8_t *t = f + ip4(f, 6, 20, me, dst);
 	memset(t, 0, 20);
 	put16(t, from);
 	put16(t + 2, to);
@@ -184,6 +184,11 @@ static size_t tcp_segment(uint8_t *f, uint16_t from, uint16_t to, uint32_t seq, 
 	put16(t + 14, 8192);
 	put16(t + 16, fold(sum(t, 20, sum(t - 8, 8, 6 + 20))));
 	return 54;
+}
+static size_t tcp_segment(uint8_t *f, uint16_t from, uint16_t to, uint32_t seq, uint32_t ack,
+			  uint8_t flags)
+{
+	return tcp_to(f, gw, from, to, seq, ack, flags);
 }
 
 static uint8_t *got_if(struct nic *n, unsigned type, unsigned proto, size_t min)
@@ -243,6 +248,31 @@ TEST(nat_reaches_a_listener_on_loopback)
 	CHECK(a && load_le(a + 34 + 8, 4) == htonl(1001));
 	CHECK((c = accept(l, NULL, NULL)) >= 0);
 	(void)close(c);
+	(void)close(l);
+	port_free(nat);
+}
+
+/* Neither the host's own addresses nor those of its link: not answered, not even refused. */
+TEST(attack_nat_addresses_of_the_host_and_its_link)
+{
+	static const uint8_t local[][4] = {
+		{127, 0, 0, 1}, {127, 255, 255, 254}, {0, 0, 0, 0}, {169, 254, 169, 254}};
+	static struct nic n;
+	uint16_t to;
+	int l = listener(&to);
+	CHECK(fcntl(l, F_SETFL, O_NONBLOCK) == 0);
+	struct port *nat = plug(&n, NULL, 0);
+	uint8_t f[FRAME];
+	tell(&n, f, arp_request(f));
+	CHECK(wait_for(&n, arp_came));
+	n.n = 0;
+	for (uint16_t i = 0; i < COUNT(local); i++)
+		tell(&n, f, tcp_to(f, local[i], 40000 + i, to, 1000, 0, 2));
+	tell(&n, f, arp_request(f)); /* answered: all before it was looked at */
+	CHECK(wait_for(&n, arp_came));
+	CHECK(!tcp_came(&n) && accept(l, NULL, NULL) < 0 && errno == EAGAIN);
+	tell(&n, f, tcp_segment(f, 40010, to, 1000, 0, 2)); /* the gateway stands for it */
+	CHECK(wait_for(&n, tcp_came));
 	(void)close(l);
 	port_free(nat);
 }
