@@ -108,8 +108,8 @@ static int started(struct guest *g, struct guest_end *end, struct err *e)
 {
 	struct err why = {0};
 	control(g);
-	life_began(g->life);
-	int r = live(g, end, &why);
+	int r = life_began(g->life, &why);
+	if (!r) r = live(g, end, &why);
 	life_ended(g->life, end->code, &why);
 	if (g->shared) console_end(g->shared, life_last(g->life));
 	control_close(g->control);

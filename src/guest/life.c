@@ -66,19 +66,24 @@ int guest_leaves(struct guest *g, const char *to, struct err *e)
 	return r;
 }
 
-static void write_down(struct life *l)
+static int keep(struct life *l, struct err *e)
 {
 	const struct guest_home *h = l->guest->home;
-	struct err e;
-	if (h && h->folder >= 0 && state_write(&l->state, h->folder, &e))
-		log_warn("its state cannot be written: %s", e.msg);
+	if (!h || h->folder < 0 || !state_write(&l->state, h->folder, e)) return 0;
+	return fail_in(e, "its state cannot be written");
 }
 
-void life_began(struct life *l)
+static void write_down(struct life *l)
+{
+	struct err e;
+	if (keep(l, &e)) log_warn("%s", e.msg);
+}
+
+int life_began(struct life *l, struct err *e)
 {
 	l->state.life = LIFE_RUNNING;
 	l->state.started = (int64_t)time(NULL);
-	write_down(l);
+	return keep(l, e);
 }
 
 void guest_stays(struct guest *g)

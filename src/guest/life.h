@@ -10,7 +10,8 @@ struct life;
 struct life *life_new(struct guest *g);
 void life_free(struct life *l); /* NULL is fine */
 const struct guest_state *life_state(const struct life *l);
-void life_began(struct life *l);
+/* Fails when that cannot be written down: nobody would find the guest again. */
+int life_began(struct life *l, struct err *e);
 void life_ended(struct life *l, int code, const struct err *why); /* why->code 0: it exited */
 /* How it ended, as who waits hears it: {"exit_code": N}, or {"error": WORDS} when it broke. */
 const char *life_last(struct life *l);

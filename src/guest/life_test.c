@@ -1,3 +1,4 @@
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/own.h"
 #include "base/test.h"
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 /* A guest on paper that is asked to stop as soon as it runs. */
 static struct {
@@ -196,6 +198,24 @@ TEST(life_is_written_down_and_told)
 	state_read(&s, folder);
 	CHECK(s.life == LIFE_BROKEN && !strcmp(s.why, "it \"broke\""));
 	CHECK(!unlinkat(folder, "state.json", 0) && !unlinkat(folder, "console.log", 0));
+	CHECK(!close(folder) && !rmdir(path));
+	folder = -1;
+}
+
+/* As on a full disk: a guest that would run and be in nobody's list does not run. */
+TEST(attack_life_that_cannot_be_written_down)
+{
+	char path[] = "/tmp/life_test.XXXXXX";
+	int code;
+	CHECK(mkdtemp(path));
+	folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(!mkdirat(folder, "state.json", 0700));
+	begin(1, true, 0);
+	log_level_set(LOG_ERROR);
+	CHECK(run(&code) < 0 && code == -1 && !paper.asked);
+	log_level_set(LOG_WARN);
+	CHECK(!unlinkat(folder, "state.json", AT_REMOVEDIR));
+	(void)unlinkat(folder, "console.log", 0);
 	CHECK(!close(folder) && !rmdir(path));
 	folder = -1;
 }
