@@ -156,8 +156,11 @@ static int file_share(struct clone *c, const char *path, struct err *e)
 /* Firmware's variables, which are the guest's own once it has run. */
 static int vars(struct clone *c, struct err *e)
 {
-	auto_mem char *from = path_in(c, c->name, "vars.fd"),
-		      *to = path_in(c, c->to.name, "vars.fd");
+	auto_mem char *from = NULL, *to = path_in(c, c->to.name, TAG_VARS);
+	if (c->tag)
+		must(asprintf(&from, "%s/" TAG_VARS, c->dir) > 0);
+	else
+		from = path_in(c, c->name, TAG_VARS);
 	return c->from.record.spec.vars && file_exists(from) ? blob_copy(from, to, e) : 0;
 }
 
@@ -183,6 +186,7 @@ static int saved_all(struct clone *c, const char *draft, struct err *e)
 {
 	int r = dir_make(draft, e);
 	if (!r) r = saved_share(c, draft, "state", e);
+	if (!r) r = saved_share(c, draft, TAG_VARS, e);
 	for (unsigned i = 0; !r && i < SPEC_DISKS; i++) {
 		struct spec_disk plain = {0}, layer = {.backing = true, .format = "qcow2"};
 		r = saved_share(c, draft, tag_disk(&plain, i).name, e);

@@ -8,6 +8,7 @@
 #include "guest/control.h"
 #include "guest/look.h"
 #include "guest/monitor.h"
+#include "guest/tags.h"
 #include "store/store.h"
 #include <errno.h>
 #include <json-c/json.h>
@@ -89,6 +90,7 @@ void kept_own_paths(struct kept *k)
 	own_path(k, &s->kernel);
 	own_path(k, &s->initrd);
 	own_path(k, &s->firmware);
+	own_path(k, &s->vars);
 	for (unsigned i = 0; i < s->ndisks; i++) own_path(k, &s->disk[i].path);
 }
 
@@ -103,12 +105,14 @@ static int check_here(const struct kept *k, struct err *e)
 		    k->name);
 }
 
-/* Firmware's variables begin as that file says, and are the guest's own from then on. */
+/* Firmware's variables begin as that file says, and are the guest's own from then on; those of one
+ * that came from another host have always been. */
 static int add_vars(struct kept *k, struct err *e)
 {
-	int r = store_guest_file(k->store, k->name, "vars.fd", k->spec.vars, &k->vars, e);
-	k->spec.vars = k->vars;
 	k->spec.vars_kept = true;
+	if (!strncmp(k->record.spec.vars, SPEC_OWN, strlen(SPEC_OWN))) return 0;
+	int r = store_guest_file(k->store, k->name, TAG_VARS, k->spec.vars, &k->vars, e);
+	k->spec.vars = k->vars;
 	return r;
 }
 

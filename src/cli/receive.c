@@ -10,6 +10,7 @@
 #include "cli/move.h"
 #include "guest/arrival.h"
 #include "guest/network.h"
+#include "guest/tags.h"
 #include "store/store.h"
 #include <dirent.h>
 #include <errno.h>
@@ -148,11 +149,12 @@ static int files_take(struct receive *r, struct err *e)
 static void spec_own(struct receive *r, struct spec *s, char paths[SPEC_DISKS][OWN_PATH])
 {
 	const uint64_t *has = r->hello.file;
-	s->image = s->dump = s->symbols = s->vars = NULL;
+	s->image = s->dump = s->symbols = NULL;
 	s->profile = false;
 	s->kernel = has[0] ? SPEC_OWN "kernel" : NULL;
 	s->initrd = has[1] ? SPEC_OWN "initrd" : NULL;
 	s->firmware = has[2] ? SPEC_OWN "firmware" : NULL;
+	s->vars = has[3] ? SPEC_OWN TAG_VARS : NULL;
 	for (unsigned i = 0; i < s->ndisks; i++) {
 		(void)snprintf(paths[i], OWN_PATH, SPEC_OWN "disk%u", i);
 		s->disk[i].path = paths[i];
@@ -219,8 +221,11 @@ static int take_over_output(struct receive *r, struct err *e)
 
 static int receive(struct err *e)
 {
-	struct receive r = {.kept.folder = -1, .file = {-1, -1, -1}};
+	struct receive r = {
+		.kept.folder = -1,
+	};
 	for (unsigned i = 0; i < SPEC_DISKS; i++) r.arrival.disk[i] = -1;
+	for (unsigned i = 0; i < HELLO_FILES; i++) r.file[i] = -1;
 	int bad = take_over_output(&r, e);
 	if (bad) return bad;
 	bad = store_open(&r.kept.store, NULL, e);

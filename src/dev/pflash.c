@@ -3,6 +3,7 @@
  * Writes go to the file at once, since nobody says when a guest will end. */
 #include "base/err.h"
 #include "base/log.h"
+#include "base/state.h"
 #include "base/types.h"
 #include "dev/dev.h"
 #include <errno.h>
@@ -127,6 +128,22 @@ static void pflash_reset(struct device *d)
 	f->mode = CMD_ARRAY;
 	f->status = 0;
 }
+/* What was loaded is what the file has from then on, and lasts: another host may rely on it. */
+static void pflash_state(struct device *d, struct state *s)
+{
+	static const uint8_t modes[] = {CMD_ARRAY,  CMD_PROGRAM, CMD_ERASE,
+					CMD_STATUS, CMD_ID,	 CMD_QUERY};
+	struct pflash *f = (struct pflash *)d;
+	bool known = false;
+	STATE(s, f, mode);
+	STATE(s, f, status);
+	state_bytes(s, "contents", f->at, f->len);
+	for (unsigned i = 0; i < COUNT(modes); i++) known |= f->mode == modes[i];
+	if (!state_need(s, known, "mode")) f->mode = CMD_ARRAY;
+	if (!s->loading || !state_ok(s) || f->fd < 0) return;
+	keep(f, 0, f->len);
+	(void)fdatasync(f->fd);
+}
 static void pflash_free(struct device *d)
 {
 	struct pflash *f = (struct pflash *)d;
@@ -142,6 +159,7 @@ int pflash_new(struct device **out, const char *id, int fd, uint64_t len, bool k
 					      .read = pflash_read,
 					      .write = pflash_write,
 					      .reset = pflash_reset,
+					      .state = pflash_state,
 					      .free = pflash_free};
 	struct pflash *f = calloc(1, sizeof(*f));
 	must(len && len % BLOCK == 0);

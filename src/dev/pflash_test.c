@@ -1,4 +1,6 @@
+#include "base/buf.h"
 #include "base/err.h"
+#include "base/state.h"
 #include "base/test.h"
 #include "base/types.h"
 #include "dev/dev.h"
@@ -92,4 +94,33 @@ TEST(pflash_forgets_what_is_not_kept)
 	d->ops->reset(d);
 	CHECK(get(d, 0, 1) == 0xff && stored(0) == 1);
 	done(d);
+}
+
+static int load(struct device *d, struct buf *from)
+{
+	struct state in = {.b = from, .loading = true};
+	from->pos = 0;
+	d->ops->state(d, &in);
+	return state_end(&in, NULL);
+}
+TEST(pflash_state_is_contents_and_goes_to_the_file)
+{
+	auto_buf struct buf s = {0}, again = {0};
+	struct device *a = flash(false);
+	struct state out = {.b = &s}, twice = {.b = &again};
+	put(a, 0x1000, 0x20, 1);
+	put(a, 0x1000, 0xd0, 1);
+	put(a, 0, 0x98, 1);
+	a->ops->state(a, &out);
+	CHECK(!state_end(&out, NULL));
+	done(a);
+	struct device *b = flash(true);
+	CHECK(!load(b, &s) && get(b, 0x10, 1) == 'Q' && stored(0x1234) == 0xff);
+	b->ops->state(b, &twice);
+	CHECK(again.len == s.len && !memcmp(again.at, s.at, s.len));
+	CHECK(s.at[10] == (char)0x98 && (s.at[10] = 0x33, load(b, &s) < 0)); /* no mode */
+	CHECK(get(b, 0, 1) == 1);
+	for (size_t whole = s.len; s.len; s.len = s.len > 997 ? s.len - 997 : 0)
+		CHECK(s.len == whole || load(b, &s) < 0);
+	done(b);
 }

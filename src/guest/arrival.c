@@ -4,6 +4,7 @@
 #include "base/own.h"
 #include "base/types.h"
 #include "guest/spec.h"
+#include "guest/tags.h"
 #include "store/store.h"
 #include <errno.h>
 #include <json-c/json.h>
@@ -13,7 +14,7 @@
 enum { PAGE = 4096, SECTOR = 512, SILENCE = 60 /* seconds */, DISK_SHIFT = 56 };
 #define DISK_MOST (1ull << 50)
 
-const char *const hello_files[HELLO_FILES] = {"kernel", "initrd", "firmware"};
+const char *const hello_files[HELLO_FILES] = {"kernel", "initrd", "firmware", TAG_VARS};
 
 /* ---- hello ---- */
 static struct json_object *numbers(const uint64_t *at, unsigned n)

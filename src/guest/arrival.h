@@ -10,8 +10,8 @@
  * stops using it for good before it says GO; with that the target's store takes it, by one rename,
  * and then it runs. Until then it is the source's. */
 struct json_object;
-enum { HELLO_FILES = 3, HELLO_TEXT = 64 << 10 };
-/* Boot files, in the order of their numbers: kernel, initrd, firmware. */
+enum { HELLO_FILES = 4, HELLO_TEXT = 64 << 10 };
+/* Boot files, in the order of their numbers: kernel, initrd, firmware, its variables. */
 extern const char *const hello_files[HELLO_FILES];
 struct hello {		      /* who comes */
 	struct record record; /* paths are the source's, to be replaced; memory is set */

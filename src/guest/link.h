@@ -8,7 +8,7 @@
  * argument (8), its number from 0 on (4), CRC-32C of all that with 0 here, and of what follows (4);
  * then those bytes. So nothing is altered, missing or twice without being refused. What comes in is
  * not trusted beyond that. One thread at a time, but for link_stop(). */
-enum { LINK_VERSION = 1, LINK_MAX = 1 << 20, LINK_HEAD = 24 };
+enum { LINK_VERSION = 2, LINK_MAX = 1 << 20, LINK_HEAD = 24 };
 enum link_type {		 /* who sends it; its argument; what follows */
 		 LINK_HELLO = 1, /* source; version; JSON: who comes (arrival.h) */
 		 LINK_FILE,	 /* source; which << 48 | offset; bytes of a boot file */
@@ -18,7 +18,7 @@ enum link_type {		 /* who sends it; its argument; what follows */
 		 LINK_ZERO,	 /* source; guest address; how many bytes are zero (8) */
 		 LINK_BLOCK,	 /* source; disk << 56 | offset; bytes of a disk */
 		 LINK_BLANK,	 /* source; disk << 56 | offset; how many bytes are zero (8) */
-		 LINK_PART,	 /* source; version; name, NUL, state */
+		 LINK_PART,	 /* source; version; name, NUL, state, or the next piece of it */
 		 LINK_END,	 /* source: it stands, and that was all */
 		 LINK_READY,	 /* target: all is here and good */
 		 LINK_GO,	 /* source: it is yours */

@@ -4,6 +4,7 @@
 #include <stdint.h>
 /* A kept guest's snapshots: folders under its own, by tag:
  *	snapshots/<tag>/state, disk0, ..	what kind->save() made; disk0.qcow2: a layer
+ *	snapshots/<tag>/vars.fd			what its firmware kept
  *	snapshots/<tag>/tag.json		when, and after which one
  *	snapshots/current			the one that the guest goes on from, or was saved as
  *						last: what the next one comes after
@@ -11,6 +12,7 @@
  */
 struct store;
 enum { TAG_NAME = 64 };
+#define TAG_VARS "vars.fd" /* so called in a guest's folder, too */
 struct tag {
 	char name[TAG_NAME], after[TAG_NAME]; /* after "": none */
 	int64_t created;		      /* seconds since 1970 */

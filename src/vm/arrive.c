@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { GO_SECONDS = 120 };
+enum { GO_SECONDS = 120, PART_MOST = 256 << 20 };
 
 struct arrive {
 	struct vm *vm;
@@ -90,9 +90,13 @@ static int blank(void *ctx, unsigned disk, uint64_t off, uint64_t n, struct err 
 static int part(void *ctx, const char *name, const void *p, size_t n, struct err *e)
 {
 	struct arrive *a = ctx;
-	if (a->got == a->n || strcmp(name, a->part[a->got].name) != 0)
+	bool more = a->got && !strcmp(name, a->part[a->got - 1].name);
+	if (!more && (a->got == a->n || strcmp(name, a->part[a->got].name) != 0))
 		return fail(e, -EPROTO, "it is another machine there: part %u", a->got);
-	buf_add(&a->state[a->got++], p, n);
+	struct buf *to = &a->state[a->got - more];
+	if (to->len + n > PART_MOST) return fail(e, -E2BIG, "%s: too large", name);
+	buf_add(to, p, n);
+	a->got += !more;
 	return 0;
 }
 

@@ -57,7 +57,7 @@ int board_check(const struct spec *s, struct err *e)
 
 /* Boot files */
 
-void board_init(struct board *b) { b->firmware.fd = b->kernel.fd = b->initrd.fd = -1; }
+void board_init(struct board *b) { b->firmware.fd = b->kernel.fd = b->initrd.fd = b->vars = -1; }
 
 int board_files(struct board *b, const struct spec *s, struct err *e)
 {
@@ -88,6 +88,7 @@ void board_done(struct board *b)
 	load_close(&b->firmware);
 	load_close(&b->kernel);
 	load_close(&b->initrd);
+	if (b->vars >= 0) (void)close(b->vars);
 }
 
 /* Console */

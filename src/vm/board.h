@@ -65,6 +65,7 @@ enum { BOARD_NETS = 4 };
 /* Embedded first in every board's own struct. */
 struct board {
 	struct load_file firmware, kernel, initrd;
+	int vars; /* what firmware keeps, to be read; -1: nothing */
 	struct device *uart;
 	struct pci_host *pci;
 	struct port *card[BOARD_NETS];	/* the ends of its network cards, which are theirs */

@@ -282,8 +282,9 @@ static uint64_t left(struct leave *m)
 static int file_fd(const struct leave *m, unsigned n)
 {
 	const struct board *b = m->vm->board;
-	const struct load_file *f[] = {&b->kernel, &b->initrd, &b->firmware};
-	return f[n]->fd;
+	const int fd[] = {b->kernel.fd, b->initrd.fd, b->firmware.fd, b->vars};
+	_Static_assert(COUNT(fd) == HELLO_FILES, "one each");
+	return fd[n];
 }
 
 static uint64_t file_length(const struct leave *m, unsigned n)
@@ -379,17 +380,26 @@ static int bulk(struct leave *m, struct err *e)
 	return r;
 }
 
+static int part_send(struct leave *m, const struct vm_part *p, const struct buf *state,
+		     struct err *e)
+{
+	size_t name = strlen(p->name) + 1, at = 0, n;
+	int r = 0;
+	memcpy(m->buf, p->name, name);
+	do {
+		n = state->len - at < LINK_MAX - name ? state->len - at : LINK_MAX - name;
+		if (n) memcpy(m->buf + name, state->at + at, n);
+		r = link_send(m->link, LINK_PART, VM_PART_VERSION, m->buf, name + n, e);
+		at += n;
+	} while (r == 0 && at < state->len);
+	return r;
+}
+
 static int parts_send(struct leave *m, struct err *e)
 {
 	int r = 0;
-	for (unsigned i = 0; r == 0 && i < m->nparts; i++) {
-		auto_buf struct buf b = {0};
-		buf_add(&b, m->part[i].name, strlen(m->part[i].name) + 1);
-		buf_add(&b, m->state[i].at, m->state[i].len);
-		r = b.len <= LINK_MAX
-			    ? link_send(m->link, LINK_PART, VM_PART_VERSION, b.at, b.len, e)
-			    : fail(e, -E2BIG, "%s: too large", m->part[i].name);
-	}
+	for (unsigned i = 0; r == 0 && i < m->nparts; i++)
+		r = part_send(m, &m->part[i], &m->state[i], e);
 	return r;
 }
 

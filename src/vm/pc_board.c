@@ -69,7 +69,8 @@ static int check_firmware(const struct load_file *f, struct err *e)
 static int new_vars(struct pc *b, const struct spec *s, struct err *e)
 {
 	struct stat st;
-	auto_fd int fd = open(s->vars, (s->vars_kept ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
+	int fd = open(s->vars, (s->vars_kept ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
+	b->board.vars = fd;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fail(e, -errno, "variables %s: %s", s->vars, strerror(errno));
 	uint64_t size = (uint64_t)st.st_size, room = PC_HIGH - PC_FLASH_ROOM;

@@ -20,7 +20,7 @@
 
 /* ---- what machine it is: the same must be here */
 struct machine {
-	uint32_t arch, cpus, firmware, disks, net;
+	uint32_t arch, cpus, firmware, disks, net; /* firmware: 2: and it keeps variables */
 	uint64_t memory;
 };
 
@@ -29,7 +29,7 @@ static struct machine machine_of(const struct vm *vm)
 	const struct spec *s = vm->guest->spec;
 	return (struct machine){.arch = s->arch,
 				.cpus = s->cpus,
-				.firmware = s->firmware != NULL,
+				.firmware = s->firmware ? s->vars ? 2 : 1 : 0,
 				.disks = s->ndisks,
 				.net = s->nnets,
 				.memory = s->memory};
@@ -61,6 +61,13 @@ static int differs(struct err *e, const char *what, uint64_t was, uint64_t is)
 		    what, (unsigned long long)was, (unsigned long long)is);
 }
 
+static const char *firmware_words(uint32_t n)
+{
+	static const char *const words[] = {"without firmware", "with firmware",
+					    "with firmware and variables"};
+	return words[n < COUNT(words) ? n : 0];
+}
+
 /* The same in better words, before anything is touched. */
 static int machine_check(const struct vm *vm, const struct snapshot *from, struct err *e)
 {
@@ -77,7 +84,9 @@ static int machine_check(const struct vm *vm, const struct snapshot *from, struc
 	if (was.memory != is.memory)
 		return differs(e, "MiB of memory:", was.memory / MIB, is.memory / MIB);
 	if (was.disks != is.disks) return differs(e, "disks:", was.disks, is.disks);
-	if (was.firmware != is.firmware) return differs(e, "firmware:", was.firmware, is.firmware);
+	if (was.firmware != is.firmware)
+		return fail(e, -EINVAL, "the snapshot is of a guest %s, and this one is %s",
+			    firmware_words(was.firmware), firmware_words(is.firmware));
 	return was.net == is.net ? 0 : differs(e, "network cards:", was.net, is.net);
 }
 
@@ -291,9 +300,6 @@ int vm_can_save(const struct vm *vm, struct err *e)
 {
 	if (vm->guest->spec->deterministic)
 		return fail(e, -EOPNOTSUPP, "snapshot: not of a guest whose time is counted");
-	if (vm->guest->spec->vars)
-		return fail(e, -EOPNOTSUPP,
-			    "snapshot: not of a guest whose firmware keeps variables yet");
 	if (vm->guest->spec->nshares)
 		return fail(e, -EOPNOTSUPP,
 			    "snapshot: not of a guest with shared folders yet: what it has open "
@@ -304,19 +310,23 @@ int vm_can_save(const struct vm *vm, struct err *e)
 	return 0;
 }
 
-/* As they are now: nothing is in flight, and nobody writes. */
+static int file_save(const char *from, const char *dir, const char *name, struct err *e)
+{
+	char to[4096];
+	if (snprintf(to, sizeof(to), "%s/%s", dir, name) >= (int)sizeof(to))
+		return fail(e, -ENAMETOOLONG, "%s: too long a path", dir);
+	return blob_copy(from, to, e);
+}
+
+/* As they are now: nothing is in flight, and nobody writes. What firmware keeps is in its chip's
+ * state, too; the file is for who boots a clone. */
 static int disks_save(struct vm *vm, const char *dir, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
-	int r = 0;
-	for (unsigned i = 0; r == 0 && i < s->ndisks; i++) {
-		char to[4096];
-		if (s->disk[i].readonly) continue;
-		if (snprintf(to, sizeof(to), "%s/%s", dir, tag_disk(&s->disk[i], i).name) >=
-		    (int)sizeof(to))
-			return fail(e, -ENAMETOOLONG, "%s: too long a path", dir);
-		r = blob_copy(s->disk[i].path, to, e);
-	}
+	int r = s->vars && s->vars_kept ? file_save(s->vars, dir, TAG_VARS, e) : 0;
+	for (unsigned i = 0; r == 0 && i < s->ndisks; i++)
+		if (!s->disk[i].readonly)
+			r = file_save(s->disk[i].path, dir, tag_disk(&s->disk[i], i).name, e);
 	return r;
 }
 

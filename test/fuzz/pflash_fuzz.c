@@ -1,5 +1,8 @@
 /* Any accesses to a flash chip, at any place and width: none may leave its bytes, and what was
- * programmed is never more bits than there were. Input: steps. */
+ * programmed is never more bits than there were. Its state is saved, altered and loaded on the way.
+ * Input: steps. */
+#include "base/buf.h"
+#include "base/state.h"
 #include "base/types.h"
 #include "dev/dev.h"
 #include <string.h>
@@ -12,6 +15,16 @@ struct step {
 	uint16_t off;
 	uint64_t val;
 } __attribute__((packed));
+
+static void reload(struct device *d, const struct step *s)
+{
+	auto_buf struct buf b = {0};
+	struct state out = {.b = &b}, in = {.b = &b, .loading = true};
+	d->ops->state(d, &out);
+	if (s->val & 0xff) b.at[s->off % b.len] ^= (char)s->val;
+	d->ops->state(d, &in);
+	(void)state_end(&in, NULL);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
@@ -29,7 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 			d->ops->write(d, off, s.val, len);
 		else
 			(void)d->ops->read(d, off, len);
-		if (s.what >> 7) d->ops->reset(d);
+		if (s.what >> 6 == 2) d->ops->reset(d);
+		if (s.what >> 6 == 3) reload(d, &s);
 	}
 	device_free(d);
 	return 0;
