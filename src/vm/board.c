@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #define MEMORY_MIN  (16 * MIB)
 #define MEMORY_MAX  (512 * GIB)

@@ -371,9 +371,80 @@ def clones():
     give_up(h)
     ended(A, B)
 
+VARIABLE = "-guid 6c6f6467-6500-4000-8000-000000000001 -bs"
+
+
+class Shell(Kept):
+    """At the prompt of UEFI's shell, where a variable that is not kept lives in memory only."""
+
+    def prompt(self):
+        """It may have come before we did. What is typed in vain becomes prompts, too: until all is quiet."""
+        until = time.monotonic() + LIMIT
+        while "Shell> " not in self.text and time.monotonic() < until:
+            self.type("", end="\r")
+            self.quiet()
+
+    def quiet(self):
+        while self._read(time.monotonic() + 2):
+            pass
+
+    def put(self, name, value, how=""):
+        self.type("setvar %s %s %s =0x%s" % (name, VARIABLE, how, value), end="\r")
+        self.quiet()
+
+    def has(self, what, name, value):
+        self.quiet()
+        self.text, self.at = "", 0
+        self.type("setvar %s %s" % (name, VARIABLE), end="\r")
+        check("%s: %s is %s" % (what, name, value), tried(self.expect, "(?i)^ *%s|Data.*%s|00000000: %s" % (value, value, value)), self)
+
+
+def firmware():
+    """Variables of UEFI firmware, those that it keeps and those that it does not, go with their guest."""
+    uefi = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+    if not os.path.exists(uefi):
+        print("    SKIPPED: no OVMF here", flush=True)
+        return
+    works("firmware", A, "run", "-d", "--name", "uefi", "--arch", "amd64", "--net", "none", "--firmware", uefi)
+    g = Shell(A, "uefi")
+    g.prompt()
+    g.put("Kept", "2A", "-nv")
+    g.put("Ram", "77")
+    works("firmware", A, "snapshot", "uefi", "t")
+    g.put("Kept", "55", "-nv")
+    g.put("Ram", "66")
+    g.has("firmware: changed", "Kept", "55")
+    give_up(g)
+    works("firmware", A, "restore", "uefi", "t")
+    works("firmware", A, "clone", "--tag", "t", "--start", "uefi", "twin")
+    works("firmware", A, "clone", "--tag", "t", "uefi", "other")
+    for name in "uefi", "twin":
+        g = Shell(A, name)
+        g.has("firmware: %s, from a snapshot" % name, "Kept", "2A")
+        g.has("firmware: %s, from a snapshot" % name, "Ram", "77")
+        give_up(g)
+    g = Shell(A, "twin")
+    g.put("Kept", "11", "-nv")
+    give_up(g)
+    works("firmware", A, "move", "twin", "--to-store", B)
+    g = Shell(B, "twin")
+    g.has("firmware: moved", "Kept", "11")
+    g.has("firmware: moved", "Ram", "77")
+    g.put("Kept", "12", "-nv")
+    give_up(g)
+    works("firmware", B, "kill", "twin")
+    works("firmware", B, "clone", "twin", "third")
+    for home, name, value in (A, "other", "2A"), (B, "twin", "12"), (B, "third", "12"):
+        works("firmware", home, "start", name)
+        g = Shell(home, name)
+        g.prompt()
+        g.has("firmware: %s, booted" % name, "Kept", value)
+        give_up(g)
+    ended(A, B)
+
 
 if __name__ == "__main__":
-    for fn in riscv64, amd64, riscv64_2, amd64_2, cuts_riscv64, cuts_amd64, killed, each_write, namespaces, refused, clones:
+    for fn in riscv64, amd64, riscv64_2, amd64_2, cuts_riscv64, cuts_amd64, killed, each_write, namespaces, refused, clones, firmware:
         if not sys.argv[1:] or fn.__name__ in sys.argv[1:]:
             part(fn)
             ended(A, B)
