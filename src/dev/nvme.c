@@ -448,7 +448,7 @@ static void func_free(struct pci_func *f)
 static bool sq_is_possible(const struct nvme *n, unsigned i)
 {
 	const struct nvme_sq *q = &n->sq[i];
-	if (!q->size) return !q->head && !q->tail;
+	if (!q->size) return !q->head && !q->tail && !q->cq;
 	return q->size >= 2 && q->size <= (i ? (uint32_t)NVME_ENTRIES : 4096u) &&
 	       q->head < q->size && q->tail < q->size && q->cq < NVME_QUEUES && !q->cq == !i &&
 	       n->cq[q->cq].size && !(q->at & (NVME_PAGE - 1));
@@ -456,7 +456,7 @@ static bool sq_is_possible(const struct nvme *n, unsigned i)
 static bool cq_is_possible(const struct nvme *n, unsigned i)
 {
 	const struct nvme_cq *c = &n->cq[i];
-	if (!c->size) return !c->head && !c->tail;
+	if (!c->size) return !c->head && !c->tail && !c->vector;
 	return c->size >= 2 && c->size <= (i ? (uint32_t)NVME_ENTRIES : 4096u) &&
 	       c->head < c->size && c->tail < c->size && c->vector < NVME_QUEUES &&
 	       !(c->at & (NVME_PAGE - 1));
