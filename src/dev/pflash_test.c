@@ -118,7 +118,7 @@ TEST(pflash_state_is_contents_and_goes_to_the_file)
 	CHECK(!load(b, &s) && get(b, 0x10, 1) == 'Q' && stored(0x1234) == 0xff);
 	b->ops->state(b, &twice);
 	CHECK(again.len == s.len && !memcmp(again.at, s.at, s.len));
-	CHECK(s.at[10] == (char)0x98 && (s.at[10] = 0x33, load(b, &s) < 0)); /* no mode */
+	CHECK(s.at[9] == (char)0x98 && (s.at[9] = 0x33, load(b, &s) < 0)); /* no mode */
 	CHECK(get(b, 0, 1) == 1);
 	for (size_t whole = s.len; s.len; s.len = s.len > 997 ? s.len - 997 : 0)
 		CHECK(s.len == whole || load(b, &s) < 0);
