@@ -159,7 +159,7 @@ const struct verb verb_image_ls = {
 
 struct image_opts {
 	const char *arch;
-	bool refresh;
+	bool refresh, force;
 };
 static const struct opt inspect_table[] = {
 	{"arch", 0, OPT_TEXT, offsetof(struct image_opts, arch), "CPU",
@@ -285,6 +285,8 @@ const struct verb verb_image_build = {
 static const struct opt rm_table[] = {
 	{"arch", 0, OPT_TEXT, offsetof(struct image_opts, arch), "CPU",
 	 "Only the image for this CPU.", ARCH_CHOICES},
+	{"force", 'f', OPT_FLAG, offsetof(struct image_opts, force), NULL,
+	 "Also one that guests were made from: they keep what it holds.", NULL},
 	{0},
 };
 static const struct image_opts rm_defaults;
@@ -298,7 +300,7 @@ static int rm_run(const struct call *c, struct err *e)
 	if (!r) r = store_open(&s, NULL, e);
 	if (r) return r;
 	for (unsigned i = 0; !r && i < c->nargs; i++) {
-		r = store_image_rm(s, c->args[i], o->arch ? arch_name(arch) : NULL, e);
+		r = store_image_rm(s, c->args[i], o->arch ? arch_name(arch) : NULL, o->force, e);
 		if (!r) printf("%s\n", c->args[i]);
 	}
 	store_close(s);
@@ -309,7 +311,10 @@ const struct verb verb_image_rm = {
 	.name = "image rm",
 	.args = "IMAGE...",
 	.summary = "Remove images",
-	.text = "Guests that were made from them keep what is theirs.",
+	.text = "Not while kept guests are there that were made from them, unless --force: they "
+		"keep "
+		"then\n"
+		"what the image holds, until 'lodge prune' finds that nobody needs it any more.",
 	.opts = rm_table,
 	.defaults = &rm_defaults,
 	.size = sizeof(rm_defaults),

@@ -64,13 +64,11 @@ static int add_image(struct kept *k, struct err *e)
 	if (r) return r;
 	spec_use_image(&k->spec, &k->image);
 	if (!k->image.disk.path) return 0;
-	if (store_guest_layer(k->store, k->name, &k->disk)) {
-		r = spec_first_disk(&k->spec, k->disk, "qcow2", e);
-		k->spec.disk[0].backing = true;
-		return r;
-	}
-	r = store_guest_disk(k->store, k->name, &k->image, &k->disk, e);
-	return r ? r : spec_first_disk(&k->spec, k->disk, k->image.disk.format, e);
+	r = store_guest_disk(k->store, k->name, &k->image,
+			     k->spec.disk_copy ? DISK_COPY : DISK_LAYER, &k->disk, e);
+	if (!r) r = spec_first_disk(&k->spec, k->disk.path, k->disk.format, e);
+	if (!r) k->spec.disk[0].backing = k->disk.layered;
+	return r;
 }
 
 /* Files that lie in its own folder, whatever it is called now: see SPEC_OWN. */
@@ -160,11 +158,11 @@ void kept_done(struct kept *k)
 	k->folder = -1;
 	record_done(&k->record);
 	image_done(&k->image);
-	free(k->disk);
+	guest_disk_done(&k->disk);
 	free(k->seed);
 	k->seed = NULL;
 	free(k->vars);
-	k->disk = k->vars = NULL;
+	k->vars = NULL;
 	shares_done(&k->shares);
 }
 

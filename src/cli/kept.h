@@ -4,6 +4,7 @@
 #include "cli/shares.h"
 #include "guest/record.h"
 #include "store/image.h"
+#include "store/store.h"
 #include <stdbool.h>
 /* A guest that is kept, in this process's hands: its folder locked, what is recorded of it, and
  * what is to be run. Zeroed but for folder -1 to begin with; kept_done() lets go of all of it. */
@@ -17,7 +18,8 @@ struct kept {
 	struct record record; /* id "": there is none yet */
 	struct image image;
 	char *seed;
-	char *disk, *vars;
+	struct guest_disk disk;
+	char *vars;
 	struct shares shares;
 	struct spec spec; /* the record's, with what the image and the store add */
 	bool force;	  /* load it although it has moved away */

@@ -426,6 +426,7 @@ static int prune_run(const struct call *c, struct err *e)
 	int r = store_open(&s, NULL, e);
 	if (!r) r = look_each(s, note_idle, &all, e);
 	if (!r) r = prune_all(s, &all, o->force, e);
+	if (!r) r = store_collect(s, e);
 	free(all.at);
 	store_close(s);
 	return r;
@@ -435,7 +436,8 @@ const struct verb verb_prune = {
 	.name = "prune",
 	.args = "",
 	.summary = "Remove all guests that do not run",
-	.text = "Their names are printed. It asks first, unless --force.",
+	.text = "Their names are printed. It asks first, unless --force. What only they needed of\n"
+		"removed images goes with them; images stay.",
 	.opts = prune_table,
 	.defaults = &rm_defaults,
 	.size = sizeof(rm_defaults),

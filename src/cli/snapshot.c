@@ -133,7 +133,7 @@ static int disks_back(struct kept *k, const char *dir, struct err *e)
 		auto_mem char *from = NULL;
 		must(asprintf(&from, "%s/%s", dir, tag_disk(&s->disk[i], i).name) > 0);
 		if (s->disk[i].readonly) continue;
-		bool own = k->disk && !strcmp(s->disk[i].path, k->disk);
+		bool own = k->disk.path && !strcmp(s->disk[i].path, k->disk.path);
 		r = own && s->disk[i].backing && !file_exists(from)
 			    ? disk_under(k, dir, i, e)
 			    : disk_back(from, s->disk[i].path, e);

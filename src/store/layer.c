@@ -70,6 +70,42 @@ static int layer_make(struct store *s, const char *name, const char *base, const
 	return r;
 }
 
+/* What names another file by itself is not trusted by lying over it. */
+static bool may_lie_under(const struct image_file *disk)
+{
+	struct blk_about a;
+	return !strcmp(disk->format, "raw") ||
+	       (!blk_about(disk->path, disk->format, &a, NULL) && !*a.backing);
+}
+
+/* The same name for all guests of an image: what is begun again, or cloned, finds it there. 1: this
+ * file system cannot. */
+static int image_share(struct store *s, const char *name, const struct image *im, char base[32],
+		       struct err *e)
+{
+	(void)snprintf(base, 32, BASE "%.16s", im->disk.digest);
+	auto_mem char *at = in_guest(s, name, base);
+	fault_point();
+	int r = linkat(AT_FDCWD, im->disk.path, AT_FDCWD, at, AT_SYMLINK_FOLLOW) ? -errno : 0;
+	fault_point();
+	if (r == -EEXIST) r = 0;
+	if (r == -EXDEV || r == -EPERM || r == -EMLINK || r == -EOPNOTSUPP) return 1;
+	return r ? fail(e, r, "%s: cannot be shared: %s", im->disk.path, strerror(-r)) : 0;
+}
+
+int store_guest_layer_image(struct store *s, const char *name, const struct image *im, int fd,
+			    struct err *e)
+{
+	char base[32];
+	int r = 0;
+	if (!may_lie_under(&im->disk)) return 1;
+	if (fd < 0)
+		r = image_share(s, name, im, base, e);
+	else
+		(void)snprintf(base, sizeof(base), "/proc/self/fd/%d", fd);
+	return r ? r : layer_make(s, name, base, im->disk.format, e);
+}
+
 /* All bases of one guest into another's folder. */
 static int bases_share(struct store *s, const char *from, const char *to, struct err *e)
 {

@@ -419,21 +419,80 @@ static int image_unlink(struct store *s, const char *name, const char *arch)
 	return r;
 }
 
-int store_image_rm(struct store *s, const char *name, const char *arch, struct err *e)
+/* Guests that were made from an image, as words. */
+struct users {
+	struct store *s;
+	const char *arch; /* NULL: every CPU */
+	struct image im;
+	unsigned n;
+	char names[160];
+};
+
+static bool same_text(const char *a, const char *b) { return a && b ? !strcmp(a, b) : a == b; }
+
+static bool same_image(const struct image *a, const struct image *b)
+{
+	return same_text(a->name, b->name) && same_text(a->arch, b->arch) &&
+	       same_text(a->kernel.digest, b->kernel.digest) &&
+	       same_text(a->initrd.digest, b->initrd.digest) &&
+	       same_text(a->disk.digest, b->disk.digest);
+}
+
+static int users_guest(void *ctx, const char *dir, const char *name)
+{
+	struct users *u = ctx;
+	auto_image struct image im = {0};
+	auto_mem char *path = text_format("%s/%s/image.json", dir, name);
+	if (!file_exists(path) || manifest_read(path, &im, NULL) || !same_image(&u->im, &im))
+		return 0;
+	size_t n = strlen(u->names);
+	(void)snprintf(u->names + n, sizeof(u->names) - n, "%s%s", u->n ? ", " : "", name);
+	u->n++;
+	return 0;
+}
+
+static int users_arch(void *ctx, const char *dir, const char *file)
+{
+	struct users *u = ctx;
+	auto_mem char *path = text_format("%s/%s", dir, file);
+	auto_mem char *guests = text_format("%s/guests", u->s->root);
+	if (!manifest_read(path, &u->im, NULL) && (!u->arch || same_text(u->arch, u->im.arch)))
+		(void)each_entry(guests, users_guest, u);
+	image_done(&u->im);
+	return 0;
+}
+
+static int image_unused(struct store *s, const char *name, const char *arch, struct err *e)
+{
+	struct users u = {.s = s, .arch = arch};
+	auto_mem char *dir = text_format("%s/images/%s", s->root, name);
+	(void)each_entry(dir, users_arch, &u);
+	if (!u.n) return 0;
+	return fail(e, -EBUSY, "%s made from it: remove %s first, or use --force: %s",
+		    u.n == 1 ? "a guest is" : "guests are", u.n == 1 ? "it" : "them", u.names);
+}
+
+static int image_rm_locked(struct store *s, const char *name, const char *arch, bool force,
+			   struct err *e)
 {
 	struct err why;
+	int r = force ? 0 : image_unused(s, name, arch, e);
+	if (r) return r;
+	r = image_unlink(s, name, arch);
+	if (r) return fail(e, r, "%s", r == -ENOENT ? "there is none" : strerror(-r));
+	if (collect_locked(s, &why)) log_warn("unused contents stay in the store: %s", why.msg);
+	return 0;
+}
+
+int store_image_rm(struct store *s, const char *name, const char *arch, bool force, struct err *e)
+{
 	int r = check_name("image", name, e);
 	if (!r && arch) r = check_name("arch", arch, e);
 	if (!r) r = lock_take(s, LOCK_EX, e);
 	if (r) return r;
-	r = image_unlink(s, name, arch);
-	if (r)
-		(void)fail(e, r, "image %s: %s", name,
-			   r == -ENOENT ? "there is none" : strerror(-r));
-	else if (collect_locked(s, &why))
-		log_warn("unused contents stay in the store: %s", why.msg);
+	r = image_rm_locked(s, name, arch, force, e);
 	lock_drop(s);
-	return r;
+	return r ? fail_in(e, "image %s", name) : 0;
 }
 
 /* --- guests -------------------------------------------------------------------------------- */
@@ -503,29 +562,64 @@ int store_guest_image_find(struct store *s, const char *name, struct image *out,
 	return r ? fail_in(e, "guest %s: its image", name) : 0;
 }
 
-static int guest_disk_make(const char *dir, const struct image *im, const char *path, struct err *e)
+/* 1: it has to be a copy. */
+static int guest_disk_share(struct store *s, const char *name, const struct image *im,
+			    enum disk_way way, struct guest_disk *d, struct err *e)
 {
-	auto_mem char *manifest = text_format("%s/image.json", dir);
-	int r = blob_sweep(dir, e);
-	if (!r) r = manifest_write(manifest, im, e);
-	return r ? r : blob_copy(im->disk.path, path, e);
+	if (way == DISK_COPY) return 1;
+	if (!blob_clone(im->disk.path, d->path, NULL)) return 0;
+	if (way == DISK_LOOSE) {
+		d->base = open(im->disk.path, O_RDONLY | O_CLOEXEC);
+		if (d->base < 0) return fail(e, -errno, "%s: %s", im->disk.path, strerror(errno));
+	}
+	return store_guest_layer_image(s, name, im, d->base, e);
 }
 
-int store_guest_disk(struct store *s, const char *name, const struct image *im, char **path,
-		     struct err *e)
+static int guest_disk_make(struct store *s, const char *name, const struct image *im,
+			   enum disk_way way, struct guest_disk *d, struct err *e)
 {
-	*path = NULL;
+	auto_mem char *dir = guest_path(s, name), *manifest = text_format("%s/image.json", dir);
+	int r = blob_sweep(dir, e);
+	if (!r) r = manifest_write(manifest, im, e);
+	if (!r) r = guest_disk_share(s, name, im, way, d, e);
+	return r > 0 ? blob_copy(im->disk.path, d->path, e) : r;
+}
+
+static void guest_disk_find(struct store *s, const char *name, struct guest_disk *d)
+{
+	char *layer;
+	if (!store_guest_layer(s, name, &layer)) return;
+	free(d->path);
+	d->path = layer;
+	d->format = "qcow2";
+	d->layered = true;
+}
+
+int store_guest_disk(struct store *s, const char *name, const struct image *im, enum disk_way way,
+		     struct guest_disk *d, struct err *e)
+{
+	*d = (struct guest_disk){.format = im->disk.format, .base = -1};
 	if (!im->disk.path) return fail(e, -EINVAL, "image %s: has no disk", im->name);
-	auto_mem char *dir = guest_path(s, name), *disk = NULL;
-	disk = text_format("%s/disk.raw", dir);
 	int r = lock_take(s, LOCK_SH, e);
 	if (r) return r;
-	if (!file_exists(disk)) r = guest_disk_make(dir, im, disk, e);
+	d->path = text_format("%s/guests/%s/disk.raw", s->root, name);
+	guest_disk_find(s, name, d);
+	if (!file_exists(d->path)) {
+		r = guest_disk_make(s, name, im, way, d, e);
+		guest_disk_find(s, name, d);
+	}
 	lock_drop(s);
-	if (r) return fail_in(e, "guest %s", name);
-	*path = disk;
-	disk = NULL;
-	return 0;
+	if (!r) return 0;
+	guest_disk_done(d);
+	return fail_in(e, "guest %s", name);
+}
+
+void guest_disk_done(struct guest_disk *d)
+{
+	if (!d->path) return;
+	drop_fd(&d->base);
+	free(d->path);
+	*d = (struct guest_disk){0};
 }
 
 int store_guest_file(struct store *s, const char *name, const char *file, const char *from,

@@ -37,8 +37,9 @@ int store_image_add_dir(struct store *s, const char *name, const char *arch, con
  * it. Damaged manifests are logged and passed over. */
 int store_image_each(struct store *s, int (*fn)(void *ctx, const struct image *im), void *ctx,
 		     struct err *e);
-int store_image_rm(struct store *s, const char *name, const char *arch, /* NULL: every CPU */
-		   struct err *e);
+/* arch NULL: every CPU. -EBUSY, with their names, while guests are there that were made from it;
+ * with force they keep its contents. */
+int store_image_rm(struct store *s, const char *name, const char *arch, bool force, struct err *e);
 /* Remove contents that no image and no guest names. store_image_rm() does it too. */
 int store_collect(struct store *s, struct err *e);
 
@@ -57,20 +58,36 @@ int store_guest_rename(struct store *s, const char *from, const char *to, struct
  * its contents stay as long as the guest does. *out is the caller's: image_done(). */
 int store_guest_image(struct store *s, const char *name, const struct image *im, struct err *e);
 int store_guest_image_find(struct store *s, const char *name, struct image *out, struct err *e);
-/* Path of the guest's own writable copy of the image's disk, made now if it is not there yet;
- * the guest must be locked. *path is the caller's to free(). */
-int store_guest_disk(struct store *s, const char *name, const struct image *im, char **path,
-		     struct err *e);
+/* The guest's own disk, made now from the image's if it is not there yet; the guest must be locked.
+ * It is a clone of that where the file system can, otherwise a layer over it, and a copy where even
+ * that cannot be, or where one is wanted. What is there already stays what it is. */
+enum disk_way {
+	DISK_LAYER,
+	DISK_LOOSE, /* its folder will go: what is behind it is reached through out->base */
+	DISK_COPY
+};
+struct guest_disk {
+	char *path;
+	const char *format; /* the image's, unless layered */
+	bool layered;	    /* a qcow2 whose backing is to be trusted */
+	int base;	    /* LOOSE: to be open for as long as the disk is; else -1 */
+};
+int store_guest_disk(struct store *s, const char *name, const struct image *im, enum disk_way way,
+		     struct guest_disk *out, struct err *e);
+void guest_disk_done(struct guest_disk *d); /* zeroed to begin with */
 /* The same of any file: path is a copy of `from` under that name, made if there is none yet. */
 int store_guest_file(struct store *s, const char *name, const char *file, const char *from,
 		     char **path, struct err *e);
 /* Layers (layer.c): disks that share what lies behind them.
  *   guests/<name>/disk.qcow2   if it is there, it is the guest's disk, and lies over a base
  *   guests/<name>/base-<hex>   never written again: a file that guests share by hard links, so
- *                              that it goes with the last of them
- * Whether there is a layer; its path, the caller's, then takes the place of store_guest_disk()'s,
- * as a qcow2 whose backing is to be trusted. */
+ *                              that it goes with the last of them; an image's disk may be one
+ * Whether there is a layer, and its path, the caller's. */
 bool store_guest_layer(struct store *s, const char *name, char **path);
+/* Lay a guest's first one over the image's disk, which it shares by a link, or through base (a
+ * descriptor, if not -1). 1: it cannot lie over that. For store_guest_disk(). */
+int store_guest_layer_image(struct store *s, const char *name, const struct image *im, int base,
+			    struct err *e);
 /* Give a guest that has no disk yet one that holds what from's holds; both are locked, and neither
  * runs. Cloned by the file system if it can, otherwise from's disk becomes a base, and both get a
  * layer over it. */

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/own.h"
 #include "base/test.h"
+#include "blk/blk.h"
 #include "store/blob.h"
 #include "store/store.h"
 #include <dirent.h>
@@ -99,7 +100,7 @@ TEST(image_missing_or_misnamed_is_said)
 	CHECK(store_image_find(r.s, "x", "..", &im, &r.e) == -EINVAL);
 	CHECK(add(&r, "", "riscv64", "abc") == -EINVAL);
 	CHECK(add(&r, "Upper", "riscv64", "abc") == -EINVAL);
-	CHECK(store_image_rm(r.s, "debian", NULL, &r.e) == -ENOENT);
+	CHECK(store_image_rm(r.s, "debian", NULL, false, &r.e) == -ENOENT);
 	CHECK(!store_name_ok("a/b") && !store_name_ok(".x") && store_name_ok("a.b-c_9"));
 }
 
@@ -134,14 +135,14 @@ TEST(images_share_and_lose_blobs)
 	CHECK(!add(&r, "a", "riscv64", "one") && !add(&r, "b", "riscv64", "one"));
 	CHECK(!add(&r, "b", "amd64", "two"));
 	CHECK(count(at(&r, "root/blobs/sha256")) == 2);
-	CHECK(!store_image_rm(r.s, "a", NULL, &r.e));
+	CHECK(!store_image_rm(r.s, "a", NULL, false, &r.e));
 	CHECK(count(at(&r, "root/blobs/sha256")) == 2);
-	CHECK(!store_image_rm(r.s, "b", "riscv64", &r.e));
+	CHECK(!store_image_rm(r.s, "b", "riscv64", false, &r.e));
 	CHECK(count(at(&r, "root/blobs/sha256")) == 1);
 	CHECK(store_image_find(r.s, "b", "riscv64", &im, &r.e) == -ENOENT);
 	CHECK(!add(&r, "b", "amd64", "three") && !store_collect(r.s, &r.e));
 	CHECK(count(at(&r, "root/blobs/sha256")) == 1);
-	CHECK(!store_image_rm(r.s, "b", NULL, &r.e) && !count(at(&r, "root/blobs/sha256")));
+	CHECK(!store_image_rm(r.s, "b", NULL, false, &r.e) && !count(at(&r, "root/blobs/sha256")));
 	CHECK(!count(at(&r, "root/images")));
 }
 
@@ -191,7 +192,7 @@ TEST(unreadable_manifest_stops_collecting)
 	log_level_set(LOG_ERROR);
 	CHECK(!store_image_each(r.s, note, seen, &r.e) && !strcmp(seen, "b/riscv64 "));
 	log_level_set(LOG_WARN);
-	CHECK(!store_image_rm(r.s, "a", NULL, &r.e));
+	CHECK(!store_image_rm(r.s, "a", NULL, false, &r.e));
 	CHECK(count(at(&r, "root/blobs/sha256")) == 1);
 }
 
@@ -267,26 +268,80 @@ TEST(guest_lock_dies_with_its_process)
 	(void)close(told[1]);
 }
 
-TEST(guest_has_its_own_disk)
+/* What its first bytes are. */
+static bool disk_holds(const struct guest_disk *d, const char *text)
+{
+	char got[512] = "";
+	struct blk *b;
+	CHECK(!blk_open(&b, d->path, d->format, d->layered ? BLK_BACKING : 0, NULL));
+	CHECK(!blk_rw(b, BLK_READ, got, sizeof(got), 0));
+	blk_unref(b);
+	return !strncmp(got, text, strlen(text));
+}
+
+static void disk_write(const struct guest_disk *d, const char *text)
+{
+	char page[512] = "";
+	struct blk *b;
+	(void)snprintf(page, sizeof(page), "%s", text);
+	CHECK(!blk_open(&b, d->path, d->format, d->layered ? BLK_BACKING : 0, NULL));
+	CHECK(!blk_rw(b, BLK_WRITE, page, sizeof(page), 0));
+	blk_unref(b);
+}
+
+static void own_disk(enum disk_way way)
+{
+	ROOM(r);
+	int a;
+	char page[200] = "old";
+	auto_image struct image im = {0};
+	struct guest_disk d, again;
+	struct image made = {.name = (char *)"d", .arch = (char *)"riscv64", .kind = (char *)"vm"};
+	page[sizeof(page) - 1] = 0;
+	memset(page + 3, '.', sizeof(page) - 4);
+	made.disk = (struct image_file){.path = put(&r, "disk", page), .format = (char *)"raw"};
+	CHECK(!store_image_add(r.s, &made, &r.e));
+	CHECK(!store_image_find(r.s, "d", "riscv64", &im, &r.e));
+	CHECK(!store_guest_open(r.s, "web", true, &a, &r.e));
+	CHECK(!store_guest_disk(r.s, "web", &im, way, &d, &r.e) && disk_holds(&d, "old"));
+	CHECK(way == DISK_LOOSE || d.base < 0);
+	disk_write(&d, "new");
+	if (way != DISK_LOOSE) { /* that is reached by what is open */
+		CHECK(!store_guest_disk(r.s, "web", &im, DISK_LAYER, &again, &r.e));
+		CHECK(!strcmp(again.path, d.path) && disk_holds(&again, "new"));
+		guest_disk_done(&again);
+	}
+	CHECK(same(im.disk.path, page));
+	/* the guest keeps the contents of a removed image, until it goes itself */
+	CHECK(store_image_rm(r.s, "d", NULL, false, &r.e) == -EBUSY && strstr(r.e.msg, "web"));
+	CHECK(store_image_rm(r.s, "d", "riscv64", false, &r.e) == -EBUSY);
+	CHECK(!store_image_rm(r.s, "d", NULL, true, &r.e) && file_exists(im.disk.path));
+	CHECK(!store_guest_remove(r.s, "web", &a, &r.e));
+	CHECK(!store_collect(r.s, &r.e) && !file_exists(im.disk.path));
+	guest_disk_done(&d);
+}
+
+TEST(guest_disk_over_its_image) { own_disk(DISK_LAYER); }
+TEST(guest_disk_whose_folder_goes) { own_disk(DISK_LOOSE); }
+TEST(guest_disk_that_is_a_copy) { own_disk(DISK_COPY); }
+
+/* An image that names a file of the host: no layer makes that trusted. */
+TEST(guest_disk_over_what_lies_over_others)
 {
 	ROOM(r);
 	int a;
 	auto_image struct image im = {0};
-	auto_mem char *p = NULL, *q = NULL;
+	struct guest_disk d;
 	struct image made = {.name = (char *)"d", .arch = (char *)"riscv64", .kind = (char *)"vm"};
-	made.disk = (struct image_file){.path = put(&r, "disk", "old"), .format = (char *)"raw"};
-	CHECK(!store_image_add(r.s, &made, &r.e));
+	char *secret = put(&r, "secret", "secret");
+	const struct blk_make m = {.format = "qcow2", .backing = secret, .backing_format = "raw"};
+	made.disk = (struct image_file){.path = at(&r, "disk"), .format = (char *)"qcow2"};
+	CHECK(!blk_create(made.disk.path, &m, &r.e) && !store_image_add(r.s, &made, &r.e));
 	CHECK(!store_image_find(r.s, "d", "riscv64", &im, &r.e));
 	CHECK(!store_guest_open(r.s, "web", true, &a, &r.e));
-	CHECK(!store_guest_disk(r.s, "web", &im, &p, &r.e) && same(p, "old"));
-	auto_fd int fd = open(p, O_WRONLY);
-	CHECK(write(fd, "new", 3) == 3);
-	CHECK(!store_guest_disk(r.s, "web", &im, &q, &r.e) && same(q, "new"));
-	CHECK(same(im.disk.path, "old"));
-	/* the guest keeps the contents of a removed image, until it goes itself */
-	CHECK(!store_image_rm(r.s, "d", NULL, &r.e) && file_exists(im.disk.path));
-	CHECK(!store_guest_remove(r.s, "web", &a, &r.e));
-	CHECK(!store_collect(r.s, &r.e) && !file_exists(im.disk.path));
+	CHECK(!store_guest_disk(r.s, "web", &im, DISK_LAYER, &d, &r.e) && !d.layered);
+	guest_disk_done(&d);
+	(void)close(a);
 }
 
 /* Add, find and remove over and over, as another process would. */
@@ -305,7 +360,7 @@ static int worker(const char *dir, unsigned seed, int rounds)
 		if (add(&r, name, "riscv64", bytes)) bad = r.e.code;
 		int f = store_image_find(r.s, name, "riscv64", &im, &r.e);
 		if (f && f != -ENOENT) bad = f;
-		int m = i % 4 ? 0 : store_image_rm(r.s, name, NULL, &r.e);
+		int m = i % 4 ? 0 : store_image_rm(r.s, name, NULL, false, &r.e);
 		if (m && m != -ENOENT) bad = m;
 	}
 	store_close(r.s);

@@ -4,6 +4,7 @@
 #include "vm/save.h"
 #include "base/buf.h"
 #include "base/state.h"
+#include "blk/blk.h"
 #include "engine/kvm.h"
 #include "guest/guest.h"
 #include "guest/snapshot.h"
@@ -310,6 +311,18 @@ int vm_can_save(const struct vm *vm, struct err *e)
 	return 0;
 }
 
+int vm_disks_flush(struct vm *vm, struct err *e)
+{
+	const struct spec *s = vm->guest->spec;
+	for (unsigned i = 0; i < s->ndisks; i++) {
+		const struct spec_disk *d = &s->disk[i];
+		if (d->readonly || !d->format || !strcmp(d->format, "raw")) continue;
+		int r = blk_rw(vm->disk[i], BLK_FLUSH, NULL, 0, 0);
+		if (r < 0) return fail(e, r, "disk %s: %s", d->path, strerror(-r));
+	}
+	return 0;
+}
+
 static int file_save(const char *from, const char *dir, const char *name, struct err *e)
 {
 	char to[4096];
@@ -339,6 +352,7 @@ int vm_save(struct vm *vm, struct snapshot_out *to, const char *dir, struct err 
 	pci_host_pause(vm->board->pci);
 	for (unsigned i = 0; r == 0 && i < n; i++) r = part_save(vm, &part[i], to, e);
 	if (r == 0) r = memory_save(vm, to, e);
+	if (r == 0) r = vm_disks_flush(vm, e);
 	if (r == 0) r = disks_save(vm, dir, e);
 	pci_host_resume(vm->board->pci);
 	return r;

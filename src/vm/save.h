@@ -9,6 +9,8 @@ struct state;
 struct vm;
 
 int vm_can_save(const struct vm *vm, struct err *e); /* or be moved; else words */
+/* What images keep of their tables in memory goes to their files: who copies those needs it. */
+int vm_disks_flush(struct vm *vm, struct err *e);
 /* While it is paused. Requests in flight are waited for; then nothing moves until it returns. dir:
  * where copies of its disks go, disk0 and so on. */
 int vm_save(struct vm *vm, struct snapshot_out *to, const char *dir, struct err *e);

@@ -568,7 +568,8 @@ static int vm_save_to(struct guest *g, const char *dir, struct err *e)
 	if (r == 0) r = dir_make(dir, e);
 	if (r == 0) r = snapshot_create(&to, path, e);
 	if (r < 0) return r;
-	if (runs) r = vm_pause(g, e);
+	if (runs) r = vm_disks_flush(vm, e); /* most of it while it runs */
+	if (r == 0 && runs) r = vm_pause(g, e);
 	if (r == 0) r = vm_save(vm, to, dir, e);
 	if (runs) (void)vm_resume(g, NULL);
 	if (r == 0) return snapshot_finish(to, e);

@@ -40,6 +40,16 @@ until_log() { # GUEST WORDS
 	done
 	bad "$1 does not say $2"
 }
+disk_is() { # GUEST FILE: its own disk holds that
+	local at=home/guests/$1
+	rm -f is.raw
+	if [ -e "$at/disk.qcow2" ]; then
+		"$LODGE" image convert --backing -f qcow2 "$at/disk.qcow2" is.raw > out 2> err || return
+	else
+		cp "$at/disk.raw" is.raw
+	fi
+	cmp -s is.raw "$2"
+}
 monitor() { "$LODGE" inspect --format '{{.Pid}}' "$1"; }
 
 # the built-in guest, from the usual store
@@ -68,7 +78,7 @@ done
 # --- made, run, ended, removed --------------------------------------------------------------------
 does web create --name web -c 2 -p 2222:22 hand
 does created inspect --format '{{.State}}' web
-is 'its disk is its own' cmp -s disk home/guests/web/disk.raw
+is 'its disk is its own' disk_is web disk
 does 'hand riscv64 2 67108864 127.0.0.1:2222:22/tcp' \
 	inspect --format '{{.Image}} {{.Arch}} {{.Cpus}} {{.Memory}} {{.Ports}}' web
 refuses 'already' create --name web hand
@@ -222,6 +232,53 @@ is 'eight without a name: eight names' [ "$(cat many.* | sort -u | wc -l)" = 8 ]
 is 'all run' [ "$("$LODGE" ps -q | wc -l)" = 8 ]
 gives 0 rm -f $("$LODGE" ps -q)
 
+# --- disks over their image's ---------------------------------------------------------------------
+head -c 1048576 /dev/urandom > thin
+mkdir -p home/images/thin
+echo "{ \"name\": \"thin\", \"arch\": \"riscv64\", \"kind\": \"vm\", \"created\": 1, \"memory\": 67108864,
+	\"kernel\": { $(blob off) }, \"disk\": { $(blob thin), \"format\": \"raw\" } }" > home/images/thin/riscv64.json
+contents=home/blobs/sha256/$(sha256sum < thin | cut -d' ' -f1)
+chmod 444 "$contents"
+does t1 create --name t1 thin
+does t2 create --name t2 thin
+does t3 create --name t3 --disk-copy thin
+is 'a copy where one is wanted' cmp -s thin home/guests/t3/disk.raw
+is 'the first holds what the image does' disk_is t1 thin
+if [ -e home/guests/t1/disk.qcow2 ]; then # not where the file system clones
+	is 'which it shares' [ home/guests/t1/base-* -ef "$contents" -a home/guests/t2/base-* -ef "$contents" ]
+	is 'and takes little' [ "$(stat -c %b home/guests/t1/disk.qcow2)" -lt 512 ]
+	is 'qemu-img takes it for whole' qemu-img check -q home/guests/t1/disk.qcow2
+	qemu-io -c 'write -q -P 7 65536 4096' home/guests/t1/disk.qcow2 > out 2>&1
+else
+	printf 'x' | dd of=home/guests/t1/disk.raw bs=1 seek=65536 conv=notrunc status=none
+fi
+disk_is t1 thin && bad 't1 holds what was written'
+cp is.raw written
+is 'what one writes the image does not have' cmp -s thin "$contents"
+is 'nor another guest' disk_is t2 thin
+does t4 clone t1 t4
+does '' rename t4 t5
+is 'a clone has it' disk_is t5 written
+gives 0 run -d --name t1
+"$LODGE" wait t1 > out 2> err
+is 'and it has run' disk_is t1 written
+gives 0 run --arch riscv64 thin
+refuses 'guests are made from it: remove them first, or use --force: t1, t2, t3, t5' image rm thin
+does t2 rm t2
+refuses 't1, t3, t5' image rm --arch riscv64 thin
+does thin image rm -f thin
+refuses 'none for riscv64' create --arch riscv64 thin
+gives 0 start t1
+"$LODGE" wait t1 > out 2> err
+is 'it keeps what it has without its image' disk_is t1 written
+does t6 clone t3 t6
+is 'the store too, while one needs it' [ -e "$contents" ]
+does 't1
+t3
+t5
+t6' prune -f
+is 'and then it goes' [ ! -e "$contents" ]
+
 # --- killed --------------------------------------------------------------------------------------
 gives 0 run -d --name victim hand
 kill -9 "$(monitor victim)"
@@ -259,9 +316,10 @@ every() { # WHAT COMMAND...: killed at its first write, its second one...
 	done
 	is "$what: was killed at $((n - 1)) places" [ $n -gt 2 ]
 }
-after() { # what was to be made can be made, run, and goes without a trace
+after() { # what was to be made can be made, run, holds what its image does, and goes without a trace
 	"$LODGE" run -d --name victim hand > out 2> err || { "$LODGE" kill victim && "$LODGE" run -d --name victim hand; } > out 2> err || return
-	[ "$(state victim)" = running ] && "$LODGE" rm -f victim > out 2> err &&
+	[ "$(state victim)" = running ] && "$LODGE" kill victim > out 2> err &&
+		disk_is victim disk && "$LODGE" rm -f victim > out 2> err &&
 		[ -z "$(ls -A home/guests | grep -v '^\.gone$')" ]
 }
 every create create --name victim hand

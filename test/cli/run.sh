@@ -164,7 +164,7 @@ is 'usage error of run: 125' [ $? = 125 ]
 "$LODGE" run --name web hand < /dev/null > out.web 2> err.web &
 web=$!
 until_running $web
-is 'its disk is its own' cmp -s disk "$LODGE_HOME/guests/web/disk.raw"
+is 'its disk is its own' [ "$(ls "$LODGE_HOME/guests/web" | grep -c '^disk\.')" = 1 ]
 refuses 'running' run --name web hand
 cp disk shared
 "$LODGE" run -m 64M --kernel wait --disk shared < /dev/null > /dev/null 2>&1 &
@@ -178,7 +178,7 @@ is 'a killed guest lets its disk go' [ $? = 0 ]
 kill $web
 wait $web
 is 'SIGTERM: exit code' [ $? = 143 ]
-is 'its disk is kept' [ -f "$LODGE_HOME/guests/web/disk.raw" ]
+is 'its disk is kept' [ "$(ls "$LODGE_HOME/guests/web" | grep -c '^disk\.')" = 1 ]
 
 # what running guests use: two at once, one killed, one that does not answer
 "$LODGE" run --name web hand < /dev/null > out.web 2> err.web &
@@ -390,7 +390,7 @@ until_listening dev
 wait $dev
 is 'a reset without a kernel: exit code' [ $? = 125 ]
 is 'a reset without a kernel: words' grep -q 'kernel: ' err
-is 'a reset without a kernel: the disk stays' [ -f "$LODGE_HOME/guests/dev/disk.raw" ]
+is 'a reset without a kernel: the disk stays' [ "$(ls "$LODGE_HOME/guests/dev" | grep -c '^disk\.')" = 1 ]
 rm -rf "$LODGE_HOME/guests/dev"
 
 # standard descriptors that are closed never become our files
@@ -430,8 +430,8 @@ if mkdir full && mount -t tmpfs -o size=300k tmpfs full 2> /dev/null; then
 	cp "$LODGE_HOME"/blobs/sha256/"$(sha256sum < wait | cut -d' ' -f1)" full/blobs/sha256/
 	ln -s "$work/disk" full/blobs/sha256/"$(sha256sum < disk | cut -d' ' -f1)"
 	before=$(find full | sort)
-	LODGE_HOME=$work/full refuses 'No space left' run --name big hand
-	LODGE_HOME=$work/full refuses 'No space left' run hand
+	LODGE_HOME=$work/full refuses 'No space left' run --name big --disk-copy hand
+	LODGE_HOME=$work/full refuses 'No space left' run --disk-copy hand
 	is 'full disk leaves nothing' [ -z "$(ls -A full/guests | grep -v '^\.')" ]
 	umount full
 fi
