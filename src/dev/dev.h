@@ -122,4 +122,14 @@ void virtio_rng_repeat(struct virtio_dev *v); /* the same numbers every time: no
 struct pci_host;
 int nvme_new(struct pci_host *h, struct gmem *mem, struct blk *disk, const char *serial,
 	     bool in_order, struct err *e);
+
+/* AHCI 1.3.1 controller, plugged into h. Drives are added before any CPU runs, and are its ports 0,
+ * 1, ...: the port, or -errno. The blk reference is taken over, also on failure. serial: up to 20
+ * characters. A CD drive reads whole sectors of 2 KiB. */
+enum { AHCI_PORTS = 8 };
+struct ahci;
+struct pci_func;
+int ahci_new(struct ahci **out, struct pci_host *h, struct gmem *mem, bool in_order, struct err *e);
+int ahci_add(struct ahci *a, struct blk *disk, bool is_cd, const char *serial, struct err *e);
+struct pci_func *ahci_func(struct ahci *a);
 #endif

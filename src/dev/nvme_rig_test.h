@@ -1,18 +1,15 @@
 #ifndef DEV_NVME_RIG_TEST_H
 #define DEV_NVME_RIG_TEST_H
-#include "base/test.h"
-#include "blk/impl.h"
+#include "dev/disk_rig_test.h"
 #include "dev/nvme.h"
 #include "hw/pci_rig_test.h"
 #include <stdlib.h>
-/* A controller on a bus, memory beside it, and a disk in memory that carries out what it was given
- * only when told to: for tests and for the fuzzer. */
+/* A controller on a bus, memory beside it, and a disk: for tests and for the fuzzer. */
 enum {
 	NRIG_RAM = 1 << 20,
 	NRIG_BAR = RIG_MEM32,
 	NRIG_MSIX = RIG_MEM32 + 0x10000,
-	NRIG_BLOCKS = 4096,
-	NRIG_HELD = NVME_SLOTS,
+	NRIG_BLOCKS = DISK_RIG_BLOCKS,
 	NRIG_ASQ = 0x1000,
 	NRIG_ACQ = 0x2000,
 	NRIG_SQ = 0x3000,
@@ -21,50 +18,16 @@ enum {
 	NRIG_DATA = 0x10000,
 	NRIG_N = 8, /* entries of its queues */
 };
-struct nrig_disk {
-	struct blk b;
-	uint8_t at[NRIG_BLOCKS * 512];
-	struct blk_req *held[NRIG_HELD];
-	unsigned nheld, closed, n[BLK_ZERO + 1]; /* how many of each */
-	int fails;
-};
 struct nrig {
 	struct pci_rig pci;
 	struct gmem *mem;
-	struct nrig_disk disk;
+	struct disk_rig disk;
 	uint32_t sq_tail[2], cq_head[2];
 	bool phase[2];
 	uint16_t cid;
 };
 
-static inline void nrig_submit(struct blk *b, struct blk_req *q)
-{
-	struct nrig_disk *k = (struct nrig_disk *)b;
-	must(k->nheld < NRIG_HELD);
-	k->held[k->nheld++] = q;
-	k->n[q->op]++;
-}
-static inline void nrig_close(struct blk *b) { ((struct nrig_disk *)b)->closed++; }
-static inline void nrig_carry_out(struct nrig_disk *k, struct blk_req *q)
-{
-	uint8_t *p = k->at + q->off;
-	for (int i = 0; i < q->niov; p += q->iov[i++].iov_len)
-		if (q->op == BLK_READ)
-			memcpy(q->iov[i].iov_base, p, q->iov[i].iov_len);
-		else
-			memcpy(p, q->iov[i].iov_base, q->iov[i].iov_len);
-	if (q->op == BLK_ZERO) memset(p, 0, q->len);
-	if (q->op == BLK_DISCARD) memset(p, 0xdd, q->len);
-}
-static inline void nrig_run(struct nrig *r)
-{
-	struct nrig_disk *k = &r->disk;
-	while (k->nheld) {
-		struct blk_req *q = k->held[--k->nheld];
-		if (!q->res && !k->fails) nrig_carry_out(k, q);
-		q->done(q, q->res ? q->res : k->fails);
-	}
-}
+static inline void nrig_run(struct nrig *r) { disk_rig_run(&r->disk); }
 static inline uint64_t nrig_reg(struct nrig *r, unsigned off, unsigned len)
 {
 	return bus_read(r->pci.bus, (uint64_t)NRIG_BAR + off, len);
@@ -81,17 +44,12 @@ static inline void nrig_map(struct nrig *r)
 }
 static inline struct nrig *nrig_new(bool ro, bool msi)
 {
-	static const struct blk_ops ops = {
-		.name = "test", .submit = nrig_submit, .close = nrig_close};
 	struct nrig *r = calloc(1, sizeof(*r));
 	must(r);
 	pci_rig_init(&r->pci, msi);
 	r->mem = gmem_new();
 	must(!gmem_add(r->mem, 0, NRIG_RAM, 0, NULL));
-	r->disk.b.ops = &ops;
-	r->disk.b.refs = 1;
-	r->disk.b.info = (struct blk_info){sizeof(r->disk.at), 512, ro, !ro};
-	for (size_t i = 0; i < sizeof(r->disk.at); i++) r->disk.at[i] = (uint8_t)(i / 512 + 1);
+	disk_rig_init(&r->disk, ro);
 	must(!nvme_new(r->pci.h, r->mem, &r->disk.b, "serial", false, NULL));
 	nrig_map(r);
 	return r;
