@@ -24,7 +24,7 @@ recipe_make() {
 	modules_copy "$work/tmp/kernel" "$root" virtio_pci virtio_mmio virtio_blk virtio_net virtio_rng \
 		virtio_console virtio_balloon virtiofs ext4 crc32c_generic vfat nls_cp437 nls_ascii \
 		nls_iso8859_1 nls_utf8 isofs squashfs overlay loop 9p 9pnet_virtio \
-		vmw_vsock_virtio_transport
+		vmw_vsock_virtio_transport ahci sd_mod sr_mod
 	echo "root:x:0:0:root:/root:/bin/sh" >"$root/etc/passwd"
 	echo "root:x:0:" >"$root/etc/group"
 	initramfs_pack "$root" "$1/initrd"

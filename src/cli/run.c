@@ -9,6 +9,7 @@
 #include "base/own.h"
 #include "blk/blk.h"
 #include "cli/cli.h"
+#include "cli/drives.h"
 #include "cli/images.h"
 #include "cli/kept.h"
 #include "cli/seeds.h"
@@ -34,7 +35,8 @@ struct run_opts {
 	unsigned cpu_shares, io_ops;
 	uint64_t memory, code_cache, io_rate;
 	bool stats, profile, deterministic, detach, remove, gdb_wait, no_balloon, disk_copy;
-	struct opt_list disks, publish, nets, volumes;
+	struct opt_list publish, nets, volumes;
+	struct drive_opts drives;
 	struct seed_opts seed;
 };
 #define AT(member) offsetof(struct run_opts, member)
@@ -43,11 +45,17 @@ static const struct opt run_table[] = {
 	{"arch", 0, OPT_TEXT, AT(arch), "CPU",
 	 "The guest's CPU: riscv64 or amd64 (an image's: this machine's own; otherwise riscv64).",
 	 ARCH_CHOICES},
+	{"cdrom", 0, OPT_LIST, AT(drives.cdroms), "FILE",
+	 "A CD or DVD as an image of it (.iso), in a drive of its own; several may be given.",
+	 NULL},
 	{"cloud-init", 0, OPT_FLAG, AT(seed.wanted), NULL,
 	 "Tell cloud-init in a foreign image its name, by a disk called cidata.", NULL},
 	{"code-cache", 0, OPT_SIZE, AT(code_cache), "SIZE",
 	 "How much translated code is kept for each of its CPUs, 1M to 1000M (32M, x86-64 128M).",
 	 NULL},
+	{"boot", 0, OPT_TEXT, AT(drives.boot), "disk|cdrom",
+	 "What its firmware tries first (disk); what cannot be booted from is passed over.",
+	 "disk cdrom"},
 	{"cap-rate", 0, OPT_TEXT, AT(cap_rate), "RATE",
 	 "The most that each of its network cards sends and receives, in bits a second: 500k, 10M, "
 	 "1G.",
@@ -63,7 +71,8 @@ static const struct opt run_table[] = {
 	{"deterministic", 0, OPT_FLAG, AT(deterministic), NULL,
 	 "Have time go by instructions, so that every run does the same: one CPU, no network.",
 	 NULL},
-	{"disk", 0, OPT_LIST, AT(disks), "FILE[,format=FORMAT][,if=virtio|nvme][,ro][,backing]",
+	{"disk", 0, OPT_LIST, AT(drives.disks),
+	 "FILE[,format=FORMAT][,if=virtio|nvme|sata|cdrom][,ro][,backing]",
 	 "A disk image, raw unless said otherwise, as the next disk, behind such a device "
 	 "(virtio); several may be given. "
 	 "backing: "
@@ -79,8 +88,10 @@ static const struct opt run_table[] = {
 	 "What executes its instructions: auto (default), jit (translated), interp (interpreted), "
 	 "check (both, compared), kvm (this machine's processor; x86-64 only).",
 	 "auto jit interp check kvm"},
-	{"firmware", 0, OPT_TEXT, AT(firmware), "FILE",
-	 "Start this instead of the kernel: OpenSBI or U-Boot; for amd64 SeaBIOS or OVMF.", NULL},
+	{"firmware", 0, OPT_TEXT, AT(firmware), "FILE|bios|uefi",
+	 "Start this instead of the kernel: OpenSBI or U-Boot; for amd64 SeaBIOS or OVMF, which "
+	 "are bios and uefi where they are installed.",
+	 "bios uefi"},
 	{"gdb", 0, OPT_TEXT, AT(gdb), "[ADDR:]PORT|unix:PATH",
 	 "Let gdb connect there (target remote), to debug all of the guest.", NULL},
 	{"gdb-wait", 'S', OPT_FLAG, AT(gdb_wait), NULL,
@@ -183,64 +194,6 @@ static void run_done(struct run *r)
 	free(r->vars);
 	image_done(&r->image);
 	store_close(r->kept.store);
-}
-
-static int add_disk(struct spec *s, const struct spec_disk *d, struct err *e)
-{
-	if (s->ndisks == SPEC_DISKS)
-		return fail(e, -EINVAL, "--disk: more than %d disks", SPEC_DISKS);
-	s->disk[s->ndisks++] = *d;
-	return 0;
-}
-
-/* A raw disk whose first bytes are another format's is most likely that, and its guest would see
- * nothing of what is in it; but the guest of a raw disk can have written them, so nothing is
- * guessed. */
-static int guess_nothing(const char *path, struct err *e)
-{
-	const char *looks = blk_probe(path, NULL);
-	if (!looks || !strcmp(looks, "raw")) return 0;
-	return fail(e, -EINVAL,
-		    "--disk %s: looks like %s: say ',format=%s', or ',format=raw' if it is raw",
-		    path, looks, looks);
-}
-
-/* The list's strings are the command line's own: words after commas are cut off in place. */
-static int disk_words(struct spec_disk *d, char *text, struct err *e)
-{
-	for (char *comma; (comma = strrchr(text, ','));) {
-		const char *w = comma + 1;
-		if (!strcmp(w, "ro"))
-			d->readonly = true;
-		else if (!strcmp(w, "backing"))
-			d->backing = true;
-		else if (!strcmp(w, "if=nvme"))
-			d->bus = BUS_NVME;
-		else if (!strncmp(w, "if=", 3) && strcmp(w, "if=virtio"))
-			return fail(e, -EINVAL, "--disk: '%s': there are if=virtio and if=nvme", w);
-		else if (strncmp(w, "if=", 3) && strncmp(w, "format=", 7))
-			break; /* of the file's own name */
-		else if (*w == 'f' && !(d->format = blk_format_named(w + 7)))
-			return fail(e, -EINVAL,
-				    "--disk: unknown format '%s'; there are: raw qcow2 vmdk vdi "
-				    "vhd vhdx",
-				    w + 7);
-		*comma = 0;
-	}
-	d->path = text;
-	return d->format ? 0 : guess_nothing(text, e);
-}
-
-static int add_disks(struct spec *s, const struct opt_list *l, struct err *e)
-{
-	int r = 0;
-	for (unsigned i = 0; !r && i < l->n; i++) {
-		struct spec_disk d = {0};
-		r = disk_words(&d, (char *)l->at[i], e);
-		if (!d.format) d.format = "raw";
-		if (!r) r = add_disk(s, &d, e);
-	}
-	return r;
 }
 
 static int add_nets(struct spec *s, const struct opt_list *l, struct err *e)
@@ -360,6 +313,7 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 			   .remove = o->remove};
 	bad = add_limits(s, o, e);
 	if (bad) return bad;
+	enum arch arch = s->arch;
 	bad = o->arch ? arch_parse(&s->arch, o->arch, e) : 0;
 	if (bad) return bad;
 	if (o->symbols && !o->profile && !o->dump)
@@ -371,10 +325,12 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 	if (!bad && o->gdb_wait && !o->gdb)
 		bad = fail(e, -EINVAL, "--gdb-wait: for whom? --gdb says where gdb connects");
 	if (!bad) bad = add_code_cache(s, o, e);
+	if (!bad) bad = drives_firmware(&s->firmware, &arch, s, &o->drives, e);
+	if (!bad && !o->arch) s->arch = arch;
 	if (!bad) bad = add_vars(r, e);
 	if (!bad) bad = add_network(s, o, e);
 	if (!bad) bad = add_volumes(s, &o->volumes, e);
-	return bad ? bad : add_disks(s, &o->disks, e);
+	return bad ? bad : drives_add(s, &o->drives, e);
 }
 
 static bool host_runs(enum arch a)
@@ -774,10 +730,11 @@ const struct verb verb_run = {
 	"runs it again as it was run last, 'lodge rm' removes it. --name with a name "
 	"that is\n"
 	"there runs that guest again, with its disk and these options.",
-	.examples =
-		"lodge run\n"
-		"lodge run -d --name web -c 2 -m 2G -p 2222:22 debian\n"
-		"lodge run --kernel Image --initrd initrd --append 'console=ttyS0' --disk root.img",
+	.examples = "lodge run\n"
+		    "lodge run -d --name web -c 2 -m 2G -p 2222:22 debian\n"
+		    "lodge run --kernel Image --initrd initrd --append 'console=ttyS0' --disk "
+		    "root.img\n"
+		    "lodge run --firmware uefi --disk new.img --cdrom installer.iso",
 	.opts = run_table,
 	.defaults = &run_defaults,
 	.size = sizeof(run_defaults),

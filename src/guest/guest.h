@@ -42,9 +42,11 @@ struct spec {
 	struct spec_disk {
 		const char *path, *format;
 		bool readonly, backing; /* backing: its file may name others: BLK_BACKING */
-		enum spec_bus { BUS_VIRTIO, BUS_NVME } bus;
+		/* CDROM: a drive behind SATA; its disk is read-only */
+		enum spec_bus { BUS_VIRTIO, BUS_NVME, BUS_SATA, BUS_CDROM } bus;
 	} disk[SPEC_DISKS];
 	unsigned ndisks;
+	bool boot_cdrom;		 /* firmware tries CDs before disks */
 	const char *volume[SPEC_SHARES]; /* as asked for: FOLDER:PLACE[:ro] or NAME:PLACE[:ro] */
 	unsigned nvolumes;
 	struct spec_share {		/* and what that is now */

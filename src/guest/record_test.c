@@ -14,28 +14,31 @@
 static struct record full(void)
 {
 	struct record r = {.id = "0123456789ab", .created = 1795674170};
-	r.spec = (struct spec){
-		.image = "debian",
-		.arch = ARCH_X86_64,
-		.cpus = 3,
-		.memory = 5ull << 32,
-		.kernel = "/boot/a \"b\"\n",
-		.initrd = "rel/initrd",
-		.append = "",
-		.engine = "interp",
-		.code_cache = 1 << 20,
-		.deterministic = true,
-		.net = {"user", "lan"},
-		.nnets = 2,
-		.volume = {"./src:/s:ro", "data:/d"},
-		.nvolumes = 2,
-		.cap_rate = 1000000,
-		.remove = true,
-		.disk = {{"/d", "raw", true}, {"/e", "qcow2", false, .bus = BUS_NVME}},
-		.vars = "/vars.fd",
-		.ndisks = 2,
-		.publish = {{false, "", 80, 8080}, {true, "10.0.0.1", 5, 6}},
-		.npublish = 2};
+	r.spec = (struct spec){.image = "debian",
+			       .arch = ARCH_X86_64,
+			       .cpus = 3,
+			       .memory = 5ull << 32,
+			       .kernel = "/boot/a \"b\"\n",
+			       .initrd = "rel/initrd",
+			       .append = "",
+			       .engine = "interp",
+			       .code_cache = 1 << 20,
+			       .deterministic = true,
+			       .net = {"user", "lan"},
+			       .nnets = 2,
+			       .volume = {"./src:/s:ro", "data:/d"},
+			       .nvolumes = 2,
+			       .cap_rate = 1000000,
+			       .remove = true,
+			       .disk = {{"/d", "raw", true},
+					{"/e", "qcow2", false, .bus = BUS_NVME},
+					{"/f", "raw", false, .bus = BUS_SATA},
+					{"/g.iso", "raw", true, .bus = BUS_CDROM}},
+			       .boot_cdrom = true,
+			       .vars = "/vars.fd",
+			       .ndisks = 4,
+			       .publish = {{false, "", 80, 8080}, {true, "10.0.0.1", 5, 6}},
+			       .npublish = 2};
 	return r;
 }
 
@@ -56,8 +59,10 @@ TEST(record_comes_back_as_it_was)
 	CHECK(s->nvolumes == 2 && *s->volume[0] == '/' && strstr(s->volume[0], "/./src:/s:ro"));
 	CHECK(!strcmp(s->volume[1], "data:/d"));
 	CHECK(s->nnets == 2 && !strcmp(s->net[1], "lan") && s->cap_rate == 1000000);
-	CHECK(s->ndisks == 2 && s->disk[0].readonly && !strcmp(s->disk[1].format, "qcow2"));
+	CHECK(s->ndisks == 4 && s->boot_cdrom && s->disk[0].readonly &&
+	      !strcmp(s->disk[1].format, "qcow2"));
 	CHECK(s->disk[0].bus == BUS_VIRTIO && s->disk[1].bus == BUS_NVME);
+	CHECK(s->disk[2].bus == BUS_SATA && s->disk[3].bus == BUS_CDROM && s->disk[3].readonly);
 	CHECK(!strcmp(s->vars, "/vars.fd"));
 	CHECK(s->npublish == 2 && s->publish[0].host_port == 80 && s->publish[1].udp);
 	CHECK(!strcmp(s->publish[0].host, "127.0.0.1") && s->publish[1].guest_port == 6);

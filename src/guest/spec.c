@@ -38,6 +38,7 @@ static const struct field {
 	FIELD(FLAG, gdb_wait),
 	FIELD(FLAG, no_balloon),
 	FIELD(FLAG, disk_copy),
+	FIELD(FLAG, boot_cdrom),
 #undef FIELD
 #define LIMIT(member)                                                                              \
 	{                                                                                          \
@@ -52,6 +53,16 @@ static const struct field {
 };
 enum { TEXT_MAX = 64 * 1024 };
 static const char *const arches[] = {[ARCH_X86_64] = "amd64", [ARCH_RV64] = "riscv64"};
+
+static const char *const buses[] = {
+	[BUS_VIRTIO] = "virtio", [BUS_NVME] = "nvme", [BUS_SATA] = "sata", [BUS_CDROM] = "cdrom"};
+
+bool bus_find(enum spec_bus *out, const char *name)
+{
+	for (unsigned i = 0; i < COUNT(buses); i++)
+		if (!strcmp(name, buses[i])) return *out = (enum spec_bus)i, true;
+	return false;
+}
 
 const char *arch_name(enum arch a) { return arches[a]; }
 
@@ -103,7 +114,8 @@ static struct json_object *disks_json(const struct spec *s)
 		put(o, "format", json_object_new_string(s->disk[i].format));
 		put(o, "readonly", json_object_new_boolean(s->disk[i].readonly));
 		put(o, "backing", json_object_new_boolean(s->disk[i].backing));
-		if (s->disk[i].bus == BUS_NVME) put(o, "if", json_object_new_string("nvme"));
+		if (s->disk[i].bus != BUS_VIRTIO)
+			put(o, "if", json_object_new_string(buses[s->disk[i].bus]));
 		must(!json_object_array_add(all, o));
 	}
 	return all;
@@ -211,8 +223,7 @@ static int take_bus(enum spec_bus *to, struct arena *a, struct json_object *o, s
 	const char *text = "";
 	if (!json_object_object_get_ex(o, "if", &v)) return 0;
 	int r = take_text(&text, a, v, e);
-	*to = BUS_NVME;
-	return r || !strcmp(text, "nvme") ? r : fail(e, -EINVAL, "if: not a bus");
+	return r || bus_find(to, text) ? r : fail(e, -EINVAL, "if: not a bus");
 }
 
 static int take_disk(struct spec *s, struct arena *a, struct json_object *o, struct err *e)
@@ -230,6 +241,7 @@ static int take_disk(struct spec *s, struct arena *a, struct json_object *o, str
 	if (!r && json_object_object_get_ex(o, "backing", &backing))
 		r = take_flag(&d->backing, backing, e);
 	if (!r) r = take_bus(&d->bus, a, o, e);
+	if (!r && d->bus == BUS_CDROM && !d->readonly) r = fail(e, -EINVAL, "readonly: a CD is");
 	s->ndisks += !r;
 	return r;
 }

@@ -9,6 +9,8 @@ struct json_object;
 struct spec;
 const char *arch_name(enum arch a); /* Debian's: "riscv64", "amd64" */
 bool arch_find(enum arch *out, const char *name);
+enum spec_bus;
+bool bus_find(enum spec_bus *out, const char *name); /* "virtio", "nvme", "sata", "cdrom" */
 
 /* Add s to the object. Names of files are made absolute, so that they mean the same from any
  * folder. Not written: name, control, and what stands for nothing asked. */

@@ -352,6 +352,8 @@ static int slot_find(const struct pci_host *h, int slot)
 	return slot >= 0 && slot < SLOTS && !h->slot[slot] ? slot : -1;
 }
 
+int pci_free_slot(const struct pci_host *h) { return slot_find(h, -1); }
+
 int pci_plug(struct pci_host *h, struct pci_func *f, int slot, struct err *e)
 {
 	int s = slot_find(h, slot);

@@ -79,6 +79,7 @@ uint64_t pci_bar_read(struct pci_func *f, unsigned bar, uint64_t off, unsigned l
 void pci_bar_write(struct pci_func *f, unsigned bar, uint64_t off, uint64_t val, unsigned len);
 /* Plug in: the host owns f from here. slot -1: the first free one. */
 int pci_plug(struct pci_host *h, struct pci_func *f, int slot, struct err *e);
+int pci_free_slot(const struct pci_host *h); /* that first one; -1: there is none */
 /* Any thread. The line form is INTx (a level); the vector form is MSI-X (an edge). */
 void pci_intx(struct pci_func *f, int level);
 bool pci_msix_on(const struct pci_func *f);

@@ -116,10 +116,39 @@ int board_pci_wire(struct vm *vm, const struct board_pci *w, struct err *e)
 	return r < 0 ? r : bus_map(vm->mmio, w->ecam, w->ecam_len, pci_host_ecam(b->pci), e);
 }
 
+static int plug_virtio(struct vm *vm, unsigned i, struct blk *disk, const char *serial,
+		       struct err *e)
+{
+	struct virtio_dev *v;
+	int r = virtio_blk_new(&v, vm->mem, disk, serial, e);
+	if (r == 0 && vm->guest->spec->deterministic) virtio_blk_in_order(v);
+	if (r == 0) r = virtio_pci_new(vm->board->pci, v, -1, e);
+	if (r == 0) vm->board->disk[i] = v;
+	return r;
+}
+
+/* All of them are behind one controller, which comes with the first. */
+static int plug_sata(struct vm *vm, unsigned i, struct blk *disk, const char *serial, struct err *e)
+{
+	_Static_assert((int)BOARD_DISKS <= (int)AHCI_PORTS, "a port for each");
+	struct board *b = vm->board;
+	bool cd = vm->guest->spec->disk[i].bus == BUS_CDROM;
+	int r = b->ahci ? 0
+			: ahci_new(&b->ahci, b->pci, vm->mem, vm->guest->spec->deterministic, e);
+	if (r < 0) {
+		blk_unref(disk);
+		return r;
+	}
+	int port = ahci_add(b->ahci, disk, cd, serial, e);
+	if (port < 0) return port;
+	b->drive[i] = (struct board_drive){(uint8_t)ahci_func(b->ahci)->slot, (uint8_t)port};
+	return 0;
+}
+
 static int plug_disk(struct vm *vm, unsigned i, struct err *e)
 {
 	const struct spec_disk *d = &vm->guest->spec->disk[i];
-	struct virtio_dev *v;
+	struct board *b = vm->board;
 	struct blk *disk;
 	char serial[16];
 	(void)snprintf(serial, sizeof(serial), "disk%u", i);
@@ -127,14 +156,14 @@ static int plug_disk(struct vm *vm, unsigned i, struct err *e)
 	int r = blk_open(&disk, d->path, d->format ? d->format : "raw", flags, e);
 	if (r < 0) return r;
 	vm->disk[i] = blk_ref(disk);
-	if (d->bus == BUS_NVME)
-		return nvme_new(vm->board->pci, vm->mem, disk, serial,
-				vm->guest->spec->deterministic, e);
-	r = virtio_blk_new(&v, vm->mem, disk, serial, e);
-	if (r == 0 && vm->guest->spec->deterministic) virtio_blk_in_order(v);
-	if (r == 0) r = virtio_pci_new(vm->board->pci, v, -1, e);
-	if (r == 0) vm->board->disk[i] = v;
-	return r;
+	b->drive[i].slot = (uint8_t)pci_free_slot(b->pci);
+	switch (d->bus) {
+	case BUS_NVME:
+		return nvme_new(b->pci, vm->mem, disk, serial, vm->guest->spec->deterministic, e);
+	case BUS_SATA:
+	case BUS_CDROM: return plug_sata(vm, i, disk, serial, e);
+	default: return plug_virtio(vm, i, disk, serial, e);
+	}
 }
 
 uint64_t board_identity(const char *name)

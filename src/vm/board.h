@@ -21,6 +21,7 @@ struct share;
 struct spec;
 struct state;
 struct virtio_dev;
+struct ahci;
 struct vm;
 
 enum { BOARD_SHARES = 8, BOARD_DISKS = 8 };
@@ -62,6 +63,9 @@ struct board_ops {
 extern const struct board_ops board_virt, board_pc;
 
 enum { BOARD_NETS = 4 };
+struct board_drive {	    /* where firmware and kernels find a disk of the spec */
+	uint8_t slot, port; /* of PCI; of what is there, SATA only */
+};
 /* Embedded first in every board's own struct. */
 struct board {
 	struct load_file firmware, kernel, initrd;
@@ -73,6 +77,8 @@ struct board {
 	struct rate *rate[BOARD_NETS];	/* and what slows them down; may be NULL */
 	struct share *share[BOARD_SHARES];
 	struct virtio_dev *disk[BOARD_DISKS], *balloon; /* its bus's; NULL: none */
+	struct ahci *ahci;				/* the same */
+	struct board_drive drive[BOARD_DISKS];
 	struct virtio_dev *vsock; /* NULL: time is counted, so nobody may come from outside */
 	gpa_t kernel_at;	  /* where a kernel goes, for those who look for its symbols */
 };

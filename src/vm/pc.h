@@ -120,4 +120,8 @@ struct pc_firmware {
 	const char *append;
 };
 void pc_firmware(struct device *fw_cfg, const struct pc_firmware *f);
+/* The file "bootorder" for n disks of the spec: as they come, CDs behind the others or before. */
+struct board_drive;
+struct spec;
+void pc_boot_order(struct device *fw_cfg, const struct spec *s, const struct board_drive *at);
 #endif

@@ -409,7 +409,10 @@ static int pc_wire(struct vm *vm, struct err *e)
 	if (r == 0) r = map_ports(vm, b, e);
 	if (r == 0) fill_cmos(vm, b);
 	if (r == 0 && has_firmware(b)) r = fill_fw_cfg(vm, b, e);
-	return r < 0 ? r : board_plug(vm, e);
+	if (r == 0) r = board_plug(vm, e);
+	if (r == 0 && has_firmware(b))
+		pc_boot_order(b->chip[FW_CFG], vm->guest->spec, b->board.drive);
+	return r;
 }
 
 /* Boot */

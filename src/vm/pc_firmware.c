@@ -2,7 +2,9 @@
  * look for. */
 #include "base/buf.h"
 #include "dev/dev.h"
+#include "guest/guest.h"
 #include "vm/acpi.h"
+#include "vm/board.h"
 #include "vm/pc.h"
 #include "vm/smbios.h"
 
@@ -54,6 +56,30 @@ static void give_kernel(struct device *d, const struct pc_firmware *f, const str
 	fw_cfg_number(d, FW_CFG_INITRD_ADDRESS, (top - f->initrd_len) & ~(PC_PAGE - 1), 4);
 	fw_cfg_number(d, FW_CFG_INITRD_SIZE, f->initrd_len, 4);
 	fw_cfg_lend(d, FW_CFG_INITRD_DATA, f->initrd, f->initrd_len);
+}
+
+/* As Open Firmware would name them, or nearly: QEMU's users of it have agreed on that. */
+static void put_path(struct buf *to, const struct spec_disk *d, const struct board_drive *at)
+{
+	buf_fmt(to, "/pci@i0cf8/");
+	if (d->bus == BUS_NVME)
+		buf_fmt(to, "pci8086,5845@%x/namespace@1,0\n", at->slot);
+	else if (d->bus == BUS_VIRTIO)
+		buf_fmt(to, "scsi@%x/disk@0,0\n", at->slot);
+	else
+		buf_fmt(to, "pci8086,2922@%x/drive@%x/disk@0\n", at->slot, at->port);
+}
+
+void pc_boot_order(struct device *d, const struct spec *s, const struct board_drive *at)
+{
+	auto_buf struct buf text = {0};
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (unsigned i = 0; i < s->ndisks; i++)
+			if ((s->disk[i].bus == BUS_CDROM) == (s->boot_cdrom ^ pass))
+				put_path(&text, &s->disk[i], &at[i]);
+	if (!text.len) return;
+	text.at[text.len - 1] = 0; /* for the last newline */
+	give(d, "bootorder", &text);
 }
 
 void pc_firmware(struct device *d, const struct pc_firmware *f)

@@ -1,8 +1,10 @@
 #include "base/buf.h"
 #include "base/test.h"
 #include "dev/dev.h"
+#include "guest/guest.h"
 #include "hw/gmem.h"
 #include "vm/acpi.h"
+#include "vm/board.h"
 #include "vm/pc.h"
 #include "vm/smbios.h"
 
@@ -96,4 +98,37 @@ TEST(pc_firmware_with_a_kernel_of_any_length)
 		CHECK(number(d, FW_CFG_SETUP_SIZE, 4) + number(d, FW_CFG_KERNEL_SIZE, 4) == n);
 		device_free(d);
 	}
+}
+
+static bool boots_in_order(const struct spec *s, const char *want)
+{
+	const struct board_drive at[] = {{2, 0}, {10, 0}, {3, 0}, {10, 1}};
+	struct gmem *mem = gmem_new();
+	auto_buf struct buf got = {0};
+	struct device *d;
+	CHECK(fw_cfg_new(&d, mem, NULL) == 0);
+	pc_boot_order(d, s, at);
+	size_t n = read_file(d, "bootorder", &got);
+	device_free(d);
+	gmem_free(mem);
+	return want ? n == strlen(want) + 1 && !strcmp(got.at, want) : !n;
+}
+
+TEST(pc_firmware_is_told_what_to_boot)
+{
+	struct spec s = {.disk = {{.bus = BUS_VIRTIO},
+				  {.bus = BUS_CDROM},
+				  {.bus = BUS_NVME},
+				  {.bus = BUS_SATA}},
+			 .ndisks = 4};
+	CHECK(boots_in_order(&s, "/pci@i0cf8/scsi@2/disk@0,0\n"
+				 "/pci@i0cf8/pci8086,5845@3/namespace@1,0\n"
+				 "/pci@i0cf8/pci8086,2922@a/drive@1/disk@0\n"
+				 "/pci@i0cf8/pci8086,2922@a/drive@0/disk@0"));
+	s.ndisks = 2;
+	s.boot_cdrom = true;
+	CHECK(boots_in_order(&s, "/pci@i0cf8/pci8086,2922@a/drive@0/disk@0\n"
+				 "/pci@i0cf8/scsi@2/disk@0,0"));
+	s.ndisks = 0;
+	CHECK(boots_in_order(&s, NULL));
 }

@@ -103,6 +103,8 @@ refuses 'can only be read' image create -f vhdx a 1M
 refuses 'neither leaks nor all' image check -r some a
 refuses 'nope: No such file' image info nope
 refuses "unknown format 'iso'" run --kernel x --disk x,format=iso
+refuses "there are if=virtio, nvme, sata and cdrom" run --kernel x --disk x,if=ide
+refuses "there are disk and cdrom" run --kernel x --boot network
 says 'file format: raw' image info "$LODGE"
 says '"format": "raw"' image info --format json "$LODGE"
 
@@ -171,6 +173,7 @@ cp disk shared
 holder=$!
 until_running $holder
 refuses 'shared' run -m 64M --kernel wait --disk shared
+refuses 'disk none.iso: no such file' run -m 64M --kernel wait --cdrom none.iso
 kill -9 $holder
 wait $holder 2> /dev/null
 run --kernel off --disk shared > out 2> err

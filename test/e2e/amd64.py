@@ -154,6 +154,41 @@ def seabios_nvme():
     seabios(",if=nvme")
 
 
+def seabios_sata():
+    seabios(",if=sata")
+
+
+def disc(code):
+    """An image of a CD that is nothing but bootable (El Torito 1.0, no emulation): 2 KiB of code."""
+    catalog = bytearray(64)
+    catalog[0], catalog[30:34] = 1, b"\x55\xaa\x88\0"
+    catalog[28:30] = (-sum(int.from_bytes(catalog[i:i + 2], "little") for i in range(0, 32, 2)) & 0xffff).to_bytes(2, "little")
+    catalog[38:44] = b"\x04\0" + (20).to_bytes(4, "little")
+    sectors = {16: b"\1CD001\1", 17: b"\0CD001\1EL TORITO SPECIFICATION".ljust(71, b"\0") + (19).to_bytes(4, "little"),
+               18: b"\xffCD001\1", 19: bytes(catalog), 20: code, 21: b""}
+    return b"".join(sectors.get(i, b"").ljust(2048, b"\0") for i in range(22))
+
+
+def boot_order():
+    """By SeaBIOS: the disk first, the CD first, the CD because there is nothing on the disk."""
+    bios = "/usr/share/seabios/bios-256k.bin"
+    if not installed("boot order", bios):
+        return
+    code = bytes.fromhex("be187c ac 84c0 7406 baf803 ee ebf5 ba0406 b80020 ef f4 ebfd")
+    for name, text in ("disk", b"a sector speaks\n\0"), ("disc", b"a disc speaks\n\0"):
+        with open(work + "/" + name, "wb") as f:
+            sector = (code + text).ljust(510, b"\0") + b"\x55\xaa"
+            f.write(sector.ljust(1 << 20, b"\0") if name == "disk" else disc(sector))
+    with open(work + "/blank", "wb") as f:
+        f.truncate(1 << 20)
+    for disk, order, says in [("disk", [], "a sector speaks"), ("disk", ["--boot", "cdrom"], "a disc speaks"),
+                              ("blank,if=sata", [], "a disc speaks")]:
+        g = Guest("--net", "none", "--firmware", "bios", "--disk", work + "/" + disk, "--cdrom", work + "/disc", *order)
+        name = "boot order: %s %s" % (disk, " ".join(order))
+        check(name, tried(g.expect, says), g)
+        ends(name, g)
+
+
 def ovmf():
     """A kernel that it finds by fw_cfg and starts as an EFI program."""
     uefi = "/usr/share/ovmf/OVMF.fd"
@@ -202,7 +237,7 @@ def ovmf_vars():
         ends("ovmf vars", g)
 
 
-for p in [power_off, one_cpu, two_cpus, more_memory, reboot, disk, nvme, network, deterministic, seabios, seabios_nvme, ovmf, ovmf_shell, ovmf_vars]:
+for p in [power_off, one_cpu, two_cpus, more_memory, reboot, disk, nvme, network, deterministic, seabios, seabios_nvme, seabios_sata, boot_order, ovmf, ovmf_shell, ovmf_vars]:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)
 for p in [deterministic_interpreted, lockstep]:  # minutes each: only by name
