@@ -1,7 +1,14 @@
 /* virtio balloon (1.2 §5.5): pages that the guest gives away, or tells are free, go back to the
  * host at once, before the guest hears that they were taken; nothing has to be done when it takes
  * them again, as guest memory stays mapped and is zeroes then. So a page is never given back that
- * the guest has taken up again, whatever it does. */
+ * the guest has taken up again, whatever it does.
+ *
+ * Linux reports what is free by and by, 256 MiB in 2 s. So when a report was full, and gave
+ * something back, the guest is asked for hints (5.5.6.6): all that it has, at once. A driver may
+ * take a hinted page again without a word; therefore only that one is given back which has just
+ * been told, while its CPU waits for this, and a driver that tells several at a time is not asked
+ * again. */
+#include "base/loop.h"
 #include "base/state.h"
 #include "dev/dev.h"
 #include "hw/gmem.h"
@@ -9,8 +16,9 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-enum { F_STATS = 1, F_DEFLATE_ON_OOM = 2, F_PAGE_POISON = 4, F_REPORTING = 5 };
-enum { INFLATE, DEFLATE, STATS, QUEUES = 5, QUEUE = 128 };
+enum { F_STATS = 1, F_DEFLATE_ON_OOM = 2, F_HINT = 3, F_PAGE_POISON = 4, F_REPORTING = 5 };
+enum { INFLATE, DEFLATE, STATS, HINTS, QUEUES = 5, QUEUE = 128 };
+enum { HINT_STOP = 0, HINT_DONE = 1, HINT_FIRST = 2, REPORT_FULL = 32 }; /* blocks; 5.5.6.6 */
 enum { PAGE = 4096, PFNS = 256, PFNS_MAX = 16384 }; /* what a request has more is not given back */
 enum { SWAP_IN, SWAP_OUT, MAJOR, MINOR, FREE, TOTAL, AVAILABLE, CACHES, TAGS, STATS_MAX = 64 };
 
@@ -29,6 +37,9 @@ struct vballoon {
 	bool held; /* held_q is its statistics: returned when new ones are wanted */
 	uint64_t known, value[TAGS]; /* a bit a tag */
 	uint64_t returned;	     /* bytes, ever */
+	uint32_t hint_id;	     /* of the round that is wanted; DONE: none is */
+	bool hinting;		     /* the guest has begun that round */
+	bool hint_never;	     /* its driver tells several at a time */
 };
 
 /* ---- pages given away */
@@ -70,12 +81,63 @@ static void inflate(struct vballoon *b)
 	}
 }
 
-/* Free pages are to keep what they hold, or to hold the poison (5.5.6.7), which holes do not. */
+/* ---- pages that are free: they are to keep what they hold, or to hold the poison (5.5.6.7), which
+ * holes do not */
+static bool poisoned(const struct vballoon *b)
+{
+	return b->poison && virtio_has(&b->v, F_PAGE_POISON);
+}
+
+static void hints_set(struct vballoon *b, uint32_t id)
+{
+	b->hint_id = id;
+	b->hinting = false;
+	virtio_config_changed(&b->v);
+}
+
+/* A number that a guest which was restored has not heard of before. */
+static void hints_want(struct vballoon *b)
+{
+	if (!virtio_has(&b->v, F_HINT) || b->hint_never || b->hinting) return;
+	uint32_t id = (uint32_t)(now_ns() / 1000000);
+	hints_set(b, id < HINT_FIRST ? HINT_FIRST : id);
+}
+
+/* What is returned after a round is reported once more, as all that is freed; hence the look at
+ * whether anything came back. */
 static void report(struct vballoon *b)
 {
-	if (b->poison && virtio_has(&b->v, F_PAGE_POISON)) return;
-	for (unsigned i = b->q.nout; i < b->q.nout + b->q.nin; i++)
+	uint64_t before = 0, len = 0;
+	bool full = b->q.nin >= REPORT_FULL;
+	if (poisoned(b)) return;
+	if (full) before = gmem_resident(b->v.mem);
+	for (unsigned i = b->q.nout; i < b->q.nout + b->q.nin; i++) {
 		discard(b, b->q.gpa[i], b->q.iov[i].iov_len);
+		len += b->q.iov[i].iov_len;
+	}
+	if (full && gmem_resident(b->v.mem) + len / 2 < before) hints_want(b);
+}
+
+/* The round's number when it begins, STOP when there are no more pages. */
+static void hint_word(struct vballoon *b)
+{
+	le32 word;
+	if (vreq_get(&b->q, 0, &word, sizeof(word)) != sizeof(word)) return;
+	uint32_t id = le32_get(word);
+	if (id >= HINT_FIRST)
+		b->hinting = id == b->hint_id;
+	else if (id == HINT_STOP && b->hinting)
+		hints_set(b, HINT_DONE);
+}
+
+static void hint(struct vballoon *b)
+{
+	bool late = virtq_want(&b->v.vq[HINTS], true);
+	b->hint_never |= late;
+	if (b->q.nout)
+		hint_word(b);
+	else if (b->q.nin && b->hinting && !b->hint_never && !poisoned(b))
+		discard(b, b->q.gpa[0], b->q.iov[0].iov_len);
 }
 
 static void deflate(struct vballoon *b) { (void)b; }
@@ -142,7 +204,9 @@ static void balloon_notify(struct virtio_dev *v, unsigned queue)
 		serve(b, queue, deflate);
 	else if (queue == STATS && virtio_has(v, F_STATS)) {
 		if (!b->held) stats_take(b);
-	} else if (virtio_has(v, F_REPORTING))
+	} else if (queue == HINTS && virtio_has(v, F_HINT))
+		serve(b, queue, hint);
+	else if (virtio_has(v, F_REPORTING))
 		serve(b, queue, report);
 }
 
@@ -155,7 +219,8 @@ static void balloon_reset(struct virtio_dev *v)
 {
 	struct vballoon *b = (struct vballoon *)v;
 	b->actual = b->poison = 0;
-	b->held = false;
+	b->held = b->hinting = b->hint_never = false;
+	b->hint_id = HINT_DONE;
 	b->known = 0;
 }
 
@@ -164,6 +229,7 @@ static void balloon_pause(struct virtio_dev *v)
 	struct vballoon *b = (struct vballoon *)v;
 	if (b->held) virtq_unpop(&v->vq[STATS]);
 	b->held = false;
+	if (b->hint_id >= HINT_FIRST) hints_set(b, HINT_DONE);
 }
 
 static void balloon_resume(struct virtio_dev *v)
@@ -184,6 +250,7 @@ static void balloon_config_read(struct virtio_dev *v, unsigned off, void *buf, u
 	const struct vballoon *b = (struct vballoon *)v;
 	struct config f = {.num_pages = le32_of(b->target),
 			   .actual = le32_of(b->actual),
+			   .hint_id = le32_of(b->hint_id),
 			   .poison = le32_of(b->poison)};
 	memcpy(buf, (char *)&f + off, len);
 }
@@ -207,7 +274,8 @@ static const struct virtio_ops balloon_ops = {
 	.id = 5,
 	.nqueues = QUEUES,
 	.queue_max = QUEUE,
-	.features = 1 << F_STATS | 1 << F_DEFLATE_ON_OOM | 1 << F_PAGE_POISON | 1 << F_REPORTING,
+	.features = 1 << F_STATS | 1 << F_DEFLATE_ON_OOM | 1 << F_HINT | 1 << F_PAGE_POISON |
+		    1 << F_REPORTING,
 	.config_len = sizeof(struct config),
 	.config_read = balloon_config_read,
 	.config_write = balloon_config_write,
@@ -224,6 +292,7 @@ int virtio_balloon_new(struct virtio_dev **out, struct gmem *mem, struct err *e)
 {
 	struct vballoon *b = calloc(1, sizeof(*b));
 	if (!b) return fail(e, -ENOMEM, "balloon: out of memory");
+	b->hint_id = HINT_DONE;
 	virtio_init(&b->v, &balloon_ops, mem);
 	*out = &b->v;
 	return 0;

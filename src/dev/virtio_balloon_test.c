@@ -7,7 +7,15 @@
 #include "hw/virtio_driver_test.h"
 
 enum { INFLATE, DEFLATE, STATS, REPORT, REPORT_TOO };
-enum { F_STATS = 2, F_OOM = 4, F_POISON = 16, F_REPORTING = 32, PAGE = 4096, PAGES = 512 };
+enum {
+	F_STATS = 2,
+	F_OOM = 4,
+	F_HINT = 8,
+	F_POISON = 16,
+	F_REPORTING = 32,
+	PAGE = 4096,
+	PAGES = 512
+};
 static struct vdrv d;
 static struct virtio_dev *v;
 static gpa_t buf, area; /* area: PAGES pages of which the first byte of each is 7 */
@@ -125,6 +133,102 @@ TEST(balloon_takes_reports_where_there_are_no_statistics)
 	start(0);
 	send(REPORT, area, PAGE, true);
 	CHECK(!done(REPORT) && is_there(0));
+	vdrv_done(&d);
+}
+
+/* A report of as many pages as a driver ever tells at once. */
+static void report_fully(unsigned q, unsigned first)
+{
+	struct vdrv_buf b[32];
+	for (unsigned i = 0; i < 32; i++)
+		b[i] = (struct vdrv_buf){area + (first + i) * PAGE, PAGE, 1};
+	(void)vdrv_add(&d, q, b, 32);
+	vdrv_notify(&d, q);
+	CHECK(done(q));
+}
+static void say(uint32_t word)
+{
+	store_le(vdrv_at(&d, buf, 4), word, 4);
+	send(REPORT, buf, 4, false);
+	CHECK(done(REPORT));
+}
+static void hint(unsigned i)
+{
+	send(REPORT, area + i * PAGE, PAGE, true);
+	CHECK(done(REPORT));
+}
+static uint32_t hints_begin(void)
+{
+	start(F_STATS | F_HINT | F_REPORTING);
+	CHECK(config(8) == 1);
+	report_fully(REPORT_TOO, 0);
+	CHECK(config(8) > 1);
+	return config(8);
+}
+
+TEST(balloon_asks_for_all_when_much_was_freed)
+{
+	unsigned irqs = 0;
+	uint32_t id = hints_begin();
+	hint(100); /* before the round: not taken */
+	CHECK(is_there(100));
+	say(id);
+	hint(101);
+	hint(102);
+	CHECK(!is_there(101) && !is_there(102) && config(8) == id);
+	irqs = d.config_irqs;
+	say(0);
+	CHECK(config(8) == 1 && d.config_irqs == irqs + 1);
+	hint(103);
+	CHECK(is_there(103));
+	report_fully(REPORT_TOO, 0); /* nothing came of it: no other round */
+	CHECK(config(8) == 1);
+	report_fully(REPORT_TOO, 200);
+	CHECK(config(8) > 1);
+	vdrv_done(&d);
+}
+
+TEST(balloon_does_not_ask_after_small_reports_or_who_cannot)
+{
+	start(F_STATS | F_HINT | F_REPORTING);
+	send(REPORT_TOO, area, 40 * PAGE, true);
+	CHECK(config(8) == 1 && !is_there(39));
+	vdrv_done(&d);
+	start(F_STATS | F_REPORTING);
+	report_fully(REPORT, 0);
+	CHECK(config(8) == 1 && !is_there(0));
+	vdrv_done(&d);
+}
+
+/* Of several that come at once all but the last may be in use again. */
+TEST(balloon_does_not_trust_hints_that_come_late)
+{
+	uint32_t id = hints_begin();
+	say(id);
+	for (unsigned i = 50; i < 53; i++)
+		(void)vdrv_add(&d, REPORT, (struct vdrv_buf[]){{area + i * PAGE, PAGE, 1}}, 1);
+	vdrv_notify(&d, REPORT);
+	CHECK(done(REPORT) && done(REPORT) && done(REPORT));
+	CHECK(is_there(50) && is_there(51) && is_there(52));
+	say(0);
+	CHECK(config(8) == 1);
+	report_fully(REPORT_TOO, 200);
+	CHECK(config(8) == 1); /* it is not asked again */
+	vdrv_done(&d);
+}
+
+TEST(balloon_ends_a_round_when_paused)
+{
+	uint32_t id = hints_begin();
+	say(id);
+	virtio_pause(v);
+	virtio_resume(v);
+	CHECK(config(8) == 1);
+	hint(60);
+	CHECK(is_there(60));
+	say(id + 1); /* nobody asked for that one */
+	hint(60);
+	CHECK(is_there(60) && v->live);
 	vdrv_done(&d);
 }
 
