@@ -1,6 +1,8 @@
 /* The decoded-code cache: guest-physical pages, decoded instruction by instruction as they are
  * first run. fence.i costs a number; a page is compared with memory when next entered, and its
- * decoding kept if nothing changed. */
+ * decoding kept if nothing changed.
+ * A page begins as a private mapping of one that is clear, so that what of it is never used costs
+ * neither memory nor time. */
 #include "engine/debug.h"
 #include "engine/rv64_cpu.h"
 #include "engine/rv64_jit.h"
@@ -8,6 +10,7 @@
 #include "isa/rv64/rv64.h"
 #include <errno.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { CODE_ALL = CODE_PAGES + 1 }; /* and the page for single instructions */
 
@@ -33,6 +36,24 @@ static void alone_clear(struct code_page *p)
 	p->tail_fn = NULL;
 }
 
+/* syscalls: memfd_create ftruncate mmap munmap close */
+static bool clear_open(struct rv64_cpu *c)
+{
+	c->code_fd = memfd_create("code", MFD_CLOEXEC);
+	if (c->code_fd < 0 || ftruncate(c->code_fd, CODE_STRIDE)) return false;
+	void *p = mmap(NULL, CODE_STRIDE, PROT_READ | PROT_WRITE, MAP_SHARED, c->code_fd, 0);
+	c->code_clear = p == MAP_FAILED ? NULL : p;
+	return c->code_clear;
+}
+
+static void page_put(struct rv64_cpu *c, unsigned i)
+{
+	const int prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_FIXED;
+	if (i == 0) page_clear(c, c->code_clear);
+	if (mmap(page_at(c, i), CODE_STRIDE, prot, flags, c->code_fd, 0) == MAP_FAILED)
+		page_at(c, i)->version = 1; /* too many mappings: it is cleared by hand */
+}
+
 int rv64_code_init(struct rv64_cpu *c)
 {
 	size_t want = (size_t)CODE_ALL * CODE_STRIDE, room = want + CODE_STRIDE;
@@ -43,6 +64,10 @@ int rv64_code_init(struct rv64_cpu *c)
 	if (skip) (void)munmap(p, skip);
 	(void)munmap(p + skip + want, room - want - skip);
 	c->code = (struct code_page *)(p + skip);
+	if (!clear_open(c)) {
+		rv64_code_done(c);
+		return -ENOMEM;
+	}
 	alone_clear(page_alone(c));
 	page_alone(c)->at = NO_PAGE;
 	rv64_code_drop(c);
@@ -52,7 +77,11 @@ int rv64_code_init(struct rv64_cpu *c)
 void rv64_code_done(struct rv64_cpu *c)
 {
 	if (c->code) (void)munmap(c->code, (size_t)CODE_ALL * CODE_STRIDE);
-	c->code = NULL;
+	if (c->code_clear) (void)munmap(c->code_clear, CODE_STRIDE);
+	if (c->code_fd > 0) (void)close(c->code_fd);
+	c->code = c->code_clear = NULL;
+	c->code_put = 0;
+	c->code_fd = 0;
 }
 
 static void fetch_clear(struct rv64_cpu *c)
@@ -113,6 +142,7 @@ static struct code_page *page_new(struct rv64_cpu *c, gpa_t at)
 		page_unlink(c, number);
 		fetch_clear(c);
 	}
+	if (number > c->code_put) page_put(c, c->code_put++);
 	struct code_page *p = page_at(c, number - 1);
 	p->at = at;
 	p->spread = false;
@@ -126,8 +156,7 @@ static void page_fill(struct rv64_cpu *c, struct code_page *p, const void *from)
 {
 	rv64_count(c, COUNT_PAGE);
 	memcpy(p->raw, from, PAGE_SIZE);
-	p->version++;
-	page_clear(c, p);
+	if (p->version++) page_clear(c, p);
 	p->checked = c->code_gen;
 }
 

@@ -187,6 +187,9 @@ struct rv64_cpu {
 				   single instructions */
 	uint32_t code_hash[CODE_HASH];
 	uint32_t code_used, code_hand;
+	uint32_t code_put; /* of these, so many are there: private mappings of code_fd, */
+	int code_fd;
+	struct code_page *code_clear; /* which is this page */
 	uint64_t code_gen;
 	/* What fence.i has to do: places in fetch[] that pages without seal have been entered at,
 	 * places in wr[] of what has ever been sealed; numbers beyond CODE_LIST: too many. */
