@@ -187,6 +187,7 @@ static int saved_all(struct clone *c, const char *draft, struct err *e)
 	int r = dir_make(draft, e);
 	if (!r) r = saved_share(c, draft, "state", e);
 	if (!r) r = saved_share(c, draft, TAG_VARS, e);
+	if (!r) r = saved_share(c, draft, "state.seen", e);
 	for (unsigned i = 0; !r && i < SPEC_DISKS; i++) {
 		struct spec_disk plain = {0}, layer = {.backing = true, .format = "qcow2"};
 		r = saved_share(c, draft, tag_disk(&plain, i).name, e);

@@ -149,6 +149,7 @@ static int look_over(const char *dir, struct err *e)
 	must(asprintf(&path, "%s/state", dir) > 0);
 	int r = snapshot_open(&s, path, true, e);
 	if (!r) snapshot_unref(s);
+	if (!r) snapshot_mark(path);
 	return r;
 }
 

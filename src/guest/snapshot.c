@@ -1,10 +1,12 @@
 /* Reading snapshots. The one idea: before anything is taken from the file, all of it but its pages
  * has been read into memory of our own and compared with its checksums, and it has been seen that
  * header, pages, sections and table follow each other without a gap; so nothing later can fail but
- * a page that was altered meanwhile. Pages are read, not mapped: a file that somebody cuts off
- * under us is an error then, not a signal. */
+ * a page that was altered meanwhile. A file that has been looked at so, or written by us, and has
+ * neither been written to nor exchanged since, is not looked at again. Pages are read, not mapped:
+ * a file that somebody cuts off under us is an error then, not a signal. */
 #include "base/buf.h"
 #include "base/crc.h"
+#include "base/file.h"
 #include "base/own.h"
 #include "guest/snapshot_impl.h"
 #include <errno.h>
@@ -17,7 +19,7 @@
 #include <unistd.h>
 
 #define REST_MAX (1 * GIB) /* of what is no page */
-enum { MEMORIES = 16, RANK = 8, CHUNK = 4096 };
+enum { MEMORIES = 16, RANK = 8, CHUNK = 4096, MARK = 128 };
 
 struct memory {
 	uint64_t base, len, offset, pages;
@@ -234,6 +236,34 @@ static int pages_check(const struct snapshot *s, const struct memory *m, struct 
 	return r;
 }
 
+/* ---- a mark beside the file says that all of it has been looked at, and which file that was */
+static int mark_make(const char *path, const struct stat *st, char to[MARK], char **name)
+{
+	must(asprintf(name, "%s.seen", path) > 0);
+	return snprintf(to, MARK, "%llu %llu %llu %lld.%09ld\n", (unsigned long long)st->st_dev,
+			(unsigned long long)st->st_ino, (unsigned long long)st->st_size,
+			(long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
+}
+
+static bool is_marked(const char *path, const struct stat *st)
+{
+	char want[MARK];
+	auto_mem char *name = NULL;
+	auto_buf struct buf b = {0};
+	int n = mark_make(path, st, want, &name);
+	return !file_read(&b, name, MARK, NULL) && b.len == (size_t)n && !memcmp(b.at, want, b.len);
+}
+
+void snapshot_mark(const char *path)
+{
+	char text[MARK];
+	auto_mem char *name = NULL;
+	struct stat st;
+	if (stat(path, &st)) return;
+	int n = mark_make(path, &st, text, &name);
+	(void)file_replace(name, text, (size_t)n, 0600, NULL);
+}
+
 /* ---- opening */
 static int check(struct snapshot *s, bool pages, struct err *e)
 {
@@ -260,7 +290,7 @@ int snapshot_open(struct snapshot **out, const char *path, bool pages, struct er
 	if (r == 0 && !S_ISREG(st.st_mode)) r = bad(s, e, "it is no file");
 	if (r == 0) {
 		s->length = (uint64_t)st.st_size;
-		r = check(s, pages, e);
+		r = check(s, pages && !is_marked(path, &st), e);
 	}
 	if (r < 0)
 		snapshot_unref(s);

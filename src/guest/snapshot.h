@@ -34,9 +34,11 @@ void snapshot_abandon(struct snapshot_out *o);		    /* nothing is left; NULL is 
 
 /* ---- reading */
 struct snapshot;
-/* Everything is checked before it returns, the pages only if asked to: else each is when it is
- * read. -EBADMSG: it is not one, cut, altered; -EPROTONOSUPPORT: of a version to come. */
+/* Everything is checked before it returns, the pages only if asked to and if there is no mark that
+ * this has been done: else each is when it is read. -EBADMSG: it is not one, cut, altered;
+ * -EPROTONOSUPPORT: of a version to come. */
 int snapshot_open(struct snapshot **out, const char *path, bool pages, struct err *e);
+void snapshot_mark(const char *path); /* it has just been written, or all of it checked */
 void snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s); /* NULL is fine */
 /* A section's bytes, which live as long as s, appended to no copy: b is lent, not to be freed.

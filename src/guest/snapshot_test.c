@@ -4,6 +4,7 @@
 #include "base/types.h"
 #include "guest/snapshot.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,12 +130,30 @@ TEST(snapshot_page_altered_later_is_found)
 	done();
 }
 
+/* With the time that its mark knows it passes for unaltered until the page is read. */
+TEST(snapshot_is_looked_at_again_once_written_to)
+{
+	struct snapshot *s = NULL;
+	struct stat st;
+	make();
+	CHECK(!stat(path, &st) && !chmod(path, 0600));
+	FILE *f = fopen(path, "r+");
+	CHECK(f && !fseek(f, PAGE, SEEK_SET) && fputc('x', f) == 'x' && !fclose(f));
+	CHECK(snapshot_open(&s, path, true, NULL) == -EBADMSG);
+	CHECK(!utimensat(AT_FDCWD, path, (struct timespec[]){st.st_atim, st.st_mtim}, 0));
+	CHECK(!snapshot_open(&s, path, true, NULL));
+	snapshot_unref(s);
+	CHECK(!utimensat(AT_FDCWD, path, NULL, 0));
+	CHECK(snapshot_open(&s, path, true, NULL) == -EBADMSG);
+	done();
+}
+
 TEST(snapshot_given_up_leaves_nothing)
 {
 	struct snapshot_out *o = NULL;
 	struct err e;
 	make();
-	CHECK(!unlink(path) && !snapshot_create(&o, path, NULL));
+	CHECK(!dir_remove(dir, NULL) && !mkdir(dir, 0700) && !snapshot_create(&o, path, NULL));
 	snapshot_abandon(o);
 	CHECK(!rmdir(dir));
 	CHECK(snapshot_create(&o, "/nowhere/x", &e) == -ENOENT);

@@ -219,7 +219,10 @@ int snapshot_finish(struct snapshot_out *o, struct err *e)
 	sections_write(o);
 	table_write(o);
 	int r = settle(o);
-	if (r < 0) (void)fail(e, r, "%s", o->e.msg);
+	if (r < 0)
+		(void)fail(e, r, "%s", o->e.msg);
+	else
+		snapshot_mark(o->path);
 	snapshot_abandon(o);
 	return r;
 }
