@@ -88,7 +88,7 @@ static uint64_t known(const uint64_t *of, unsigned n)
 	return of[n % KNOWN] ? of[n % KNOWN] : of[1];
 }
 
-/* SETLKW may answer when it likes: its request has a life of its own. */
+/* Locks may be answered later: a request for one has a life of its own. */
 static void send_waiting(struct fuse_in_header *h, const char *arg, size_t n)
 {
 	struct {
@@ -113,7 +113,7 @@ static void send(const struct step *s, char *arg, size_t n)
 {
 	static struct rig_req r;
 	uint64_t id = s->node ? known(node, s->node) : s->shape;
-	if (s->op == FUSE_SETLKW) {
+	if (s->op == FUSE_SETLK || s->op == FUSE_SETLKW) {
 		struct fuse_in_header h = {
 			.len = (uint32_t)(sizeof(h) + n), .opcode = s->op, .nodeid = id};
 		send_waiting(&h, arg, n);
