@@ -6,9 +6,12 @@
 #include "blk/qcow2.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SIZE = 3 << 20, STEPS = 800 };
@@ -253,4 +256,89 @@ TEST(cache_keeps_what_is_dirty)
 	cache_done(&c);
 	(void)close(fd);
 	folder_remove();
+}
+
+/* ---- a disk that is full for a while: files can grow no further */
+
+static void room(uint64_t more)
+{
+	struct rlimit l;
+	struct stat st;
+	CHECK(stat(top, &st) == 0 && getrlimit(RLIMIT_FSIZE, &l) == 0);
+	l.rlim_cur = more == UINT64_MAX ? l.rlim_max : (uint64_t)st.st_size + more;
+	CHECK(setrlimit(RLIMIT_FSIZE, &l) == 0);
+}
+
+/* A write that failed has left each sector as it was or as it was to be. */
+static void either(struct blk *b, uint8_t *model, const uint8_t *meant, uint64_t len, uint64_t off)
+{
+	uint8_t *is = malloc(len);
+	CHECK(blk_rw(b, BLK_READ, is, len, off) == 0);
+	for (uint64_t i = 0; i < len; i += 512) {
+		CHECK(!memcmp(is + i, model + off + i, 512) || !memcmp(is + i, meant + i, 512));
+		memcpy(model + off + i, is + i, 512);
+	}
+	free(is);
+}
+
+static unsigned full_step(struct blk *b, uint8_t *model, uint8_t *buf, uint64_t *seed)
+{
+	uint64_t off = dice(seed) % (SIZE / 512) * 512, len = (1 + dice(seed) % 200) * 512;
+	bool zero = dice(seed) % 4 == 0;
+	if (len > SIZE - off) len = SIZE - off;
+	memset(buf, zero ? 0 : (int)dice(seed), len);
+	int r = blk_rw(b, zero ? BLK_ZERO : BLK_WRITE, zero ? NULL : buf, len, off);
+	if (r < 0)
+		either(b, model, buf, len, off);
+	else
+		memcpy(model + off, buf, len);
+	if (dice(seed) % 8 == 0) (void)blk_rw(b, BLK_FLUSH, NULL, 0, 0);
+	return r < 0;
+}
+
+static void full_run(const char *format, uint64_t seed)
+{
+	uint8_t *model = calloc(1, SIZE), *buf = calloc(1, SIZE);
+	struct blk_report rep;
+	unsigned failed = 0;
+	struct blk *b = opened(top, format, 0);
+	for (unsigned turn = 0; turn < 12; turn++) {
+		room(dice(&seed) % 300000);
+		for (unsigned i = 0; i < 25; i++) failed += full_step(b, model, buf, &seed);
+		room(UINT64_MAX);
+		CHECK(blk_rw(b, BLK_FLUSH, NULL, 0, 0) == 0);
+		same(b, model, buf);
+		if (turn % 3) continue;
+		blk_unref(b);
+		b = opened(top, format, BLK_RDONLY);
+		int r = blk_check(b, BLK_FIX_NONE, &rep, NULL);
+		CHECK(r == -ENOTSUP || (r == 0 && !rep.corruptions));
+		same(b, model, buf);
+		blk_unref(b);
+		b = opened(top, format, 0);
+	}
+	CHECK(failed);
+	blk_unref(b);
+	free(model);
+	free(buf);
+}
+
+TEST(attack_images_on_a_full_disk)
+{
+	static const struct blk_make shapes[] = {{.format = "qcow2", .cluster = 512},
+						 {.format = "qcow2", .cluster = 4096},
+						 {.format = "qcow2"},
+						 {.format = "vmdk"},
+						 {.format = "vdi"}};
+	void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+	for (size_t i = 0; i < COUNT(shapes); i++)
+		for (uint64_t seed = 1; seed < 4; seed++) {
+			struct blk_make m = shapes[i];
+			m.size = SIZE;
+			folder_make();
+			CHECK(blk_create(top, &m, NULL) == 0);
+			full_run(m.format, 1000 * seed + i);
+			folder_remove();
+		}
+	(void)signal(SIGXFSZ, before);
 }

@@ -570,3 +570,23 @@ TEST(lapics_lose_nothing_between_threads)
 	CHECK(served == ROUNDS && told == ROUNDS && noise > 0);
 	stop();
 }
+
+/* A function's table may hold any address and any data: what is no local APIC's is nobody's. */
+TEST(attack_msi_to_anywhere)
+{
+	static const uint64_t to[] = {0,	  0x1000,      IOAPIC,	   0xfedfffff, 0xfef00000,
+				      0xffffffff, 0x1fee00000, 1ull << 63, UINT64_MAX, 0xfeefffff,
+				      0xfee00004, 0xfeeff00c,  LAPIC};
+	start();
+	for (unsigned i = 0; i < COUNT(to); i++)
+		for (uint32_t data = 0; data < 0x10000; data += 0x101) {
+			lapics_msi(s, to[i], data);
+			lapics_msi(s, to[i], data | 0xffff0000);
+		}
+	for (unsigned i = 0; i < N; i++) put(i, 0xf0, 0x1ff);
+	for (unsigned i = 0; i < 9; i++) lapics_msi(s, to[i], 0x40);
+	CHECK(!intr[0] && !intr[1] && !intr[2]);
+	lapics_msi(s, LAPIC, 0x40);
+	CHECK(intr[0]);
+	stop();
+}

@@ -310,3 +310,23 @@ TEST(balloon_state_comes_back)
 	CHECK(config(0) == 5 && config(4) == 3 && look().used == 600 && done(STATS));
 	vdrv_done(&d);
 }
+
+/* Its own rings, twice: what it finds there then is zeroes, and no request. */
+TEST(attack_balloon_of_the_pages_of_its_rings)
+{
+	start(F_STATS);
+	uint64_t at = v->vq[INFLATE].desc / PAGE, end = buf / PAGE;
+	unsigned n = 0;
+	for (uint64_t i = at; i <= end && n < 500; i++)
+		pfn(n++, (uint32_t)i), pfn(n++, (uint32_t)i);
+	send(INFLATE, buf, 4 * n, false);
+	(void)look();
+	for (unsigned q = 0; q < 5; q++) vdrv_notify(&d, q);
+	virtio_balloon_target(v, 1 << 20);
+	vdrv_reset(&d);
+	CHECK(!v->status && vdrv_start(&d, v, 0, 0));
+	pfn(0, page(1));
+	send(INFLATE, buf, 4, false);
+	CHECK(done(INFLATE) && !is_there(1) && is_there(2));
+	vdrv_done(&d);
+}

@@ -395,3 +395,48 @@ TEST(vsock_buffers_too_small_for_a_header_harm_nobody)
 	CHECK(hears(RW) && hears(RW));
 	stop();
 }
+
+/* Addresses that are nobody's, or mean something elsewhere (5.10.4), and kinds of socket there are
+ * none of: not dialed, not answered; nor is a storm of resets. */
+TEST(attack_vsock_reserved_addresses_and_storms)
+{
+	static const uint64_t cids[] = {0, 1, 2, 4, 0xffffffff, 0x100000003, UINT64_MAX};
+	static const uint64_t hosts[] = {0, 1, 3, 4, 0xffffffff, 0x100000002, UINT64_MAX};
+	start();
+	offer(64, 4096);
+	for (unsigned i = 0; i < COUNT(cids); i++) {
+		say_as(cids[i], 2, REQUEST, 1025, 7, 0, NULL, 0, 0);
+		say_as(3, hosts[i], REQUEST, 1025, 7, 0, NULL, 0, 0);
+		say_as(cids[i], hosts[i], RW, 1025, 7, 0, "x", 1, 1);
+	}
+	for (unsigned i = 0; i < 1000; i++) say(RST, i, 7, NULL, 0);
+	CHECK(!next() && !dialed && d.v->live);
+	open_one();
+	say_as(4, 2, RST, 1025, 7, 0, NULL, 0, 0); /* another guest's, as if */
+	say(RW, 1025, 7, "y", 1);
+	char c = 0;
+	CHECK(recv(peer, &c, 1, 0) == 1 && c == 'y');
+	stop();
+}
+
+/* Credit that comes and goes, and numbers that run backwards: no more than it says there is room.
+ */
+TEST(attack_vsock_lies_about_credit)
+{
+	static char some[60000];
+	static const uint32_t rooms[] = {0, 1, UINT32_MAX, 1u << 31, 100, 0};
+	start();
+	open_one();
+	offer(100, 65536);
+	CHECK(send(peer, some, sizeof(some), 0) > 0);
+	for (unsigned i = 0; i < COUNT(rooms); i++) {
+		room = rooms[i];
+		say(CREDIT_UPDATE, 1025, 7, NULL, 0);
+		turn();
+	}
+	room = 1 << 20;
+	unsigned got = 0;
+	for (const struct packet *h; (h = next()); got += h->len) CHECK(h->op == RW);
+	CHECK(got > 0 && d.v->live);
+	stop();
+}
