@@ -104,9 +104,12 @@ static inline uint64_t clusters_for(const struct qcow2 *q, uint64_t bytes)
 {
 	return (bytes >> q->cluster_bits) + (cluster_rest(q, bytes) != 0);
 }
+bool hits_tables(const struct qcow2 *q, uint64_t at, uint64_t len);
 static inline bool l1_entry_ok(const struct qcow2 *q, uint64_t e)
 {
-	return !(e & L1_UNUSED) && !cluster_rest(q, e & ENTRY_OFFSET);
+	uint64_t at = e & ENTRY_OFFSET;
+	return !(e & L1_UNUSED) && !cluster_rest(q, at) &&
+	       !(at && hits_tables(q, at, cluster_size(q)));
 }
 /* Where the packed bytes of an entry lie: spec, "Compressed Clusters Descriptor". */
 void packed_where(const struct qcow2 *q, uint64_t entry, uint64_t *at, uint32_t *len);
@@ -139,8 +142,7 @@ uint64_t refs_per_block(const struct qcow2 *q);
 int tables_write(struct qcow2 *q);  /* all that is dirty, in an order that no crash can harm */
 int tables_settle(struct qcow2 *q); /* and on the disk */
 bool tables_pressing(const struct qcow2 *q); /* it is time for that */
-bool hits_tables(const struct qcow2 *q, uint64_t at, uint64_t len);
-int qcow2_spoilt(struct qcow2 *q); /* mark it corrupt; -EIO */
+int qcow2_spoilt(struct qcow2 *q);	     /* mark it corrupt; -EIO */
 void span_add(struct span *s, uint32_t i);
 
 /* qcow2.c */

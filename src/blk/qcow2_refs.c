@@ -57,9 +57,10 @@ static int block_get(struct qcow2 *q, uint64_t cluster, uint8_t **block)
 	uint64_t region = cluster / refs_per_block(q);
 	*block = NULL;
 	if (region >= q->reftable_size || !q->reftable[region]) return 0;
-	if (cluster_rest(q, q->reftable[region]) || q->reftable[region] > ENTRY_OFFSET)
+	uint64_t at = q->reftable[region];
+	if (cluster_rest(q, at) || at > ENTRY_OFFSET || hits_tables(q, at, cluster_size(q)))
 		return qcow2_spoilt(q);
-	return cache_get(&q->refs, q->reftable[region], block);
+	return cache_get(&q->refs, at, block);
 }
 
 int refs_get(struct qcow2 *q, uint64_t cluster, uint64_t *count)
@@ -283,14 +284,15 @@ void entry_free_later(struct qcow2 *q, uint64_t entry)
 
 static int cluster_let_go(struct qcow2 *q, uint64_t cluster)
 {
-	uint64_t count;
+	uint64_t count, at = cluster << q->cluster_bits;
+	if (hits_tables(q, at, cluster_size(q))) return qcow2_spoilt(q);
 	int r = refs_get(q, cluster, &count);
 	if (r < 0 || !count) return r < 0 ? r : qcow2_spoilt(q);
 	r = refs_set(q, cluster, count - 1);
 	if (r < 0 || count > 1) return r;
-	cache_drop(&q->l2, cluster << q->cluster_bits);
-	(void)fallocate(q->b.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			(off_t)(cluster << q->cluster_bits), (off_t)cluster_size(q));
+	cache_drop(&q->l2, at);
+	(void)fallocate(q->b.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
+			(off_t)cluster_size(q));
 	return 0;
 }
 
