@@ -96,8 +96,10 @@ static void probe_cgroup(struct finding *f)
 	if (pipe2(ends, O_CLOEXEC)) return;
 	pid_t pid = fork();
 	if (pid == 0) {
-		struct cgroup *c = NULL;
-		if (!cgroup_open(&c, &e)) cgroup_close(c);
+		for (unsigned i = 0; !e.code && i < CGROUPS; i++) {
+			struct cgroup *c = NULL;
+			if (!cgroup_open(&c, i, &e)) cgroup_close(c);
+		}
 		(void)!write(ends[1], &e, sizeof(e));
 		_exit(0);
 	}
@@ -106,9 +108,13 @@ static void probe_cgroup(struct finding *f)
 	bool heard = pid > 0 && read(ends[0], &e, sizeof(e)) == sizeof(e);
 	(void)close(ends[0]);
 	if (heard && !e.code)
-		say(f, GOOD, "work, for --cpu-shares; --cpus is kept by Lodge itself", "");
+		say(f, GOOD,
+		    "work, for --cpu-shares and --memory-high; --cpus and --io-rate are kept by "
+		    "Lodge itself",
+		    "");
 	else
-		say(f, NOTE, heard ? e.msg : "not tried", "--cpus works all the same");
+		say(f, NOTE, heard ? e.msg : "not tried",
+		    "--cpus, --io-rate and --memory work all the same");
 }
 
 static void probe_kvm(struct finding *f)

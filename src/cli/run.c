@@ -33,7 +33,7 @@ struct run_opts {
 	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *cap_rate, *kind,
 		*dump, *symbols, *restore, *vars, *gdb, *cpus;
 	unsigned cpu_shares, io_ops;
-	uint64_t memory, code_cache, io_rate;
+	uint64_t memory, memory_max, memory_high, code_cache, io_rate;
 	bool stats, profile, deterministic, detach, remove, gdb_wait, no_balloon, disk_copy;
 	struct opt_list publish, nets, volumes;
 	struct drive_opts drives;
@@ -107,6 +107,16 @@ static const struct opt run_table[] = {
 	 "A kernel: Image, bzImage, ELF, or any of them in gzip.", NULL},
 	{"kind", 0, OPT_TEXT, AT(kind), "KIND", "What kind of guest: vm.", "vm"},
 	{"memory", 'm', OPT_SIZE, AT(memory), "SIZE", "How much memory it has, such as 512M (1G).",
+	 NULL},
+	{"memory-high", 0, OPT_SIZE, AT(memory_high), "SIZE",
+	 "How much of this machine's memory its process keeps before it is made to swap: by a "
+	 "control "
+	 "group, where one can be made.",
+	 NULL},
+	{"memory-max", 0, OPT_SIZE, AT(memory_max), "SIZE",
+	 "How much 'lodge update --memory' may give it later: it has that from the beginning, and "
+	 "its "
+	 "balloon takes what is more than --memory.",
 	 NULL},
 	{"name", 0, OPT_TEXT, AT(name), "NAME",
 	 "Name it; then it is kept when it ends, with its disk, and may be run again.", NULL},
@@ -243,11 +253,30 @@ static int add_volumes(struct spec *s, const struct opt_list *l, struct err *e)
 	return 0;
 }
 
+/* What it has is all that it may ever get, and what it is to keep a wish: see 0019. */
+static int add_memory_max(struct spec *s, const struct run_opts *o, struct err *e)
+{
+	if (!o->memory_max) return 0;
+	if (!o->memory)
+		return fail(e, -EINVAL,
+			    "--memory-max: and with how much does it begin? See --memory");
+	if (o->memory_max < o->memory) return fail(e, -EINVAL, "--memory-max: less than --memory");
+	if (o->no_balloon || o->deterministic)
+		return fail(e, -EINVAL,
+			    "--memory-max: it takes a balloon, which this guest does not have");
+	s->memory = o->memory_max;
+	s->limits.target = o->memory < o->memory_max ? o->memory : 0;
+	return 0;
+}
+
 static int add_limits(struct spec *s, const struct run_opts *o, struct err *e)
 {
-	s->limits = (struct limits){
-		.cpu_shares = o->cpu_shares, .io_rate = o->io_rate, .io_ops = o->io_ops};
+	s->limits = (struct limits){.cpu_shares = o->cpu_shares,
+				    .io_rate = o->io_rate,
+				    .io_ops = o->io_ops,
+				    .memory_high = o->memory_high};
 	int bad = cpus_parse(&s->cpus, &s->limits.cpu_cap, o->cpus, e);
+	if (!bad) bad = add_memory_max(s, o, e);
 	return bad ? bad : limits_check(&s->limits, s->memory, e);
 }
 

@@ -30,7 +30,7 @@ int cpus_parse(unsigned *cpus, uint64_t *cap, const char *text, struct err *e)
 }
 
 struct update_opts {
-	const char *memory, *cpus, *shares, *io_rate, *io_ops;
+	const char *memory, *high, *cpus, *shares, *io_rate, *io_ops;
 };
 #define AT(member) offsetof(struct update_opts, member)
 static const struct opt update_table[] = {
@@ -45,6 +45,9 @@ static const struct opt update_table[] = {
 	 "The most that each of its disks reads and writes a second: 10M, or max.", "max"},
 	{"memory", 'm', OPT_TEXT, AT(memory), "SIZE",
 	 "How much of its memory it is to keep, such as 256M, or max: all.", "max"},
+	{"memory-high", 0, OPT_TEXT, AT(high), "SIZE",
+	 "How much of this machine's memory its process keeps before it is made to swap, or max.",
+	 "max"},
 	{0},
 };
 static const struct update_opts update_defaults;
@@ -77,11 +80,9 @@ static int words_of(char to[WORDS], const struct update_opts *o, struct err *e)
 	const struct {
 		const char *name, *text;
 		int (*take)(uint64_t *to, const char *text, struct err *e);
-	} all[] = {{"memory", o->memory, take_size},
-		   {"cpus", o->cpus, take_cpus},
-		   {"cpu-shares", o->shares, take_count},
-		   {"io-rate", o->io_rate, take_size},
-		   {"io-ops", o->io_ops, take_count}};
+	} all[] = {{"memory", o->memory, take_size},	  {"cpus", o->cpus, take_cpus},
+		   {"cpu-shares", o->shares, take_count}, {"io-rate", o->io_rate, take_size},
+		   {"io-ops", o->io_ops, take_count},	  {"memory-high", o->high, take_size}};
 	size_t n = 0;
 	to[0] = 0;
 	for (unsigned i = 0; i < COUNT(all); i++) {
@@ -131,8 +132,10 @@ const struct verb verb_update = {
 	.summary = "Change what guests may use, also while they run",
 	.text = "Memory is taken from a running guest by its balloon, as fast as the guest can, "
 		"and\n"
-		"given back; it never gets more than it was started with. 'lodge stats' tells how\n"
-		"far that is. It stays so when the guest is started again.",
+		"given back; it never gets more than it was started with, or than --memory-max "
+		"said\n"
+		"then. 'lodge stats' tells how far that is. It stays so when the guest is started "
+		"again.",
 	.examples = "lodge update --memory 256M --cpus 0.5 web\n"
 		    "lodge update --memory max --cpus max web",
 	.opts = update_table,

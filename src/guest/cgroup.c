@@ -1,4 +1,4 @@
-/* Control groups, version 1 or 2, whichever has the CPU controller. Only where a folder can be made
+/* Control groups, version 1 or 2, whichever has the controller. Only where a folder can be made
  * below our own group's; version 2 wants it delegated besides. A group whose monitor was killed is
  * empty: the next monitor there removes it. */
 #include "guest/cgroup.h"
@@ -17,7 +17,19 @@
 
 enum { PATH = 1024, TEXT_MAX = 256 * 1024, USUAL = 1024 };
 #define PREFIX "lodge-"
+static const struct what {
+	const char *controller, *option, *words;
+	const char *file[2]; /* of version 1, and of 2 */
+} whats[] = {
+	[CGROUP_CPU] = {"cpu", "cpu-shares", "CPUs", {"cpu.shares", "cpu.weight"}},
+	[CGROUP_MEMORY] = {"memory",
+			   "memory-high",
+			   "memory",
+			   {"memory.soft_limit_in_bytes", "memory.high"}},
+};
+_Static_assert(COUNT(whats) == CGROUPS, "one for each");
 struct cgroup {
+	const struct what *what;
 	char outer[PATH], own[PATH + 32];
 	bool unified;
 };
@@ -38,38 +50,40 @@ static const char *next_line(const char *line)
 }
 
 /* "ID:CONTROLLERS:PATH" of the controller, or of version 2, which has none there. */
-static bool group_of(char *to, const char *groups, bool unified)
+static bool group_of(char *to, const char *groups, const char *controller, bool unified)
 {
 	for (const char *l = groups; *l; l = next_line(l)) {
 		const char *list = strchr(l, ':');
 		const char *path = list ? strchr(list + 1, ':') : NULL;
 		if (!path) return false;
 		size_t n = (size_t)(path - list - 1), len = strcspn(path + 1, "\n");
-		if (unified ? n : !has_word(list + 1, n, "cpu")) continue;
+		if (unified ? n : !has_word(list + 1, n, controller)) continue;
 		return snprintf(to, PATH, "%.*s", len > 1 ? (int)len : 0, path + 1) < PATH;
 	}
 	return false;
 }
 
 /* "DEVICE FOLDER TYPE OPTIONS 0 0" */
-static bool mount_of(char *to, const char *mounts, bool unified)
+static bool mount_of(char *to, const char *mounts, const char *controller, bool unified)
 {
 	for (const char *l = mounts; *l; l = next_line(l)) {
 		char folder[PATH], type[32], options[PATH];
 		if (sscanf(l, "%*s %1023s %31s %1023s", folder, type, options) != 3) continue;
 		if (strcmp(type, unified ? "cgroup2" : "cgroup")) continue;
-		if (!unified && !has_word(options, strlen(options), "cpu")) continue;
+		if (!unified && !has_word(options, strlen(options), controller)) continue;
 		return snprintf(to, PATH, "%s", folder) < PATH;
 	}
 	return false;
 }
 
-bool cgroup_place(char *to, size_t room, const char *groups, const char *mounts, bool *unified)
+bool cgroup_place(char *to, size_t room, enum cgroup_what what, const char *groups,
+		  const char *mounts, bool *unified)
 {
+	const char *name = whats[what].controller;
 	char group[PATH], folder[PATH];
 	for (unsigned i = 0; i < 2; i++) {
 		*unified = i;
-		if (group_of(group, groups, i) && mount_of(folder, mounts, i))
+		if (group_of(group, groups, name, i) && mount_of(folder, mounts, name, i))
 			return snprintf(to, room, "%s%s", folder, group) < (int)room;
 	}
 	return false;
@@ -81,13 +95,33 @@ uint64_t cgroup_weight(uint64_t shares)
 	return w < 1 ? 1 : w < 10000 ? w : 10000;
 }
 
-static int put(const char *folder, const char *file, uint64_t v)
+static int put_text(const char *folder, const char *file, const char *text)
 {
-	char path[PATH + 96], text[32];
+	char path[PATH + 96];
 	(void)snprintf(path, sizeof(path), "%s/%s", folder, file);
-	int n = snprintf(text, sizeof(text), "%llu", (unsigned long long)v);
+	ssize_t n = (ssize_t)strlen(text);
 	auto_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
 	return fd >= 0 && write(fd, text, (size_t)n) == n ? 0 : -errno;
+}
+
+static int put(const char *folder, const char *file, uint64_t v)
+{
+	char text[32];
+	(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)v);
+	return put_text(folder, file, text);
+}
+
+static int put_memory(const struct cgroup *c, uint64_t bytes)
+{
+	const char *file = c->what->file[c->unified];
+	if (bytes) return put(c->own, file, bytes);
+	return put_text(c->own, file, c->unified ? "max" : "-1");
+}
+
+static int put_shares(const struct cgroup *c, uint64_t shares)
+{
+	if (!shares) shares = USUAL;
+	return put(c->own, c->what->file[c->unified], c->unified ? cgroup_weight(shares) : shares);
 }
 
 static void sweep(const char *outer)
@@ -108,8 +142,11 @@ static int find(struct cgroup *c, struct err *e)
 	if (r) return r;
 	buf_add(&groups, "", 1);
 	buf_add(&mounts, "", 1);
-	if (cgroup_place(c->outer, sizeof(c->outer), groups.at, mounts.at, &c->unified)) return 0;
-	return fail(e, -EOPNOTSUPP, "cpu-shares: this host has no control groups for CPUs");
+	if (cgroup_place(c->outer, sizeof(c->outer), (enum cgroup_what)(c->what - whats), groups.at,
+			 mounts.at, &c->unified))
+		return 0;
+	return fail(e, -EOPNOTSUPP, "%s: this host has no control groups for %s", c->what->option,
+		    c->what->words);
 }
 
 /* syscalls: mkdirat, openat, write, unlinkat */
@@ -118,20 +155,21 @@ static int enter(struct cgroup *c, struct err *e)
 	sweep(c->outer);
 	(void)snprintf(c->own, sizeof(c->own), "%s/" PREFIX "%d", c->outer, (int)getpid());
 	if (mkdir(c->own, 0755) && errno != EEXIST)
-		return fail(e, -EOPNOTSUPP, "cpu-shares: no control group may be made in %s: %s",
-			    c->outer, strerror(errno));
-	int r = put(c->own, c->unified ? "cpu.weight" : "cpu.shares", c->unified ? 100 : USUAL);
+		return fail(e, -EOPNOTSUPP, "%s: no control group may be made in %s: %s",
+			    c->what->option, c->outer, strerror(errno));
+	int r = c->what == &whats[CGROUP_CPU] ? put_shares(c, 0) : put_memory(c, 0);
 	if (!r) r = put(c->own, "cgroup.procs", (uint64_t)getpid());
 	if (!r) return 0;
 	(void)rmdir(c->own);
-	return fail(e, -EOPNOTSUPP, "cpu-shares: the control group %s is not ours to divide: %s",
-		    c->outer, strerror(-r));
+	return fail(e, -EOPNOTSUPP, "%s: the control group %s is not ours to divide: %s",
+		    c->what->option, c->outer, strerror(-r));
 }
 
-int cgroup_open(struct cgroup **out, struct err *e)
+int cgroup_open(struct cgroup **out, enum cgroup_what what, struct err *e)
 {
 	struct cgroup *c = calloc(1, sizeof(*c));
 	must(c);
+	c->what = &whats[what];
 	int r = find(c, e);
 	if (!r) r = enter(c, e);
 	if (r)
@@ -143,10 +181,14 @@ int cgroup_open(struct cgroup **out, struct err *e)
 
 int cgroup_shares(struct cgroup *c, uint64_t shares, struct err *e)
 {
-	if (!shares) shares = USUAL;
-	int r = c->unified ? put(c->own, "cpu.weight", cgroup_weight(shares))
-			   : put(c->own, "cpu.shares", shares);
+	int r = put_shares(c, shares);
 	return r ? fail(e, r, "cpu-shares: %s: %s", c->own, strerror(-r)) : 0;
+}
+
+int cgroup_memory(struct cgroup *c, uint64_t bytes, struct err *e)
+{
+	int r = put_memory(c, bytes);
+	return r ? fail(e, r, "memory-high: %s: %s", c->own, strerror(-r)) : 0;
 }
 
 void cgroup_close(struct cgroup *c)

@@ -12,7 +12,7 @@ static char at[128];
 static bool unified;
 static bool place(const char *groups, const char *mounts)
 {
-	return cgroup_place(at, sizeof(at), groups, mounts, &unified);
+	return cgroup_place(at, sizeof(at), CGROUP_CPU, groups, mounts, &unified);
 }
 
 TEST(cgroup_is_found_by_its_controller)
@@ -37,4 +37,15 @@ TEST(cgroup_weights_are_shares)
 {
 	CHECK(cgroup_weight(1024) == 100 && cgroup_weight(2) == 1 && cgroup_weight(512) == 50);
 	CHECK(cgroup_weight(262144) == 10000);
+}
+
+TEST(cgroup_of_each_controller_is_its_own)
+{
+	static const char groups[] = "4:memory:/m\n2:cpu,cpuacct:/c\n0::/\n";
+	static const char mounts[] =
+		V1_MOUNTS "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n";
+	CHECK(cgroup_place(at, sizeof(at), CGROUP_MEMORY, groups, mounts, &unified) && !unified);
+	CHECK(!strcmp(at, "/sys/fs/cgroup/memory/m"));
+	CHECK(place(groups, mounts) && !strcmp(at, "/sys/fs/cgroup/cpu,cpuacct/c"));
+	CHECK(cgroup_place(at, sizeof(at), CGROUP_MEMORY, groups, V1_MOUNTS, &unified) && unified);
 }

@@ -83,11 +83,20 @@ static int attach_first(struct guest *g, struct err *e)
 	return g->home && g->home->attach >= 0 ? console_attach(g->shared, g->home->attach, e) : 0;
 }
 
+/* A group is made when something is asked of it first, and stays. */
+static int group_limit(struct cgroup **c, enum cgroup_what what, uint64_t v,
+		       int (*set)(struct cgroup *c, uint64_t v, struct err *e), struct err *e)
+{
+	if (!*c && !v) return 0;
+	int r = *c ? 0 : cgroup_open(c, what, e);
+	return r ? r : set(*c, v, e);
+}
+
 int guest_limit(struct guest *g, struct err *e)
 {
-	bool group = g->cgroup || g->limits.cpu_shares;
-	int r = group && !g->cgroup ? cgroup_open(&g->cgroup, e) : 0;
-	if (!r && group) r = cgroup_shares(g->cgroup, g->limits.cpu_shares, e);
+	const struct limits *l = &g->limits;
+	int r = group_limit(&g->shares, CGROUP_CPU, l->cpu_shares, cgroup_shares, e);
+	if (!r) r = group_limit(&g->memory, CGROUP_MEMORY, l->memory_high, cgroup_memory, e);
 	return r || !g->kind->limit ? r : g->kind->limit(g, e);
 }
 
@@ -139,7 +148,8 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	if (r == 0) r = attach_first(&g, e);
 	if (r == 0) r = started(&g, end, e);
 	k->free(&g);
-	cgroup_close(g.cgroup);
+	cgroup_close(g.shares);
+	cgroup_close(g.memory);
 	console_free(g.shared);
 	agent_free(g.agent);
 	life_free(g.life);

@@ -17,6 +17,7 @@ struct limits {
 	uint64_t cpu_cap;    /* thousandths of one CPU of the host, for all it does */
 	uint64_t cpu_shares; /* its weight where CPUs are short; 1024 is usual */
 	uint64_t io_rate, io_ops; /* bytes and requests a second, of each disk */
+	uint64_t memory_high; /* bytes of the host's that its process keeps, as cgroup_memory() */
 };
 enum { CPU_CAP_LEAST = 10, IO_RATE_LEAST = 4096 };
 
@@ -136,8 +137,8 @@ struct guest {
 	struct console *shared;
 	struct control *control;
 	struct life *life;
-	struct cgroup *cgroup; /* NULL: not asked for */
-	char *save_to;	       /* by a request that waits for its stream */
+	struct cgroup *shares, *memory; /* NULL: not asked for */
+	char *save_to;			/* by a request that waits for its stream */
 	struct agent *agent;
 	struct move_how *move_to; /* the same */
 	struct link *move_link;

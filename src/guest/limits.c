@@ -18,6 +18,7 @@ static const struct {
 	{"cpu-shares", offsetof(struct limits, cpu_shares)},
 	{"io-rate", offsetof(struct limits, io_rate)},
 	{"io-ops", offsetof(struct limits, io_ops)},
+	{"memory-high", offsetof(struct limits, memory_high)},
 };
 
 const char *limits_name(unsigned n) { return n < COUNT(table) ? table[n].name : NULL; }
@@ -32,7 +33,7 @@ static int take_one(struct limits *l, const char *name, size_t len, uint64_t v, 
 	}
 	return fail(e, -EINVAL,
 		    "update: no such limit; there are: memory, cpus, cpu-shares, "
-		    "io-rate, io-ops");
+		    "io-rate, io-ops, memory-high");
 }
 
 int limits_take(struct limits *l, const char *words, struct err *e)
@@ -63,6 +64,8 @@ int limits_check(const struct limits *l, uint64_t memory, struct err *e)
 		return fail(e, -EINVAL,
 			    "memory: it was started with %lluM, and cannot get more while it runs",
 			    (unsigned long long)(memory / MIB));
+	if (l->memory_high && l->memory_high < MEMORY_LEAST)
+		return fail(e, -EINVAL, "memory-high: the least is %dM", (int)(MEMORY_LEAST / MIB));
 	if (l->cpu_cap && l->cpu_cap < CPU_CAP_LEAST)
 		return fail(e, -EINVAL, "cpus: the least is 0.01");
 	if (l->cpu_shares && (l->cpu_shares < 2 || l->cpu_shares > SHARES_MOST))

@@ -49,6 +49,7 @@ static const struct field {
 	LIMIT(cpu_shares),
 	LIMIT(io_rate),
 	LIMIT(io_ops),
+	LIMIT(memory_high),
 #undef LIMIT
 };
 enum { TEXT_MAX = 64 * 1024 };

@@ -144,7 +144,47 @@ def slow_disk(arch):
     ended(g)
 
 
-PARTS = [("%s_%s" % (fn.__name__, arch), fn, arch) for fn in (gives_back, squeezed, capped, slow_disk)
+def grows(arch):
+    """Begun with little, more later, up to what was said, and no more."""
+    g = guest(arch, "--memory-max", "1G", memory="300M")
+    if not g:
+        return
+    until(arch + ": begins with 300 MiB", g, lambda: stat(g, "memory_balloon") == 724 * MIB)
+    check(arch + ": grows", lodge("update", "--memory", "800M", g.name)[0] == 0)
+    until(arch + ": has 800 MiB", g, lambda: stat(g, "memory_balloon") == 224 * MIB)
+    check(arch + ": and they are there", g.says("dd if=/dev/zero of=/mnt/b bs=1M count=500 && echo fi''ts", "^fits"), g)
+    code, said = lodge("update", "--memory", "1100M", g.name)
+    check(arch + ": no more than its most: " + said, code == 125 and "1024M" in said)
+    ended(g)
+
+
+def in_a_group(arch):
+    """memory.high, or what version 1 has, is as it was asked for, and gone afterwards."""
+    files = ("memory.high", "memory.soft_limit_in_bytes")
+    def high():
+        with open("/proc/%d/cgroup" % stat(g, "pid")) as f:
+            paths = dict((l.split(":")[1], l.strip().split(":", 2)[2]) for l in f)
+        for top in "/sys/fs/cgroup/memory" + paths.get("memory", "/-"), "/sys/fs/cgroup" + paths.get("", "/-"):
+            for file in files:
+                if os.path.exists(top + "/" + file):
+                    with open(top + "/" + file) as f:
+                        return top, f.read().strip()
+        return "", ""
+    g = guest(arch, "--memory-high", "400M", memory="256M")
+    if not g:
+        return
+    group, has = high()
+    check(arch + ": in a group of its own: " + group, "lodge-" in group and has == str(400 * MIB))
+    check(arch + ": update", lodge("update", "--memory-high", "300M", g.name)[0] == 0 and high()[1] == str(300 * MIB))
+    check(arch + ": update: max", lodge("update", "--memory-high", "max", g.name)[0] == 0 and
+          (high()[1] == "max" or int(high()[1]) > 1 << 60))
+    ended(g)
+    check(arch + ": the group goes with it", not os.path.exists(group))
+
+
+GROUPS = subprocess.run([LODGE, "doctor"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True).stdout
+PARTS = [("%s_%s" % (fn.__name__, arch), fn, arch)
+         for fn in (gives_back, squeezed, capped, slow_disk, grows, *([in_a_group] if "and --memory-high" in GROUPS else []))
          for arch in ("riscv64", "amd64")]
 if __name__ == "__main__":
     for name, fn, arch in PARTS:
