@@ -1,6 +1,9 @@
 /* virtio file system device (1.2 §5.11): it carries FUSE requests between the rings and a shared
  * folder's server, which is another process. What a request says is that one's matter; here only
- * its shape is looked at. */
+ * its shape is looked at. When it is paused, requests that wait for a lock come back undone; they
+ * are kept by the heads of their chains, and begun again. */
+#include "base/buf.h"
+#include "base/state.h"
 #include "dev/dev.h"
 #include "fs/share.h"
 #include "hw/gmem.h"
@@ -27,6 +30,8 @@ struct vfs {
 	struct config config;
 	pthread_cond_t idle;
 	unsigned inflight;
+	bool paused;
+	struct slot *again; /* to be submitted when it goes on */
 	struct slot *free, slot[SHARE_PLACES];
 };
 
@@ -70,7 +75,7 @@ static void submit(struct vfs *d, struct slot *s)
 
 static void drain(struct vfs *d, struct virtq *vq)
 {
-	for (unsigned n = vq->size; n && d->free; n--) {
+	for (unsigned n = vq->size; n && d->free && !d->paused; n--) {
 		struct slot *s = d->free;
 		if (virtq_pop(vq, &s->q) != 1) return;
 		if (s->q.out_len < sizeof(struct fuse_in_header)) {
@@ -88,7 +93,7 @@ static void run(struct vfs *d, struct virtq *vq)
 	do {
 		(void)virtq_want(vq, false);
 		drain(d, vq);
-	} while (virtq_want(vq, true) && d->free);
+	} while (virtq_want(vq, true) && d->free && !d->paused);
 	virtq_kick(vq);
 }
 
@@ -100,11 +105,27 @@ static void fs_done(void *ctx, unsigned place, uint32_t written)
 	struct slot *s = &d->slot[place];
 	struct virtq *vq = s->vq;
 	virtio_lock(&d->v);
-	finish(d, s, written);
 	d->inflight--;
+	if (written != SHARE_AGAIN) {
+		finish(d, s, written);
+	} else if (!d->paused) {
+		submit(d, s);
+	} else {
+		s->next = d->again;
+		d->again = s;
+	}
 	run(d, vq);
 	if (d->inflight == 0) (void)pthread_cond_broadcast(&d->idle);
 	virtio_unlock(&d->v);
+}
+
+static void again_free(struct vfs *d)
+{
+	for (struct slot *s; (s = d->again);) {
+		d->again = s->next;
+		s->next = d->free;
+		d->free = s;
+	}
 }
 
 /* A wait for a lock may begin just after the others were ended: so it is said again. */
@@ -120,6 +141,73 @@ static void fs_reset(struct virtio_dev *v)
 		t.tv_nsec %= 1000000000;
 		if (pthread_cond_timedwait(&d->idle, &v->mutex, &t)) share_reset(d->share);
 	}
+	again_free(d);
+}
+
+static void fs_pause(struct virtio_dev *v)
+{
+	struct vfs *d = (struct vfs *)v;
+	d->paused = true;
+	virtio_unlock(v);
+	share_pause(d->share);
+	virtio_lock(v);
+	while (d->inflight) (void)pthread_cond_wait(&d->idle, &v->mutex);
+}
+
+static void fs_resume(struct virtio_dev *v)
+{
+	struct vfs *d = (struct vfs *)v;
+	virtio_unlock(v);
+	share_resume(d->share);
+	virtio_lock(v);
+	d->paused = false;
+	for (struct slot *s; (s = d->again);) {
+		d->again = s->next;
+		submit(d, s);
+	}
+	for (unsigned i = 0; i < QUEUES; i++) run(d, &v->vq[i]);
+}
+
+/* The queue and the head of each that is to be done again. */
+static void again_state(struct vfs *d, struct state *s)
+{
+	uint32_t n = 0, all[SHARE_PLACES] = {0};
+	for (struct slot *q = d->again; q; q = q->next)
+		all[n++] = (uint32_t)(q->vq - d->v.vq) << 16 | q->q.head;
+	state_bytes(s, "waiting", &n, sizeof(n));
+	if (!state_need(s, n <= SHARE_PLACES, "waiting")) return;
+	state_bytes(s, "requests", all, n * sizeof(all[0]));
+	for (uint32_t i = 0; s->loading && state_ok(s) && i < n; i++) {
+		struct slot *q = d->free;
+		unsigned queue = all[i] >> 16;
+		if (!state_need(s, q && queue < QUEUES, "requests")) return;
+		q->vq = &d->v.vq[queue];
+		if (!state_need(s, virtq_again(q->vq, (uint16_t)all[i], &q->q), "requests")) return;
+		d->free = q->next;
+		q->next = d->again;
+		d->again = q;
+		(void)state_need(s, q->q.out_len >= sizeof(struct fuse_in_header), "requests");
+	}
+}
+
+static void server_state(struct vfs *d, struct state *s)
+{
+	auto_buf struct buf b = {0};
+	uint32_t len;
+	if (!s->loading && share_save(d->share, &b, &s->e)) return;
+	len = (uint32_t)b.len;
+	state_bytes(s, "length", &len, sizeof(len));
+	if (!state_need(s, len <= SHARE_STATE_MAX && len <= s->b->len, "length")) return;
+	if (s->loading) (void)buf_room(&b, len);
+	state_bytes(s, "server", b.at, len);
+	if (s->loading && state_ok(s)) (void)share_load(d->share, &b, &s->e);
+}
+
+static void fs_state(struct virtio_dev *v, struct state *s)
+{
+	struct vfs *d = (struct vfs *)v;
+	again_state(d, s);
+	if (state_ok(s)) server_state(d, s);
 }
 
 static void fs_config_read(struct virtio_dev *v, unsigned off, void *buf, unsigned len)
@@ -148,6 +236,9 @@ static const struct virtio_ops fs_ops = {
 	.config_read = fs_config_read,
 	.notify = fs_notify,
 	.reset = fs_reset,
+	.pause = fs_pause,
+	.resume = fs_resume,
+	.state = fs_state,
 	.free = fs_free,
 };
 

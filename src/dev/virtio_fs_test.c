@@ -1,8 +1,11 @@
+#include "base/buf.h"
+#include "base/state.h"
 #include "base/test.h"
 #include "dev/dev.h"
 #include "fs/share.h"
 #include "hw/virtio_driver_test.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,24 +34,39 @@ static void end(void)
 	CHECK(!rmdir(dir));
 }
 
-/* One request on queue q; the error of its answer, 1: there is none. */
-static int ask(unsigned q, uint32_t op, uint64_t node, const void *arg, uint32_t n, uint32_t room)
+static gpa_t reply_at;
+
+static void begin_ask(unsigned q, uint32_t op, uint64_t node, const void *arg, uint32_t n,
+		      uint32_t room)
 {
-	gpa_t in = vdrv_alloc(&d, sizeof(struct fuse_in_header) + 256), out = vdrv_alloc(&d, 512);
+	gpa_t in = vdrv_alloc(&d, sizeof(struct fuse_in_header) + 256);
 	struct fuse_in_header *h = vdrv_at(&d, in, sizeof(*h));
-	uint16_t got;
-	uint32_t len;
+	reply_at = vdrv_alloc(&d, 512);
 	*h = (struct fuse_in_header){
 		.len = (uint32_t)sizeof(*h) + n, .opcode = op, .unique = 77, .nodeid = node};
 	if (n) memcpy(h + 1, arg, n);
 	struct vdrv_buf b[] = {
-		{in, (uint32_t)sizeof(*h), 0}, {in + sizeof(*h), n, 0}, {out, room, 1}};
+		{in, (uint32_t)sizeof(*h), 0}, {in + sizeof(*h), n, 0}, {reply_at, room, 1}};
 	if (!n) b[1] = b[2];
 	(void)vdrv_add(&d, q, b, (n ? 2u : 1u) + (room ? 1u : 0u));
 	vdrv_notify(&d, q);
+}
+
+/* The error of its answer, 1: there is none. */
+static int end_ask(unsigned q)
+{
+	uint16_t got;
+	uint32_t len;
 	if (!vdrv_wait(&d, q, &got, &len)) return 2;
-	struct fuse_out_header *o = vdrv_at(&d, out, sizeof(*o));
+	struct fuse_out_header *o = vdrv_at(&d, reply_at, sizeof(*o));
 	return len < sizeof(*o) ? 1 : o->unique == 77 && o->len == len ? o->error : 3;
+}
+
+/* One request on queue q. */
+static int ask(unsigned q, uint32_t op, uint64_t node, const void *arg, uint32_t n, uint32_t room)
+{
+	begin_ask(q, op, node, arg, n, room);
+	return end_ask(q);
 }
 
 static const struct fuse_init_in init = {.major = 7, .minor = 38};
@@ -117,5 +135,53 @@ TEST(virtio_fs_outlives_its_server)
 	CHECK(ask(1, FUSE_INIT, 0, &init, sizeof(init), 80) == 0);
 	CHECK(!kill(share_pid(share), SIGKILL));
 	for (unsigned i = 0; i < 5; i++) CHECK(ask(1, FUSE_STATFS, 1, NULL, 0, 200) == -ENOTCONN);
+	end();
+}
+
+/* One that waits for a lock when it is saved is asked again by whoever goes on. */
+TEST(virtio_fs_goes_on_elsewhere)
+{
+	auto_buf struct buf b = {0};
+	struct state out = {.b = &b}, in = {.b = &b, .loading = true};
+	struct fuse_create_in create = {.flags = O_RDWR | O_CREAT, .mode = S_IFREG | 0600};
+	char arg[sizeof(create) + 2] = {0}, path[80];
+	uint16_t got;
+	uint32_t len;
+	CHECK(begin());
+	CHECK(ask(1, FUSE_INIT, 0, &init, sizeof(init), 80) == 0);
+	memcpy(arg, &create, sizeof(create));
+	arg[sizeof(create)] = 'f';
+	CHECK(ask(1, FUSE_CREATE, 1, arg, sizeof(arg), 400) == 0);
+	const struct fuse_entry_out *e = vdrv_at(&d, reply_at + sizeof(struct fuse_out_header), 1);
+	uint64_t node = e->nodeid;
+	(void)snprintf(path, sizeof(path), "%s/f", dir);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	CHECK(fd >= 0 && !fcntl(fd, F_OFD_SETLK, &l));
+	struct fuse_lk_in lk = {.owner = 5, .lk = {0, 9, F_WRLCK, 0}};
+	begin_ask(1, FUSE_SETLKW, node, &lk, sizeof(lk), 80);
+	(void)usleep(50000);
+	virtio_pause(d.v);
+	virtio_state(d.v, &out);
+	CHECK(!state_end(&out, NULL));
+	virtio_state(d.v, &in); /* as another process would, but for its memory */
+	CHECK(!state_end(&in, NULL));
+	virtio_resume(d.v);
+	CHECK(!vdrv_used(&d, 1, &got, &len));
+	l.l_type = F_UNLCK;
+	CHECK(!fcntl(fd, F_OFD_SETLK, &l) && !close(fd));
+	CHECK(end_ask(1) == 0);
+	struct fuse_getattr_in get = {0};
+	CHECK(ask(1, FUSE_GETATTR, node, &get, sizeof(get), 200) == 0);
+	for (size_t at = 0; at < b.len; at += 1 + b.len / 60) {
+		b.at[at] ^= 0x55;
+		in = (struct state){.b = &b, .loading = true};
+		b.pos = 0;
+		virtio_pause(d.v);
+		virtio_state(d.v, &in);
+		virtio_resume(d.v);
+		b.at[at] ^= 0x55;
+	}
+	CHECK(!unlink(path));
 	end();
 }

@@ -95,7 +95,7 @@ int call_name(const struct call *c, uint32_t *off, const char **name)
 }
 
 /* ---- the session ---- */
-static void drop_all(struct fuse *f)
+void fuse_drop(struct fuse *f)
 {
 	handles_free(f);
 	inodes_free(f);
@@ -103,8 +103,8 @@ static void drop_all(struct fuse *f)
 
 static int op_destroy(struct call *c)
 {
-	locks_cancel(c->f);
-	drop_all(c->f);
+	locks_cancel(c->f, false);
+	fuse_drop(c->f);
 	return 0;
 }
 
@@ -196,7 +196,9 @@ void fuse_serve(struct fuse *f, struct fuse_req *q, struct fuse_scratch *s)
 	int r = q->out_len < head && !(op->how & SILENT) ? -EINVAL : run(&c, op);
 	(void)pthread_rwlock_unlock(&f->busy);
 	if (c.later) return;
-	if (mute)
+	if (c.again)
+		q->done(q, FUSE_AGAIN);
+	else if (mute)
 		q->done(q, 0);
 	else if (r > 0 && (uint32_t)r > c.room)
 		fuse_answer(q, c.h.unique, -EINVAL, NULL, 0);
@@ -206,11 +208,28 @@ void fuse_serve(struct fuse *f, struct fuse_req *q, struct fuse_scratch *s)
 
 void fuse_reset(struct fuse *f)
 {
-	locks_cancel(f);
+	locks_cancel(f, false);
 	(void)pthread_rwlock_wrlock(&f->busy);
-	locks_cancel(f);
-	drop_all(f);
+	locks_cancel(f, false);
+	fuse_drop(f);
 	(void)pthread_rwlock_unlock(&f->busy);
+}
+
+void fuse_pause(struct fuse *f)
+{
+	(void)pthread_mutex_lock(&f->lock);
+	f->paused = true;
+	f->retaking = false;
+	(void)pthread_mutex_unlock(&f->lock);
+	locks_cancel(f, true);
+}
+
+void fuse_resume(struct fuse *f)
+{
+	(void)pthread_mutex_lock(&f->lock);
+	f->paused = false;
+	locks_retake(f);
+	(void)pthread_mutex_unlock(&f->lock);
 }
 
 /* ---- its life ---- */

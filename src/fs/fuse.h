@@ -15,10 +15,15 @@ struct fuse_opts {
 	unsigned fds; /* descriptors it may hold; 0: as many as the process may */
 	const char
 		*self; /* where its descriptors have names: "/proc/self/fd/"; "" if it is there */
+	/* Locks that were loaded and that others have: any thread; may be NULL. */
+	void (*lost)(void *ctx, unsigned locks);
+	void *ctx;
 };
 /* One request: bytes to read, room for the answer. Both stay until done() has been called, once,
- * by the serving thread or later by another; written: how long the answer is, 0: there is none. */
+ * by the serving thread or later by another; written: how long the answer is, 0: there is none;
+ * FUSE_AGAIN: ask again once it is not paused any more. */
 enum { FUSE_IOV = 130 };
+#define FUSE_AGAIN (UINT32_MAX - 1)
 struct fuse_req {
 	const struct iovec *in, *out;
 	int nin, nout;
@@ -38,4 +43,19 @@ void fuse_free(struct fuse *f); /* no thread serves */
 void fuse_serve(struct fuse *f, struct fuse_req *q, struct fuse_scratch *s);
 /* Forget all that the guest held, and answer those who wait for locks. */
 void fuse_reset(struct fuse *f);
+
+/* From the first on nobody waits for a lock: who would is told to ask again. */
+void fuse_pause(struct fuse *f);
+void fuse_resume(struct fuse *f);
+/* While it is paused and serves nothing: what the guest knows and has open, as bytes, added to
+ * `to`; and instead of all that there is. Bytes that make no sense are -EBADMSG, of another version
+ * -EPROTONOSUPPORT, and then there is nothing. */
+struct buf;
+struct fuse_lost {
+	unsigned files; /* open in the guest, and gone or others now */
+	char name[256]; /* one of them; "": nameless */
+	bool elsewhere; /* another folder: all is what its path leads to */
+};
+void fuse_save(struct fuse *f, struct buf *to);
+int fuse_load(struct fuse *f, struct buf *from, struct fuse_lost *lost);
 #endif

@@ -1,3 +1,4 @@
+#include "base/buf.h"
 #include "fs/fuse_rig_test.h"
 #include <sched.h>
 #include <sys/resource.h>
@@ -543,5 +544,188 @@ TEST(fuse_serves_many_at_once)
 	for (unsigned i = 0; i < 4; i++) (void)pthread_join(t[i], NULL);
 	fuse_reset(g.f);
 	CHECK(g.f->ninodes == 1 && !g.f->nhandles && !g.f->nfds);
+	rig_free(&g);
+}
+
+/* ---- saved and loaded */
+static struct fuse_lost lost;
+
+/* Into a new server over the same folder, as another process would have it. */
+static int reborn(struct buf *b)
+{
+	const struct fuse_opts o = {.ids = !geteuid(), .self = "/proc/self/fd/"};
+	fuse_free(g.f);
+	rig_serve(&g, &o);
+	fuse_pause(g.f);
+	b->pos = 0;
+	int r = fuse_load(g.f, b, &lost);
+	fuse_resume(g.f);
+	return r;
+}
+static void saved(struct buf *b)
+{
+	b->len = 0;
+	fuse_pause(g.f);
+	fuse_save(g.f, b);
+	fuse_resume(g.f);
+}
+static int getattr(uint64_t n)
+{
+	struct fuse_getattr_in get = {0};
+	return rig_ask(&g, &a, FUSE_GETATTR, n, &get, sizeof(get), NULL, 0);
+}
+static uint64_t mkdir_in(uint64_t dir, const char *name)
+{
+	struct fuse_mkdir_in in = {.mode = 0755};
+	CHECK(!rig_ask(&g, &a, FUSE_MKDIR, dir, &in, sizeof(in), name, strlen(name) + 1));
+	return ((struct fuse_entry_out *)(void *)a.at)->nodeid;
+}
+static void host(const char *from, const char *to)
+{
+	char x[160], y[160];
+	rig_path(x, sizeof(x), g.in, from);
+	if (to) rig_path(y, sizeof(y), g.in, to);
+	CHECK(to ? !rename(x, y) : !remove(x));
+}
+
+TEST(fuse_state_comes_back_with_numbers_and_handles)
+{
+	auto_buf struct buf b = {0}, again = {0};
+	uint64_t fh = 0, gone = 0;
+	begin();
+	uint64_t d = mkdir_in(ROOT, "d"), e = mkdir_in(d, "e");
+	uint64_t n = rig_create(&g, &a, e, "file", 0644, &fh);
+	CHECK(rig_write(&g, &a, fh, 0, "hello") == 0);
+	(void)rig_create(&g, &a, ROOT, "gone", 0644, &gone);
+	CHECK(rig_name(&g, &a, FUSE_UNLINK, ROOT, "gone") == 0);
+	saved(&b);
+	CHECK(rig_write(&g, &a, fh, 5, "!") == 0); /* it goes on itself */
+	CHECK(reborn(&b) == 0 && lost.files == 1 && !*lost.name && !lost.elsewhere);
+	saved(&again); /* before anything is asked for */
+	CHECK(getattr(n) == 0 && getattr(e) == 0 && getattr(d) == 0 && getattr(ROOT) == 0);
+	CHECK(rig_read(&g, &a, fh, 0, 9) == 0 && a.len == 6 && !memcmp(a.at, "hello!", 6));
+	CHECK(rig_write(&g, &a, fh, 6, "?") == 0);
+	CHECK(rig_read(&g, &a, gone, 0, 1) == -EBADF);
+	CHECK(rig_lookup(&g, &a, e, "file") == n);
+	struct fuse_release_in rel = {.fh = gone};
+	CHECK(rig_ask(&g, &a, FUSE_RELEASE, n, &rel, sizeof(rel), NULL, 0) == 0);
+	CHECK(rig_create(&g, &a, ROOT, "new", 0644, NULL) > n);
+	CHECK(reborn(&again) == 0 && getattr(n) == 0);
+	rig_free(&g);
+}
+
+TEST(fuse_state_finds_the_same_files_or_none)
+{
+	auto_buf struct buf b = {0};
+	uint64_t fh[4] = {0};
+	begin();
+	uint64_t d = mkdir_in(ROOT, "d");
+	uint64_t stays = rig_create(&g, &a, d, "stays", 0644, &fh[0]);
+	uint64_t moved = rig_create(&g, &a, d, "moved", 0644, &fh[1]);
+	uint64_t link = rig_create(&g, &a, d, "link", 0644, &fh[2]);
+	uint64_t other = rig_create(&g, &a, d, "other", 0644, &fh[3]);
+	saved(&b);
+	host("d/moved", "moved");
+	rig_put(g.in, "fresh", "fresh");
+	host("fresh", "d/other");
+	host("d/link", NULL);
+	CHECK(!symlinkat("../../secret", AT_FDCWD, (rig_path(a.at, 200, g.in, "d/link"), a.at)));
+	CHECK(reborn(&b) == 0 && lost.files == 3 && *lost.name);
+	CHECK(getattr(stays) == 0 && rig_read(&g, &a, fh[0], 0, 1) == 0);
+	CHECK(getattr(moved) == -ESTALE && rig_read(&g, &a, fh[1], 0, 1) == -EBADF);
+	CHECK(getattr(link) == -ESTALE && rig_read(&g, &a, fh[2], 0, 1) == -EBADF);
+	CHECK(getattr(other) == -ESTALE && rig_read(&g, &a, fh[3], 0, 1) == -EBADF);
+	CHECK(rig_lookup(&g, &a, d, "other") > other); /* the guest asks again, and gets the new */
+	rig_free(&g);
+}
+
+TEST(fuse_state_in_another_folder_goes_by_names)
+{
+	auto_buf struct buf b = {0};
+	uint64_t fh = 0, late = 0;
+	char cp[400];
+	begin();
+	uint64_t d = mkdir_in(ROOT, "d");
+	uint64_t n = rig_create(&g, &a, d, "file", 0644, &fh);
+	uint64_t m = rig_create(&g, &a, d, "late", 0644, &late);
+	CHECK(rig_write(&g, &a, fh, 0, "here") == 0);
+	saved(&b);
+	(void)snprintf(cp, sizeof(cp), "cp -a %s %s2 && rm %s2/d/late", g.in, g.in, g.in);
+	CHECK(!system(cp));
+	(void)strcat(g.in, "2");
+	CHECK(reborn(&b) == 0 && lost.elsewhere && lost.files == 1 && !strcmp(lost.name, "late"));
+	CHECK(getattr(n) == 0 && rig_lookup(&g, &a, ROOT, "d") == d);
+	CHECK(rig_read(&g, &a, fh, 0, 9) == 0 && a.len == 4 && !memcmp(a.at, "here", 4));
+	CHECK(getattr(m) == -ESTALE);
+	rig_free(&g);
+}
+
+/* No bytes may do harm, and what is refused leaves a server that works. */
+TEST(fuse_state_cut_or_made_up)
+{
+	auto_buf struct buf b = {0};
+	uint64_t fh = 0, seed = 88172645463325252u;
+	begin();
+	uint64_t d = mkdir_in(ROOT, "d");
+	(void)rig_create(&g, &a, d, "file", 0644, &fh);
+	saved(&b);
+	size_t whole = b.len;
+	for (b.len = 0; b.len < whole; b.len++) CHECK(reborn(&b) < 0);
+	for (unsigned k = 0; k < 3000; k++) {
+		seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+		char *at = &b.at[seed % whole], was = *at;
+		b.pos = 0;
+		*at ^= (char)(seed >> 32 | 1);
+		fuse_pause(g.f);
+		(void)fuse_load(g.f, &b, &lost);
+		fuse_resume(g.f);
+		(void)getattr(ROOT);
+		(void)getattr(d);
+		(void)rig_read(&g, &a, fh, 0, 1);
+		if (k % 3) *at = was;
+	}
+	rig_init(&g, &a);
+	CHECK(getattr(ROOT) == 0 && rig_lookup(&g, &a, ROOT, "d"));
+	rig_free(&g);
+}
+
+static int lock_as(uint64_t node, uint64_t fh, uint64_t owner, uint32_t type, uint64_t start,
+		   uint64_t end, uint32_t flags)
+{
+	struct fuse_lk_in in = {
+		.fh = fh, .owner = owner, .lk = {start, end, type, 0}, .lk_flags = flags};
+	return rig_ask(&g, &a, FUSE_SETLK, node, &in, sizeof(in), NULL, 0);
+}
+static bool is_locked(const char *name, off_t at)
+{
+	char path[128];
+	rig_path(path, sizeof(path), g.in, name);
+	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0 && !fcntl(fd, F_OFD_GETLK, &l) && !close(fd));
+	return l.l_type != F_UNLCK;
+}
+
+TEST(fuse_state_takes_its_locks_again)
+{
+	auto_buf struct buf b = {0};
+	uint64_t fh = 0;
+	begin();
+	uint64_t n = rig_create(&g, &a, ROOT, "file", 0644, &fh);
+	CHECK(lock_as(n, fh, 5, F_WRLCK, 10, 29, 0) == 0);
+	CHECK(lock_as(n, fh, 5, F_UNLCK, 15, 19, 0) == 0);
+	CHECK(lock_as(n, fh, 7, F_WRLCK, 15, 16, 0) == 0);
+	CHECK(lock_as(n, fh, 7, F_WRLCK, 17, 17, 0) == 0);
+	CHECK(lock_as(n, fh, 7, F_UNLCK, 16, 16, 0) == 0);
+	CHECK(lock_as(n, fh, 0, F_WRLCK, 0, 0, FUSE_LK_FLOCK) == 0);
+	saved(&b);
+	CHECK(reborn(&b) == 0);
+	for (unsigned k = 0; k < 500 && !is_locked("file", 17); k++) (void)usleep(10000);
+	static const bool want[] = {true, true, false, true, false, true, false};
+	static const off_t place[] = {10, 14, 16, 17, 18, 29, 30};
+	for (unsigned k = 0; k < 7; k++) CHECK(is_locked("file", place[k]) == want[k]);
+	CHECK(lock_as(n, fh, 7, F_WRLCK, 12, 12, 0) == -EAGAIN);
+	CHECK(lock_as(n, fh, 5, F_UNLCK, 0, INT64_MAX, 0) == 0);
+	CHECK(!is_locked("file", 10) && is_locked("file", 15));
 	rig_free(&g);
 }

@@ -65,7 +65,7 @@ struct handle *handle_get(struct fuse *f, uint64_t fh, enum handle_kind kind)
 static void handle_free(struct fuse *f, struct handle *h)
 {
 	f->nhandles--;
-	(void)close(h->fd);
+	if (h->fd >= 0) (void)close(h->fd);
 	(void)pthread_mutex_destroy(&h->mutex);
 	free(h);
 }
@@ -87,6 +87,24 @@ void handle_close(struct fuse *f, uint64_t fh, enum handle_kind kind)
 		if (!--h->refs) handle_free(f, h);
 	}
 	(void)pthread_mutex_unlock(&f->lock);
+}
+
+/* Into a slot that is empty; the list of those is the caller's matter. */
+void handle_put_at(struct fuse *f, uint32_t index, int fd, enum handle_kind kind, uint8_t how)
+{
+	struct handle *h = calloc(1, sizeof(*h));
+	must(h);
+	*h = (struct handle){.kind = kind,
+			     .fd = fd,
+			     .refs = 1,
+			     .index = index,
+			     .gen = f->handles.slot[index].gen,
+			     .how = how,
+			     .missing = how != 0};
+	(void)pthread_mutex_init(&h->mutex, NULL);
+	f->handles.slot[index].at = h;
+	f->nhandles++;
+	f->pending |= h->missing;
 }
 
 void handles_free(struct fuse *f)

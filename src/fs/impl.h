@@ -14,14 +14,23 @@
  * writing by a reset; `lock` guards the tables; a handle's own mutex its place in a listing. Order:
  * busy, handle, lock. */
 enum { ARG_MAX_LEN = 72 * 1024, REPLY_MAX = 68 * 1024, LIST_MAX = 32 * 1024 };
-enum { NOBODY = 65534, SECONDS_VALID = 1 };
+enum { NOBODY = 65534, SECONDS_VALID = 1, RANGES_MAX = 1024 };
+/* How long the guest believes, with the time that it takes from here into it. */
+#define FUSE_TOLD_NS (SECONDS_VALID * 1000000000ull + 250000000)
+
+struct range { /* of a lock, both ends included */
+	int64_t start, end;
+	int type;  /* F_RDLCK, F_WRLCK; F_UNLCK to owner_note() */
+	bool held; /* false: loaded, and to be taken */
+};
 
 struct owner { /* of record locks: a process of the guest; its locks hang on a descriptor */
 	struct owner *next;
 	uint64_t id;
-	int fd;
+	int fd; /* -1: loaded, and not open yet */
 	bool writes;
-	unsigned waits;
+	unsigned waits, nranges;
+	struct range *range; /* what it has, as the host's kernel does not tell that */
 };
 struct inode {
 	struct inode *next; /* in its bucket */
@@ -37,6 +46,7 @@ struct inode {
 	uint64_t told; /* until then (ns) the guest believes what it knows of it */
 	bool locked;   /* the guest has locked it once: it asks others, so it believes nothing for
 			long */
+	bool adopts;   /* loaded elsewhere: it is whatever its name leads to */
 	struct inode *parent; /* where it was seen last, NULL: nowhere that is known */
 	char *name;
 	struct owner *owners;
@@ -55,6 +65,8 @@ struct handle {
 	int fd;
 	unsigned refs;
 	uint32_t index, gen;
+	uint8_t how;	       /* LOCK_SH, LOCK_EX: flock(); 0: none */
+	bool missing;	       /* loaded, and to be taken */
 	pthread_mutex_t mutex; /* guards at, and the descriptor's own offset of a folder */
 	int64_t at;
 };
@@ -81,6 +93,9 @@ struct fuse {
 	pthread_cond_t wake;
 	pthread_t thread;
 	bool threaded, stop;
+	bool paused, pending, retaking; /* pending: locks are to be taken when it is resumed */
+	uint64_t retake_until;		/* ns */
+	bool adopts;			/* while loading elsewhere */
 };
 
 /* One request while it is served. arg: what follows the header, copied; bytes beyond ARG_MAX_LEN
@@ -96,12 +111,14 @@ struct call {
 	uint32_t room;
 	bool direct; /* the payload is in the guest already */
 	bool later;  /* somebody else will answer */
+	bool again;  /* it is paused: to be asked again */
 };
 #define CALL_ARG(c, T) ((const struct T *)(const void *)(c)->arg)
 /* A string of the arguments at *off, which moves behind it; NULL: it has no end. */
 const char *call_text(const struct call *c, uint32_t *off);
 /* The same for a name in a folder; -EINVAL, -ENAMETOOLONG. */
 int call_name(const struct call *c, uint32_t *off, const char **name);
+void fuse_drop(struct fuse *f); /* all inodes and handles; `busy` is held for writing */
 void fuse_answer(struct fuse_req *q, uint64_t unique, int error, const void *payload, uint32_t n);
 
 /* The fixed part of an operation's arguments: for those who make requests. */
@@ -123,6 +140,12 @@ void inode_forget(struct fuse *f, uint64_t id, uint64_t n);
 void inode_named(struct fuse *f, const struct stat *st, struct inode *dir, const char *name);
 /* Before name goes from dir: what is known by it keeps its descriptor. */
 void inode_unnamed(struct fuse *f, struct inode *dir, const char *name);
+/* For who loads; `lock` is held: by its numbers; an empty slot made one; opened, if it is not,
+ * or -ESTALE and such; those that nobody knows let go. */
+struct inode *inode_find(const struct fuse *f, const struct stat *st);
+struct inode *inode_put_at(struct fuse *f, uint32_t index, const struct stat *st);
+int inode_again(struct fuse *f, struct inode *i);
+void inodes_trim(struct fuse *f);
 void inodes_free(struct fuse *f);
 int inodes_init(struct fuse *f, int root);
 /* A path that leads to what fd is open for. */
@@ -137,6 +160,7 @@ int handle_new(struct fuse *f, int fd, enum handle_kind kind, uint64_t *fh); /* 
 struct handle *handle_get(struct fuse *f, uint64_t fh, enum handle_kind kind);
 void handle_put(struct fuse *f, struct handle *h);
 void handle_close(struct fuse *f, uint64_t fh, enum handle_kind kind);
+void handle_put_at(struct fuse *f, uint32_t index, int fd, enum handle_kind kind, uint8_t how);
 void handles_free(struct fuse *f);
 uint32_t slots_add(struct slots *s, void *at);
 void *slots_at(const struct slots *s, uint32_t index, uint32_t gen);
@@ -146,7 +170,11 @@ void slots_drop(struct slots *s, uint32_t index);
 void owners_free(struct fuse *f, struct inode *i); /* `lock` is held */
 void locks_flush(struct fuse *f, struct inode *i, uint64_t owner);
 bool locks_interrupt(struct fuse *f, uint64_t unique);
-void locks_cancel(struct fuse *f);
+void locks_cancel(struct fuse *f, bool again);
+/* `lock` is held: what was loaded is taken, by and by, unless others have it. */
+void locks_retake(struct fuse *f);
+struct owner *owner_make(struct fuse *f, struct inode *i, uint64_t id, int fd, bool writes);
+void owner_note(struct owner *o, const struct range *r); /* it has that now */
 int locks_start(struct fuse *f, struct err *e);
 void locks_stop(struct fuse *f);
 

@@ -7,7 +7,7 @@
 #include <time.h>
 
 enum { INODES_MAX = 1 << 20, FIRST_BUCKETS = 1024 };
-enum { TRANSIT_NS = 250000000 }; /* from here into the guest, where a second begins to count */
+enum { DEPTH_MAX = 256 }; /* of folders that are opened again for one file */
 
 static uint32_t bucket_of(const struct fuse *f, dev_t dev, ino_t ino)
 {
@@ -126,17 +126,26 @@ static int fd_room(struct fuse *f)
 	return -ENFILE;
 }
 
-static int fd_again(struct fuse *f, struct inode *i)
+static bool is_it(struct fuse *f, struct inode *i, int fd)
 {
 	struct stat st;
-	if (i->fd >= 0) return 0;
+	if (fstat(fd, &st) || (st.st_mode & S_IFMT) != i->type) return false;
+	if (!i->adopts) return st.st_dev == i->dev && st.st_ino == i->ino;
+	i->adopts = false;
+	i->dev = st.st_dev;
+	i->ino = st.st_ino;
+	if (!find(f, i->dev, i->ino)) hash_add(f, i);
+	return true;
+}
+
+static int fd_again_here(struct fuse *f, struct inode *i)
+{
 	if (!i->parent || i->parent->fd < 0) return -ESTALE;
 	int r = fd_room(f);
 	if (r) return r;
 	int fd = openat(i->parent->fd, i->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0) return errno == ENOENT ? -ESTALE : -errno;
-	if (fstat(fd, &st) || st.st_dev != i->dev || st.st_ino != i->ino ||
-	    (st.st_mode & S_IFMT) != i->type) {
+	if (fd < 0) return errno == ENOENT || errno == ENOTDIR ? -ESTALE : -errno;
+	if (!is_it(f, i, fd)) {
 		(void)close(fd);
 		return -ESTALE;
 	}
@@ -144,6 +153,22 @@ static int fd_again(struct fuse *f, struct inode *i)
 	f->nfds++;
 	return 0;
 }
+
+/* Folders are never put away, but those that were loaded have not been opened: the topmost first.
+ */
+static int fd_again(struct fuse *f, struct inode *i)
+{
+	int r = 0;
+	while (r == 0 && i->fd < 0) {
+		struct inode *top = i;
+		for (unsigned n = 0; n < DEPTH_MAX && top->parent && top->parent->fd < 0; n++)
+			top = top->parent;
+		r = fd_again_here(f, top);
+	}
+	return r;
+}
+
+int inode_again(struct fuse *f, struct inode *i) { return fd_again(f, i); }
 
 static struct inode *by_id(const struct fuse *f, uint64_t id)
 {
@@ -174,6 +199,39 @@ void inode_put(struct fuse *f, struct inode *i)
 	i->pins--;
 	unref(f, i);
 	(void)pthread_mutex_unlock(&f->lock);
+}
+
+struct inode *inode_find(const struct fuse *f, const struct stat *st)
+{
+	struct inode *i = find(f, st->st_dev, st->st_ino);
+	return i && i->type == (st->st_mode & S_IFMT) ? i : NULL;
+}
+
+struct inode *inode_put_at(struct fuse *f, uint32_t index, const struct stat *st)
+{
+	struct inode *i = f->ninodes < INODES_MAX ? calloc(1, sizeof(*i)) : NULL;
+	if (!i) return NULL;
+	*i = (struct inode){.dev = st->st_dev,
+			    .ino = st->st_ino,
+			    .type = st->st_mode & S_IFMT,
+			    .index = index,
+			    .gen = f->inodes.slot[index].gen,
+			    .adopts = f->adopts,
+			    .fd = -1};
+	f->inodes.slot[index].at = i;
+	if (f->ninodes++ >= f->nbuckets) hash_grow(f);
+	if (!i->adopts) hash_add(f, i);
+	return i;
+}
+
+void inodes_trim(struct fuse *f)
+{
+	for (uint32_t n = 0; n < f->inodes.n; n++) {
+		struct inode *i = f->inodes.slot[n].at;
+		if (!i || i == f->root) continue;
+		i->refs++;
+		unref(f, i);
+	}
 }
 
 static struct inode *make(struct fuse *f, const struct stat *st)
@@ -208,7 +266,7 @@ uint64_t fuse_now(void)
 static uint64_t tell(struct inode *i)
 {
 	if (i->locked) return 0;
-	i->told = fuse_now() + SECONDS_VALID * 1000000000ull + TRANSIT_NS;
+	i->told = fuse_now() + FUSE_TOLD_NS;
 	return SECONDS_VALID;
 }
 

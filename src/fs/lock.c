@@ -8,6 +8,7 @@
 #include <time.h>
 
 enum { WAITERS_MAX = 64, OWNERS_MAX = 256, RETRY_NS = 5000000 };
+#define RETAKE_NS 10000000000ull
 
 struct waiter {
 	struct waiter *next;
@@ -28,7 +29,8 @@ static void owner_free(struct fuse *f, struct owner **at)
 	struct owner *o = *at;
 	f->nowners--;
 	*at = o->next;
-	(void)close(o->fd);
+	if (o->fd >= 0) (void)close(o->fd);
+	free(o->range);
 	free(o);
 }
 
@@ -44,18 +46,61 @@ static int owner_open(struct fuse *f, struct inode *i, bool *writes)
 	return fd >= 0 ? fd : inode_open(f, i, O_RDONLY);
 }
 
-static int owner_new(struct fuse *f, struct inode *i, uint64_t id, struct owner **out)
+struct owner *owner_make(struct fuse *f, struct inode *i, uint64_t id, int fd, bool writes)
 {
-	bool writes;
-	int fd = owner_open(f, i, &writes);
-	if (fd < 0) return fd;
 	struct owner *o = malloc(sizeof(*o));
 	must(o);
 	*o = (struct owner){.next = i->owners, .id = id, .fd = fd, .writes = writes};
 	i->owners = o;
 	f->nowners++;
-	*out = o;
+	return o;
+}
+
+static bool touch(const struct range *a, const struct range *b)
+{
+	bool apart = (a->end < b->start && a->end + 1 != b->start) ||
+		     (b->end < a->start && b->end + 1 != a->start);
+	return a->type == b->type && a->held == b->held && !apart;
+}
+
+/* As the kernel has it: the new one takes the place of what it covers, and joins its like. */
+void owner_note(struct owner *o, const struct range *r)
+{
+	struct range *to = calloc(o->nranges + 2, sizeof(*to)), add = *r;
+	unsigned n = 0;
+	must(to);
+	for (unsigned i = 0; i < o->nranges; i++) {
+		const struct range *x = &o->range[i];
+		bool joins = r->type != F_UNLCK && touch(x, r), apart;
+		apart = x->end < r->start || x->start > r->end;
+		if (joins && x->start < add.start) add.start = x->start;
+		if (joins && x->end > add.end) add.end = x->end;
+		if (joins) continue;
+		if (apart || x->start < r->start) to[n++] = *x;
+		if (!apart && x->start < r->start) to[n - 1].end = r->start - 1;
+		if (apart || x->end <= r->end) continue;
+		to[n] = *x;
+		to[n++].start = r->end + 1;
+	}
+	if (r->type != F_UNLCK) to[n++] = add;
+	free(o->range);
+	o->range = to;
+	o->nranges = n;
+}
+
+static int owner_new(struct fuse *f, struct inode *i, uint64_t id, struct owner **out)
+{
+	bool writes;
+	int fd = owner_open(f, i, &writes);
+	if (fd < 0) return fd;
+	*out = owner_make(f, i, id, fd, writes);
 	return 0;
+}
+
+static int owner_reopen(struct fuse *f, struct inode *i, struct owner *o)
+{
+	if (o->fd < 0) o->fd = owner_open(f, i, &o->writes);
+	return o->fd < 0 ? o->fd : 0;
 }
 
 static int owner_get(struct fuse *f, struct inode *i, uint64_t id, struct owner **out)
@@ -65,7 +110,7 @@ static int owner_get(struct fuse *f, struct inode *i, uint64_t id, struct owner 
 	for (struct owner *o = i->owners; o; o = o->next, n++)
 		if (o->id == id) {
 			*out = o;
-			return 0;
+			return owner_reopen(f, i, o);
 		}
 	return n < OWNERS_MAX && f->nowners < f->max_fds ? owner_new(f, i, id, out) : -ENOLCK;
 }
@@ -76,19 +121,36 @@ void locks_flush(struct fuse *f, struct inode *i, uint64_t owner)
 	(void)pthread_mutex_lock(&f->lock);
 	struct owner **at = &i->owners;
 	while (*at && (*at)->id != owner) at = &(*at)->next;
-	if (*at && (*at)->waits)
+	if (*at && (*at)->waits) {
 		(void)fcntl((*at)->fd, F_OFD_SETLK, &all);
-	else if (*at)
+		(*at)->nranges = 0;
+	} else if (*at)
 		owner_free(f, at);
 	(void)pthread_cond_signal(&f->wake);
 	(void)pthread_mutex_unlock(&f->lock);
 }
 
 /* ---- those who wait; `lock` is held ---- */
+static void note(const struct waiter *w)
+{
+	const struct flock *l = &w->want;
+	const struct range r = {l->l_start, l->l_len ? l->l_start + l->l_len - 1 : INT64_MAX,
+				l->l_type, true};
+	if (w->owner) {
+		owner_note(w->owner, &r);
+	} else {
+		w->h->how = (uint8_t)(w->how == LOCK_UN ? 0 : w->how);
+		w->h->missing = false;
+	}
+}
+
 static int try(const struct waiter *w)
 {
+	bool full = w->owner && w->owner->nranges >= RANGES_MAX && w->want.l_type != F_UNLCK;
+	if (full) return -ENOLCK;
 	int r = w->owner ? fcntl(w->owner->fd, F_OFD_SETLK, (struct flock *)&w->want)
 			 : flock(w->h->fd, w->how | LOCK_NB);
+	if (r == 0) note(w);
 	return r ? errno == EACCES ? -EAGAIN : -errno : 0;
 }
 
@@ -132,10 +194,63 @@ static void pause_for(struct fuse *f)
 		t.tv_nsec -= 1000000000;
 		t.tv_sec++;
 	}
-	if (f->waiter)
+	if (f->waiter || f->retaking)
 		(void)pthread_cond_timedwait(&f->wake, &f->lock, &t);
 	else
 		(void)pthread_cond_wait(&f->wake, &f->lock);
+}
+
+/* ---- those that were loaded; `lock` is held ---- */
+static unsigned retake_owner(struct fuse *f, struct inode *i, struct owner *o, bool last)
+{
+	unsigned left = 0, kept = 0;
+	bool open = !inode_again(f, i) && !owner_reopen(f, i, o);
+	for (unsigned n = 0; n < o->nranges; n++) {
+		struct range *r = &o->range[n];
+		struct flock l = {.l_type = (short)r->type,
+				  .l_whence = SEEK_SET,
+				  .l_start = r->start,
+				  .l_len = r->end == INT64_MAX ? 0 : r->end - r->start + 1};
+		if (!r->held && open) r->held = !fcntl(o->fd, F_OFD_SETLK, &l);
+		left += !r->held;
+		if (r->held || !last) o->range[kept++] = *r;
+	}
+	o->nranges = kept;
+	return left;
+}
+
+static unsigned retake_handle(struct handle *h, bool last)
+{
+	if (h->missing && h->fd >= 0) h->missing = flock(h->fd, h->how | LOCK_NB) != 0;
+	unsigned left = h->missing;
+	if (last && h->missing) h->how = 0;
+	if (last) h->missing = false;
+	return left;
+}
+
+static void retake(struct fuse *f)
+{
+	bool last = fuse_now() >= f->retake_until;
+	unsigned left = 0;
+	for (uint32_t n = 0; n < f->inodes.n; n++) {
+		struct inode *i = f->inodes.slot[n].at;
+		for (struct owner *o = i ? i->owners : NULL; o; o = o->next)
+			left += retake_owner(f, i, o, last);
+	}
+	for (uint32_t n = 0; n < f->handles.n; n++)
+		if (f->handles.slot[n].at) left += retake_handle(f->handles.slot[n].at, last);
+	f->retaking = left && !last;
+	f->pending = f->retaking;
+	if (left && last && f->opts.lost) f->opts.lost(f->opts.ctx, left);
+}
+
+/* Whom it was copied from may still have them, for as long as it takes him to end. */
+void locks_retake(struct fuse *f)
+{
+	if (!f->pending) return;
+	f->retaking = true;
+	f->retake_until = fuse_now() + RETAKE_NS;
+	(void)pthread_cond_signal(&f->wake);
 }
 
 static void *locks_run(void *ctx)
@@ -144,6 +259,7 @@ static void *locks_run(void *ctx)
 	(void)pthread_mutex_lock(&f->lock);
 	while (!f->stop) {
 		int r = 0;
+		if (f->retaking) retake(f);
 		struct waiter *w = ready(f, &r);
 		if (!w) {
 			pause_for(f);
@@ -157,7 +273,15 @@ static void *locks_run(void *ctx)
 	return NULL;
 }
 
-static void interrupt_all(struct fuse *f, bool all, uint64_t unique, bool *any)
+static void settle_again(struct fuse *f, struct waiter *w)
+{
+	w->q->done(w->q, FUSE_AGAIN);
+	inode_put(f, w->i);
+	handle_put(f, w->h);
+	free(w);
+}
+
+static void interrupt_all(struct fuse *f, bool all, bool again, uint64_t unique, bool *any)
 {
 	struct waiter **at, *w;
 	do {
@@ -165,21 +289,24 @@ static void interrupt_all(struct fuse *f, bool all, uint64_t unique, bool *any)
 		for (at = &f->waiter; *at && !all && (*at)->unique != unique;) at = &(*at)->next;
 		w = *at ? take(f, at) : NULL;
 		(void)pthread_mutex_unlock(&f->lock);
-		if (w) settle(f, w, w->granted ? 0 : -EINTR);
+		if (w && again)
+			settle_again(f, w);
+		else if (w)
+			settle(f, w, w->granted ? 0 : -EINTR);
 		if (w) *any = true;
 	} while (w && all);
 }
 
-void locks_cancel(struct fuse *f)
+void locks_cancel(struct fuse *f, bool again)
 {
 	bool any;
-	interrupt_all(f, true, 0, &any);
+	interrupt_all(f, true, again, 0, &any);
 }
 
 bool locks_interrupt(struct fuse *f, uint64_t unique)
 {
 	bool any = false;
-	interrupt_all(f, false, unique, &any);
+	interrupt_all(f, false, false, unique, &any);
 	return any;
 }
 
@@ -245,6 +372,10 @@ static int lock_or_wait(struct call *c, struct waiter *w, bool wait)
 	w->granted = r == 0;
 	bool early = w->granted && !unlocks && fuse_now() < w->after;
 	if (!early && (r != -EAGAIN || !wait)) return r;
+	if (c->f->paused) {
+		c->again = true;
+		return 0;
+	}
 	struct waiter *own = c->f->nwaiters < WAITERS_MAX ? malloc(sizeof(*own)) : NULL;
 	if (!own) return early ? 0 : -ENOLCK;
 	*own = *w;

@@ -1,9 +1,11 @@
 /* The two ends of a shared folder: the monitor's, which only hands numbers over, and the process
  * that serves. A slow disk keeps a thread of that process busy and nobody else. */
 #include "fs/share.h"
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "fs/jail.h"
+#include "fs/share_impl.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,43 +19,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { THREADS = 6, NOTES = 64, RESET = 0xffffffff };
-enum { READY = 0xffffffff, READY_OPEN = 0xfffffffe }; /* confined; not entirely */
-
-struct note {
-	uint32_t n, written;
-};
-struct shared { /* by both processes */
-	struct share_place place[SHARE_PLACES];
-	char what[160]; /* the server's words, before it is ready */
-};
-struct share {
-	struct shared *mem;
-	int requests, notes; /* our ends */
-	pid_t pid;
-	pthread_t thread;
-	bool threaded;
-	void (*done)(void *ctx, unsigned place, uint32_t written);
-	void *ctx;
-	pthread_mutex_t lock; /* guards dead, busy */
-	bool dead, busy[SHARE_PLACES];
-};
-
 /* ---- the process that serves ---- */
-struct job {
-	struct fuse_req q;
-	struct server *of;
-	uint32_t n;
-};
-struct server {
-	struct fuse *fuse;
-	struct shared *mem;
-	int requests, notes;
-	pthread_t thread[THREADS];
-	struct job job[SHARE_PLACES];
-};
-
-static void note_write(int fd, uint32_t n, uint32_t written)
+void share_note(int fd, uint32_t n, uint32_t written)
 {
 	struct note note = {n, written};
 	while (write(fd, &note, sizeof(note)) < 0 && errno == EINTR) continue;
@@ -62,7 +29,7 @@ static void note_write(int fd, uint32_t n, uint32_t written)
 static void job_done(struct fuse_req *q, uint32_t written)
 {
 	struct job *j = (struct job *)q;
-	note_write(j->of->notes, j->n, written);
+	share_note(j->of->notes, j->n, written);
 }
 
 static void job_run(struct server *s, uint32_t n, struct fuse_scratch *scratch)
@@ -89,10 +56,10 @@ static void *server_work(void *ctx)
 		ssize_t r = read(s->requests, &n, sizeof(n));
 		if (r < 0 && errno == EINTR) continue;
 		if (r != sizeof(n)) break;
-		if (n == RESET)
-			fuse_reset(s->fuse);
-		else if (n < SHARE_PLACES)
+		if (n < SHARE_PLACES)
 			job_run(s, n, scratch);
+		else
+			server_command(s, n);
 	}
 	fuse_scratch_free(scratch);
 	return NULL;
@@ -128,7 +95,8 @@ static void detach(pid_t parent)
 
 static int serve(struct server *s, int root, bool readonly)
 {
-	struct fuse_opts o = {.readonly = readonly, .ids = !geteuid(), .self = ""};
+	struct fuse_opts o = {
+		.readonly = readonly, .ids = !geteuid(), .self = "", .lost = server_lost, .ctx = s};
 	struct err e;
 	int r = keep_only(&root, s);
 	if (r) return r;
@@ -137,15 +105,15 @@ static int serve(struct server *s, int root, bool readonly)
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* privileges that came and went have undone it */
 	if (!r) r = fuse_new(&s->fuse, j.root, &o, &e);
 	if (r) return r;
-	for (unsigned i = 0; i < THREADS; i++)
+	for (unsigned i = 0; i < SHARE_THREADS; i++)
 		if ((r = pthread_create(&s->thread[i], NULL, server_work, s))) return -r;
 	if (!jail_seal()) {
 		j.rooted = false;
 		(void)strcpy(j.what, "no seccomp on this host");
 	}
 	(void)memcpy(s->mem->what, j.what, sizeof(j.what));
-	note_write(s->notes, j.rooted ? READY : READY_OPEN, 0);
-	for (unsigned i = 0; i < THREADS; i++) (void)pthread_join(s->thread[i], NULL);
+	share_note(s->notes, j.rooted ? SHARE_READY : SHARE_READY_OPEN, 0);
+	for (unsigned i = 0; i < SHARE_THREADS; i++) (void)pthread_join(s->thread[i], NULL);
 	return 0;
 }
 
@@ -156,7 +124,7 @@ _Noreturn static void server_main(struct share *s, int requests, int notes, int 
 	server = (struct server){.mem = s->mem, .requests = requests, .notes = notes};
 	detach(parent);
 	int r = serve(&server, root, readonly);
-	if (r) note_write(server.notes, (uint32_t)-r, 0);
+	if (r) share_note(server.notes, (uint32_t)-r, 0);
 	_exit(r ? 1 : 0);
 }
 
@@ -169,22 +137,27 @@ static void tell(struct share *s, uint32_t n, uint32_t written)
 	(void)pthread_mutex_unlock(&s->lock);
 	if (!busy) return;
 	uint32_t room = s->mem->place[n].write_len;
-	s->done(s->ctx, n, written == SHARE_DEAD || written <= room ? written : room);
+	if (written != SHARE_DEAD && written != SHARE_AGAIN && written > room) written = room;
+	s->done(s->ctx, n, written);
 }
 
 static void *listen_notes(void *ctx)
 {
 	struct share *s = ctx;
-	struct note note[NOTES];
+	struct note note[SHARE_NOTES];
 	for (;;) {
 		ssize_t n = read(s->notes, note, sizeof(note));
 		if (n < 0 && errno == EINTR) continue;
 		if (n <= 0) break;
 		for (size_t i = 0; i < (size_t)n / sizeof(note[0]); i++)
-			tell(s, note[i].n, note[i].written);
+			if (note[i].n < SHARE_PLACES)
+				tell(s, note[i].n, note[i].written);
+			else
+				share_noted(s, note[i]);
 	}
 	(void)pthread_mutex_lock(&s->lock);
 	s->dead = true;
+	(void)pthread_cond_broadcast(&s->answered);
 	(void)pthread_mutex_unlock(&s->lock);
 	for (uint32_t i = 0; i < SHARE_PLACES; i++) tell(s, i, SHARE_DEAD);
 	return NULL;
@@ -196,8 +169,8 @@ static int wait_ready(struct share *s, const char *path, struct err *e)
 	ssize_t n;
 	do n = read(s->notes, &note, sizeof(note));
 	while (n < 0 && errno == EINTR);
-	if (n == sizeof(note) && note.n == READY) return 0;
-	if (n == sizeof(note) && note.n == READY_OPEN) {
+	if (n == sizeof(note) && note.n == SHARE_READY) return 0;
+	if (n == sizeof(note) && note.n == SHARE_READY_OPEN) {
 		s->mem->what[sizeof(s->mem->what) - 1] = 0;
 		log_warn("shared folder %s: its server is less confined here: %s", path,
 			 s->mem->what);
@@ -241,7 +214,9 @@ int share_open(struct share **out, const struct share_opts *o, struct err *e)
 	s->requests = s->notes = -1;
 	s->pid = -1;
 	(void)signal(SIGPIPE, SIG_IGN);
+	must((s->path = strdup(o->path)));
 	(void)pthread_mutex_init(&s->lock, NULL);
+	(void)pthread_cond_init(&s->answered, NULL);
 	s->mem = mmap(NULL, sizeof(*s->mem), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	must(s->mem != MAP_FAILED);
@@ -265,7 +240,9 @@ void share_close(struct share *s)
 	if (s->threaded) (void)pthread_join(s->thread, NULL);
 	drop_fd(&s->notes);
 	(void)munmap(s->mem, sizeof(*s->mem));
+	(void)pthread_cond_destroy(&s->answered);
 	(void)pthread_mutex_destroy(&s->lock);
+	free(s->path);
 	free(s);
 }
 
@@ -278,10 +255,11 @@ void share_attach(struct share *s, void (*done)(void *ctx, unsigned place, uint3
 
 struct share_place *share_place(struct share *s, unsigned n) { return &s->mem->place[n]; }
 
-/* A pipe holds far more numbers than there are places: this does not wait. */
-static bool put(struct share *s, uint32_t n)
+/* A pipe holds far more numbers than there are places, and commands: this does not wait. */
+bool share_put(struct share *s, uint32_t n)
 {
 	ssize_t r;
+	if (s->dead) return false;
 	do r = write(s->requests, &n, sizeof(n));
 	while (r < 0 && errno == EINTR);
 	return r == sizeof(n);
@@ -290,7 +268,7 @@ static bool put(struct share *s, uint32_t n)
 bool share_submit(struct share *s, unsigned place)
 {
 	(void)pthread_mutex_lock(&s->lock);
-	bool ok = !s->dead && put(s, place);
+	bool ok = share_put(s, place);
 	if (ok) s->busy[place] = true;
 	(void)pthread_mutex_unlock(&s->lock);
 	return ok;
@@ -299,7 +277,7 @@ bool share_submit(struct share *s, unsigned place)
 void share_reset(struct share *s)
 {
 	(void)pthread_mutex_lock(&s->lock);
-	if (!s->dead) (void)put(s, RESET);
+	s->resets += share_put(s, SHARE_RESET);
 	(void)pthread_mutex_unlock(&s->lock);
 }
 

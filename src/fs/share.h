@@ -10,7 +10,8 @@
  * was mapped before share_open(), and anything secret or executable mapped after it. */
 struct share;
 enum { SHARE_PLACES = 256 };
-#define SHARE_DEAD UINT32_MAX
+#define SHARE_DEAD  UINT32_MAX
+#define SHARE_AGAIN FUSE_AGAIN
 struct share_opts {
 	const char *path;
 	bool readonly;
@@ -24,12 +25,24 @@ struct share_place {		    /* one request; between submit and done it is the shar
 int share_open(struct share **out, const struct share_opts *o, struct err *e);
 void share_close(struct share *s); /* the process and its callbacks have ended; NULL is fine */
 /* Before the first submit: whom to tell, on a thread of the share's own. written: bytes of answer,
- * never more than write_len; or SHARE_DEAD, the server has died. */
+ * never more than write_len; or SHARE_DEAD, the server has died; or SHARE_AGAIN: it was paused, and
+ * the request is to be submitted again. */
 void share_attach(struct share *s, void (*done)(void *ctx, unsigned place, uint32_t written),
 		  void *ctx);
 struct share_place *share_place(struct share *s, unsigned n);
 bool share_submit(struct share *s, unsigned place); /* any thread; false: it has died */
 /* Any thread, at once: have it forget everything and end what waits for locks. */
 void share_reset(struct share *s);
+/* Any thread, at once: from now on nothing waits for locks in there; and the end of that, with
+ * which locks that were loaded are taken again. */
+void share_pause(struct share *s);
+void share_resume(struct share *s);
+/* While it is paused and no request is out: what the guest knows and has open there; and instead of
+ * it, into the folder of another share or of this one at another time. What is gone by then is told
+ * in the log, in words. The bytes are looked at by the server only. */
+struct buf;
+enum { SHARE_STATE_MAX = 256 << 20 };
+int share_save(struct share *s, struct buf *to, struct err *e);
+int share_load(struct share *s, const struct buf *from, struct err *e);
 int share_pid(const struct share *s); /* for tests */
 #endif

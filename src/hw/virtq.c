@@ -172,6 +172,24 @@ static int broken(struct virtq *vq, const char *why)
 	return -1;
 }
 
+static struct walk walk_from(struct virtq *vq, struct vreq *q, uint16_t head)
+{
+	q->head = head;
+	q->nout = q->nin = 0;
+	q->out_len = q->in_len = 0;
+	q->epoch = vq->epoch;
+	return (struct walk){.vq = vq, .q = q, .table = vq->desc_at, .entries = vq->size};
+}
+
+bool virtq_again(struct virtq *vq, uint16_t head, struct vreq *q)
+{
+	if (!vq->enabled || vq->in_flight >= vq->size) return false;
+	struct walk w = walk_from(vq, q, head);
+	if (!chain_walk(&w)) return false;
+	vq->in_flight++;
+	return true;
+}
+
 int virtq_pop(struct virtq *vq, struct vreq *q)
 {
 	if (!usable(vq)) return 0;
@@ -180,11 +198,7 @@ int virtq_pop(struct virtq *vq, struct vreq *q)
 	if (ready > vq->size) return broken(vq, "the available index ran ahead of the ring");
 	if (vq->in_flight >= vq->size) return broken(vq, "more requests than the ring holds");
 	unsigned slot = vq->next_avail & (vq->size - 1u);
-	q->head = ring_get(vq->avail_at + RING_ENTRIES + 2 * slot);
-	q->nout = q->nin = 0;
-	q->out_len = q->in_len = 0;
-	q->epoch = vq->epoch;
-	struct walk w = {.vq = vq, .q = q, .table = vq->desc_at, .entries = vq->size};
+	struct walk w = walk_from(vq, q, ring_get(vq->avail_at + RING_ENTRIES + 2 * slot));
 	if (!chain_walk(&w)) return broken(vq, w.why);
 	vq->next_avail++;
 	vq->in_flight++;

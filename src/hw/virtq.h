@@ -40,6 +40,8 @@ void virtq_state(struct virtq *vq, struct state *s); /* nothing is out */
  * virtio_broken() has been called. At most vq->size chains are out at a time. Drain like this:
  *	do virtq_want(vq, false), pop until 0; while (virtq_want(vq, true));  */
 int virtq_pop(struct virtq *vq, struct vreq *q);
+/* A chain that was out when the queue was saved, by its head; false: there is none such. */
+bool virtq_again(struct virtq *vq, uint16_t head, struct vreq *q);
 void virtq_unpop(struct virtq *vq); /* give back the last one popped: not yet wanted */
 /* Return a chain; written = bytes really written into its writable part (2.7.8.2). Does nothing
  * when the device was reset or broke since the pop. */

@@ -1,5 +1,7 @@
 /* The server of shared folders under any requests. Input: steps of operation, node, handle and
- * name from what there is, and bytes. Nothing beside its folder may change. */
+ * name from what there is, and bytes. What it knows is saved on the way, altered and loaded.
+ * Nothing beside its folder may change. */
+#include "base/buf.h"
 #include "fs/fuse_rig_test.h"
 #include <ftw.h>
 #include <signal.h>
@@ -150,6 +152,19 @@ static size_t add_name(char *to, uint8_t name)
 	return strlen(p) + 1;
 }
 
+static void reload(const struct step *s)
+{
+	auto_buf struct buf b = {0};
+	struct fuse_lost lost;
+	fuse_pause(g.f);
+	fuse_save(g.f, &b);
+	size_t at = (s->node | (size_t)s->other << 8) % b.len;
+	b.at[at] ^= (char)s->shape;
+	if (s->len & 1) b.len = at;
+	(void)fuse_load(g.f, &b, &lost);
+	fuse_resume(g.f);
+}
+
 static size_t step(const struct step *s, const uint8_t *p, size_t n)
 {
 	static char arg[512];
@@ -196,6 +211,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		s.op %= FUSE_TMPFILE + 3;
 		p += sizeof(s);
 		n -= sizeof(s);
+		if (s.op == FUSE_TMPFILE + 2) {
+			reload(&s);
+			continue;
+		}
 		size_t used = step(&s, p, n);
 		p += used;
 		n -= used;
