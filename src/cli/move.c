@@ -22,6 +22,7 @@
 
 struct move_opts {
 	const char *to_store, *command, *cap_rate, *stand;
+	bool shared;
 };
 #define AT(member) offsetof(struct move_opts, member)
 static const struct opt move_table[] = {
@@ -29,6 +30,9 @@ static const struct opt move_table[] = {
 	 "The most that is sent, in bits a second: 500k, 10M, 1G.", NULL},
 	{"command", 0, OPT_TEXT, AT(command), "COMMAND",
 	 "Reach the other Lodge by this instead of ssh: 'ip netns exec x lodge'.", NULL},
+	{"shared", 0, OPT_FLAG, AT(shared), NULL,
+	 "The other host has the guest's shared folders under the same names: go on with those.",
+	 NULL},
 	{"stand", 0, OPT_TEXT, AT(stand), "MS",
 	 "For how many milliseconds it may stand, if that can be had (100).", NULL},
 	{"to-store", 0, OPT_TEXT, AT(to_store), "FOLDER",
@@ -247,18 +251,37 @@ static int stand_parse(unsigned *ms, const char *text, struct err *e)
 	return 0;
 }
 
+/* Which it has, so that the other side can see whether it has the same. */
+static int folders(struct move *m, char to[SHARES_WORDS], struct err *e)
+{
+	struct kept k = {.folder = -1};
+	int fd, r = store_guest_look(m->store, m->name, &fd, e);
+	*to = 0;
+	if (r) return r;
+	auto_fd int dirfd = fd;
+	r = record_read(&k.record, dirfd, e);
+	if (!r) r = shares_add(&k.shares, m->store, &k.record.spec, e);
+	if (!r) shares_identity(&k.shares, to);
+	if (!r && *to && m->o->shared) (void)snprintf(to, SHARES_WORDS, MOVE_ANY);
+	kept_done(&k);
+	return r;
+}
+
 static int request(struct move *m, struct buf *to, struct err *e)
 {
+	char words[SHARES_WORDS];
 	uint64_t bits = 0;
 	unsigned ms = 0;
 	int r = m->o->cap_rate ? bits_parse(&bits, m->o->cap_rate, e) : 0;
 	if (!r) r = stand_parse(&ms, m->o->stand, e);
+	if (!r) r = folders(m, words, e);
 	if (r) return r;
 	struct json_object *o = json_object_new_object();
 	must(o);
 	(void)json_object_object_add(o, "to", json_object_new_string(m->to + strlen("to ")));
 	(void)json_object_object_add(o, "cap", json_object_new_int64((int64_t)(bits / 8)));
 	(void)json_object_object_add(o, "stand_ms", json_object_new_int((int)ms));
+	(void)json_object_object_add(o, "folders", json_object_new_string(words));
 	buf_fmt(to, "move %s", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
 	(void)json_object_put(o);
 	return 0;
@@ -336,7 +359,10 @@ const struct verb verb_move = {
 		"its\n"
 		"memory and disks are copied, and stands for a moment at the end. Whatever goes "
 		"wrong\n"
-		"before that host has taken it over, it goes on here. Its snapshots stay here.",
+		"before that host has taken it over, it goes on here. Its snapshots stay here. "
+		"Shared "
+		"folders\n"
+		"do not move: where they are not the same ones, see --shared.",
 	.examples = "lodge move web root@other\n"
 		    "lodge move web --to-store /srv/lodge",
 	.opts = move_table,

@@ -66,9 +66,41 @@ static int check_name(struct receive *r, struct err *e)
 static int check_spec(const struct spec *s, struct err *e)
 {
 	int r = 0;
-	if (s->nvolumes) return fail(e, -EOPNOTSUPP, "it has shared folders");
 	for (unsigned i = 0; r == 0 && i < s->nnets; i++) r = network_check(s->net[i], e);
 	return r;
+}
+
+/* A volume that is not here would be made, and be empty. */
+static int check_volumes(const struct receive *r, struct err *e)
+{
+	const struct spec *s = &r->hello.record.spec;
+	int bad = 0;
+	for (unsigned i = 0; !bad && i < s->nvolumes; i++) {
+		auto_mem char *name = strndup(s->volume[i], strcspn(s->volume[i], ":"));
+		struct volume v = {0};
+		must(name);
+		if (!strchr(name, '/')) bad = store_volume_find(r->kept.store, name, &v, e);
+		volume_done(&v);
+	}
+	return bad;
+}
+
+static int check_shares(struct receive *r, struct err *e)
+{
+	char words[SHARES_WORDS];
+	struct spec s = r->hello.record.spec;
+	struct shares shares = {0};
+	if (!s.nvolumes) return 0;
+	s.append = NULL;
+	int bad = check_volumes(r, e);
+	if (!bad) bad = shares_add(&shares, r->kept.store, &s, e);
+	if (!bad) shares_identity(&shares, words);
+	shares_done(&shares);
+	if (bad) return fail_in(e, "its shared folders");
+	if (!strcmp(r->hello.folders, MOVE_ANY) || !strcmp(r->hello.folders, words)) return 0;
+	return fail(e, -EOPNOTSUPP,
+		    "its shared folders do not move, and are others there. If what it needs is "
+		    "there under the same names: lodge move --shared");
 }
 
 static int hear(struct receive *r, struct err *e)
@@ -84,6 +116,7 @@ static int hear(struct receive *r, struct err *e)
 			    LINK_VERSION, (unsigned long long)f.arg);
 	bad = hello_parse(&r->hello, f.at, f.len, e);
 	if (!bad) bad = check_spec(&r->hello.record.spec, e);
+	if (!bad) bad = check_shares(r, e);
 	return bad ? bad : check_name(r, e);
 }
 

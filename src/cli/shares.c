@@ -2,6 +2,8 @@
  * that is made when it is used first. A folder that is not there is an error, as a mistyped one
  * would become a new, empty folder otherwise. */
 #include "cli/shares.h"
+#include "base/buf.h"
+#include "base/file.h"
 #include "base/own.h"
 #include "store/store.h"
 #include <errno.h>
@@ -115,10 +117,18 @@ static int add_words(struct shares *s, struct spec *spec, struct err *e)
 	s->append = malloc(room);
 	must(s->append);
 	len = (size_t)snprintf(s->append, room, "%s", spec->append ? spec->append : "");
-	for (unsigned i = 0; i < s->n && len < room; i++)
-		len += (size_t)snprintf(s->append + len, room - len, "%slodge.mount=%s:%s%s",
-					len ? " " : "", s->share[i].tag, s->share[i].to,
-					spec->share[i].readonly ? ":ro" : "");
+	for (unsigned i = 0; i < s->n && len < room; i++) {
+		const char *before = len ? " " : "";
+		size_t n = (size_t)snprintf(s->append + len, room - len, "%slodge.mount=%s:%s%s",
+					    before, s->share[i].tag, s->share[i].to,
+					    spec->share[i].readonly ? ":ro" : "");
+		bool known =
+			n < room - len && strstr(s->append, s->append + len) != s->append + len;
+		if (known)
+			s->append[len] = 0; /* it has come from another host with it */
+		else
+			len += n;
+	}
 	if (len >= room)
 		return fail(e, -E2BIG, "--volume: the places in the guest are too long together");
 	spec->append = s->append;
@@ -138,6 +148,23 @@ int shares_add(struct shares *s, struct store *store, struct spec *spec, struct 
 	if (r || !s->n) return r;
 	spec->nshares = s->n;
 	return spec->kernel ? add_words(s, spec, e) : 0;
+}
+
+void shares_identity(const struct shares *s, char to[SHARES_WORDS])
+{
+	auto_buf struct buf boot = {0};
+	struct stat st;
+	size_t n = 0;
+	*to = 0;
+	if (!s->n) return;
+	(void)file_read(&boot, "/proc/sys/kernel/random/boot_id", 64, NULL);
+	if (boot.at) boot.at[strcspn(boot.at, "\n")] = 0;
+	n = (size_t)snprintf(to, SHARES_WORDS, "%.40s", boot.at ? boot.at : "");
+	for (unsigned i = 0; i < s->n && n < SHARES_WORDS; i++)
+		if (!stat(s->share[i].path, &st))
+			n += (size_t)snprintf(to + n, SHARES_WORDS - n, " %llx:%llx",
+					      (unsigned long long)st.st_dev,
+					      (unsigned long long)st.st_ino);
 }
 
 void shares_done(struct shares *s)

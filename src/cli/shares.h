@@ -18,5 +18,8 @@ struct shares {
 /* Of spec->volume; fills in spec->share and adds to spec->append how our images mount them. All of
  * it lasts until shares_done(). */
 int shares_add(struct shares *s, struct store *store, struct spec *spec, struct err *e);
+/* Which machine's folders they are: the same words, the same folders. "": there are none. */
+enum { SHARES_WORDS = 400 };
+void shares_identity(const struct shares *s, char to[SHARES_WORDS]);
 void shares_done(struct shares *s);
 #endif

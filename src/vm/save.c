@@ -301,10 +301,6 @@ int vm_can_save(const struct vm *vm, struct err *e)
 {
 	if (vm->guest->spec->deterministic)
 		return fail(e, -EOPNOTSUPP, "snapshot: not of a guest whose time is counted");
-	if (vm->guest->spec->nshares)
-		return fail(e, -EOPNOTSUPP,
-			    "snapshot: not of a guest with shared folders yet: what it has open "
-			    "there cannot be kept");
 	if (vm->ops == &engine_kvm)
 		return fail(e, -EOPNOTSUPP,
 			    "snapshot: not under --engine kvm yet: use --engine jit");
