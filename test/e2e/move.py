@@ -442,9 +442,150 @@ def firmware():
         give_up(g)
     ended(A, B)
 
+def told(home, name):
+    with open("%s/guests/%s/monitor.log" % (home, name), errors="replace") as f:
+        return f.read()
+
+
+def with_folder(arch):
+    """What a guest has open in a shared folder is open again wherever it goes on, unless it is gone there."""
+    what, at, name = "folder, " + arch, "%s/shared-%s" % (work, arch), "f-" + arch
+    os.makedirs(at + "/dir/deep")
+    for f in "kept", "goes", "dir/deep/inner":
+        with open(at + "/" + f, "w") as out:
+            out.write(f + "\n")
+    g, nonce = begun(arch, name, "-v", at + ":/w", memory="128M")
+    if not g:
+        return
+    g.run("cd /w/dir/deep; exec 5<>/w/kept 6</w/goes 7<inner; echo first > /w/gone; exec 8</w/gone; rm /w/gone")
+    g.run("(exec 9>>/w/log; i=0; while :; do i=$((i+1)); echo $i >&9; echo $i > /tmp/logged; sleep 0.1; done) & true")
+    works(what, A, "snapshot", name, "t")
+    check(what + ": it goes on", g.says("read x <&7; echo $x", "dir/deep/inner"), g)
+    os.rename(at + "/goes", at + "/went")
+    with open(at + "/goes", "w") as out:
+        out.write("another's\n")
+    give_up(g)
+
+    def fine(home, name, line):
+        g = globals()["at"](home, name, what)
+        if not g:
+            return None
+        is_well(what, g, nonce)
+        check(what + ": an open file is open", g.says("read x <&5; echo \"is $x\"; echo %s >&5; cat /w/kept" % line, r"^is .*\n(.*\n)*%s$" % line), g)
+        check(what + ": where it stood", g.says("pwd; cat inner; ls /w/dir", r"^/w/dir/deep\ndir/deep/inner\ndeep$"), g)
+        check(what + ": its log goes on", g.says("a=$(wc -l < /w/log); sleep 2; b=$(wc -l < /w/log); echo $((b > a))", "^1$"), g)
+        return g
+    said = works(what, A, "restore", name, "t")
+    check(what + ": and that is said", re.search("2 of the files.*are gone", said))
+    g = fine(A, name, "again")
+    if not g:
+        return
+    check(what + ": what is another's is not read", g.says("read x <&6 || echo failed; cat <&6", "failed|rror"), g)
+    check(what + ": nor what was deleted", g.says("cat <&8", "rror|Bad"), g)
+    check(what + ": by its name it is found", g.says("cat /w/goes", "^another's$"), g)
+    works(what, A, "clone", "--tag", "t", "--start", name, name + "-twin")
+    h = fine(A, name + "-twin", "twin")
+    give_up(h)
+    works(what, A, "rm", "-f", name + "-twin")
+    give_up(g)
+    works(what, A, "move", name, "--to-store", B)  # the same machine has the same folder
+    g = fine(B, name, "moved")
+    if not g:
+        return
+    give_up(g)
+    ended(A, B)
+
+
+def folder_riscv64():
+    with_folder("riscv64")
+
+
+def folder_amd64():
+    with_folder("amd64")
+
+
+def volumes():
+    """Folders that are others there: only if one says so, and if they are there."""
+    g, nonce = begun("riscv64", "v", "-v", "data:/w", memory="128M")
+    if not g:
+        return
+    g.run("echo $nonce > /w/nonce; exec 5<>/w/nonce")
+    for what, args, pattern in ("other folders", [], "data"), ("not there", ["--shared"], "data"):
+        code, said = lodge(A, "move", "v", "--to-store", B, *args)
+        check("volumes: %s: %d %s" % (what, code, said), code == 125 and re.search(pattern, said))
+    works("volumes", B, "volume", "create", "data")
+    code, said = lodge(A, "move", "v", "--to-store", B)
+    check("volumes: others there: %d %s" % (code, said), code == 125 and "--shared" in said)
+    shutil.copytree(A + "/volumes/data/data", B + "/volumes/data/data", dirs_exist_ok=True)
+    give_up(g)
+    works("volumes", A, "move", "v", "--to-store", B, "--shared")
+    g = at(B, "v", "volumes")
+    if g:
+        is_well("volumes", g, nonce)
+        g.run("echo there >&5; echo more > /w/more")
+        check("volumes: it is that one: " + told(B, "v")[-200:], os.path.exists(B + "/volumes/data/data/more") and
+              not os.path.exists(A + "/volumes/data/data/more") and "same name" in told(B, "v"))
+        give_up(g)
+    ended(A, B)
+
+def mac_of(home, name):
+    """As its card has it for whoever asks: FNV-1a of its id (vm/board.c)."""
+    h = 0xcbf29ce484222325
+    for c in state(home, name)["id"].encode():
+        h = (h ^ c) * 0x100000001b3 % 2**64
+    return "52:54:" + ":".join("%02x" % (h >> 8 * i & 255) for i in range(2, 6))
+
+
+def identity(arch):
+    """A clone of a running guest is another one: generation, entropy, addresses, name."""
+    what, name = "identity, " + arch, "i-" + arch
+    works(what, A, "network", "create", "lan-" + arch)
+    g, nonce = begun(arch, name, "--net", "lan-" + arch, memory="128M")
+    if not g:
+        return
+    up = "for i in $(seq 100); do ip addr show eth0 | grep -q 'inet ' && break; sleep 0.2; done; ip addr show eth0"
+    check(what + ": it has an address", g.says(up, mac_of(A, name)), g)
+    first = re.search(r"inet ([\d.]+)", g.run(up)[1]).group(1)
+    check(what + ": it knows who it is", g.says("for i in $(seq 50); do [ -s /var/lib/lodge/identity ] && break; sleep 0.2; done; "
+          "cat /var/lib/lodge/identity; hostname", r"%s %s %s\n%s" % (state(A, name)["id"], name, mac_of(A, name), name)), g)
+    works(what, A, "snapshot", name, "t")
+    drawn = set()
+    for n in 0, 1:
+        twin = "%s-%d" % (name, n)
+        works(what, A, "clone", "--tag", "t", "--start", name, twin)
+        h = at(A, twin, what)
+        if not h:
+            return
+        check(what + ": the nonce is there", h.says("echo $nonce", nonce), h)
+        check(what + ": its card's address is its own", h.says("for i in $(seq 100); do grep -q %s /sys/class/net/eth0/address && break; "
+              "sleep 0.2; done; cat /sys/class/net/eth0/address" % mac_of(A, twin), mac_of(A, twin)), h)
+        h.run(up)
+        second = re.search(r"inet ([\d.]+)", h.run("sleep 1; " + up)[1])
+        check(what + ": and has a lease of its own: %s" % second, second and second.group(1) != first, h)
+        check(what + ": the first answers it", h.says("ping -c 1 -w 10 " + first, "1 packets received"), h)
+        check(what + ": its name is its own", h.says("hostname", "^%s$" % twin), h)
+        drawn.add(h.run("head -c 16 /dev/urandom | md5sum")[1].strip())
+        if arch == "riscv64":  # the kernel of amd64 is built without that driver
+            check(what + ": its kernel has seen a new generation", h.says("dmesg", "(?i)crng reseeded due to virtual machine fork"), h)
+        give_up(h)
+    check(what + ": random numbers differ", len(drawn) == 2)
+    check(what + ": the first keeps its own", g.says("cat /sys/class/net/eth0/address; hostname; dmesg | grep -c 'machine fork'",
+          "%s\n%s\n0" % (mac_of(A, name), name)), g)
+    give_up(g)
+    ended(A, B)
+
+
+def identity_riscv64():
+    identity("riscv64")
+
+
+def identity_amd64():
+    identity("amd64")
+
 
 if __name__ == "__main__":
-    for fn in riscv64, amd64, riscv64_2, amd64_2, cuts_riscv64, cuts_amd64, killed, each_write, namespaces, refused, clones, firmware:
+    for fn in (riscv64, amd64, riscv64_2, amd64_2, cuts_riscv64, cuts_amd64, killed, each_write, namespaces, refused,
+               clones, firmware, folder_riscv64, folder_amd64, volumes, identity_riscv64, identity_amd64):
         if not sys.argv[1:] or fn.__name__ in sys.argv[1:]:
             part(fn)
             ended(A, B)
