@@ -16,6 +16,8 @@ enum {
 
 /* session.c: serve one connection, to its end. Frames as in src/guest/stream.h and exec.h. */
 void session(int fd);
+/* identity.c: be who the arguments of lodge-set-identity say; false: they make no sense. */
+bool identity_take(const char *arguments);
 /* qga.c: serve the monitor until it hangs up. */
 void qga(int fd);
 

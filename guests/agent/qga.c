@@ -105,6 +105,14 @@ static void do_set_name(const char *a)
 	if (!answer.len) done();
 }
 
+static void do_set_identity(const char *a)
+{
+	if (identity_take(a))
+		done();
+	else
+		fail("GenericError", "id, name, macs: who is that?");
+}
+
 static void do_get_time(const char *a)
 {
 	struct timespec t;
@@ -535,6 +543,7 @@ static const struct command {
 	{"guest-shutdown", do_shutdown},
 	{"guest-sync", do_sync},
 	{"guest-sync-delimited", do_sync_delimited},
+	{"lodge-set-identity", do_set_identity},
 	{"lodge-set-name", do_set_name},
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };

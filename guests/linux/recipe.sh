@@ -20,6 +20,8 @@ recipe_make() {
 	install -m 755 "$recipe/init" "$root/init"
 	install -m 755 "$recipe/udhcpc" "$root/etc/udhcpc"
 	install -m 644 "$recipe/session" "$root/etc/session"
+	mkdir -p "$root/etc/lodge"
+	install -m 755 "$recipe/renew" "$root/etc/lodge/renew"
 	agent_build "$root/sbin/lodge-agent" || :
 	modules_copy "$work/tmp/kernel" "$root" virtio_pci virtio_mmio virtio_blk virtio_net virtio_rng \
 		virtio_console virtio_balloon virtiofs ext4 crc32c_generic vfat nls_cp437 nls_ascii \

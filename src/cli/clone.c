@@ -274,9 +274,11 @@ const struct verb verb_clone = {
 		"the first what neither changes. The first must not run, unless a snapshot of it "
 		"is\n"
 		"cloned: then 'lodge restore NAME TAG', or --start, has the clone go on from "
-		"there; "
-		"until\n"
-		"it boots anew it has the MAC addresses it was saved with.",
+		"there,\n"
+		"as another\n"
+		"generation with fresh entropy. Our images' agent gives it its addresses, a "
+		"machine-id\n"
+		"and its name at once; without that it has its own addresses when it boots anew.",
 	.examples = "lodge clone web web2\n"
 		    "lodge clone --tag ready --start web web3",
 	.opts = clone_table,

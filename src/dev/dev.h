@@ -26,6 +26,10 @@ void rtc_count(struct device *d, const struct vclock *clock);
 enum power { POWER_OFF, POWER_RESET, POWER_FAIL };
 int finisher_new(struct device **out, void (*power)(void *ctx, enum power what, unsigned code),
 		 void *ctx, struct err *e);
+/* 16 bytes that are others in each life of a machine, and a pulse when they change. */
+enum { VMGENID_LEN = 16, VMGENID_SPAN = 0x1000 };
+int vmgenid_new(struct device **out, struct irq irq, const uint8_t id[VMGENID_LEN], struct err *e);
+void vmgenid_renew(struct device *d, const uint8_t id[VMGENID_LEN]); /* any thread */
 /* PLIC, laid out as riscv,plic0 with two contexts a hart (M then S). out[2*hart] and
  * out[2*hart+1] are the harts' MEI and SEI inputs; copied. */
 int plic_new(struct device **out, unsigned sources, const struct irq *to, unsigned contexts,

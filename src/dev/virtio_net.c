@@ -161,6 +161,7 @@ static void net_reset(struct virtio_dev *v)
 {
 	struct vnet *n = vnet_of(v);
 	n->starved = true;
+	memcpy(n->port.mac, n->config.mac, sizeof(n->port.mac));
 	if (!n->sending) n->held = false;
 }
 
@@ -190,19 +191,18 @@ static void net_resume(struct virtio_dev *v)
 	virtio_lock(v);
 }
 
-/* The address goes with the card: the guest has learnt it. */
+/* The address that its driver uses; who asks the card again is told its own. */
 static void net_state(struct virtio_dev *v, struct state *s)
 {
 	struct vnet *n = vnet_of(v);
 	uint32_t len = n->held ? n->len : 0;
-	state_bytes(s, "mac", n->config.mac, sizeof(n->config.mac));
+	state_bytes(s, "mac", n->port.mac, sizeof(n->port.mac));
 	STATE(s, n, starved);
 	state_bytes(s, "held", &len, sizeof(len));
 	if (!state_need(s, len <= FRAME_MAX && (!len || len >= FRAME_MIN), "frame")) len = 0;
 	state_bytes(s, "frame", n->frame, len);
 	n->held = len;
 	n->len = len;
-	memcpy(n->port.mac, n->config.mac, sizeof(n->port.mac));
 }
 
 static void net_config_read(struct virtio_dev *v, unsigned off, void *buf, unsigned len)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -116,6 +117,18 @@ static bool tell(struct agent *a, const char *command, struct json_object *argum
 	return n == (ssize_t)b.len;
 }
 
+/* RFC 4648, of n bytes, a multiple of 3. */
+static void base64(char *to, const uint8_t *p, size_t n)
+{
+	static const char digit[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	for (; n >= 3; n -= 3, p += 3) {
+		uint32_t v = (uint32_t)(p[0] << 16 | p[1] << 8 | p[2]);
+		for (unsigned i = 0; i < 4; i++) *to++ = digit[v >> (18 - 6 * i) & 63];
+	}
+	*to = 0;
+}
+
 static struct json_object *argument(const char *key, struct json_object *v)
 {
 	struct json_object *o = json_object_new_object();
@@ -136,11 +149,53 @@ void agent_time(struct agent *a)
 	(void)tell(a, "guest-set-time", argument("time", json_object_new_int64(ns)));
 }
 
-/* The second command is not QEMU's: another agent refuses it. */
+static void put(struct json_object *o, const char *key, struct json_object *v)
+{
+	must(v && !json_object_object_add(o, key, v));
+}
+
+static struct json_object *macs(const struct guest *g)
+{
+	struct json_object *all = json_object_new_array();
+	must(all);
+	for (unsigned i = 0; i < g->nmacs; i++) {
+		const uint8_t *m = g->mac[i];
+		char text[18];
+		(void)snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1],
+			       m[2], m[3], m[4], m[5]);
+		must(!json_object_array_add(all, json_object_new_string(text)));
+	}
+	return all;
+}
+
+static struct json_object *seed(void)
+{
+	uint8_t raw[33];
+	char text[45];
+	if (getrandom(raw, sizeof(raw), GRND_NONBLOCK) != sizeof(raw)) return NULL;
+	base64(text, raw, sizeof(raw));
+	return json_object_new_string(text);
+}
+
+/* A clone that goes on from a snapshot learns by this that it is one. */
+static void identify(struct agent *a)
+{
+	const struct guest *g = a->guest;
+	struct json_object *o = json_object_new_object(), *some = seed();
+	must(o);
+	put(o, "id", json_object_new_string(g->spec->id));
+	if (g->spec->name) put(o, "name", json_object_new_string(g->spec->name));
+	put(o, "macs", macs(g));
+	if (some) put(o, "seed", some);
+	(void)tell(a, "lodge-set-identity", o);
+}
+
+/* Those that begin with lodge are not QEMU's: another agent refuses them. */
 static void greet(struct agent *a)
 {
 	const char *name = a->guest->spec->name;
 	agent_time(a); /* it may come from a snapshot */
+	if (a->guest->spec->id) identify(a);
 	if (name) (void)tell(a, "lodge-set-name", argument("name", json_object_new_string(name)));
 }
 

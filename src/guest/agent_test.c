@@ -67,6 +67,20 @@ TEST(agent_is_told_who_and_when_it_is)
 	stop();
 }
 
+TEST(agent_is_told_its_identity)
+{
+	start("web");
+	spec.id = "0123456789ab";
+	g.nmacs = 2;
+	g.mac[1][5] = 0xfe;
+	auto_fd int fd = guest_dialed(&g, 1023, AGENT_PORT);
+	CHECK(told(fd, "guest-set-time", "time", NULL));
+	CHECK(told(fd, "lodge-set-identity", "macs",
+		   "[ \"00:00:00:00:00:00\", \"00:00:00:00:00:fe\" ]"));
+	CHECK(told(fd, "lodge-set-name", "name", "web"));
+	stop();
+}
+
 TEST(agent_must_be_the_guests_root)
 {
 	start(NULL);

@@ -126,12 +126,14 @@ extern const struct kind *const kinds[]; /* NULL-ended; main.c */
 
 struct guest {
 	const struct kind *kind;
-	const struct spec *spec; /* read-only */
-	struct loop *loop;	 /* run by guest_run()'s thread */
-	struct chr *console;	 /* the sitter's half is filled in; the kind wires the other */
-	void *own;		 /* the kind's own struct */
-	char name[64];		 /* the spec's, or what it is called without one */
-	struct limits limits;	 /* the spec's, until they are changed */
+	const struct spec *spec;   /* read-only */
+	struct loop *loop;	   /* run by guest_run()'s thread */
+	struct chr *console;	   /* the sitter's half is filled in; the kind wires the other */
+	void *own;		   /* the kind's own struct */
+	char name[64];		   /* the spec's, or what it is called without one */
+	struct limits limits;	   /* the spec's, until they are changed */
+	uint8_t mac[SPEC_NETS][6]; /* of its network cards; the kind fills them in */
+	unsigned nmacs;
 	uint64_t began_ns;
 	const struct guest_home *home; /* NULL: it has none */
 	/* private: of guest/ */

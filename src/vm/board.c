@@ -102,6 +102,23 @@ int board_uart(struct vm *vm, struct irq irq, struct err *e)
 	return r;
 }
 
+int board_generation(struct vm *vm, struct device **out, struct irq irq, struct err *e)
+{
+	uint8_t id[VMGENID_LEN];
+	int r = board_seed(vm, id, sizeof(id), e);
+	if (r == 0) r = vmgenid_new(out, irq, id, e);
+	if (r == 0) vm->board->generation = *out;
+	return r;
+}
+
+int board_regenerate(struct vm *vm, struct err *e)
+{
+	uint8_t id[VMGENID_LEN];
+	int r = vm->board->generation ? board_seed(vm, id, sizeof(id), e) : -ENOENT;
+	if (r == 0) vmgenid_renew(vm->board->generation, id);
+	return r == -ENOENT ? 0 : r;
+}
+
 static bool is_halting(void *ctx) { return vm_halting(ctx); }
 
 void board_pause(struct vm *vm) { keys_pass(vm->keys, is_halting); }
@@ -209,6 +226,8 @@ static int plug_net(struct vm *vm, unsigned i, uint64_t identity, struct err *e)
 	struct virtio_dev *v;
 	struct port *card;
 	net_mac(mac, identity, i);
+	memcpy(vm->guest->mac[i], mac, sizeof(mac));
+	vm->guest->nmacs = i + 1;
 	int r = virtio_net_new(&v, vm->mem, mac, &card, e);
 	if (r == 0) r = virtio_pci_new(b->pci, v, -1, e);
 	if (r == 0)

@@ -69,8 +69,8 @@ struct board_drive {	    /* where firmware and kernels find a disk of the spec *
 /* Embedded first in every board's own struct. */
 struct board {
 	struct load_file firmware, kernel, initrd;
-	int vars; /* what firmware keeps, to be read; -1: nothing */
-	struct device *uart;
+	int vars;			  /* what firmware keeps, to be read; -1: nothing */
+	struct device *uart, *generation; /* generation is the board's own, too */
 	struct pci_host *pci;
 	struct port *card[BOARD_NETS];	/* the ends of its network cards, which are theirs */
 	struct port *cable[BOARD_NETS]; /* what those are wired to */
@@ -93,6 +93,9 @@ int board_shares(struct board *b, const struct spec *s, struct err *e);
 int board_check(const struct spec *s, struct err *e);
 
 int board_uart(struct vm *vm, struct irq irq, struct err *e);
+/* Which life of the machine this is; the board's to map and free. And: a new one has begun. */
+int board_generation(struct vm *vm, struct device **out, struct irq irq, struct err *e);
+int board_regenerate(struct vm *vm, struct err *e);
 /* Host bridge and ECAM, and virtio functions for what the spec asks for. */
 struct board_pci {
 	struct pci_windows windows;

@@ -26,6 +26,7 @@ struct buf;
 #define PC_VIRTIO	 0xfef00000ull /* virtio-mmio transports, where there are any */
 #define PC_VIRTIO_LEN	 0x1000ull     /* each */
 #define PC_IOAPIC	 0xfec00000ull
+#define PC_GENERATION	 0xfec10000ull /* a page with the machine's generation */
 #define PC_HPET		 0xfed00000ull
 #define PC_LAPIC	 0xfee00000ull
 #define PC_CHIP_LEN	 0x1000ull     /* of each of these three */
@@ -69,7 +70,8 @@ enum {
 	PC_GSI_SCI = 9, /* level, active high; or the events of the hardware-reduced form, edge */
 	PC_GSI_MOUSE = 12,
 	PC_GSI_PCI = 16,    /* ..19: INTA to INTD of slot 0 */
-	PC_GSI_VIRTIO = 20, /* ..23: of virtio-mmio transports */
+	PC_GSI_VIRTIO = 20, /* ..23: of virtio-mmio transports, where there are any; or the last: */
+	PC_GSI_GENERATION = 23,
 	PC_VIRTIOS = PC_GSIS - PC_GSI_VIRTIO,
 };
 /* While no IOAPIC is in use, INTA to INTD reach the PICs instead. */
@@ -101,6 +103,7 @@ struct pc_acpi {
 	bool reduced;	 /* hardware-reduced: no PM block, PICs, PIT */
 	bool i8042, rtc; /* there is one */
 	bool hpet, fw_cfg;
+	bool generation;  /* with no virtio-mmio transports */
 	unsigned virtios; /* virtio-mmio transports, at most PC_VIRTIOS */
 };
 void pc_acpi(struct acpi *to, const struct pc_acpi *c); /* zeroed; freed by acpi_done() */

@@ -25,7 +25,22 @@
 
 /* Chips on ports, and the I/O APIC. Reset in this order, freed in it: whoever raises a line goes
  * before whom it goes to. */
-enum chip { PIT, CMOS, I8042, PM, CONF1, POST, DEBUG, HACK, FW_CFG, VARS, IOAPIC, PIC, CHIPS };
+enum chip {
+	PIT,
+	CMOS,
+	I8042,
+	PM,
+	CONF1,
+	POST,
+	DEBUG,
+	HACK,
+	FW_CFG,
+	VARS,
+	GENERATION,
+	IOAPIC,
+	PIC,
+	CHIPS
+};
 enum { ISA_IRQS = 16, DEBUG_LINE = 160 };
 
 struct debug_line { /* what a guest says to a debug port, up to its newline */
@@ -285,6 +300,10 @@ static int new_chips(struct vm *vm, struct pc *b, struct err *e)
 	if (r == 0) r = i8042_new(&b->chip[I8042], &to, e);
 	if (r == 0) r = conf1_new(&b->chip[CONF1], pci_host_ecam(b->board.pci), power_reset, vm, e);
 	if (r == 0) r = new_sinks(b, e);
+	if (r == 0)
+		r = board_generation(vm, &b->chip[GENERATION],
+				     ioapic_line(b->chip[IOAPIC], PC_GSI_GENERATION), e);
+	if (r == 0) r = bus_map(vm->mmio, PC_GENERATION, VMGENID_SPAN, b->chip[GENERATION], e);
 	if (r == 0 && has_firmware(b)) r = fw_cfg_new(&b->chip[FW_CFG], vm->mem, e);
 	if (r == 0 && b->vars_len)
 		r = bus_map(vm->mmio, PC_HIGH - b->board.firmware.size - b->vars_len, b->vars_len,
@@ -360,7 +379,8 @@ static struct pc_acpi tables_of(const struct vm *vm, const struct pc *b)
 				.pci = true,
 				.i8042 = true,
 				.rtc = true,
-				.fw_cfg = has_firmware(b)};
+				.fw_cfg = has_firmware(b),
+				.generation = true};
 }
 
 static struct smbios smbios_of(const struct vm *vm, const struct pc *b)

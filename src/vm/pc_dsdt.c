@@ -233,6 +233,40 @@ static void add_button(struct aml *a)
 	aml_end(a);
 }
 
+/* Virtual Machine Generation ID: where it is, and who says that it has changed. Names are those
+ * that Windows and Linux look for. */
+static void add_generation(struct aml *a)
+{
+	enum { CHANGED = 0x80 };
+	begin_device(a, "VGEN", "LODG0001", 0);
+	aml_name(a, "_CID");
+	aml_package(a, 2);
+	aml_text(a, "VM_Gen_Counter");
+	aml_text(a, "VMGENCTR");
+	aml_end(a);
+	aml_name(a, "_DDN");
+	aml_text(a, "VM_Gen_Counter");
+	begin_resources(a);
+	aml_res_memory(a, (uint32_t)PC_GENERATION, (uint32_t)PC_CHIP_LEN);
+	aml_end(a);
+	aml_name(a, "ADDR");
+	aml_package(a, 2);
+	aml_int(a, PC_GENERATION);
+	aml_int(a, 0);
+	aml_end(a);
+	aml_end(a);
+	begin_device(a, "GEV", "ACPI0013", 1);
+	begin_resources(a);
+	aml_res_gsi(a, PC_GSI_GENERATION, true);
+	aml_end(a);
+	aml_method(a, "_EVT", 1, true);
+	aml_op(a, AML_NOTIFY);
+	aml_path(a, "\\_SB.VGEN");
+	aml_int(a, CHANGED);
+	aml_end(a);
+	aml_end(a);
+}
+
 static void add_s5(struct aml *a, const struct pc_acpi *c)
 {
 	aml_name(a, "\\_S5");
@@ -265,6 +299,7 @@ void pc_dsdt(struct buf *b, const struct pc_acpi *c)
 	add_virtios(&a, c);
 	if (c->pci) add_pci(&a, c);
 	if (c->reduced) add_button(&a);
+	if (c->generation) add_generation(&a);
 	aml_end(&a);
 	must(!a.depth);
 }

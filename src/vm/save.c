@@ -367,5 +367,5 @@ int vm_load(struct vm *vm, struct snapshot *from, struct err *e)
 	vm->paused = VM_HELD_BY_OWNER;
 	pci_host_pause(vm->board->pci);
 	for (unsigned i = 0; r == 0 && i < n; i++) r = part_load(vm, &part[i], from, e);
-	return r;
+	return r ? r : board_regenerate(vm, e);
 }

@@ -14,7 +14,8 @@ enum { SATP_SV39 = 8, SATP_SV57 = 10, CSR_SCOUNTEREN = 0x106, CSR_MENVCFG = 0x30
 
 struct virt {
 	struct board board;
-	struct device *rtc, *finisher, *plic, *clint; /* clint NULL when we are the SBI */
+	struct device *rtc, *finisher, *generation, *plic;
+	struct device *clint; /* NULL when we are the SBI */
 	uint64_t window64;
 	unsigned page_table; /* satp's MODE of the widest page tables: 8, 9 or 10 */
 };
@@ -90,6 +91,10 @@ static int wire_small(struct vm *vm, struct virt *b, struct err *e)
 	if (r == 0) r = rtc_new(&b->rtc, "rtc0", plic_line(b->plic, VIRT_IRQ_RTC), g->loop, e);
 	if (r == 0 && g->spec->deterministic) rtc_count(b->rtc, &vm->clock);
 	if (r == 0) r = bus_map(vm->mmio, VIRT_RTC, VIRT_PAGE_LEN, b->rtc, e);
+	if (r == 0)
+		r = board_generation(vm, &b->generation, plic_line(b->plic, VIRT_IRQ_GENERATION),
+				     e);
+	if (r == 0) r = bus_map(vm->mmio, VIRT_GENERATION, VMGENID_SPAN, b->generation, e);
 	if (r == 0) r = board_uart(vm, plic_line(b->plic, VIRT_IRQ_UART), e);
 	return r < 0 ? r : bus_map(vm->mmio, VIRT_UART, VIRT_UART_LEN, b->board.uart, e);
 }
@@ -135,6 +140,7 @@ static unsigned virt_chips(struct vm *vm, struct device *out[BOARD_CHIPS])
 	unsigned n = 0;
 	out[n++] = b->board.uart;
 	out[n++] = b->rtc;
+	out[n++] = b->generation;
 	out[n++] = b->clint;
 	out[n++] = b->plic;
 	return n;
@@ -152,6 +158,7 @@ static void virt_free(struct board *board)
 	board_done(board);
 	device_free(b->rtc);
 	device_free(b->finisher);
+	device_free(b->generation);
 	device_free(b->clint);
 	device_free(b->plic);
 	free(b);

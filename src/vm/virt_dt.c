@@ -184,6 +184,9 @@ static void add_small(struct dt *f)
 	begin(f, "rtc", "google,goldfish-rtc", VIRT_RTC, VIRT_PAGE_LEN);
 	add_interrupt(f, VIRT_IRQ_RTC);
 	dt_node_end(f);
+	begin(f, "generation", "microsoft,vmgenid", VIRT_GENERATION, VIRT_PAGE_LEN);
+	add_interrupt(f, VIRT_IRQ_GENERATION);
+	dt_node_end(f);
 	begin(f, "serial", "ns16550a", VIRT_UART, VIRT_UART_LEN);
 	dt_u32(f, "clock-frequency", VIRT_UART_HZ);
 	add_interrupt(f, VIRT_IRQ_UART);
