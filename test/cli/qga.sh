@@ -18,7 +18,8 @@ bool write_all(int fd, const void *p, size_t n)
 }
 int main(void) { qga(0); }' > "$work/main.c"
 gcc -std=gnu17 -g -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover \
-	-Iguests/agent "$work/main.c" guests/agent/{qga,json,user}.c -o "$work/qga" || exit 1
+	-D"KEPT=\"$work/identity\"" -D"RENEW=\"$work/renew\"" -D"MACHINE_ID=\"$work/machine-id\"" \
+	-Iguests/agent "$work/main.c" guests/agent/{qga,identity,json,user}.c -o "$work/qga" || exit 1
 cat > "$work/test.py" << 'END'
 import socket, subprocess, json, base64, sys, time, random, os
 ours, theirs = socket.socketpair()
@@ -80,6 +81,18 @@ is_("file-close", gets("guest-file-close", handle=h) == {} and "error" in ask("g
 is_("file-open: none", "error" in ask("guest-file-open", path="/no/such"))
 handles = [ask("guest-file-open", path=path) for _ in range(20)]
 is_("too many files", "error" in handles[-1] and "return" in handles[0])
+def kept(): return open(sys.argv[2] + "/identity").read()
+def machine(): return open(sys.argv[2] + "/machine-id").read()
+open(sys.argv[2] + "/machine-id", "w").write("f" * 32 + "\n")
+macs = ["02:00:5e:00:00:01", "02:00:5e:00:00:02"]
+is_("identity: the first", gets("lodge-set-identity", id="0123456789ab", name="no-such-host", macs=macs, seed=b64(bytes(33))) == {} and
+    kept() == "0123456789ab no-such-host %s %s\n" % tuple(macs) and machine() == "f" * 32 + "\n")
+is_("identity: the same", gets("lodge-set-identity", id="0123456789ab", name="no-such-host", macs=macs[:1]) == {} and machine()[0:2] == "ff")
+is_("identity: another", gets("lodge-set-identity", id="0123456789ac", name="nor-this", macs=macs) == {} and
+    kept().startswith("0123456789ac nor-this") and len(machine()) == 33 and machine() != "f" * 32 + "\n" and machine()[12] == "4")
+for bad in {"id": ""}, {"id": "a b"}, {"macs": ["02"]}, {"macs": ["x" * 400]}:
+    is_("identity: none: %s" % bad, "error" in ask("lodge-set-identity", **{"id": "0123456789ad", "name": "x", "macs": [], **bad}))
+is_("identity: nobody", "error" in ask("lodge-set-identity"))
 is_("a bad mode", "error" in ask("guest-shutdown", mode="sideways"))
 is_("a time that is none", "error" in ask("guest-set-time", time=-1))
 random.seed(int(os.environ.get("RANDOM_SEED", "1")))
@@ -97,10 +110,11 @@ for i in range(3000):
     if not line.strip(b"\xff \t\r"): continue
     if not raw(line + b"\n"): break
 is_("what is no command", gets("guest-ping") == {})
-is_("a line without end", raw(b"x" * 400000 + b"\n" + b'{"execute": "guest-sync", "arguments": {"id": 9}}\n') != b"")
+is_("a line without end", raw(b"x" * 400000 + b"\n" + b'{"execute": "guest-sync", "arguments": {"id": 9}}\n') != b"" and
+    json.loads(f.readline())["return"] == 9)
 ours.close()
 f.close()
-is_("it ends well", p.wait(30) == 0)
+is_("it ends well: %d" % p.wait(30), p.returncode == 0)
 print("%d passed, %d failed" % (passed, failed))
 sys.exit(failed != 0)
 END
