@@ -148,7 +148,7 @@ static void waiters_sweep(struct life *l)
 
 int life_wait(struct life *l, int fd, struct err *e)
 {
-	if (l->nwaiters == WAITERS) waiters_sweep(l);
+	waiters_sweep(l);
 	if (l->nwaiters == WAITERS) return fail(e, -EMFILE, "%d wait for its end already", WAITERS);
 	l->waiter[l->nwaiters++] = fd;
 	return 0;

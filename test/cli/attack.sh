@@ -37,5 +37,103 @@ if command -v qemu-img > /dev/null; then
 	tame 'a backing file not opened' "$LODGE" image convert -O raw named.qcow2 out.raw
 fi
 
+# ---- names -----------------------------------------------------------------------------------
+elfs
+state() { "$LODGE" inspect --format '{{.State}}' "$1" 2> /dev/null; }
+for name in '' . .. ../x a/b -x .x $'a\nb' $'a\e[2J' "$(printf '%65s' | tr ' ' x)" 'a b' $'\xc2\x9b'; do
+	gives 125 create --name "$name" --kernel wait
+	gives 125 volume create "$name"
+	gives 125 network create "$name"
+done
+is 'no name became a path' [ -z "$(ls -A home/guests home/volumes home/networks 2> /dev/null | grep -v '^home\|^$\|^\.gone$')" ]
+
+# ---- a control socket and a crowd ----------------------------------------------------------------
+gives 0 run -d --name loud -m 64M --kernel loud
+cat > crowd.py <<'END'
+import os, socket, subprocess, sys, time
+# A thousand who connect to the monitor: they say nothing, half a line, too much, or sit at its console
+# and do not read. Meanwhile somebody honest has a question.
+at, lodge, pid = sys.argv[1:4]
+def rss():
+    return [int(l.split()[1]) for l in open("/proc/%s/status" % pid) if l.startswith("VmRSS")][0]
+def fds():
+    return len(os.listdir("/proc/%s/fd" % pid))
+before, open_before, crowd = rss(), fds(), []
+end = time.time() + 100
+said = (b"", b"insp", b"x" * 8000, b"attach\n", b"wait\n", b"inspect\n" * 500)
+for i in range(1000):
+    s = socket.socket(socket.AF_UNIX)
+    s.setblocking(False)
+    try:
+        s.connect(at)
+        s.send(said[i % len(said)])
+    except OSError:
+        pass
+    crowd.append(s)
+    if i % 500 == 499:
+        while subprocess.run([lodge, "inspect", "loud"], capture_output=True, timeout=30).returncode:
+            assert time.time() < end, "nobody is answered"
+        for verb in "pause", "resume":
+            while subprocess.run([lodge, verb, "loud"], capture_output=True, timeout=30).returncode:
+                assert time.time() < end, verb + " is not answered"
+print("grew by %d KiB, %d descriptors" % (rss() - before, fds() - open_before))
+assert rss() - before < 32 << 10
+assert fds() - open_before < 300
+for s in crowd:
+    s.close()
+while fds() > open_before + 2: # those who wait are looked at when another one comes
+    try:
+        subprocess.run([lodge, "wait", "loud"], capture_output=True, timeout=0.5)
+    except subprocess.TimeoutExpired:
+        pass
+    assert time.time() < end, "%d descriptors stay open" % (fds() - open_before)
+    time.sleep(0.1)
+END
+timeout 120 python3 crowd.py home/run/loud "$LODGE" "$("$LODGE" inspect --format '{{.Pid}}' loud)" > out 2> err
+is 'a crowd at the control socket' [ $? = 0 ]
+does running inspect --format '{{.State}}' loud
+does loud rm -f loud
+
+# ---- a full disk ---------------------------------------------------------------------------------
+# In a mount namespace of its own, so that nothing is left of it whatever happens.
+cat > full.sh <<'END'
+set -u
+here=$1 errs=err
+. "$here/common"
+state() { "$LODGE" inspect --format '{{.State}}' "$1" 2> /dev/null; }
+mkdir small && mount -t tmpfs -o size=6m tmpfs small || exit 1
+export LODGE_HOME=$PWD/small LODGE
+fill() { dd if=/dev/zero of=small/filler bs=4k > /dev/null 2>&1; }
+gives 0 create --name a -m 64M --kernel wait
+gives 0 run -d --name b -m 64M --kernel loud
+fill
+gives 125 create --name c -m 64M --kernel wait
+is 'a full disk is called so' grep -q 'No space left' err
+gives 125 start a
+is 'a guest nobody could find does not run' [ "$(state a)" = created ]
+is 'who runs goes on' [ "$(state b)" = running ]
+gives 0 pause b
+gives 0 resume b
+gives 125 snapshot b full
+gives 0 stop -f b
+is 'and ends' [ "$(state b)" != running ]
+gives 0 ps -a
+rm small/filler
+gives 0 start a
+gives 0 start b
+gives 0 snapshot b more
+is 'with room again all is well' [ "$(state a) $(state b)" = 'running running' ]
+gives 0 rm -f a b
+gives 125 inspect c
+echo "$passed passed, $failed failed"
+END
+if unshare -m true 2> /dev/null; then
+	LODGE=$LODGE timeout 200 unshare -m bash full.sh "$here" > full.out 2>&1
+	grep -v ' passed, ' full.out
+	read -r p _ f _ < <(tail -n 1 full.out)
+	is "a full disk: $(tail -n 1 full.out)" [ "$f" = 0 ]
+	passed=$((passed + ${p:-0}))
+fi
+
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
