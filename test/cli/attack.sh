@@ -11,6 +11,20 @@ export LODGE_HOME=$work/home LODGE_CACHE=$work/cache
 errs=err
 . "$here/common"
 
+# ---- the list names what there is ------------------------------------------------------------
+top=$here/../..
+for name in $(grep -oE '`[a-z0-9]+_[a-z0-9_]*`' "$top/doc/security.md" | tr -d '`' | sort -u); do
+	case $name in
+	init_size | pci_cfg_data) ;; # fields
+	*_) is "tests $name" grep -rqE "^TEST\\($name" "$top/src" ;;
+	*) is "test $name" grep -rqE "^TEST\\($name[a-z_]*\\)" "$top/src" ;;
+	esac
+done
+for name in $(grep -oE '`(test|fuzz)/[a-z0-9_/.]+`' "$top/doc/security.md" | tr -d '`' | sort -u); do
+	case $name in fuzz/x | test/...) continue ;; esac
+	is "$name" [ -e "$top/$name" -o -e "$top/test/${name}_fuzz.c" ]
+done
+
 # ---- words of others -------------------------------------------------------------------------
 # A title, a clear screen, the clipboard; CSI as a C1 control, in UTF-8 and without; right to left.
 evil=$'x\e]0;y\a\e[2J\e]52;c;eA==\a\xc2\x9b2J\x9b2J\xe2\x80\xae'
