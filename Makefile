@@ -87,7 +87,7 @@ endif
 # Tables become C. The generators are host programs of ours, like every other tool.
 isa := $(patsubst src/isa/%.isa,$(BUILD)/gen/isa/%,src/isa/rv64/rv64.isa)
 x86 := $(foreach k,enum info sem,$(BUILD)/gen/isa/x86/x86.$(k).inc)
-gen := $(foreach i,$(isa),$(i).enum.inc $(i).decode.inc $(i).info.inc $(i).sem.inc) $(x86)
+gen := $(foreach i,$(isa),$(i).enum.inc $(i).decode.inc $(i).info.inc $(i).sem.inc) $(x86) $(BUILD)/gen/syscall_names.inc
 $(call obj,$(src) $(oracle) $(vector) test/dev/chips.c test/blk/diskops.c src/main.c bench/interp/interp_bench.c bench/jit/jit_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
 $(BUILD)/tools/%: tools/%.c $(wildcard tools/*.h)
 	@mkdir -p $(@D); echo "  HOSTCC $<"
@@ -101,6 +101,16 @@ $(foreach k,enum decode info sem,$(eval $(call isa_rule,$(k))))
 $(x86): $(BUILD)/gen/isa/x86/x86.%.inc: src/isa/x86/x86.isa $(BUILD)/tools/x86gen
 	@mkdir -p $(@D); echo "  GEN   $@"
 	$(Q)$(BUILD)/tools/x86gen $< $* > $@.tmp && mv $@.tmp $@
+
+# What each class of threads may call, from the notes beside the code; and the numbers' names.
+syscalls := $(BUILD)/gen/syscalls.inc
+ifneq ($(shell tools/syscalls | cksum),$(shell cat $(syscalls) 2>/dev/null | cksum))
+$(shell mkdir -p $(BUILD)/gen && tools/syscalls > $(syscalls))
+endif
+$(BUILD)/gen/syscall_names.inc: Makefile
+	@mkdir -p $(@D); echo "  GEN   $@"
+	$(Q)echo '#include <sys/syscall.h>' | $(CC) -E -dM -x c - | LC_ALL=C sort | \
+		sed -n 's/^#define SYS_\([a-z0-9_]*\) .*/[SYS_\1] = "\1",/p' > $@
 
 # What every commit must pass.
 all-green: $(BUILD)/lodge check unit

@@ -17,6 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* syscalls loop switch: epoll_wait epoll_pwait epoll_ctl timerfd_create */
+/* syscalls all: timerfd_settime */
+
 struct watch {
 	struct loop *loop;
 	struct watch *next, **link; /* among the living, or the dead */

@@ -10,6 +10,9 @@
 #include <string.h>
 #include <sys/uio.h>
 
+/* syscalls loop vcpu disk move: preadv pwritev pread64 pwrite64 fallocate fdatasync fsync ftruncate
+ */
+
 enum { SEGS = 64, ZERO_CHUNK = 64 * 1024 };
 
 int aio_new(struct aio **out, int fd, bool threads, struct err *e)

@@ -1,5 +1,6 @@
 /* A few threads and one list: asynchronous file i/o where the host has no io_uring, and the
  * threads in front of every format that waits for its file. */
+#include "base/jail.h"
 #include "blk/aio.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ static struct blk_req *pool_take(struct pool *p)
 static void *pool_run(void *ctx)
 {
 	struct pool *p = ctx;
+	jail_thread(JAIL_DISK);
 	for (struct blk_req *q; (q = pool_take(p));)
 		q->done(q, q->res < 0 ? q->res : p->run(p->ctx, q));
 	return NULL;

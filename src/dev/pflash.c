@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* syscalls vcpu: pwrite64 */
+
 enum { /* JESD68.01, Intel's command set */
        CMD_ARRAY_OLD = 0x00,
        CMD_PROGRAM = 0x10,

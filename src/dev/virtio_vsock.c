@@ -12,6 +12,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+/* syscalls loop: recvfrom sendto shutdown */
+
 enum { RX, TX, EVENT, QUEUES, QUEUE = 128 };
 enum { HOST = 2, GUEST = 3, STREAM = 1 }; /* 5.10.4, 5.10.6 */
 enum {

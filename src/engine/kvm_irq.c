@@ -6,6 +6,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+/* By whoever has something to tell a guest. */
+/* syscalls loop vcpu disk nat lan tap share: ioctl */
+
 enum { PINS = KVM_IOAPIC_NUM_PINS, PIC_PINS = 16, ROUTES = KVM_GSIS + 2 * PINS };
 
 static int vm_call(struct engine *en, unsigned long what, const void *arg, struct err *e,

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+/* syscalls vcpu: ioctl */
+
 static int kvm_signal(void) { return SIGRTMIN + 6; }
 static __thread struct vcpu *timed; /* this thread's, of kvm_run_for() */
 

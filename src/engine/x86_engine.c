@@ -5,6 +5,7 @@
 #include "engine/x86_code.h"
 #include "engine/x86_jit.h"
 #include "engine/x86_vcpu.h"
+#include "engine/x86_vector.h"
 #include "hw/gmem.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -103,6 +104,7 @@ static int x86_vcpu_add(struct vcpu **out, struct engine *en, unsigned id, struc
 	}
 	c->next = en->vcpus;
 	en->vcpus = *out = c;
+	x86_native_prepare();
 	return en->translates ? x86_jit_new(c->v, en->machine.env.code_room, en->mode, e) : 0;
 }
 

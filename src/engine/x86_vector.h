@@ -19,6 +19,9 @@ bool x86_x87_pending(const struct x86_xarea *a);
  * in use. To be called when someone else has written to it and before enter; what is interpreted
  * needs it only for XSTATE_BV. */
 void x86_vector_sane(struct x86_xarea *a);
+/* On the thread that builds: memory for the code of one CPU's thread, which may be confined when it
+ * wants it. */
+void x86_native_prepare(void);
 /* MXCSR has an unmasked exception: what raises it must be interpreted. */
 static inline bool x86_vector_unmasked(const struct x86_xarea *a)
 {

@@ -151,7 +151,7 @@ static void drop(void *p)
 	mine = NULL;
 }
 static void make_key(void) { (void)pthread_key_create(&key, drop); }
-static struct cache *open_cache(void)
+static struct cache *make_cache(void)
 {
 	struct cache *c = aligned_alloc(64, (sizeof *c + 63) / 64 * 64);
 	if (!c) return NULL;
@@ -163,7 +163,43 @@ static struct cache *open_cache(void)
 	c->has = host_has();
 	c->native.usual = 0x1f80;
 	(void)pthread_once(&once, make_key);
-	(void)pthread_setspecific(key, c);
+	return c;
+}
+
+/* Threads that are confined cannot make one any more: theirs are made before. */
+static struct cache *ready[64];
+static pthread_mutex_t ready_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct cache *take_ready(void)
+{
+	struct cache *c = NULL;
+	(void)pthread_mutex_lock(&ready_lock);
+	for (unsigned i = 0; !c && i < COUNT(ready); i++) {
+		c = ready[i];
+		ready[i] = NULL;
+	}
+	(void)pthread_mutex_unlock(&ready_lock);
+	return c;
+}
+
+void x86_native_prepare(void)
+{
+	struct cache *c = make_cache();
+	(void)pthread_mutex_lock(&ready_lock);
+	for (unsigned i = 0; c && i < COUNT(ready); i++) {
+		if (ready[i]) continue;
+		ready[i] = c;
+		c = NULL;
+	}
+	(void)pthread_mutex_unlock(&ready_lock);
+	if (c) drop(c);
+}
+
+static struct cache *open_cache(void)
+{
+	struct cache *c = take_ready();
+	if (!c) c = make_cache();
+	if (c) (void)pthread_setspecific(key, c);
 	return mine = c;
 }
 struct x86_native *x86_native(void)
@@ -381,6 +417,7 @@ const struct x86_stub *x86_stub_get(const struct x86_insn *in, bool x87)
 }
 #else /* other hosts cannot: x86_host_can() */
 struct x86_native *x86_native(void) { return NULL; }
+void x86_native_prepare(void) {}
 const struct x86_stub *x86_stub_get(const struct x86_insn *in, bool x87)
 {
 	(void)in;

@@ -2,6 +2,7 @@
  * that serves. A slow disk keeps a thread of that process busy and nobody else. */
 #include "fs/share.h"
 #include "base/buf.h"
+#include "base/jail.h"
 #include "base/log.h"
 #include "base/own.h"
 #include "fs/jail.h"
@@ -18,6 +19,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+
+/* syscalls loop: wait4 pidfd_send_signal */
 
 /* ---- the process that serves ---- */
 void share_note(int fd, uint32_t n, uint32_t written)
@@ -145,6 +148,7 @@ static void *listen_notes(void *ctx)
 {
 	struct share *s = ctx;
 	struct note note[SHARE_NOTES];
+	jail_thread(JAIL_SHARE);
 	for (;;) {
 		ssize_t n = read(s->notes, note, sizeof(note));
 		if (n < 0 && errno == EINTR) continue;
@@ -186,6 +190,7 @@ static int start(struct share *s, int root, const struct share_opts *o, struct e
 	if (pipe2(req, O_CLOEXEC) || pipe2(note, O_CLOEXEC)) r = -errno;
 	pid_t parent = getpid();
 	if (!r && (s->pid = fork()) < 0) r = -errno;
+	if (!r && s->pid) s->pidfd = (int)syscall(SYS_pidfd_open, s->pid, 0);
 	if (!r && !s->pid) server_main(s, req[0], note[1], root, parent, o->readonly);
 	drop_fd(&req[0]);
 	drop_fd(&note[1]);
@@ -212,7 +217,7 @@ int share_open(struct share **out, const struct share_opts *o, struct err *e)
 	struct share *s = calloc(1, sizeof(*s));
 	must(s);
 	s->requests = s->notes = -1;
-	s->pid = -1;
+	s->pid = s->pidfd = -1;
 	(void)signal(SIGPIPE, SIG_IGN);
 	must((s->path = strdup(o->path)));
 	(void)pthread_mutex_init(&s->lock, NULL);
@@ -234,10 +239,11 @@ void share_close(struct share *s)
 	if (!s) return;
 	drop_fd(&s->requests);
 	if (s->pid > 0) {
-		(void)kill(s->pid, SIGKILL);
+		(void)syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
 		while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR) continue;
 	}
 	if (s->threaded) (void)pthread_join(s->thread, NULL);
+	drop_fd(&s->pidfd);
 	drop_fd(&s->notes);
 	(void)munmap(s->mem, sizeof(*s->mem));
 	(void)pthread_cond_destroy(&s->answered);

@@ -33,6 +33,7 @@ struct share {
 	char *path;
 	int requests, notes; /* our ends */
 	pid_t pid;
+	int pidfd; /* so that nobody else can be meant */
 	pthread_t thread;
 	bool threaded;
 	void (*done)(void *ctx, unsigned place, uint32_t written);

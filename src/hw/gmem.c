@@ -269,7 +269,7 @@ static void forget(const struct region *r, uint64_t page, uint64_t end)
 	}
 }
 
-/* syscalls: fallocate */
+/* syscalls loop vcpu disk move: fallocate */
 bool gmem_discard(struct gmem *m, gpa_t at, size_t len)
 {
 	const struct region *r = region_of(m, at, len);

@@ -2,6 +2,7 @@
  * Frames from the guest come in through a bounded ring; when it is full the cable is told so,
  * and told again when there is room. Frames the guest has no room for wait in a second one, and
  * are dropped when that is full too: TCP sends them again, at the guest's pace. */
+#include "base/jail.h"
 #include "base/loop.h"
 #include "base/own.h"
 #include "base/types.h"
@@ -17,6 +18,10 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
+
+/* libslirp's; openat is for resolv.conf. */
+/* syscalls nat: socket connect bind listen accept accept4 getsockname getpeername getsockopt
+ * setsockopt sendto recvfrom sendmsg recvmsg shutdown ioctl fcntl openat */
 
 enum { FRAMES = 256, FRAME_MAX = 2046, SOCKETS_MAX = 4096 };
 enum { NS_PER_MS = 1000000 };
@@ -309,6 +314,7 @@ static void order_run(struct nat *n)
 static void *nat_run(void *ctx)
 {
 	struct nat *n = ctx;
+	jail_thread(JAIL_NAT);
 	for (;;) {
 		(void)pthread_mutex_lock(&n->mutex);
 		bool stop = n->stop, plugged = n->plugged, more = n->in.n;

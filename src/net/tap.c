@@ -1,6 +1,7 @@
 /* A network interface of the host as the other end of a guest's cable: frames are read and written
  * as they are. A thread reads; writing is done by whoever has a frame, since a tap always takes it
  * or loses it, as any card does. */
+#include "base/jail.h"
 #include "base/own.h"
 #include "net/lan_wire.h"
 #include <errno.h>
@@ -62,6 +63,7 @@ static void hand_over(struct tap *t)
 static void *tap_run(void *ctx)
 {
 	struct tap *t = ctx;
+	jail_thread(JAIL_TAP);
 	for (;;) {
 		(void)pthread_mutex_lock(&t->mutex);
 		bool room = t->room, stop = t->stop, plugged = t->plugged;

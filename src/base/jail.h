@@ -1,0 +1,66 @@
+#ifndef BASE_JAIL_H
+#define BASE_JAIL_H
+#include <stdbool.h>
+#include <stdint.h>
+/* The confinement of a process whose guest may have taken it over: no name of the host's files, no
+ * privilege, no system call but those its threads need. Every layer that the host refuses is left
+ * out, and said; the others hold without it.
+ *
+ * What a class of threads may call stands in notes beside the code that calls it,
+ *     syscalls CLASS...: NAME...
+ * in a comment of its own; class `all` is every thread's. tools/syscalls collects them. Some calls
+ * are narrowed by their arguments: the table in jail_filter.c; `NAME*` is that call without it. */
+enum jail_class {
+	JAIL_ALL,
+	JAIL_LOOP, /* a monitor's main thread, which may do all that those may that it makes later:
+		      vcpu, move */
+	JAIL_VCPU,
+	JAIL_DISK,
+	JAIL_NAT,
+	JAIL_LAN,
+	JAIL_TAP,
+	JAIL_SHARE, /* the monitor's side of a shared folder */
+	JAIL_TERM,
+	JAIL_MOVE,   /* sends a guest to another host */
+	JAIL_SWITCH, /* the main thread of a network's switch */
+	JAIL_FS,     /* all of a shared folder's server, a process of its own */
+	JAIL_CLASSES
+};
+const char *jail_class_name(enum jail_class c);
+
+/* ---- a process, step by step */
+enum { JAIL_KEPT = 4, JAIL_WHAT = 400 };
+struct jail_plan {
+	const char *keep[JAIL_KEPT]; /* absolute paths that stay, as they are at jail_begin() */
+	bool writable[JAIL_KEPT];
+	unsigned nkept;
+	/* out: the layers that this host forbids and why, ended by "; "; "" when all are there */
+	char what[JAIL_WHAT];
+};
+/* While there is one thread: no new privileges, no core dumps, namespaces of its own (user, mount,
+ * ipc, uts). Everything can still be opened. From here on jail_thread() does something. */
+void jail_begin(struct jail_plan *p);
+/* On the main thread, when all is open: nothing has a name any more but what is kept, here and for
+ * all threads; and then jail_thread(c). */
+void jail_close(struct jail_plan *p, enum jail_class c);
+/* First thing on a thread: drop its capabilities and hold it to what its class may. Its threads
+ * inherit that. Nothing in a process that is not confined. */
+void jail_thread(enum jail_class c);
+/* Of this process, from jail_begin() on. */
+bool jail_is_on(void);
+
+/* ---- parts of it, for other orders of events */
+int jail_own_users(int namespaces); /* unshare() them and a user's, ids mapped to themselves */
+void jail_drop_privileges(uint64_t keep_caps); /* of this thread; and no new ones */
+/* How a call that is not noted ends. */
+enum jail_refusal {
+	JAIL_DIES,  /* the process, with words in its log that say which call it was */
+	JAIL_EPERM, /* it fails */
+	JAIL_LOGS   /* it is carried out, and noted by the kernel's audit log: development */
+};
+/* Who is told what the last refused call was, besides the log: in a signal handler, before the
+ * process ends. */
+void jail_tell(void (*tell)(const char *words));
+/* This thread, or all; false: no seccomp here. LODGE_SECCOMP=log is JAIL_LOGS, =off nothing. */
+bool jail_filter(enum jail_class c, enum jail_refusal how, bool all_threads);
+#endif
