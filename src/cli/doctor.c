@@ -98,7 +98,7 @@ static void probe_cgroup(struct finding *f)
 	if (pid == 0) {
 		for (unsigned i = 0; !e.code && i < CGROUPS; i++) {
 			struct cgroup *c = NULL;
-			if (!cgroup_open(&c, i, &e)) cgroup_close(c);
+			if (!cgroup_open(&c, i, (int)getpid(), &e)) cgroup_close(c);
 		}
 		(void)!write(ends[1], &e, sizeof(e));
 		_exit(0);

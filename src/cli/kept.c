@@ -126,6 +126,7 @@ int kept_load(struct kept *k, struct err *e)
 	k->spec.name = k->name;
 	k->spec.id = k->record.id;
 	k->spec.control = true;
+	k->spec.confined = guest_is_to_be_confined();
 	kept_own_paths(k);
 	r = k->spec.image ? add_image(k, e) : 0;
 	if (!r && k->spec.vars) r = add_vars(k, e);
@@ -248,13 +249,24 @@ int kept_stop(struct store *s, const char *name, unsigned seconds, bool force, s
 		       : fail(e, -ETIMEDOUT, "guest %s: its monitor does not end", name);
 }
 
+/* The helper of a monitor that was killed has the lock for a moment longer. */
+static void look_after(struct guest_state *st, const char *name, int dirfd)
+{
+	uint64_t until = now_ns() + LOCK_SECONDS * SECOND;
+	for (;;) {
+		look_state(st, name, dirfd);
+		if (!life_runs(st->life) || control_alive(name) || now_ns() > until) return;
+		(void)usleep(LOCK_STEP_US);
+	}
+}
+
 int kept_code(struct store *s, const char *name, struct err *e)
 {
 	struct guest_state st;
 	int fd, r = store_guest_look(s, name, &fd, e);
 	if (r) return r;
 	auto_fd int dirfd = fd;
-	look_state(&st, name, dirfd);
+	look_after(&st, name, dirfd);
 	switch (st.life) {
 	case LIFE_EXITED: return st.code;
 	case LIFE_BROKEN: return fail(e, -EIO, "guest %s broke: %s", name, st.why);

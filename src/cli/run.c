@@ -21,6 +21,7 @@
 #include "guest/guest.h"
 #include "guest/limits.h"
 #include "guest/network.h"
+#include "guest/outside.h"
 #include "store/store.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -443,7 +444,8 @@ static int run_here(const struct spec *s, const struct guest_home *home, struct 
 	if (!k)
 		return fail(e, -ENOTSUP, "no kind of guest runs this yet: %s with CPU %s",
 			    s->image ? s->image : "a kernel", arch_name(s->arch));
-	int bad = loop_new(&l, e);
+	int bad = s->confined ? guest_confine(s, home, e) : 0;
+	if (!bad) bad = loop_new(&l, e);
 	if (!bad) bad = term_open(&term, l, &console, leave, l, e);
 	if (!bad) {
 		bad = guest_keep(k, s, home, l, &console, end, e);
@@ -520,6 +522,7 @@ static int run_nameless(struct run *r, struct err *e)
 	if (!bad) bad = temp_seed(r, e);
 	if (!bad) bad = shares_add(&r->shares, r->kept.store, &r->spec, e);
 	if (!r->spec.memory) r->spec.memory = DEFAULT_MEMORY * MIB;
+	r->spec.confined = guest_is_to_be_confined();
 	return bad ? bad : run_here(&r->spec, NULL, &r->end, e);
 }
 
@@ -677,12 +680,15 @@ static int run_kept(struct run *r, struct err *e)
 	struct guest_home home = {.folder = k->folder,
 				  .created = k->record.created,
 				  .attach = -1,
-				  .started = note,
+				  .starting = note,
 				  .ctx = r};
 	if (!k->record.spec.append && k->spec.image)
 		k->spec.append = append_terminal(r, k->spec.append);
 	int bad = run_here(&k->spec, &home, &r->end, e);
-	if (r->end.ran && k->spec.remove) {
+	if (k->spec.confined && r->end.ran) k->folder = -1; /* closed */
+	if (r->end.ran && k->spec.remove && outside_is_there()) {
+		(void)outside_remove(NULL);
+	} else if (r->end.ran && k->spec.remove) {
 		(void)snprintf(k->name, sizeof(k->name), "%s", r->end.stats.name);
 		(void)kept_remove(k, NULL);
 	}

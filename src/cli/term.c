@@ -4,6 +4,7 @@
  * who shares it. A child process holds the terminal's old settings, and puts them back when we
  * are gone without having done so. */
 #include "cli/term.h"
+#include "base/jail.h"
 #include "base/loop.h"
 #include "base/own.h"
 #include "cli/watchdog.h"
@@ -18,6 +19,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <termios.h>
+
+/* syscalls loop: ioctl wait4 fcntl getppid */
 
 enum { RING = 64 * 1024, KEYS = 4096, ESCAPES = TERM_KEYS };
 
@@ -111,6 +114,7 @@ static ssize_t write_blocking(const uint8_t *p, size_t n)
 static void *write_out(void *ctx)
 {
 	struct term *t = ctx;
+	jail_thread(JAIL_TERM);
 	(void)pthread_mutex_lock(&t->mutex);
 	while (!t->lost) {
 		if (t->put == t->got && t->closing) break;

@@ -36,7 +36,7 @@ static void alone_clear(struct code_page *p)
 	p->tail_fn = NULL;
 }
 
-/* syscalls: memfd_create ftruncate mmap munmap close */
+/* By who builds: it is not confined yet. */
 static bool clear_open(struct rv64_cpu *c)
 {
 	c->code_fd = memfd_create("code", MFD_CLOEXEC);

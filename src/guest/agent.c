@@ -7,6 +7,7 @@
 #include "base/loop.h"
 #include "base/own.h"
 #include "guest/guest.h"
+#include "guest/outside.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -14,8 +15,9 @@
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
+
+/* syscalls loop: socketpair recvfrom sendto */
 
 enum { LINES_A_TURN = 16, WARNINGS = 10 };
 struct agent {
@@ -216,18 +218,9 @@ int agent_dialed(struct agent *a)
 }
 
 /* ---- other sockets ---- */
-static int dial(int folder, uint32_t port)
-{
-	struct sockaddr_un at = {.sun_family = AF_UNIX};
-	(void)snprintf(at.sun_path, sizeof(at.sun_path), "/proc/self/fd/%d/vsock_%u", folder, port);
-	auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof(at))) return -errno;
-	return give_fd(&fd);
-}
-
 int guest_dialed(struct guest *g, uint32_t from, uint32_t to)
 {
 	if (to == AGENT_PORT)
 		return from < AGENT_PRIVILEGED && g->agent ? agent_dialed(g->agent) : -EACCES;
-	return g->home && g->home->folder >= 0 ? dial(g->home->folder, to) : -ECONNREFUSED;
+	return g->home && g->home->folder >= 0 ? outside_vsock(to, g->home->folder) : -ECONNREFUSED;
 }

@@ -30,6 +30,7 @@ static const struct what {
 _Static_assert(COUNT(whats) == CGROUPS, "one for each");
 struct cgroup {
 	const struct what *what;
+	int pid;
 	char outer[PATH], own[PATH + 32];
 	bool unified;
 };
@@ -149,27 +150,27 @@ static int find(struct cgroup *c, struct err *e)
 		    c->what->words);
 }
 
-/* syscalls: mkdirat, openat, write, unlinkat */
 static int enter(struct cgroup *c, struct err *e)
 {
 	sweep(c->outer);
-	(void)snprintf(c->own, sizeof(c->own), "%s/" PREFIX "%d", c->outer, (int)getpid());
+	(void)snprintf(c->own, sizeof(c->own), "%s/" PREFIX "%d", c->outer, c->pid);
 	if (mkdir(c->own, 0755) && errno != EEXIST)
 		return fail(e, -EOPNOTSUPP, "%s: no control group may be made in %s: %s",
 			    c->what->option, c->outer, strerror(errno));
 	int r = c->what == &whats[CGROUP_CPU] ? put_shares(c, 0) : put_memory(c, 0);
-	if (!r) r = put(c->own, "cgroup.procs", (uint64_t)getpid());
+	if (!r) r = put(c->own, "cgroup.procs", (uint64_t)c->pid);
 	if (!r) return 0;
 	(void)rmdir(c->own);
 	return fail(e, -EOPNOTSUPP, "%s: the control group %s is not ours to divide: %s",
 		    c->what->option, c->outer, strerror(-r));
 }
 
-int cgroup_open(struct cgroup **out, enum cgroup_what what, struct err *e)
+int cgroup_open(struct cgroup **out, enum cgroup_what what, int pid, struct err *e)
 {
 	struct cgroup *c = calloc(1, sizeof(*c));
 	must(c);
 	c->what = &whats[what];
+	c->pid = pid;
 	int r = find(c, e);
 	if (!r) r = enter(c, e);
 	if (r)
@@ -194,7 +195,7 @@ int cgroup_memory(struct cgroup *c, uint64_t bytes, struct err *e)
 void cgroup_close(struct cgroup *c)
 {
 	if (!c) return;
-	(void)put(c->outer, "cgroup.procs", (uint64_t)getpid());
+	(void)put(c->outer, "cgroup.procs", (uint64_t)c->pid);
 	(void)rmdir(c->own);
 	free(c);
 }

@@ -4,14 +4,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-/* A control group of this process's own, below the one that it is in, for one thing that no process
- * can give itself: its weight among others, or where the host begins to take its memory. On the
- * loop's thread. */
+/* A control group of a process's own, below the one that this process is in, for one thing that no
+ * process can give itself: its weight among others, or where the host begins to take its memory. */
 struct cgroup;
 enum cgroup_what { CGROUP_CPU, CGROUP_MEMORY, CGROUPS };
-/* Make one and move there; -EOPNOTSUPP with words: this host, or who confines us, has none for us.
- */
-int cgroup_open(struct cgroup **out, enum cgroup_what what, struct err *e);
+/* Make one and move process pid there; -EOPNOTSUPP with words: this host, or who confines us, has
+ * none for us. */
+int cgroup_open(struct cgroup **out, enum cgroup_what what, int pid, struct err *e);
 int cgroup_shares(struct cgroup *c, uint64_t shares, struct err *e); /* 1024 is usual; 0 is that */
 /* Bytes of the host's memory that it may keep while others need some: memory.high, which slows it
  * down at any time; version 1 has only a soft limit, for when memory is short. 0: as many as it

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/own.h"
+#include "guest/outside.h"
 #include "guest/stream.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -87,11 +88,10 @@ static void device_drained(struct console *c)
 }
 
 /* ---- the log ---- */
-static void log_open(struct console *c)
+static void log_open(struct console *c, bool full)
 {
 	struct stat st = {0};
-	c->log = openat(c->dirfd, "console.log",
-			O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	c->log = outside_log(c->dirfd, full);
 	if (c->log >= 0 && !fstat(c->log, &st)) c->logged = (uint64_t)st.st_size;
 }
 
@@ -106,8 +106,7 @@ static void log_add(struct console *c, const uint8_t *p, size_t n)
 {
 	if (c->log >= 0 && c->logged + n > CONSOLE_LOG) {
 		(void)close(give_fd(&c->log));
-		(void)renameat(c->dirfd, "console.log", c->dirfd, "console.log.1");
-		log_open(c);
+		log_open(c, true);
 	}
 	while (c->log >= 0 && n) {
 		ssize_t done = write(c->log, p, n);
@@ -124,8 +123,8 @@ static void log_add(struct console *c, const uint8_t *p, size_t n)
 
 void console_log(struct console *c, int dirfd)
 {
-	c->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
-	log_open(c);
+	if (!outside_is_there()) c->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
+	log_open(c, false);
 	if (c->log < 0) log_lost(c);
 }
 

@@ -7,12 +7,15 @@
 #include "base/own.h"
 #include "base/types.h"
 #include "guest/guest.h"
+#include "guest/outside.h"
 #include "guest/sockets.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+
+/* syscalls loop: accept4 recvfrom sendto shutdown */
 
 enum { CLIENTS = 16 };
 #define PATIENCE 2000000000ull /* ns from the connection to the end of the answer */
@@ -276,10 +279,16 @@ int control_open(struct control **out, struct guest *g, struct err *e)
 	return r;
 }
 
+void control_confined(struct control *c)
+{
+	drop_fd(&c->dirfd);
+	c->dirfd = -1;
+}
+
 int control_rename(struct control *c, const char *to, struct err *e)
 {
 	struct guest *g = c->guest;
-	int r = sockets_rename(c->dirfd, g->name, to, e);
+	int r = c->dirfd < 0 ? 0 : sockets_rename(c->dirfd, g->name, to, e);
 	if (!r) (void)snprintf(g->name, sizeof(g->name), "%s", to);
 	return r;
 }
@@ -291,7 +300,10 @@ void control_close(struct control *c)
 		if (c->client[i].of) client_end(&c->client[i]);
 	watch_free(c->watch);
 	timer_free(c->pause);
-	if (c->fd >= 0) sockets_drop(c->dirfd, c->guest->name);
+	if (c->fd >= 0 && c->dirfd < 0)
+		outside_unlisten();
+	else if (c->fd >= 0)
+		sockets_drop(c->dirfd, c->guest->name);
 	drop_fd(&c->fd);
 	drop_fd(&c->dirfd);
 	free(c);

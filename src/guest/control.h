@@ -38,6 +38,8 @@ extern const struct request requests[]; /* ended by one without a name; requests
  * monitor has that name. */
 int control_open(struct control **out, struct guest *g, struct err *e);
 void control_close(struct control *c); /* takes the socket away; NULL is fine */
+/* The folder of sockets is not at hand any more: the helper outside sees to it. */
+void control_confined(struct control *c);
 int control_rename(struct control *c, const char *to, struct err *e); /* and g->name; -EBUSY */
 /* What is answered to a line, without its end. */
 void control_answer(struct guest *g, const char *line, size_t n, struct buf *to);

@@ -5,6 +5,7 @@
 #include "base/own.h"
 #include "base/types.h"
 #include "guest/gdb.h"
+#include "guest/outside.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -14,6 +15,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+/* syscalls loop: accept4 recvfrom sendto setsockopt shutdown */
 
 struct gdb_server {
 	struct loop *loop;
@@ -238,7 +241,7 @@ void gdb_server_close(struct gdb_server *s)
 	other_leave(s);
 	watch_free(s->watch);
 	drop_fd(&s->fd);
-	if (*s->path) (void)unlink(s->path);
+	if (*s->path) outside_ungdb(s->path);
 	buf_done(&s->out);
 	free(s);
 }

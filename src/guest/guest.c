@@ -1,17 +1,25 @@
 /* One guest from build to end, whatever its kind. The idea: how a guest ended is decided once, by
  * whoever says it first (the guest, its board, a signal), and everything after that is freeing. */
 #include "guest/guest.h"
+#include "base/jail.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/own.h"
 #include "guest/agent.h"
 #include "guest/cgroup.h"
 #include "guest/console.h"
 #include "guest/control.h"
 #include "guest/life.h"
+#include "guest/outside.h"
+#include "guest/spec.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
 
 enum { RUNNING, ENDING, ENDED };
 
@@ -84,26 +92,74 @@ static int attach_first(struct guest *g, struct err *e)
 }
 
 /* A group is made when something is asked of it first, and stays. */
-static int group_limit(struct cgroup **c, enum cgroup_what what, uint64_t v,
-		       int (*set)(struct cgroup *c, uint64_t v, struct err *e), struct err *e)
+static int group_limit(struct guest *g, enum cgroup_what what, uint64_t v, struct err *e)
 {
-	if (!*c && !v) return 0;
-	int r = *c ? 0 : cgroup_open(c, what, e);
-	return r ? r : set(*c, v, e);
+	if (!g->grouped[what] && !v) return 0;
+	int r = outside_group(what, v, e);
+	g->grouped[what] |= !r;
+	return r;
 }
 
 int guest_limit(struct guest *g, struct err *e)
 {
 	const struct limits *l = &g->limits;
-	int r = group_limit(&g->shares, CGROUP_CPU, l->cpu_shares, cgroup_shares, e);
-	if (!r) r = group_limit(&g->memory, CGROUP_MEMORY, l->memory_high, cgroup_memory, e);
+	int r = group_limit(g, CGROUP_CPU, l->cpu_shares, e);
+	if (!r) r = group_limit(g, CGROUP_MEMORY, l->memory_high, e);
 	return r || !g->kind->limit ? r : g->kind->limit(g, e);
+}
+
+static struct jail_plan plan = {.keep = {"/etc/resolv.conf"}, .nkept = 1}; /* of this process */
+
+bool guest_is_to_be_confined(void)
+{
+#ifdef LODGE_SAN
+	return false; /* sanitizers look into /proc */
+#else
+	const char *wish = getenv("LODGE_JAIL");
+	return !wish || strcmp(wish, "off") != 0;
+#endif
+}
+
+int guest_confine(const struct spec *s, const struct guest_home *home, struct err *e)
+{
+	int r = outside_start(s, home, e);
+	if (r) return r;
+	spec_keep_folder();
+	tzset(); /* reads a file, the first time */
+	jail_begin(&plan);
+	return 0;
+}
+
+static void helper_gone(void *ctx, uint32_t ready)
+{
+	struct err why;
+	(void)ready;
+	(void)fail(&why, -EPIPE, "the guest's helper process is gone");
+	guest_break(ctx, &why);
+}
+
+/* Descriptors of folders would lead back to all others. */
+static int confine(struct guest *g, struct err *e)
+{
+	if (!g->spec->confined) return 0;
+	int r = outside_named(g->name, e);
+	if (!r) r = loop_watch(g->loop, &g->helper, outside_fd(), EPOLLRDHUP, helper_gone, g, e);
+	if (r) return r;
+	if (g->control) control_confined(g->control);
+	if (g->home && g->home->folder >= 0) (void)close(g->home->folder);
+	jail_close(&plan, JAIL_LOOP);
+	if (plan.what[0])
+		log_warn("the guest is less confined on this host: %sfor more see: lodge doctor",
+			 plan.what);
+	return 0;
 }
 
 static int live(struct guest *g, struct guest_end *end, struct err *e)
 {
 	g->began_ns = now_ns();
-	int r = g->kind->start(g, e);
+	if (g->home && g->home->starting) g->home->starting(g->home->ctx);
+	int r = confine(g, e);
+	if (!r) r = g->kind->start(g, e);
 	if (!r) r = guest_limit(g, e);
 	if (r) return r;
 	end->ran = true;
@@ -139,6 +195,7 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	       struct loop *l, struct chr *console, struct guest_end *end, struct err *e)
 {
 	struct guest g = {.kind = k, .spec = s, .loop = l, .home = home, .limits = s->limits};
+	g.statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 	(void)snprintf(g.name, sizeof(g.name), "%s", s->name ? s->name : "");
 	g.life = life_new(&g);
 	g.agent = agent_new(&g);
@@ -148,13 +205,14 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	if (r == 0) r = attach_first(&g, e);
 	if (r == 0) r = started(&g, end, e);
 	k->free(&g);
-	cgroup_close(g.shares);
-	cgroup_close(g.memory);
+	outside_ungroup();
 	console_free(g.shared);
 	agent_free(g.agent);
 	life_free(g.life);
 	free(g.save_to);
 	free(g.move_to);
+	watch_free(g.helper);
+	drop_fd(&g.statm);
 	return r;
 }
 

@@ -8,7 +8,6 @@
 #include <stdbool.h>
 /* A guest's life: what every kind has in common, and nothing more. */
 struct buf;
-struct cgroup;
 struct loop;
 
 /* What may be changed while it runs; 0: no limit. */
@@ -67,6 +66,7 @@ struct spec {
 	bool no_balloon; /* it keeps what memory it had once */
 	bool disk_copy;	 /* its disk is to be a copy of its image's, not a layer over it */
 	bool remove;	 /* its folder goes when it ends */
+	bool confined;	 /* once everything is open: guest_confine() was called */
 	bool control;	 /* has a control socket, and a name in any case */
 };
 #define SPEC_OWN       "@/"	  /* a path in a record that begins so is in the guest's folder */
@@ -140,8 +140,10 @@ struct guest {
 	struct console *shared;
 	struct control *control;
 	struct life *life;
-	struct cgroup *shares, *memory; /* NULL: not asked for */
-	char *save_to;			/* by a request that waits for its stream */
+	struct watch *helper;
+	int statm;	 /* /proc/self/statm; 0: not opened yet */
+	bool grouped[2]; /* it has these control groups: enum cgroup_what */
+	char *save_to;	 /* by a request that waits for its stream */
 	struct agent *agent;
 	struct move_how *move_to; /* the same */
 	struct link *move_link;
@@ -165,7 +167,8 @@ struct guest_home {
 	int folder; /* locked, and ours for that time; its state and its console's log go there */
 	int64_t created;
 	int attach; /* -1, or a connected socket: somebody is at its console before it starts */
-	void (*started)(void *ctx); /* now it runs, and can be spoken to; may be NULL */
+	void (*starting)(void *ctx); /* all is open, it is about to; may be NULL */
+	void (*started)(void *ctx);  /* now it runs, and can be spoken to; may be NULL */
 	void *ctx;
 };
 /* The same for such a guest. console NULL: nobody sits here. */
@@ -173,6 +176,11 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	       struct loop *l, struct chr *console, struct guest_end *end, struct err *e);
 /* On the loop's thread, once it is built: keep to g->limits from now on. */
 int guest_limit(struct guest *g, struct err *e);
+/* The first half of confining this process: call while there is one thread, before guest_run() or
+ * guest_keep() of that spec, which do the other half, when the spec says `confined`. home NULL:
+ * none. Afterwards the process has no files and no rights any more, and home->folder is closed. */
+bool guest_is_to_be_confined(void); /* LODGE_JAIL=off and sanitizers forbid it */
+int guest_confine(const struct spec *s, const struct guest_home *home, struct err *e);
 /* On the loop's thread, while it runs: its time stands until it is resumed. -EALREADY. */
 int guest_pause(struct guest *g, struct err *e);
 int guest_resume(struct guest *g, struct err *e);

@@ -5,6 +5,7 @@
 #include "base/loop.h"
 #include "base/own.h"
 #include "guest/agent.h"
+#include "guest/outside.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <poll.h>
@@ -13,6 +14,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+
+/* syscalls loop: sendto */
 
 enum { WAITERS = 128 };
 #define AGAIN  200000000ull  /* ns until a guest that did not listen is asked again */
@@ -61,7 +64,7 @@ int guest_leaves(struct guest *g, const char *to, struct err *e)
 {
 	struct guest_state was = g->life->state;
 	note_words(g->life, LIFE_LEAVING, to);
-	int r = state_write(&g->life->state, g->home->folder, e);
+	int r = outside_state(&g->life->state, g->home->folder, e);
 	if (r) g->life->state = was;
 	return r;
 }
@@ -69,7 +72,7 @@ int guest_leaves(struct guest *g, const char *to, struct err *e)
 static int keep(struct life *l, struct err *e)
 {
 	const struct guest_home *h = l->guest->home;
-	if (!h || h->folder < 0 || !state_write(&l->state, h->folder, e)) return 0;
+	if (!h || h->folder < 0 || !outside_state(&l->state, h->folder, e)) return 0;
 	return fail_in(e, "its state cannot be written");
 }
 

@@ -15,6 +15,9 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+/* syscalls move: sendto */
+/* syscalls loop: eventfd2 */
+
 enum { PATIENCE = 30 /* seconds */, LAST_WORDS = 2 };
 #define SECOND 1000000000ull
 

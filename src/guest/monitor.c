@@ -7,6 +7,7 @@
 #include "base/title.h"
 #include "guest/arrival.h"
 #include "guest/guest.h"
+#include "guest/outside.h"
 #include "store/store.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -90,13 +91,17 @@ static _Noreturn void monitor(const struct kind *k, const struct spec *s, struct
 	home.started = runs;
 	home.ctx = &pipe;
 	int r = detach(s, &home, pipe, &e);
+	if (!r && s->confined) r = guest_confine(s, &home, &e);
 	if (!r) r = loop_new(&l, &e);
 	if (!r) r = guest_keep(k, s, &home, l, NULL, &end, &e);
 	if (r && pipe >= 0)
 		tell(pipe, &e);
 	else if (r)
 		log_say("%s", e.msg);
-	if (end.ran && s->remove) leave_nothing(&end, home.folder);
+	if (end.ran && s->remove && outside_is_there())
+		(void)outside_remove(NULL);
+	else if (end.ran && s->remove)
+		leave_nothing(&end, home.folder);
 	_exit(r ? EXIT_OWN : end.code);
 }
 

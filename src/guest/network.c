@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/own.h"
 #include "base/text.h"
+#include "guest/outside.h"
 #include "net/lan_serve.h"
 #include "store/store.h"
 #include <dirent.h>
@@ -282,7 +283,7 @@ int network_serve(const char *name, bool detach, struct err *e)
 	return r;
 }
 
-static int plug_lan(struct port **out, const char *name, struct lan_how *how, struct err *e)
+int network_dial(const char *name, int *fd, struct err *e)
 {
 	struct network n;
 	char exe[4096];
@@ -294,10 +295,7 @@ static int plug_lan(struct port **out, const char *name, struct lan_how *how, st
 	exe[len > 0 ? len : 0] = 0;
 	if (access(exe, X_OK)) (void)strcpy(exe, "/proc/self/exe"); /* replaced meanwhile */
 	const char *start[] = {exe, "--root", root, "network", "serve", "--detach", name, NULL};
-	how->dir = n.dir;
-	how->network = name;
-	how->start = start;
-	if (!r) r = lan_port_new(out, how, e);
+	if (!r) r = lan_dial(n.dir, name, start, fd, e);
 	network_done(&n);
 	return r;
 }
@@ -326,7 +324,9 @@ int network_plug(struct port **out, const char *net, const char *guest, const ui
 	if (tap) return tap_new(out, tap, e);
 	if (bridge) return tap_bridge_new(out, bridge, e);
 	if (!strcmp(net, "user")) return nat_new(out, NULL, fwd, nfwd, e);
-	return plug_lan(out, net, &how, e);
+	how.network = net;
+	how.dial = outside_dial;
+	return lan_port_new(out, &how, e);
 }
 
 bool network_publishes(const char *net) { return !after(net, "tap:") && !after(net, "bridge:"); }

@@ -190,7 +190,7 @@ void state_read(struct guest_state *s, int dirfd)
 	if (bad != -ENOENT) state_parse(s, b.at ? b.at : "", b.len);
 }
 
-int state_write(const struct guest_state *s, int dirfd, struct err *e)
+void state_format(const struct guest_state *s, struct buf *to)
 {
 	struct json_object *o = json_object_new_object();
 	must(o);
@@ -200,7 +200,12 @@ int state_write(const struct guest_state *s, int dirfd, struct err *e)
 	if (s->finished) put(o, "finished", json_object_new_int64(s->finished));
 	if (s->life == LIFE_EXITED) put(o, "exit_code", json_object_new_int(s->code));
 	if (has_words(s->life)) put(o, "why", json_object_new_string(s->why));
+	say(o, to);
+}
+
+int state_write(const struct guest_state *s, int dirfd, struct err *e)
+{
 	auto_buf struct buf b = {0};
-	say(o, &b);
+	state_format(s, &b);
 	return put_file(&b, dirfd, "state.json", e);
 }

@@ -50,5 +50,6 @@ static inline bool life_runs(enum guest_life l)
 /* As it was written; no file: created. A damaged file is a broken guest. */
 void state_read(struct guest_state *s, int dirfd);
 void state_parse(struct guest_state *s, const char *text, size_t n); /* untrusted */
+void state_format(const struct guest_state *s, struct buf *to);
 int state_write(const struct guest_state *s, int dirfd, struct err *e);
 #endif

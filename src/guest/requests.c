@@ -9,6 +9,7 @@
 #include "guest/limits.h"
 #include "guest/link.h"
 #include "guest/look.h"
+#include "guest/outside.h"
 #include "store/store.h"
 #include <ctype.h>
 #include <errno.h>
@@ -78,8 +79,13 @@ static int serve_rename(struct ask *a, struct err *e)
 {
 	struct guest *g = a->guest;
 	struct store *s = NULL;
+	int r;
+	if (outside_is_there()) {
+		r = outside_rename(a->words, e);
+		return r || !g->control ? r : control_rename(g->control, a->words, e);
+	}
 	if (!g->home || g->home->folder < 0) return fail(e, -ENOTSUP, "it is not kept");
-	int r = store_open(&s, NULL, e);
+	r = store_open(&s, NULL, e);
 	if (!r) r = store_guest_rename(s, g->name, a->words, e);
 	if (!r && g->control) r = control_rename(g->control, a->words, e);
 	store_close(s);
@@ -158,17 +164,11 @@ static int stream_connect(struct guest *g, const char *words, int fd, struct err
 	return g->kind->connect(g, (uint32_t)port, fd, e);
 }
 
-/* What it was told is what it starts with the next time. The folder is locked, and ours. */
+/* What it was told is what it starts with the next time. */
 static int keep_limits(struct guest *g, struct err *e)
 {
-	struct record r;
 	if (!g->home || g->home->folder < 0) return 0;
-	int bad = record_read(&r, g->home->folder, e);
-	if (bad) return bad == -ENOENT ? 0 : bad;
-	r.spec.limits = g->limits;
-	bad = record_write(&r, g->home->folder, e);
-	record_done(&r);
-	return bad;
+	return outside_limits(&g->limits, g->home->folder, e);
 }
 
 /* "update NAME NUMBER ...", as in limits.h. All of it, or nothing. */

@@ -18,6 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* A page comes on whatever thread touches it first. */
+/* syscalls all: pread64 */
+
 #define REST_MAX (1 * GIB) /* of what is no page */
 enum { MEMORIES = 16, RANK = 8, CHUNK = 4096, MARK = 128 };
 

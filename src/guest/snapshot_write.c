@@ -3,13 +3,15 @@
 #include "base/buf.h"
 #include "base/crc.h"
 #include "base/own.h"
+#include "guest/outside.h"
 #include "guest/snapshot_impl.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* syscalls loop: fchmod fdatasync pwrite64 */
 
 enum { RUN = 256 }; /* pages written at once, at most */
 
@@ -18,7 +20,7 @@ struct section {
 	struct buf bytes;
 };
 struct snapshot_out {
-	char *path, *draft;
+	char *path;
 	int fd;
 	uint64_t end; /* of what has been written */
 	struct section *section;
@@ -30,13 +32,12 @@ void snapshot_abandon(struct snapshot_out *o)
 {
 	if (!o) return;
 	if (o->fd >= 0) {
-		(void)unlink(o->draft);
+		outside_drop(o->path);
 		(void)close(o->fd);
 	}
 	for (unsigned i = 0; i < o->n; i++) buf_done(&o->section[i].bytes);
 	free(o->section);
 	free(o->path);
-	free(o->draft);
 	free(o);
 }
 
@@ -45,12 +46,11 @@ int snapshot_create(struct snapshot_out **out, const char *path, struct err *e)
 	struct snapshot_out *o = calloc(1, sizeof(*o));
 	must(o);
 	o->path = strdup(path);
-	must(o->path && asprintf(&o->draft, "%s.%d", path, (int)getpid()) > 0);
-	(void)unlink(o->draft);
-	o->fd = open(o->draft, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	must(o->path);
+	o->fd = outside_draft(path, e);
 	o->end = SNAPSHOT_PAGE;
 	if (o->fd < 0) {
-		int r = fail(e, -errno, "%s: %s", o->draft, strerror(errno));
+		int r = o->fd;
 		snapshot_abandon(o);
 		return r;
 	}
@@ -66,7 +66,7 @@ static int wrote(struct snapshot_out *o, const void *p, size_t n, uint64_t at)
 		if (k < 0 && errno == EINTR) continue;
 		if (k <= 0) {
 			int why = k < 0 ? errno : ENOSPC;
-			return fail(&o->e, -why, "%s: %s", o->draft, strerror(why));
+			return fail(&o->e, -why, "%s: %s", o->path, strerror(why));
 		}
 		from += k;
 		at += (uint64_t)k;
@@ -207,8 +207,10 @@ static void table_write(struct snapshot_out *o)
 static int settle(struct snapshot_out *o)
 {
 	if (o->e.code) return o->e.code;
-	if (fchmod(o->fd, 0400) || fdatasync(o->fd) || rename(o->draft, o->path))
+	if (fchmod(o->fd, 0400) || fdatasync(o->fd))
 		return fail(&o->e, -errno, "%s: %s", o->path, strerror(errno));
+	int r = outside_keep(o->path, &o->e);
+	if (r < 0) return r;
 	(void)close(o->fd);
 	o->fd = -1;
 	return 0;
@@ -219,10 +221,7 @@ int snapshot_finish(struct snapshot_out *o, struct err *e)
 	sections_write(o);
 	table_write(o);
 	int r = settle(o);
-	if (r < 0)
-		(void)fail(e, r, "%s", o->e.msg);
-	else
-		snapshot_mark(o->path);
+	if (r < 0) (void)fail(e, r, "%s", o->e.msg);
 	snapshot_abandon(o);
 	return r;
 }

@@ -83,10 +83,20 @@ static void put(struct json_object *o, const char *key, struct json_object *v)
 	must(v && !json_object_object_add(o, key, v));
 }
 
+static char *began_in; /* the process, before it was confined; NULL: it is not */
+
+void spec_keep_folder(void)
+{
+	if (!began_in) began_in = getcwd(NULL, 0);
+}
+
 static struct json_object *path_json(const char *path)
 {
 	bool whole_already = *path == '/' || !strncmp(path, SPEC_OWN, strlen(SPEC_OWN));
-	auto_mem char *cwd = whole_already ? NULL : getcwd(NULL, 0), *whole = NULL;
+	auto_mem char *cwd = whole_already ? NULL
+			     : began_in	   ? strdup(began_in)
+					   : getcwd(NULL, 0),
+		      *whole = NULL;
 	if (!cwd) return json_object_new_string(path);
 	must(asprintf(&whole, "%s/%s", strcmp(cwd, "/") != 0 ? cwd : "", path) >= 0);
 	return json_object_new_string(whole);

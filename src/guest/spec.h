@@ -17,4 +17,6 @@ bool bus_find(enum spec_bus *out, const char *name); /* "virtio", "nvme", "sata"
 void spec_to_json(const struct spec *s, struct json_object *to);
 /* Untrusted JSON to *s; strings are the arena's. What is not known is left out. */
 int spec_from_json(struct spec *s, struct arena *a, struct json_object *from, struct err *e);
+/* A process that loses its current folder writes relative paths as seen from here. */
+void spec_keep_folder(void);
 #endif

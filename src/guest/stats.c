@@ -1,22 +1,24 @@
 /* A guest looked at from outside. Everything about the process comes from the kernel; what only the
  * kind knows, it fills in. */
 #include "guest/stats.h"
-#include "base/buf.h"
-#include "base/file.h"
 #include "base/loop.h"
+#include "base/own.h"
 #include "guest/guest.h"
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
 /* /proc/self/statm: pages in all, then those in memory. */
-static uint64_t resident(void)
+static uint64_t resident(int fd)
 {
-	auto_buf struct buf b = {0};
+	char text[128];
 	unsigned long long pages = 0;
-	if (file_read(&b, "/proc/self/statm", 4096, NULL) || !b.len) return 0;
-	if (sscanf(b.at, "%*u %llu", &pages) != 1) return 0;
+	auto_fd int own = fd > 0 ? -1 : open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	ssize_t n = pread(fd > 0 ? fd : own, text, sizeof(text) - 1, 0);
+	text[n > 0 ? n : 0] = 0;
+	if (sscanf(text, "%*u %llu", &pages) != 1) return 0;
 	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
@@ -30,7 +32,7 @@ void guest_stats(struct guest *g, struct guest_stats *to)
 		.cpus = g->spec->cpus,
 		.up_ns = now_ns() - g->began_ns,
 		.cpu_ns = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec,
-		.rss = resident(),
+		.rss = resident(g->statm),
 		.memory = g->spec->memory,
 		.target = g->spec->memory,
 	};

@@ -2,6 +2,7 @@
  * them; when the socket is full the guest's card waits, and a thread tells it when there is room.
  * That thread reads too, and it is the one that joins again when the switch is gone. */
 #include "base/buf.h"
+#include "base/jail.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/own.h"
@@ -17,12 +18,16 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+/* syscalls all: sendmsg */
+/* syscalls lan: sendto recvfrom recvmmsg setsockopt */
+
 enum { ARGS = 12, SNDBUF = 1 << 20, ANSWER_S = 3, AGAIN_MS = 20, RETRY_MS = 300 };
 #define JOIN_NS 5000000000ull
 
 struct lan_end {
 	struct port port;
 	char *dir, *network, *arg[ARGS];
+	int (*dial)(const char *network, int *fd, struct err *e); /* NULL: lan_dial() */
 	struct lan_hello hello;
 	pthread_t thread;
 	bool running;
@@ -124,27 +129,32 @@ static void keep_line(void *ctx, const char *line)
 	(void)fail(e, -EIO, "%s", strncmp(line, "lodge: ", 7) ? line : line + 7);
 }
 
-static int start(struct lan_end *p, struct err *e)
+static int start(const char *network, const char *const *arg, struct err *e)
 {
 	struct err said = {0};
-	struct proc run = {.argv = (const char *const *)p->arg, .line = keep_line, .ctx = &said};
+	struct proc run = {.argv = arg, .line = keep_line, .ctx = &said};
 	int code;
-	if (!p->arg[0]) return fail(e, -ENOENT, "network %s: no switch serves it", p->network);
+	if (!arg || !arg[0]) return fail(e, -ENOENT, "network %s: no switch serves it", network);
 	int r = proc_run(&run, &code, e);
 	if (r == 0 && code)
-		r = fail(e, -EIO, "network %s: %s", p->network,
+		r = fail(e, -EIO, "network %s: %s", network,
 			 said.code ? said.msg : "its switch could not be started");
 	return r;
+}
+
+int lan_dial(const char *dir, const char *network, const char *const *arg, int *fd, struct err *e)
+{
+	int r = dial(dir, fd, e);
+	if (r != -ENOENT) return r;
+	r = start(network, arg, e);
+	return r ? r : -EAGAIN;
 }
 
 static int try_join(struct lan_end *p, int *out, struct err *e)
 {
 	auto_fd int fd = -1;
-	int r = dial(p->dir, &fd, e);
-	if (r == -ENOENT) {
-		r = start(p, e);
-		if (r == 0) r = -EAGAIN;
-	}
+	int r = p->dial ? p->dial(p->network, &fd, e)
+			: lan_dial(p->dir, p->network, (const char *const *)p->arg, &fd, e);
 	if (r == 0) r = greet(p, fd, e);
 	if (r == 0) *out = give_fd(&fd);
 	return r;
@@ -248,6 +258,7 @@ static bool pump(struct lan_end *p)
 static void *end_run(void *ctx)
 {
 	struct lan_end *p = ctx;
+	jail_thread(JAIL_LAN);
 	while (!stopping(p)) {
 		if (p->fd < 0)
 			rejoin(p);
@@ -313,8 +324,9 @@ int lan_port_new(struct port **out, const struct lan_how *how, struct err *e)
 	must(p);
 	p->port.ops = &end_ops;
 	p->fd = -1;
-	p->dir = copy_of(how->dir);
+	p->dir = copy_of(how->dir ? how->dir : "");
 	p->network = copy_of(how->network);
+	p->dial = how->dial;
 	for (unsigned i = 0; how->start && how->start[i]; i++) {
 		must(i < ARGS - 1);
 		p->arg[i] = copy_of(how->start[i]);

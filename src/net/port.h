@@ -64,7 +64,13 @@ struct lan_how { /* strings are copied */
 	unsigned nforward;
 	/* What starts a switch and returns 0 when one serves, NULL-ended; NULL: nobody does. */
 	const char *const *start;
+	/* NULL, or how its switch is reached instead of by lan_dial(); also on the port's thread.
+	 */
+	int (*dial)(const char *network, int *fd, struct err *e);
 };
+/* A connection to the switch at this folder, which is started if need be: then -EAGAIN. */
+int lan_dial(const char *dir, const char *network, const char *const *start, int *fd,
+	     struct err *e);
 int lan_port_new(struct port **out, const struct lan_how *how, struct err *e);
 /* What the network's switch says of its guests, JSON. -ENOENT: there is no switch now. */
 struct buf;

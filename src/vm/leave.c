@@ -3,6 +3,7 @@
  * wrong before LINK_GO has the computer go on here. After it the other side may have it already: so
  * it stands until somebody knows. */
 #include "base/buf.h"
+#include "base/jail.h"
 #include "base/loop.h"
 #include "base/own.h"
 #include "blk/blk.h"
@@ -455,6 +456,7 @@ static void *leave_main(void *ctx)
 {
 	struct leave *m = ctx;
 	struct err why = {0};
+	jail_thread(JAIL_MOVE);
 	int r = prepare(m, &why);
 	if (r) {
 		stay(m, step_go_on, &why);

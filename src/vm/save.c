@@ -7,12 +7,12 @@
 #include "blk/blk.h"
 #include "engine/kvm.h"
 #include "guest/guest.h"
+#include "guest/outside.h"
 #include "guest/snapshot.h"
 #include "guest/tags.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
 #include "hw/pci.h"
-#include "store/blob.h"
 #include "vm/board.h"
 #include "vm/vm.h"
 #include <errno.h>
@@ -319,12 +319,13 @@ int vm_disks_flush(struct vm *vm, struct err *e)
 	return 0;
 }
 
-static int file_save(const char *from, const char *dir, const char *name, struct err *e)
+static int file_save(const struct spec *s, unsigned n, const char *dir, const char *name,
+		     struct err *e)
 {
 	char to[4096];
 	if (snprintf(to, sizeof(to), "%s/%s", dir, name) >= (int)sizeof(to))
 		return fail(e, -ENAMETOOLONG, "%s: too long a path", dir);
-	return blob_copy(from, to, e);
+	return outside_copy(s, n, to, e);
 }
 
 /* As they are now: nothing is in flight, and nobody writes. What firmware keeps is in its chip's
@@ -332,10 +333,10 @@ static int file_save(const char *from, const char *dir, const char *name, struct
 static int disks_save(struct vm *vm, const char *dir, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
-	int r = s->vars && s->vars_kept ? file_save(s->vars, dir, TAG_VARS, e) : 0;
+	int r = s->vars && s->vars_kept ? file_save(s, OUTSIDE_VARS, dir, TAG_VARS, e) : 0;
 	for (unsigned i = 0; r == 0 && i < s->ndisks; i++)
 		if (!s->disk[i].readonly)
-			r = file_save(s->disk[i].path, dir, tag_disk(&s->disk[i], i).name, e);
+			r = file_save(s, i, dir, tag_disk(&s->disk[i], i).name, e);
 	return r;
 }
 

@@ -3,7 +3,7 @@
  * every hart there, and HSM's stopped harts are there already. */
 #include "vm/vm.h"
 #include "base/buf.h"
-#include "base/file.h"
+#include "base/jail.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "blk/blk.h"
@@ -326,6 +326,7 @@ static void hart_debugged(struct hart *h, bool stepped)
 static void *hart_main(void *ctx)
 {
 	struct hart *h = ctx;
+	jail_thread(JAIL_VCPU);
 	while (hart_wait(h)) {
 		switch (h->vm->ops->run(h->cpu)) {
 		case VCPU_SYSCALL:
@@ -565,7 +566,6 @@ static int vm_save_to(struct guest *g, const char *dir, struct err *e)
 	if (vm->power != VM_POWER_NONE)
 		return fail(e, -EBUSY, "snapshot: the guest is about to go off or start anew");
 	int r = state_path(path, sizeof(path), dir, e);
-	if (r == 0) r = dir_make(dir, e);
 	if (r == 0) r = snapshot_create(&to, path, e);
 	if (r < 0) return r;
 	if (runs) r = vm_disks_flush(vm, e); /* most of it while it runs */

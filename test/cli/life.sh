@@ -306,7 +306,8 @@ every() { # WHAT COMMAND...: killed at its first write, its second one...
 	while [ $n -lt 60 ]; do
 		LODGE_KILL_AT=$n "$LODGE" "$@" > out 2> err < /dev/null
 		local code=$? told=0
-		grep -q 'without a word' err && told=1 # the monitor was killed, not who started it
+		# the monitor was killed, or its helper, not who started it
+		grep -q 'without a word\|helper process is gone' err && told=1
 		pid=$(monitor victim 2> /dev/null)
 		"$LODGE" ps -a > /dev/null 2> err || bad "$what killed at $n: ps"
 		[ -s err ] && bad "$what killed at $n: ps complains"
