@@ -240,10 +240,7 @@ static void add_generation(struct aml *a)
 	enum { CHANGED = 0x80 };
 	begin_device(a, "VGEN", "LODG0001", 0);
 	aml_name(a, "_CID");
-	aml_package(a, 2);
 	aml_text(a, "VM_Gen_Counter");
-	aml_text(a, "VMGENCTR");
-	aml_end(a);
 	aml_name(a, "_DDN");
 	aml_text(a, "VM_Gen_Counter");
 	begin_resources(a);
