@@ -50,7 +50,9 @@ static void rng_notify(struct virtio_dev *v, unsigned queue)
 static void rng_state(struct virtio_dev *v, struct state *s)
 {
 	struct vrng *r = (struct vrng *)v;
+	bool repeats = r->repeat;
 	STATE(s, r, repeat);
+	if (!state_need(s, !r->repeat == !repeats, "repeat")) r->repeat = repeats;
 }
 
 static void rng_free(struct virtio_dev *v)

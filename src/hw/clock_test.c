@@ -1,6 +1,22 @@
 #include "base/test.h"
 #include "hw/clock.h"
 
+TEST(vclock_that_counts_goes_on_from_another_count)
+{
+	uint64_t ran = 100, slept = 50;
+	struct vclock c;
+	vclock_init(&c, 10000000);
+	vclock_count(&c, &ran, &slept);
+	vclock_stop(&c);
+	vclock_set(&c, 5000000000);
+	vclock_go(&c);
+	CHECK(vclock_ns(&c) == 5000000000 && vclock_now(&c) == 50000000);
+	CHECK(vclock_deadline(&c, 50000001) == 250); /* of what has run and slept */
+	CHECK(vclock_deadline(&c, 49999999) == 50 && vclock_deadline(&c, 1) == 0);
+	ran += 1000;
+	CHECK(vclock_now(&c) == 50000010 && vclock_deadline(&c, 50000001) == 250);
+}
+
 TEST(clock_counts_up_from_zero)
 {
 	struct vclock c;

@@ -21,16 +21,25 @@
 
 /* ---- what machine it is: the same must be here */
 struct machine {
-	uint32_t arch, cpus, firmware, disks, net; /* firmware: 2: and it keeps variables */
+	uint32_t arch, cpus, firmware, disks, net;
 	uint64_t memory;
 };
+
+/* Of struct machine's firmware: */
+enum { FIRMWARE_NONE, FIRMWARE, FIRMWARE_VARS, TIME_IS_COUNTED = 4 };
+
+static uint32_t firmware_of(const struct spec *s)
+{
+	uint32_t f = !s->firmware ? FIRMWARE_NONE : s->vars ? FIRMWARE_VARS : FIRMWARE;
+	return f | (s->deterministic ? TIME_IS_COUNTED : 0);
+}
 
 static struct machine machine_of(const struct vm *vm)
 {
 	const struct spec *s = vm->guest->spec;
 	return (struct machine){.arch = s->arch,
 				.cpus = s->cpus,
-				.firmware = s->firmware ? s->vars ? 2 : 1 : 0,
+				.firmware = firmware_of(s),
 				.disks = s->ndisks,
 				.net = s->nnets,
 				.memory = s->memory};
@@ -66,6 +75,7 @@ static const char *firmware_words(uint32_t n)
 {
 	static const char *const words[] = {"without firmware", "with firmware",
 					    "with firmware and variables"};
+	n &= ~(uint32_t)TIME_IS_COUNTED;
 	return words[n < COUNT(words) ? n : 0];
 }
 
@@ -85,6 +95,12 @@ static int machine_check(const struct vm *vm, const struct snapshot *from, struc
 	if (was.memory != is.memory)
 		return differs(e, "MiB of memory:", was.memory / MIB, is.memory / MIB);
 	if (was.disks != is.disks) return differs(e, "disks:", was.disks, is.disks);
+	if ((was.firmware ^ is.firmware) & TIME_IS_COUNTED)
+		return fail(e, -EINVAL,
+			    "the snapshot is of a guest whose time is %scounted: start it %s "
+			    "--deterministic",
+			    was.firmware & TIME_IS_COUNTED ? "" : "not ",
+			    was.firmware & TIME_IS_COUNTED ? "with" : "without");
 	if (was.firmware != is.firmware)
 		return fail(e, -EINVAL, "the snapshot is of a guest %s, and this one is %s",
 			    firmware_words(was.firmware), firmware_words(is.firmware));
@@ -299,8 +315,6 @@ static int memory_load(struct vm *vm, struct snapshot *from, struct err *e)
 /* ---- all of it */
 int vm_can_save(const struct vm *vm, struct err *e)
 {
-	if (vm->guest->spec->deterministic)
-		return fail(e, -EOPNOTSUPP, "snapshot: not of a guest whose time is counted");
 	if (vm->ops == &engine_kvm)
 		return fail(e, -EOPNOTSUPP,
 			    "snapshot: not under --engine kvm yet: use --engine jit");

@@ -263,11 +263,42 @@ def another_machine():
     refuses("another CPU", "another kind of CPU", "--restore", file, *options("amd64"))
     refuses("no network", "network cards: 1", "--restore", file, *options("riscv64", "--net", "none"))
     refuses("nowhere", "No such file", "--restore", file + "x", *options("riscv64"))
-    refuses("no time for it", "time is counted", "--restore", file, "--deterministic", *options("riscv64"))
+    refuses("no time for it", "time is not counted", "--restore", file, "--deterministic", "--net", "none", *options("riscv64"))
+
+
+def counted(arch):
+    """Whose time is instructions: it goes on at the same instruction, whatever executes it."""
+    what, file, args = "counted, " + arch, "%s/counted-%s" % (work, arch), [*options(arch, "--net", "none"), "--deterministic"]
+    g = named(*args, what=what)
+    if not g:
+        return
+    nonce = nonce_of(g)
+    up = uptime(g)
+    saved(what, g, file)
+    check(what + ": it goes on itself", g.says("echo $nonce", nonce), g)
+    g.kill()
+    for engine in "jit", "interp":
+        h = restored("%s, to %s" % (what, engine), file, *args, "--engine", engine)
+        if not h:
+            return
+        keeps(what, h, nonce)
+        check(what + ": time goes on from there", 0 <= uptime(h) - up < LIMIT, h)
+        check(what + ": and timers", h.says("sleep 1; echo awake", "^awake$"), h)
+        h.kill()
+    refuses(what + ": not into another time", "time is counted", "--restore", file, *options(arch, "--net", "none"))
+
+
+def counted_riscv64():
+    counted("riscv64")
+
+
+def counted_amd64():
+    counted("amd64")
 
 
 if __name__ == "__main__":
-    for fn in riscv64, riscv64_2, amd64, amd64_2, disk_riscv64, disk_amd64, unflushed, another_machine:
+    parts = [riscv64, riscv64_2, amd64, amd64_2, disk_riscv64, disk_amd64, unflushed, another_machine]
+    for fn in parts + [counted_riscv64, counted_amd64] * bool(sys.argv[1:] or os.environ.get("LONG")):
         if not sys.argv[1:] or fn.__name__ in sys.argv[1:]:
             part(fn)
     for name in kept:
