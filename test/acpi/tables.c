@@ -13,7 +13,9 @@ static const struct board {
 	struct pc_acpi c;
 } boards[] = {
 	{"one", 64 * MIB, {.cpus = 1, .pci = true, .rtc = true}},
-	{"two", 3 * GIB, {.cpus = 2, .pci = true, .rtc = true, .i8042 = true, .fw_cfg = true, .generation = true}},
+	{"two",
+	 3 * GIB,
+	 {.cpus = 2, .pci = true, .rtc = true, .i8042 = true, .fw_cfg = true, .generation = true}},
 	{"full",
 	 64 * GIB,
 	 {.cpus = 255,
