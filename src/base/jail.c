@@ -197,6 +197,7 @@ void jail_begin(struct jail_plan *p)
 void jail_thread(enum jail_class c)
 {
 	if (!on) return;
+	if (getpid() != gettid()) (void)prctl(PR_SET_NAME, jail_class_name(c));
 	jail_drop_privileges(0);
 	if (ruleset >= 0) (void)syscall(SYS_landlock_restrict_self, ruleset, 0);
 	if (!jail_filter(c, JAIL_DIES, false)) __atomic_store_n(&filtered, false, __ATOMIC_RELAXED);

@@ -400,7 +400,7 @@ static _Noreturn void helper_main(const struct spec *s, int folder, int sock, in
 	close_others(folder, sock);
 	for (int i = 1; i < 32; i++)
 		if (i != SIGCHLD) (void)signal(i, SIG_IGN);
-	title_set("lodge: helper");
+	title_set("lodge-helper");
 	serve(&k, sock);
 	broke(&k);
 	ungroup();

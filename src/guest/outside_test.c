@@ -1,10 +1,13 @@
+#include "base/file.h"
 #include "base/jail.h"
 #include "base/own.h"
 #include "base/test.h"
 #include "guest/guest.h"
 #include "guest/outside.h"
 #include "guest/record.h"
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,4 +52,50 @@ TEST(outside_a_refused_call_is_the_words_of_its_end)
 	(void)unlinkat(folder, "state.json", 0);
 	CHECK(!rmdir(dir));
 #endif
+}
+
+/* One that was taken over asks for what is not its own. */
+static int asks(const char *top)
+{
+	const struct spec s = {.name = "test", .nnets = 1, .net = {"lan"}, .ndisks = 1};
+	struct err e;
+	int fd = -1, bad = 0;
+	char path[200];
+	if (outside_start(&s, NULL, NULL) || outside_named("test", NULL)) return 100;
+	static const char *const places[] = {"/etc/passwd",
+					     "/guests/other/snapshots/x/state",
+					     "/guests/test/snapshots/../../other/state",
+					     "/guests/test/snapshots/x/../../../other/snapshots",
+					     "/guests/test/guest.json",
+					     "/guests/test/snapshots/state"};
+	for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		(void)snprintf(path, sizeof(path), "%s%s", i ? top : "", places[i]);
+		bad += outside_draft(path, &e) != -EACCES;
+		bad += outside_keep(path, &e) != -EACCES;
+		bad += outside_copy(&s, 0, path, &e) != -EACCES;
+	}
+	bad += outside_dial("other", &fd, &e) != -EPERM;
+	bad += outside_dial("../other", &fd, &e) != -EPERM;
+	bad += outside_named("other", &e) != -EINVAL;
+	bad += outside_remove(&e) != -EPERM;
+	bad += outside_rename("other", &e) != -ENOTSUP;
+	bad += outside_group(7, 1, &e) != -EINVAL;
+	bad += outside_group(0, 1ull << 40, &e) != -EINVAL;
+	bad += outside_vsock(1, 0) != -ECONNREFUSED;
+	outside_end();
+	return bad;
+}
+
+TEST(outside_does_what_is_the_guests_own_and_no_more)
+{
+	char top[] = "/tmp/lodge-outside-XXXXXX";
+	int status = 0;
+	CHECK(mkdtemp(top));
+	pid_t pid = fork();
+	if (!pid) {
+		(void)setenv("LODGE_HOME", top, 1);
+		_exit(asks(top));
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status));
+	CHECK(!dir_remove(top, NULL));
 }
