@@ -2,6 +2,7 @@
  * rest. A line a question; only what keeps guests from running makes the exit code 1. */
 #include "base/chr.h"
 #include "base/file.h"
+#include "base/jail.h"
 #include "base/loop.h"
 #include "base/own.h"
 #include "cli/cli.h"
@@ -115,6 +116,44 @@ static void probe_cgroup(struct finding *f)
 	else
 		say(f, NOTE, heard ? e.msg : "not tried",
 		    "--cpus, --io-rate and --memory work all the same");
+}
+
+/* As a monitor does it, in a child, which then looks whether it can still open what it could. */
+static _Noreturn void confined_child(int to)
+{
+	struct jail_plan p = {.nkept = 0};
+	jail_begin(&p);
+	jail_close(&p, JAIL_NAT);
+	int fd = open("/proc/self/status", O_RDONLY);
+	if (fd >= 0) (void)snprintf(p.what, sizeof(p.what), "not at all: it can open files; ");
+	(void)!write(to, p.what, sizeof(p.what));
+	_exit(0);
+}
+
+static void probe_jail(struct finding *f)
+{
+	int ends[2], st = 0;
+	char what[JAIL_WHAT] = "";
+	uint64_t began = now_ns();
+	if (pipe2(ends, O_CLOEXEC)) return;
+	(void)fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0) confined_child(ends[1]);
+	(void)close(ends[1]);
+	bool heard = pid > 0 && read(ends[0], what, sizeof(what)) == sizeof(what);
+	if (pid > 0) (void)waitpid(pid, &st, 0);
+	(void)close(ends[0]);
+	what[JAIL_WHAT - 1] = 0;
+	size_t n = strlen(what);
+	f->verdict = heard && !n ? GOOD : NOTE;
+	if (heard && !n)
+		(void)snprintf(f->what, sizeof(f->what),
+			       "by namespaces, Landlock and seccomp, within %llu ms",
+			       (unsigned long long)(now_ns() - began) / 1000000 + 1);
+	else
+		say(f, NOTE, heard ? what : "it could not be tried",
+		    "what is there holds without the rest; a guest says so as it starts");
+	if (n > 2 && strlen(f->what) == n) f->what[n - 2] = 0;
 }
 
 static void probe_kvm(struct finding *f)
@@ -327,9 +366,10 @@ static const struct {
 	{"processor", probe_cpu},	  {"memory", probe_memory},
 	{"memfd", probe_memfd},		  {"/dev/kvm", probe_kvm},
 	{"io_uring", probe_uring},	  {"user namespaces", probe_userns},
-	{"control groups", probe_cgroup}, {"image recipes", probe_recipes},
-	{"image tools", probe_tools},	  {"images", probe_images},
-	{"a guest", probe_guest},	  {"engine", probe_engine},
+	{"confinement", probe_jail},	  {"control groups", probe_cgroup},
+	{"image recipes", probe_recipes}, {"image tools", probe_tools},
+	{"images", probe_images},	  {"a guest", probe_guest},
+	{"engine", probe_engine},
 };
 
 static int doctor_run(const struct call *c, struct err *e)
