@@ -23,6 +23,9 @@ struct vmdk {
 	uint32_t flags, ntables;
 	uint32_t *directory, *spare; /* the host's byte order; spare NULL: there is none */
 	uint64_t directory_at, spare_at;
+	struct {
+		uint64_t at, len;
+	} fixed[4]; /* bytes of the file that no grain and no table may be in */
 };
 
 static struct vmdk *vmdk_of(struct blk *b) { return (struct vmdk *)b; }
@@ -36,6 +39,15 @@ static bool vmdk_probe(int fd, const uint8_t *head, size_t n, uint64_t size)
 	       (load_le(head, 4) == VMDK_MAGIC || !memcmp(head, text, sizeof(text) - 1));
 }
 
+/* Header, descriptor and directories: a guest that could write to them as to its disk would decide
+ * what the image is. */
+static bool hits_fixed(const struct vmdk *w, uint64_t at, uint64_t len)
+{
+	for (size_t i = 0; i < COUNT(w->fixed); i++)
+		if (at < w->fixed[i].at + w->fixed[i].len && w->fixed[i].at < at + len) return true;
+	return false;
+}
+
 /* Spec, "Grain Directory", "Grain Table". An entry of the spare copy is never looked at. */
 static int vmdk_map(struct blk *b, uint64_t off, uint64_t len, struct extent *x)
 {
@@ -45,6 +57,9 @@ static int vmdk_map(struct blk *b, uint64_t off, uint64_t len, struct extent *x)
 	*x = (struct extent){.kind = EXTENT_NONE, .len = b->unit - in};
 	if (x->len > len) x->len = len;
 	if (i >= w->ntables || w->directory[i] == 0) return 0;
+	if (!b->info.readonly &&
+	    hits_fixed(w, (uint64_t)w->directory[i] * VMDK_SECTOR, TABLE_BYTES))
+		return -EIO;
 	(void)pthread_mutex_lock(&w->tables.mutex);
 	int r = cache_get(&w->tables, (uint64_t)w->directory[i] * VMDK_SECTOR, &table);
 	uint64_t at = r ? 0 : load_le(table + grain % VMDK_PER_TABLE * 4, 4);
@@ -57,7 +72,7 @@ static int vmdk_map(struct blk *b, uint64_t off, uint64_t len, struct extent *x)
 	x->kind = w->flags & VMDK_PACKED ? EXTENT_PACKED : EXTENT_DATA;
 	x->at = at * VMDK_SECTOR + (x->kind == EXTENT_DATA ? in : 0);
 	x->skip = (uint32_t)in;
-	return 0;
+	return b->info.readonly || !hits_fixed(w, at * VMDK_SECTOR, b->unit) ? 0 : -EIO;
 }
 
 /* Spec, "Stream-Optimized Compressed Sparse Extents": before a grain's bytes their number. */
@@ -79,8 +94,9 @@ static int vmdk_unpack(struct blk *b, const struct extent *x, const struct blk_r
 static int entry_write(struct vmdk *w, uint32_t table, uint64_t grain, uint32_t value)
 {
 	le32 v = le32_of(value);
-	return file_put(w->b.fd, &v, sizeof(v),
-			(uint64_t)table * VMDK_SECTOR + grain % VMDK_PER_TABLE * 4);
+	uint64_t at = (uint64_t)table * VMDK_SECTOR;
+	if (hits_fixed(w, at, TABLE_BYTES)) return -EIO;
+	return file_put(w->b.fd, &v, sizeof(v), at + grain % VMDK_PER_TABLE * 4);
 }
 
 static int vmdk_enter(struct blk *b, uint64_t off, uint64_t at)
@@ -215,6 +231,22 @@ static int writable_check(struct vmdk *w, const uint8_t *h, struct err *e)
 	return 0;
 }
 
+/* Once all of these have been found to be in the file. */
+static void fixed_note(struct vmdk *w, const uint8_t *h)
+{
+	uint64_t at = load_le(h + VH_DESCRIPTOR, 8), n = load_le(h + VH_DESCRIPTOR_SIZE, 8);
+	w->fixed[0].len = VH_SIZE;
+	w->fixed[1].at = w->directory_at;
+	w->fixed[1].len = w->ntables * sizeof(uint32_t);
+	if (w->spare) {
+		w->fixed[2].at = w->spare_at;
+		w->fixed[2].len = w->ntables * sizeof(uint32_t);
+	}
+	if (!at || !n) return;
+	w->fixed[3].at = at * VMDK_SECTOR;
+	w->fixed[3].len = n > DESCRIPTOR_MAX / VMDK_SECTOR ? DESCRIPTOR_MAX : n * VMDK_SECTOR;
+}
+
 static int vmdk_load(struct vmdk *w, const struct blk_file *f, struct err *e)
 {
 	uint8_t h[VH_SIZE];
@@ -233,6 +265,7 @@ static int vmdk_load(struct vmdk *w, const struct blk_file *f, struct err *e)
 	if (!r && spare) r = directory_load(f->fd, &w->spare, w->ntables, w->spare_at, e);
 	w->directory_at *= VMDK_SECTOR;
 	w->spare_at *= VMDK_SECTOR;
+	if (!r) fixed_note(w, h);
 	if (!r && cache_init(&w->tables, f->fd, TABLE_BYTES, TABLES_CACHE) < 0)
 		r = fail(e, -ENOMEM, "out of memory");
 	if (!r) packed_init(&w->packed, PACKING_ZLIB, w->b.unit);

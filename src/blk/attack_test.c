@@ -1,10 +1,11 @@
-/* qcow2 whose tables lead anywhere: each entry that there is, by turns, to each place that harms.
+/* Images whose tables lead anywhere: each entry that there is, by turns, to each place that harms.
  * Whatever is then asked of the image ends, the header stays what it was, and the file takes no
  * more of the disk than what was written. */
 #include "base/test.h"
 #include "base/types.h"
 #include "blk/be.h"
 #include "blk/qcow2.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,4 +142,53 @@ TEST(attack_qcow2_tables_that_lead_anywhere)
 	all_places(512, true);
 	CHECK(!unlink(path) && !rmdir(dir));
 	CHECK(dup2(saved, STDERR_FILENO) == STDERR_FILENO && !close(saved) && !close(null));
+}
+
+/* VMDK: grains and tables at the header, the descriptor, the directories. */
+static void vmdk_attack(uint64_t where, uint32_t to, uint64_t fixed)
+{
+	struct blk_make m = {.format = "vmdk", .size = SIZE};
+	struct blk *b = NULL;
+	uint8_t *before = malloc(fixed), *after = malloc(fixed), entry[4];
+	(void)unlink(path);
+	CHECK(!blk_create(path, &m, NULL) && !blk_open(&b, path, "vmdk", 0, NULL));
+	memset(buf, 7, 512);
+	CHECK(!blk_rw(b, BLK_WRITE, buf, 512, 0));
+	blk_unref(b);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	store_le(entry, to, 4);
+	CHECK(pwrite(fd, entry, 4, (off_t)where) == 4);
+	CHECK(pread(fd, before, fixed, 0) == (ssize_t)fixed);
+	CHECK(!blk_open(&b, path, "vmdk", 0, NULL));
+	memset(buf, 0x5a, SIZE);
+	CHECK(blk_rw(b, BLK_WRITE, buf, 512, 0) == -EIO);
+	(void)blk_rw(b, BLK_WRITE, buf, SIZE, 0);
+	blk_unref(b);
+	CHECK(pread(fd, after, fixed, 0) == (ssize_t)fixed && !memcmp(before, after, fixed));
+	CHECK(!close(fd));
+	free(before);
+	free(after);
+}
+
+static uint64_t number(uint64_t at, unsigned len)
+{
+	uint8_t b[8] = {0};
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	CHECK(pread(fd, b, len, (off_t)at) == (ssize_t)len && !close(fd));
+	return load_le(b, len);
+}
+
+TEST(attack_vmdk_grains_over_its_tables)
+{
+	struct blk_make m = {.format = "vmdk", .size = SIZE};
+	(void)strcpy(dir, "/tmp/lodge-vmdk-XXXXXX");
+	CHECK(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/image", dir);
+	CHECK(!blk_create(path, &m, NULL));
+	uint64_t directory = number(56, 8), descriptor = number(28, 8), table;
+	table = number(directory * 512, 4);
+	vmdk_attack(table * 512, (uint32_t)descriptor, 20 * 512);
+	vmdk_attack(table * 512, (uint32_t)directory, 20 * 512);
+	vmdk_attack(directory * 512, (uint32_t)descriptor, 20 * 512);
+	CHECK(!unlink(path) && !rmdir(dir));
 }
