@@ -56,6 +56,7 @@ enum thunk {
 };
 /* In S1 for THUNK_REP: bytes of an element, or REP_STOS. */
 enum { REP_SIZE = 15, REP_STOS = 16 };
+enum { FROM_SP = 12 }; /* in x86_fast.from */
 #define CROSS_NOT (~(gpa_t)0)
 struct x86_block {
 	gpa_t page;

@@ -231,7 +231,7 @@ static struct rm ibtc_at(const struct tr *t, size_t field)
 		    t->view * sizeof(((struct x86_vcpu *)0)->fast.ibtc[0]) + field;
 	return rm_index(RSP, S2, 0, (int32_t)at);
 }
-static void indirect(struct tr *t) /* to S1; flags are in SLOT */
+static void branch(struct tr *t) /* to S1; flags are in SLOT */
 {
 	struct x64_asm *a = &t->a;
 	vex_rm(a, OP(0xf2, 3, 0xf0) + OP_W, S2, 0, rm_reg(S1), 1); /* rorx */
@@ -240,6 +240,13 @@ static void indirect(struct tr *t) /* to S1; flags are in SLOT */
 	alu_imm(a, ALU_AND, 0, rm_reg(S2), X86_IBTC - 1);
 	shift_imm(a, SH_SHL, 0, S2, 4);
 	op_rm(a, OP(0, 0, 0xff), 4, ibtc_at(t, offsetof(struct x86_ibtc, host)), 0);
+}
+/* By instruction k, which has added so much to RSP. */
+static void indirect(struct tr *t, unsigned k, int32_t by)
+{
+	uint32_t from = (uint32_t)by << FROM_SP | t->i[k].off;
+	mov_store_imm(&t->a, 4, V_AT(fast.from), (int32_t)from);
+	branch(t);
 }
 static void emit_place(struct tr *t, int64_t disp) /* S1 = that from the page's beginning */
 {
@@ -255,7 +262,7 @@ static void go_far(struct tr *t, int64_t target)
 	if (!(t->state & SLOT)) x86_flags_save(t);
 	emit_place(t, target);
 	if (!x86_is_fixed(t, target)) {
-		indirect(t);
+		branch(t);
 		return;
 	}
 	unsigned at = x86_ibtc_index((uint64_t)(t->la + target)) * sizeof(struct x86_ibtc);
@@ -404,7 +411,7 @@ static void emit_calli(struct tr *t, unsigned k)
 	push_return(t, k, x86_look_up_alone(t, k, &stack));
 	count(t, S1);
 	fetched(t, k, kept);
-	indirect(t);
+	indirect(t, k, -8);
 }
 static void emit_jmpi(struct tr *t, unsigned k)
 {
@@ -415,7 +422,7 @@ static void emit_jmpi(struct tr *t, unsigned k)
 	else
 		x86_emit_guest(&t->a, S1, t->i[k].in.o[0].reg);
 	count(t, S2);
-	indirect(t);
+	indirect(t, k, 0);
 }
 static void emit_ret(struct tr *t, unsigned k)
 {
@@ -424,8 +431,9 @@ static void emit_ret(struct tr *t, unsigned k)
 	if (!(t->state & SLOT)) x86_flags_save(t);
 	x86_emit_move(t, k, S1, from, true);
 	count(t, S2);
-	move_sp(t, 8 + (in->operands ? (int32_t)(uint16_t)in->imm : 0));
-	indirect(t);
+	int32_t by = 8 + (in->operands ? (int32_t)(uint16_t)in->imm : 0);
+	move_sp(t, by);
+	indirect(t, k, by);
 }
 static void emit_leave(struct tr *t, unsigned k)
 {

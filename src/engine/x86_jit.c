@@ -589,6 +589,20 @@ const void *x86_jit_thunk_end(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 	at_info(v, info);
 	return step_and_find(v);
 }
+/* What is not canonical is refused where the branch is, as nothing has come of it: unless it was a
+ * direct one, which leads no farther than that. */
+static bool is_refused(const struct x86_vcpu *v, uint64_t la)
+{
+	int64_t by = (int64_t)(la - v->fast.page);
+	return unlikely(!x86_canonical(la)) && by != (int32_t)by;
+}
+static const void *refuse(struct x86_vcpu *v)
+{
+	v->cpu.rip = v->fast.page + (v->fast.from & INFO_OFF);
+	v->cpu.r[RSP] -= (uint64_t)(int64_t)((int32_t)v->fast.from >> FROM_SP);
+	if (v->jit->counts) v->n--;
+	return step_and_find(v);
+}
 const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
 {
 	struct x86_jit *j = v->jit;
@@ -596,6 +610,7 @@ const void *x86_jit_thunk_miss(struct x86_vcpu *v, uint64_t la, uint32_t info, c
 	x86_flags_home(v);
 	v->cpu.rip = la;
 	count_home(v);
+	if (is_refused(v, la)) return refuse(v);
 	x86_count(v, X86_STAT_LOOKUPS);
 	const void *to = find(v);
 	const struct x86_block *b = j->found;

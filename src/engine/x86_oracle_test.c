@@ -292,19 +292,6 @@ static void tell(const struct prog *p, const char *how, const struct outcome *re
 	test_fail(text, __FILE__, __LINE__);
 	show(p, real, o);
 }
-/* What is not canonical is refused at the target by translated code. */
-static bool is_late(const struct prog *p, const struct outcome *real, const struct outcome *o)
-{
-	enum { GP = 13 };
-	const struct step *s = step_at(p, real->rip);
-	uint64_t r[16];
-	memcpy(r, o->r, sizeof r);
-	r[RSP] = real->r[RSP];
-	bool there = s ? s->to == ANYWHERE : is_code(real->rip);
-	return there && real->vector == GP && o->vector == GP && !o->code &&
-	       !x86_canonical(o->rip) && !memcmp(r, real->r, sizeof r) &&
-	       !x86_vector_differs(o->x.bytes, real->x.bytes);
-}
 /* An operand in parts that does not end where addresses do: CPUs look at what comes first, and go
  * on at 0 if the address has 32 bits. */
 static bool is_wrapped(const struct prog *p, const struct outcome *real)
@@ -323,7 +310,7 @@ static bool check_once(const struct prog *p, const struct outcome *real, enum wh
 	finish(who, &jit);
 	forgive(p, real, &jit, who);
 	if (!how) how = differ(p, real, &jit, who);
-	if (how && (is_late(p, real, &jit) || is_wrapped(p, real))) how = NULL;
+	if (how && is_wrapped(p, real)) how = NULL;
 	if (how) tell(p, how, real, &jit, who);
 	sum.cases++;
 	return !how;

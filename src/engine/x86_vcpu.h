@@ -140,6 +140,9 @@ enum { X86_IBTC = 65536, X86_ADDS = 12, X86_CROSS = 256 };
 struct x86_fast {
 	/* Wherever they are not in the host's: OF in bit 0, from bit 8 on what lahf gives. */
 	uint16_t flags;
+	/* The indirect branch that was taken last: its offset in its page; from bit 12 on what it
+	 * did to RSP, signed. */
+	uint32_t from;
 	uint64_t page;	/* linear address of the page that the running block is of */
 	const void *go; /* where a thunk goes on */
 	uint64_t save[4];

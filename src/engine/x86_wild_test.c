@@ -193,7 +193,7 @@ static bool is_wanted(const struct x86_insn *in)
 	case X86_OP_xrstor:
 	case X86_OP_ldmxcsr:
 	case X86_OP_vldmxcsr:
-	case X86_OP_jmpi: /* what is not canonical is refused at the target by translated code */
+	case X86_OP_jmpi: /* anywhere */
 	case X86_OP_calli:
 	case X86_OP_ret:
 	case X86_OP_retf:
