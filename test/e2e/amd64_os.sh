@@ -1,7 +1,7 @@
 #!/bin/bash
 # amd64_os.sh [PART...]: what other people's disks and kernels for a PC are: Debian's generic kernel,
-# memtest86+, Debian's installer, firmware that starts a disk with a boot loader; minutes. See
-# amd64_os.py. LODGE_HOME names a store that has the debian image already; ENGINE: by which engine.
+# memtest86+, Debian's installer, as files and on a disc, firmware that starts a disk with a boot loader;
+# minutes. See amd64_os.py. LODGE_HOME names a store that has the debian image already; ENGINE: by which engine.
 cd "$(dirname "$0")" || exit 1
 export LODGE=${LODGE:-$PWD/../../${BUILD:-build}/lodge} ARCH=amd64
 # shellcheck disable=SC2034 # built-in's
