@@ -46,6 +46,7 @@ void jail_close(struct jail_plan *p, enum jail_class c);
 /* First thing on a thread: drop its capabilities and hold it to what its class may. Its threads
  * inherit that. Nothing in a process that is not confined. */
 void jail_thread(enum jail_class c);
+bool jail_is_wanted(void); /* LODGE_JAIL=off and sanitizers forbid it */
 /* Of this process, from jail_begin() on. */
 bool jail_is_on(void);
 

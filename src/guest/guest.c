@@ -110,15 +110,7 @@ int guest_limit(struct guest *g, struct err *e)
 
 static struct jail_plan plan = {.keep = {"/etc/resolv.conf"}, .nkept = 1}; /* of this process */
 
-bool guest_is_to_be_confined(void)
-{
-#ifdef LODGE_SAN
-	return false; /* sanitizers look into /proc */
-#else
-	const char *wish = getenv("LODGE_JAIL");
-	return !wish || strcmp(wish, "off") != 0;
-#endif
-}
+bool guest_is_to_be_confined(void) { return jail_is_wanted(); }
 
 int guest_confine(const struct spec *s, const struct guest_home *home, struct err *e)
 {

@@ -5,6 +5,7 @@
 #include "net/lan_serve.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/jail.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/own.h"
@@ -12,6 +13,7 @@
 #include "net/lan_wire.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +24,14 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
+
+/* syscalls switch: accept4 recvmmsg sendmmsg recvfrom sendto getsockopt setsockopt geteuid unlinkat
+ */
+/* The NAT's thread hands over what comes for guests. */
+/* syscalls nat: sendmmsg */
+/* Its leases, and its folder, which is all that it has. */
+/* syscalls switch: openat* fchmod rename renameat2 unlink fsync */
 
 enum { MEMBERS = LAN_PORTS, BACKLOG = 64, SNDBUF = 1 << 20, LEASES_MAX = 128 * 1024 };
 #define PATIENCE   2000000000ull  /* ns for a hello */
@@ -447,20 +457,52 @@ void lan_serve_close(struct lan_serve *s)
 	free(s);
 }
 
+/* Its folder was opened in the root that there was before. */
+static int folder_again(struct lan_serve *s, const char *dir, struct err *e)
+{
+	drop_fd(&s->dirfd);
+	s->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return s->dirfd < 0 ? fail(e, -errno, "%s: %s", dir, strerror(errno)) : 0;
+}
+
 /* --- the process --------------------------------------------------------------------------- */
 
 static void stop(void *ctx) { loop_stop(ctx, 0); }
 static void on_signal(void *ctx, int sig) { (void)sig, loop_stop(ctx, 0); }
+
+static struct jail_plan plan; /* of this process */
+
+static void confine_begin(const char *dir)
+{
+	plan = (struct jail_plan){
+		.keep = {dir, "/etc/resolv.conf"}, .writable = {true}, .nkept = 2};
+	tzset(); /* reads a file, the first time */
+	jail_begin(&plan);
+}
+
+/* Frames of guests are what it reads: it keeps its folder, and the NAT's thread the internet. */
+static int confine(struct lan_serve *s, const char *dir, struct err *e)
+{
+	if (!jail_is_on()) return 0;
+	jail_close(&plan, JAIL_SWITCH);
+	if (plan.what[0])
+		log_warn("network %s: its switch is less confined on this host: %sfor more see: "
+			 "lodge doctor",
+			 s->lan.conf.name, plan.what);
+	return folder_again(s, dir, e);
+}
 
 /* told: a pipe that hears an end of line once the switch serves; -1: nobody asked. */
 static int serve_until(const char *dir, const struct lan_conf *conf, int told, struct err *e)
 {
 	struct loop *l = NULL;
 	struct lan_serve *s = NULL;
+	if (jail_is_wanted()) confine_begin(dir);
 	int r = loop_new(&l, e);
 	if (r == 0) r = loop_signal(l, SIGTERM, on_signal, l, e);
 	if (r == 0) r = loop_signal(l, SIGINT, on_signal, l, e);
 	if (r == 0) r = lan_serve_open(&s, dir, conf, l, stop, l, e);
+	if (r == 0) r = confine(s, dir, e);
 	if (r == 0 && told >= 0) (void)!write(told, "\n", 1);
 	if (told >= 0) (void)close(told);
 	if (r == 0) r = loop_run(l);
@@ -472,7 +514,7 @@ static int serve_until(const char *dir, const struct lan_conf *conf, int told, s
 /* Nothing of whoever started us is kept but the words of failures, which go into a file. */
 static void let_go(const char *dir)
 {
-	char path[4096];
+	char path[PATH_MAX + 8];
 	(void)snprintf(path, sizeof(path), "%s/log", dir);
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int log = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
@@ -516,9 +558,11 @@ static int hear(int fd, struct err *e)
 	return fail(e, -EIO, "%s", n ? words : "the network's switch ended at once");
 }
 
-int lan_serve(const char *dir, const struct lan_conf *conf, bool detach, struct err *e)
+int lan_serve(const char *at, const struct lan_conf *conf, bool detach, struct err *e)
 {
 	int told[2];
+	char dir[PATH_MAX];
+	if (!realpath(at, dir)) return fail(e, -errno, "%s: %s", at, strerror(errno));
 	if (!detach) return serve_until(dir, conf, -1, e);
 	if (pipe2(told, O_CLOEXEC)) return fail(e, -errno, "pipe: %s", strerror(errno));
 	pid_t pid = fork();
