@@ -1,6 +1,6 @@
-/* escape PID FOLDER [unfiltered]: every thread of a live monitor is made to try what one who runs
- * code of his own there would try. A debugger of the monitor (so: root) puts the calls into its
- * threads and looks at what comes of them; afterwards the threads go on as if nothing had been.
+/* escape PID FOLDER [unfiltered|switch]: every thread of a live monitor is made to try what one who
+ * runs code of his own there would try. A debugger of the monitor (so: root) puts the calls into
+ * its threads and looks at what comes of them; afterwards the threads go on as if nothing had been.
  * Each attack does no harm if it succeeds: it looks at a canary, and no more. A line for each
  * thread; the last line says how many held and how many did not. */
 #define _GNU_SOURCE
@@ -251,7 +251,7 @@ static long program(struct victim *v) { return senseless(v, SYS_bpf); }
 static long faults(struct victim *v) { return senseless(v, SYS_userfaultfd); }
 static long handle(struct victim *v) { return senseless(v, SYS_open_by_handle_at); }
 
-enum { WITHOUT = 1 /* also where no system call is filtered */, INTERNET = 2 };
+enum { WITHOUT = 1 /* also where no system call is filtered */, INTERNET = 2, FOLDER = 4 };
 static const struct attack {
 	const char *name;
 	long (*try)(struct victim *v);
@@ -281,7 +281,7 @@ static const struct attack {
 	{"memfd_create", memory_file, 0},
 	{"memory to execute", code, 0},
 	{"io_uring_setup", ring, 0},
-	{"unlink", unlink_it, 0},
+	{"unlink", unlink_it, FOLDER},
 	{"mount", mount_it, 0},
 	{"setns", join, 0},
 	{"bpf", program, 0},
@@ -334,12 +334,14 @@ static int stop(struct victim *v)
 	return at > 0;
 }
 
-static void attack_thread(struct victim *v, int unfiltered, unsigned *internet)
+enum how { FILTERED, UNFILTERED, SWITCH };
+static void attack_thread(struct victim *v, enum how how, unsigned *internet)
 {
 	unsigned refused = 0, failed = 0, got = 0;
 	for (unsigned i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
 		const struct attack *a = &attacks[i];
-		if (unfiltered && !(a->how & WITHOUT)) continue;
+		if (how == UNFILTERED && !(a->how & WITHOUT)) continue;
+		if (how == SWITCH && a->how & FOLDER) continue; /* it has one of its own */
 		long r = a->try(v);
 		int takes = r >= 0 || r == LOST;
 		if (takes && a->how == INTERNET &&
@@ -358,7 +360,7 @@ static void attack_thread(struct victim *v, int unfiltered, unsigned *internet)
 	       refused, failed, got);
 }
 
-static void attack_all(int unfiltered, unsigned *internet)
+static void attack_all(enum how how, unsigned *internet)
 {
 	char path[64];
 	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)monitor);
@@ -372,7 +374,7 @@ static void attack_all(int unfiltered, unsigned *internet)
 			printf("    thread %s could not be taken\n", v.name);
 			continue;
 		}
-		attack_thread(&v, unfiltered, internet);
+		attack_thread(&v, how, internet);
 		/* Takes the step's signal, which is still owed after what was refused. */
 		(void)plain(&v, SYS_munmap, v.scratch, SCRATCH, 0, 0);
 		(void)put_regs(&v, &v.was);
@@ -406,7 +408,10 @@ int main(int argc, char **argv)
 		printf("    it cannot be tried: %s\n", strerror(errno));
 		return 2;
 	}
-	attack_all(argc > 3, &internet);
+	attack_all(argc < 4			? FILTERED
+		   : !strcmp(argv[3], "switch") ? SWITCH
+						: UNFILTERED,
+		   &internet);
 	(void)kill(canary, SIGKILL);
 	printf("%u held, %u fell, %u with the internet\n", held, fell, internet);
 	return fell != 0;

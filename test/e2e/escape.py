@@ -46,11 +46,31 @@ def unfiltered():
     attacked("unfiltered", "riscv64", "--net", "none", env={"LODGE_SECCOMP": "off"}, unfiltered=True)
 
 
+def switch():
+    """The switch of a network, whose frames are guests'."""
+    at, folder = KERNEL["riscv64"], os.path.join(work, "switch")
+    os.makedirs(folder)
+    open(folder + "/canary", "w").close()
+    os.environ["LODGE_HOME"] = work + "/home"
+    subprocess.run([guest.LODGE, "network", "create", "lan"], stdout=subprocess.DEVNULL)
+    g = Guest("--name", "one", "--kernel", at + "/kernel", "--initrd", at + "/initrd", "--append", "console=ttyS0 quiet", "--net", "lan")
+    if not check("switch: boots", tried(g.shell), g):
+        return
+    pids = subprocess.run(["pgrep", "-f", "--", "--root %s/home network serve" % work], stdout=subprocess.PIPE, text=True).stdout.split()
+    if check("switch: there is one", len(pids) == 1, g):
+        r = subprocess.run([ESCAPE, pids[0], folder, "switch"], stdout=subprocess.PIPE, text=True)
+        print(r.stdout.rstrip())
+        check("switch: nothing is got", r.returncode == 0 and "1 with the internet" in r.stdout, g)
+        check("switch: goes on", g.says("for i in 1 2 3 4 5 6 7 8 9; do ip addr show eth0 | grep -q 'inet ' && break; sleep 1; done; ping -c 1 -W 5 one", "^64 bytes"), g)
+    g.type("exit")
+    ends("switch", g)
+
+
 if os.geteuid():
     print("SKIPPED: only root may put calls into a monitor, which is no debuggee for its user")
     print("0 passed, 0 failed")
     sys.exit()
-for p in [plain, nat, unfiltered]:
+for p in [plain, nat, unfiltered, switch]:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)
 guest.finish()
