@@ -24,10 +24,12 @@ struct attack {
 	long (*try)(void);
 	unsigned may; /* bits of classes that are allowed the call itself */
 };
-#define NAT (1u << JAIL_NAT)
-#define FS  (1u << JAIL_FS)
-static pid_t other; /* a process of the same user */
-static int folder;  /* a descriptor from before */
+#define NAT    (1u << JAIL_NAT)
+#define FS     (1u << JAIL_FS)
+#define SWITCH (1u << JAIL_SWITCH)
+#define OWN    (FS | SWITCH) /* in a folder of theirs: there the mount is the limit */
+static pid_t other;	     /* a process of the same user */
+static int folder;	     /* a descriptor from before */
 
 static long open_file(void) { return open("/etc/passwd", O_RDONLY); }
 static long open_written(void) { return open("/nowhere/lodge/escape", O_WRONLY | O_CREAT, 0600); }
@@ -87,11 +89,11 @@ static long limits(void) { return syscall(SYS_prlimit64, other, 7, 0, 0); }
 static long clock_set(void) { return syscall(SYS_clock_settime, 0, 0); }
 
 static const struct attack attacks[] = {
-	{"open", open_file, NAT | FS},
-	{"open to write", open_written, FS},
-	{"openat", open_at, FS},
-	{"openat ..", open_above, FS},
-	{"/proc of others", open_proc, NAT | FS},
+	{"open", open_file, NAT | OWN},
+	{"open to write", open_written, OWN},
+	{"openat", open_at, OWN},
+	{"openat ..", open_above, OWN},
+	{"/proc of others", open_proc, NAT | OWN},
 	{"fchdir", follow, 0},
 	{"execve", run, 0},
 	{"execveat", run_memory, 0},
@@ -119,8 +121,8 @@ static const struct attack attacks[] = {
 	{"mprotect to execute", make_code, 0},
 	{"TIOCSTI", type_keys, 0},
 	{"F_SETOWN", signals_of_files, 0},
-	{"unlink", remove_name, 0},
-	{"rename", change_name, 0},
+	{"unlink", remove_name, SWITCH},
+	{"rename", change_name, SWITCH},
 	{"prlimit of others", limits, 0},
 	{"clock_settime", clock_set, 0},
 };
