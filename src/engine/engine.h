@@ -55,6 +55,8 @@ struct engine_env { /* what an engine is given; everything outlives it */
 	unsigned cpus; /* how many vCPUs there will be; 0: not known */
 	unsigned hot;  /* jumps to a place before it is translated, up to 255; 0: as pays */
 	enum windows { WINDOWS_CHOSEN, WINDOWS_OFF, WINDOWS_EARLY } windows; /* early: for tests */
+	/* x86-64 on x86-64: run user code that computes by itself, in a process beside. */
+	enum direct { DIRECT_CHOSEN, DIRECT_OFF, DIRECT_EARLY } direct;
 	struct unitlog *log; /* told of what is translated; NULL: nobody wants to know */
 	/* A clock to be driven by the instructions of the only vCPU, which then does the same each
 	 * time it is given the same; NULL: none. tick: called by the vCPU's thread when time has

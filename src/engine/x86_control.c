@@ -1,6 +1,7 @@
 /* Writes to control registers: which of them a CPU refuses (SDM 3, 2.5, and SDM 2, MOV to control
  * registers), and what they bring about. */
 #include "engine/x86_context.h"
+#include "engine/x86_direct.h"
 #include "engine/x86_vcpu.h"
 #include "engine/x86_window.h"
 #include "hw/gmem.h"
@@ -85,6 +86,7 @@ int x86_cr3_write(struct x86_vcpu *v, uint64_t val)
 	}
 	x86_tlb_flush(v, false);
 	x86_window_cr3(v, keeps);
+	x86_direct_cr3(v, keeps);
 	if (keeps)
 		x86_context_enter(v);
 	else if (tagged)

@@ -28,6 +28,11 @@
 	X(WINDOW, "window_pages") \
 	X(WINDOW_MISSES, "window_misses") \
 	X(PROMOTED, "windows_given") \
+	X(DIRECT, "direct_begun") \
+	X(DIRECT_STOPS, "direct_stops") \
+	X(DIRECT_FAULTS, "direct_faults") \
+	X(DIRECT_STEPS, "direct_steps") \
+	X(DIRECT_ENDED, "direct_ended") \
 	X(CHECKED, "checked_instructions") \
 	X(AGAIN, "checked_again") \
 	X(UNKNOWN, "checked_in_vain")

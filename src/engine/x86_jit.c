@@ -6,6 +6,7 @@
 #include "engine/x86_check.h"
 #include "engine/x86_code.h"
 #include "engine/x86_context.h"
+#include "engine/x86_direct.h"
 #include "engine/x86_vector.h"
 #include "engine/x86_vector_impl.h"
 #include "engine/x86_window.h"
@@ -90,11 +91,11 @@ static void forget_writes(struct x86_jit *j, gpa_t page)
 	struct x86_machine *m = j->v->machine;
 	x86_tlb_flush_writes(j->v, page);
 	x86_window_readonly(j->v, page);
+	x86_direct_readonly(j->v, page);
 	for (unsigned k = 0; k < m->n; k++)
 		if (m->vcpu[k] && m->vcpu[k] != j->v) x86_fence_writes(m->vcpu[k], j->v);
 }
-/* Code of the page is about to be translated. */
-static void watch(struct x86_jit *j, gpa_t page)
+void x86_code_watch(struct x86_jit *j, gpa_t page)
 {
 	struct x86_code_page *p = page_get(j, page);
 	if (p) p->idle = 0;
@@ -128,7 +129,7 @@ void x86_block_crosses(struct x86_jit *j, struct x86_block *b, gpa_t page, unsig
 		b->off = JIT_NOT;
 		return;
 	}
-	watch(j, page);
+	x86_code_watch(j, page);
 	b->cross = page;
 	b->cross_next = p->crossing;
 	p->crossing = (uint32_t)(b - j->block) + 1;
@@ -189,6 +190,7 @@ static void drop_all(struct x86_jit *j)
 	memset(j->hash, 0, sizeof(j->hash));
 	memset(j->page_hash, 0, sizeof(j->page_hash));
 	j->blocks = j->maps = j->pages = 0;
+	x86_direct_drop_code(j->v, ~(gpa_t)0); /* nor is it watched */
 	j->used = j->floor;
 	j->cold = j->size / 2;
 	x86_contexts_drop(j->v);
@@ -204,11 +206,11 @@ static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t
 				    unsigned off, unsigned variant, bool plain)
 {
 	bool nothing;
-	watch(j, page);
+	x86_code_watch(j, page);
 	struct x86_block *b = x86_translate_block(j, code, page, off, variant, plain, &nothing);
 	if (b || nothing) return b;
 	drop_all(j);
-	watch(j, page);
+	x86_code_watch(j, page);
 	return x86_translate_block(j, code, page, off, variant, plain, &nothing);
 }
 /* The first such address that a page is at is its own. */
@@ -247,6 +249,7 @@ static void look_at_changes(struct x86_jit *j)
 	if (n < 0) drop_all(j);
 	for (int k = 0; k < n; k++) {
 		struct x86_code_page *p = x86_page_find(j, page[k]);
+		x86_direct_drop_code(j->v, page[k]);
 		if (p && (p->blocks || p->crossing)) page_drop(j, p);
 		if (p) unwatch(j, p); /* until it is sealed again */
 	}
@@ -422,6 +425,17 @@ static const void *leave_code(struct x86_vcpu *v)
 	j->found = NULL;
 	return x86_rx(j, (uint32_t)(j->leave - j->rw));
 }
+static void ticked(struct x86_jit *j)
+{
+	if (x86_window_tick(j->v)) ibtc_clear(j, X86_VIEW_USER);
+	x86_direct_tick(j->v);
+}
+static bool runs_direct(struct x86_vcpu *v)
+{
+	if (likely(!v->runs_direct) || v->cpl != 3) return false;
+	x86_jit_home(v);
+	return x86_direct_run(v);
+}
 /* Whatever is at rip is done, until there is a block for it or run() has to be left. */
 static const void *find(struct x86_vcpu *v)
 {
@@ -435,14 +449,14 @@ static const void *find(struct x86_vcpu *v)
 			uint64_t irqs = v->stats[X86_STAT_IRQ];
 			bool user = v->cpl == 3;
 			bool goes_on = !is_stopped(v) && x86_events(v);
-			if (user && v->stats[X86_STAT_IRQ] != irqs && x86_window_tick(v))
-				ibtc_clear(j, X86_VIEW_USER);
+			if (user && v->stats[X86_STAT_IRQ] != irqs) ticked(j);
 			if (!goes_on) return leave_code(v);
 		}
 		look_at_changes(j);
 		/* Where there are no breakpoints, RF says nothing, and a fault sets it again. */
 		if (!(v->dr[7] & X86_DR7_ENABLED)) v->cpu.flags &= ~(uint64_t)X86_RF;
 		if (unlikely(x86_window_turns(v))) ibtc_clear(j, X86_VIEW_USER);
+		if (unlikely(runs_direct(v))) continue;
 		struct x86_block *b = j->found = block_at_rip(j);
 		if (b) {
 			if (v->window && v->cpl == 3) x86_window_expect(v);
@@ -758,6 +772,7 @@ void x86_jit_flush(struct x86_vcpu *v, bool globals)
 static void wrote(struct x86_jit *j, gpa_t at, unsigned n)
 {
 	enum { ENOUGH = 32 };
+	x86_direct_drop_code(j->v, at & ~(gpa_t)(X86_PAGE - 1));
 	struct x86_code_page *p = x86_page_find(j, at & ~(gpa_t)(X86_PAGE - 1));
 	unsigned first = (unsigned)(at & (X86_PAGE - 1)) >> 6;
 	unsigned last = (unsigned)((at & (X86_PAGE - 1)) + n - 1) >> 6;
@@ -836,6 +851,7 @@ int x86_jit_new(struct x86_vcpu *v, size_t room, enum x86_jit_mode mode, struct 
 	memset(j->hint, HINT_NONE, sizeof(j->hint));
 	v->may_write = calloc(v->machine->code_pages / 64 + 1, sizeof(uint64_t));
 	if (v->machine->env.windows != WINDOWS_OFF && !j->counts) v->window = x86_window_new(v);
+	if (v->machine->env.direct != DIRECT_OFF && !j->counts) v->direct = x86_direct_new(v);
 	catch_faults();
 	return 0;
 }
@@ -843,6 +859,8 @@ void x86_jit_free(struct x86_jit *j)
 {
 	if (!j) return;
 	x86_window_free(j->v->window);
+	x86_direct_free(j->v->direct);
+	j->v->direct = NULL;
 	free(j->v->may_write);
 	j->v->may_write = NULL;
 	if (j->rx) munmap(j->rx, j->size);

@@ -33,5 +33,7 @@ void x86_jit_flush(struct x86_vcpu *v, bool globals);
 void x86_jit_wrote(struct x86_vcpu *v, gpa_t at, unsigned n);
 /* Forget all that has been translated; while it does not run, or on its thread. */
 void x86_jit_drop(struct x86_vcpu *v);
+/* Writes to the page are told of from now on, by x86_jit_wrote(). */
+void x86_code_watch(struct x86_jit *j, gpa_t page);
 void x86_jit_serve(struct x86_vcpu *v); /* X86_POLL_CODE */
 #endif

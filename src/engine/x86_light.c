@@ -111,7 +111,8 @@ const void *x86_light_syscall(struct x86_vcpu *v, uint64_t la, uint32_t info, co
 const void *x86_light_sysret(struct x86_vcpu *v, uint64_t la, uint32_t info, const uint8_t *back)
 {
 	(void)la, (void)info, (void)back;
-	bool waits = atomic_load_explicit(&v->intr, memory_order_relaxed) || v->nmi_waits;
+	bool waits = atomic_load_explicit(&v->intr, memory_order_relaxed) || v->nmi_waits ||
+		     v->runs_direct;
 	if (waits || !is_quiet(v) || !x86_is_plain(v) || v->cpu.r[R11] & (X86_TF | X86_AC) ||
 	    v->cpl || x86_sysret(v, true))
 		return NULL;

@@ -2,6 +2,7 @@
  * comes here: a walk, the checks, the access, and an entry for the next time if the page is RAM. */
 #include "engine/debug.h"
 #include "engine/x86_context.h"
+#include "engine/x86_direct.h"
 #include "engine/x86_jit.h"
 #include "engine/x86_vcpu.h"
 #include "engine/x86_window.h"
@@ -216,13 +217,15 @@ int x86_translate(struct x86_vcpu *v, uint64_t la, unsigned access, enum x86_vie
 	return translate(&w, out);
 }
 
-bool x86_peek_page(struct x86_vcpu *v, uint64_t la, enum x86_view as, struct x86_page_found *out)
+bool x86_peek_page(struct x86_vcpu *v, uint64_t la, unsigned access, enum x86_view as,
+		   struct x86_page_found *out)
 {
-	struct walk w = {.v = v, .la = la, .as = as, .quiet = true};
+	struct walk w = {.v = v, .la = la, .access = access, .as = as, .quiet = true};
 	uint64_t fault = v->fault;
 	uint32_t code = v->code;
 	bool found = !translate(&w, out);
 	out->dirty = w.pte & PTE_D;
+	out->accessed = w.pte & PTE_A;
 	v->fault = fault;
 	v->code = code;
 	return found;
@@ -230,7 +233,7 @@ bool x86_peek_page(struct x86_vcpu *v, uint64_t la, enum x86_view as, struct x86
 bool x86_peek(struct x86_vcpu *v, uint64_t la, gpa_t *out)
 {
 	struct x86_page_found pg;
-	bool found = x86_peek_page(v, la, X86_VIEW_BOTH, &pg);
+	bool found = x86_peek_page(v, la, X86_R, X86_VIEW_BOTH, &pg);
 	if (found) *out = pg.at | (la & ~PAGE_MASK);
 	return found;
 }
@@ -290,6 +293,7 @@ void x86_tlb_flush(struct x86_vcpu *v, bool globals)
 	if (globals) {
 		v->large = 0;
 		x86_window_drop(v);
+		x86_direct_drop(v);
 		x86_contexts_drop(v);
 	}
 	fetches_drop(v, globals);
@@ -317,8 +321,10 @@ void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la)
 	if (large) {
 		larges_drop(v);
 		x86_window_drop(v);
+		x86_direct_drop(v);
 	}
 	x86_window_drop_page(v, la);
+	x86_direct_drop_page(v, la);
 	if (large || is_seen(v, la)) fetches_drop(v, true);
 }
 
@@ -345,6 +351,7 @@ void x86_tlb_flush_writes_to_code(struct x86_vcpu *v)
 {
 	x86_contexts_drop(v);
 	x86_window_drop(v);
+	x86_direct_drop(v);
 	for (unsigned view = 0; view < X86_VIEWS; view++)
 		for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
 			struct x86_tlb_entry *e = &v->tlb[view][i];

@@ -3,6 +3,7 @@
 #include "engine/x86_vcpu.h"
 #include "base/err.h"
 #include "engine/x86_context.h"
+#include "engine/x86_direct.h"
 #include "engine/x86_jit.h"
 #include "engine/x86_window.h"
 #include "hw/gmem.h"
@@ -90,6 +91,7 @@ void x86_poke(struct x86_vcpu *v, enum x86_poll why)
 {
 	(void)atomic_fetch_or(&v->poll, why);
 	if (atomic_load(&v->asleep)) futex_wake(&v->poll);
+	x86_direct_poke(v);
 }
 
 void x86_irq(struct x86_vcpu *v, unsigned line, int level)
@@ -125,6 +127,7 @@ void x86_fence_writes(struct x86_vcpu *v, struct x86_vcpu *from)
 	const struct timespec while_ = {.tv_nsec = 1000000};
 	uint32_t mine = atomic_fetch_add(&v->fence_asked, 1) + 1, done;
 	(void)atomic_fetch_or(&v->poll, X86_POLL_FENCE); /* who sleeps need not wake for it */
+	x86_direct_poke(v);
 	bool was = from && atomic_load(&from->running);
 	if (was) set_running(from, false); /* v may be waiting for us */
 	(void)atomic_fetch_add(&v->fence_waiters, 1);
@@ -140,6 +143,7 @@ static void forget(struct x86_vcpu *v)
 {
 	x86_tlb_flush(v, true);
 	x86_window_empty(v);
+	x86_direct_empty(v);
 }
 
 void x86_fence(struct x86_vcpu *v, struct x86_vcpu *from)

@@ -27,6 +27,7 @@ struct timer;
 struct x86_jit;
 struct x86_machine;
 struct x86_window;
+struct x86_direct;
 
 enum { X86_PAGE_SHIFT = 12, X86_PAGE = 1 << X86_PAGE_SHIFT };
 
@@ -218,6 +219,10 @@ struct x86_vcpu {
 	struct x86_machine *machine;
 	struct x86_jit *jit;	   /* NULL: only interpreted */
 	struct x86_window *window; /* NULL: none */
+	struct x86_direct *direct; /* NULL: there is none */
+	bool runs_direct;	   /* user code of the space at CR3 is x86_direct_run()'s */
+	_Atomic int native;	   /* not 0: x86_direct_poke() is to be called */
+	uint64_t entries;	   /* from user code to the kernel, so far */
 	struct x86_contexts *contexts;
 	unsigned id;
 	uint8_t cr8;	/* where no local APIC is asked */
@@ -344,6 +349,7 @@ struct x86_own *x86_own_new(void);
 struct x86_page_found {
 	gpa_t at; /* of the page of 4 KiB */
 	bool user, global, large, giant, writable, dirty;
+	bool accessed; /* x86_peek_page() alone tells */
 };
 /* Walk for an access (enum x86_access); sets A and D. user: with CPL 3's rights; else `both` says
  * whether user pages may be touched. 0, or the trap with code and fault set. */
@@ -351,7 +357,8 @@ int x86_translate(struct x86_vcpu *v, uint64_t la, unsigned access, enum x86_vie
 		  struct x86_page_found *out);
 /* As if A and D need not be set; changes nothing: for debuggers. */
 bool x86_peek(struct x86_vcpu *v, uint64_t la, gpa_t *out);
-bool x86_peek_page(struct x86_vcpu *v, uint64_t la, enum x86_view as, struct x86_page_found *out);
+bool x86_peek_page(struct x86_vcpu *v, uint64_t la, unsigned access, enum x86_view as,
+		   struct x86_page_found *out);
 /* What the CPU itself reads and writes (descriptors, TSS): SMAP holds whatever AC is. */
 static inline enum x86_view x86_system_view(const struct x86_vcpu *v)
 {

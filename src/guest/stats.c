@@ -3,11 +3,11 @@
 #include "guest/stats.h"
 #include "base/loop.h"
 #include "base/own.h"
+#include "base/usage.h"
 #include "guest/guest.h"
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 /* /proc/self/statm: pages in all, then those in memory. */
@@ -24,14 +24,12 @@ static uint64_t resident(int fd)
 
 void guest_stats(struct guest *g, struct guest_stats *to)
 {
-	struct timespec t = {0};
-	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
 	*to = (struct guest_stats){
 		.kind = g->kind->name,
 		.pid = (int)getpid(),
 		.cpus = g->spec->cpus,
 		.up_ns = now_ns() - g->began_ns,
-		.cpu_ns = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec,
+		.cpu_ns = usage_ns(),
 		.rss = resident(g->statm),
 		.memory = g->spec->memory,
 		.target = g->spec->memory,

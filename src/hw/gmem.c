@@ -228,18 +228,28 @@ bool gmem_region(const struct gmem *m, unsigned n, struct gmem_region *to)
 {
 	if (n >= m->n) return false;
 	const struct region *r = &m->r[n];
-	*to = (struct gmem_region){r->base, r->len, r->flags, r->host};
+	*to = (struct gmem_region){r->base, r->len, r->flags, r->host, r->fd};
+	return true;
+}
+
+bool gmem_file(struct gmem *m, gpa_t at, size_t len, bool write, unsigned *region, uint64_t *off)
+{
+	const struct region *r = region_of(m, at, len);
+	if (!r || at % PAGE || len % PAGE || (write && r->flags & GMEM_ROM)) return false;
+	need(r, at - r->base, len);
+	*region = (unsigned)(r - m->r);
+	*off = at - r->base;
 	return true;
 }
 
 bool gmem_map(struct gmem *m, gpa_t at, size_t len, void *host, bool write, bool fill)
 {
-	const struct region *r = region_of(m, at, len);
-	if (!r || at % PAGE || len % PAGE || (write && r->flags & GMEM_ROM)) return false;
-	need(r, at - r->base, len);
+	unsigned region;
+	uint64_t off;
+	if (!gmem_file(m, at, len, write, &region, &off)) return false;
 	int prot = write ? PROT_READ | PROT_WRITE : PROT_READ;
 	int flags = MAP_SHARED | MAP_FIXED | (fill ? MAP_POPULATE : 0);
-	return mmap(host, len, prot, flags, r->fd, (off_t)(at - r->base)) == host;
+	return mmap(host, len, prot, flags, m->r[region].fd, (off_t)off) == host;
 }
 
 bool gmem_next(const struct gmem *m, gpa_t at, gpa_t *from, uint64_t *len)

@@ -27,11 +27,15 @@ struct gmem_region {
 	uint64_t len;
 	unsigned flags;
 	void *host;
+	int fd; /* the same memory as a file, from its beginning on; gmem's */
 };
 bool gmem_region(const struct gmem *m, unsigned n, struct gmem_region *to);
 /* Have pages appear at `host`, too, in place of what is mapped there: not if they are not all of
  * one region, or to be written and ROM. fill: all at once, as they will be used soon. */
 bool gmem_map(struct gmem *m, gpa_t at, size_t len, void *host, bool write, bool fill);
+/* For who maps them in another process: which region's file they are in, from which offset on. The
+ * same ranges as gmem_map()'s; they have come when it returns. */
+bool gmem_file(struct gmem *m, gpa_t at, size_t len, bool write, unsigned *region, uint64_t *off);
 /* Memory that comes when it is first reached, by any of these functions (gmem_region() aside, whose
  * host address shows what has come). page() is called once for each page of which the bitmap has a
  * bit, to fill in a page of zeroes; from any thread, but one at a time for the same page; it cannot

@@ -3,11 +3,11 @@
  * Its other threads go on: what they use is paid by the harts. */
 #include "vm/throttle.h"
 #include "base/loop.h"
+#include "base/usage.h"
 #include "guest/guest.h"
 #include "vm/vm.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define STEP   5000000ull /* ns between two looks */
 #define SECOND 1000000000ll
@@ -19,13 +19,6 @@ struct throttle {
 	uint64_t cap, at_ns, used_ns;
 	int64_t balance;
 };
-
-static uint64_t used_now(void)
-{
-	struct timespec t = {0};
-	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
-}
 
 int64_t throttle_balance(int64_t balance, uint64_t cap, uint64_t passed_ns, uint64_t used_ns)
 {
@@ -40,7 +33,7 @@ int64_t throttle_balance(int64_t balance, uint64_t cap, uint64_t passed_ns, uint
 static void look(void *ctx)
 {
 	struct throttle *t = ctx;
-	uint64_t now = now_ns(), used = used_now();
+	uint64_t now = now_ns(), used = usage_ns();
 	t->balance = throttle_balance(t->balance, t->cap, now - t->at_ns, used - t->used_ns);
 	t->at_ns = now;
 	t->used_ns = used;
@@ -67,7 +60,7 @@ void throttle_set(struct throttle *t, uint64_t cap)
 	t->cap = cap;
 	t->balance = 0;
 	t->at_ns = now_ns();
-	t->used_ns = used_now();
+	t->used_ns = usage_ns();
 	look(t);
 }
 

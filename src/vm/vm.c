@@ -359,6 +359,14 @@ static enum windows windows_wanted(void)
 	return v && !strcmp(v, "early") ? WINDOWS_EARLY : WINDOWS_CHOSEN;
 }
 
+/* LODGE_DIRECT, the same. */
+static enum direct direct_wanted(void)
+{
+	const char *v = getenv("LODGE_DIRECT");
+	if (v && !strcmp(v, "off")) return DIRECT_OFF;
+	return v && !strcmp(v, "early") ? DIRECT_EARLY : DIRECT_CHOSEN;
+}
+
 /* LODGE_HOT: how many jumps to a place make the translator translate it. */
 static unsigned hot_wanted(void)
 {
@@ -400,7 +408,8 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 				 .code_room = s->code_cache,
 				 .cpus = s->cpus,
 				 .hot = hot_wanted(),
-				 .windows = windows_wanted()};
+				 .windows = windows_wanted(),
+				 .direct = direct_wanted()};
 	if (s->deterministic) {
 		env.counted = &vm->clock;
 		env.tick = vm->kind->tick;

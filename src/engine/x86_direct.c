@@ -1,0 +1,503 @@
+/* Who runs directly, and what becomes of what stops it. An event costs some 5 us here (a change to
+ * the other process and back), where translated code takes a tenth: hence only spaces with few
+ * events, found by counting how often they entered their kernel between two timer interrupts. */
+#include "engine/x86_direct.h"
+#include "engine/x86_desc.h"
+#include "engine/x86_jit.h"
+#include "engine/x86_shadow.h"
+#include "engine/x86_stub.h"
+#include "engine/x86_window.h"
+#include "hw/gmem.h"
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#define PAGE_OF   (~(uint64_t)(X86_PAGE - 1))
+#define TABLES_MASK (~(uint64_t)0xfff)
+/* Events a millisecond up to which it pays; timer interrupts without, at first; how much longer
+ * after each time that it did not pay. */
+enum { RATE = 30, PAUSE = 8, LOSSES = 6 };
+enum { PLACES = 4, SPACES = 32, IDLE_MS = 4, AROUND = 16, STRAY = 4096 };
+enum { USER_CS = 0x33, USER_SS = 0x2b, USER_CS32 = 0x23 }; /* Linux's, guest and host */
+
+struct place {
+	uint64_t cr3;  /* whose; 0: nobody's */
+	uint64_t last; /* when it ran, by the host's TSC */
+	struct x86_stub *stub;
+	struct x86_shadow s;
+	struct x86_vcpu *v;
+};
+struct space { /* what is remembered of one */
+	uint64_t tables, last;
+	unsigned paused, losses;
+};
+struct x86_direct {
+	struct place *place[PLACES], *now;
+	struct space space[SPACES];
+	bool refused; /* by the host */
+	/* At the last timer interrupt in user code: */
+	uint64_t tables, at, entries;
+	/* By page of guest memory: code that may run; that may not. */
+	uint64_t *plain, *other;
+};
+static uint64_t tsc(void) { return __builtin_ia32_rdtsc(); }
+static uint64_t ms(const struct x86_vcpu *v, unsigned n) { return v->machine->tsc_khz * n; }
+static bool is_early(const struct x86_vcpu *v) { return v->machine->env.direct == DIRECT_EARLY; }
+
+/* ---- the pages of a place */
+
+static bool map(void *ctx, uint64_t la, gpa_t at, size_t len, unsigned rights)
+{
+	struct place *p = ctx;
+	unsigned region, prot = PROT_READ;
+	uint64_t off;
+	if (rights & X86_SHADOW_WRITE) prot |= PROT_WRITE;
+	if (rights & X86_SHADOW_EXEC) prot |= PROT_EXEC;
+	return gmem_file(p->v->machine->env.mem, at, len, rights & X86_SHADOW_WRITE, &region,
+			 &off) &&
+	       x86_stub_map(p->stub, la, len, prot, region, off);
+}
+/* If it fails the stub does not run again. */
+static void hide(void *ctx, uint64_t la, uint64_t len)
+{
+	struct place *p = ctx;
+	(void)x86_stub_hide(p->stub, la, len);
+}
+static void place_free(struct place *p)
+{
+	if (!p) return;
+	x86_stub_free(p->stub);
+	x86_shadow_done(&p->s);
+	free(p);
+}
+static struct place *place_new(struct x86_vcpu *v)
+{
+	struct place *p = calloc(1, sizeof(*p));
+	if (!p) return NULL;
+	const struct x86_shadow_to to = {.map = map, .hide = hide, .ctx = p, .end = X86_USER_END};
+	p->v = v;
+	p->stub = x86_stub_new(v->machine->env.mem);
+	if (p->stub && x86_shadow_init(&p->s, v, &to)) return p;
+	place_free(p);
+	return NULL;
+}
+/* For the space at CR3. NULL: others use them. */
+static struct place *place_for(struct x86_vcpu *v)
+{
+	struct x86_direct *d = v->direct;
+	struct place **oldest = NULL;
+	for (unsigned k = 0; k < PLACES; k++) {
+		struct place *p = d->place[k];
+		if (p && p->cr3 == v->cr3) return p;
+		if (!oldest || (*oldest && (!p || p->last < (*oldest)->last)))
+			oldest = &d->place[k];
+	}
+	if (!*oldest && !d->refused) {
+		*oldest = place_new(v);
+		d->refused = !*oldest;
+	}
+	struct place *p = *oldest;
+	if (!p || (p->cr3 && tsc() - p->last < ms(v, IDLE_MS))) return NULL;
+	x86_shadow_clear(&p->s, true);
+	p->cr3 = v->cr3;
+	return p;
+}
+
+/* ---- who */
+
+static struct space *space_of(struct x86_direct *d, uint64_t cr3)
+{
+	struct space *oldest = d->space;
+	for (unsigned k = 0; k < SPACES; k++) {
+		if (d->space[k].tables == (cr3 & TABLES_MASK)) return &d->space[k];
+		if (d->space[k].last < oldest->last) oldest = &d->space[k];
+	}
+	*oldest = (struct space){.tables = cr3 & TABLES_MASK};
+	return oldest;
+}
+static void look(struct x86_vcpu *v) { v->runs_direct = v->direct && v->direct->now; }
+static void begin(struct x86_vcpu *v)
+{
+	struct x86_direct *d = v->direct;
+	if (gmem_tracking(v->machine->env.mem)) return;
+	d->now = place_for(v);
+	look(v);
+	if (d->now) x86_count(v, X86_STAT_DIRECT);
+}
+/* Its pages stay where they are, for a while. */
+static void end(struct x86_vcpu *v)
+{
+	struct x86_direct *d = v->direct;
+	struct space *sp = space_of(d, v->cr3);
+	x86_count(v, X86_STAT_DIRECT_ENDED);
+	sp->paused = (unsigned)PAUSE << sp->losses;
+	if (sp->losses < LOSSES) sp->losses++;
+	d->now = NULL;
+	look(v);
+}
+void x86_direct_tick(struct x86_vcpu *v)
+{
+	struct x86_direct *d = v->direct;
+	if (!d || !v->cr3) return;
+	struct space *sp = space_of(d, v->cr3);
+	uint64_t now = tsc(), took = now - d->at, events = v->entries - d->entries;
+	bool same = d->tables == sp->tables;
+	d->at = sp->last = now;
+	d->entries = v->entries;
+	d->tables = sp->tables;
+	if (!same || took < ms(v, 1) / 2) return;
+	bool calm = events * ms(v, 1) <= RATE * took;
+	if (d->now && !calm)
+		end(v);
+	else if (!d->now && sp->paused)
+		sp->paused--;
+	else if (!d->now && calm)
+		begin(v);
+}
+
+/* ---- whether it can */
+
+/* All that user code can see of its CPU is as the host has it, or is set by us. */
+static bool is_usual(const struct x86_vcpu *v)
+{
+	enum { VECTORS = CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE };
+	unsigned data =
+		v->seg[X86_ES].sel | v->seg[X86_DS].sel | v->seg[X86_FS].sel | v->seg[X86_GS].sel;
+	return v->cpl == 3 && v->mode == X86_64 && x86_is_plain(v) && !v->debug &&
+	       !(v->cpu.flags & (X86_IOPL | X86_NT | X86_AC)) && v->cpu.flags & X86_IF &&
+	       v->seg[X86_CS].sel == USER_CS && v->seg[X86_SS].sel == USER_SS && !data &&
+	       !(v->cr0 & (CR0_EM | CR0_TS)) && (v->cr4 & VECTORS) == VECTORS &&
+	       !(v->cr4 & CR4_TSD) && v->xcr0 == X86_XCR0 && v->cr0 & CR0_PG &&
+	       v->cpu.rip < X86_USER_END;
+}
+
+/* ---- registers */
+
+static void gprs(struct user_regs_struct *r, unsigned long long *at[16])
+{
+	unsigned long long *all[] = {&r->rax, &r->rcx, &r->rdx, &r->rbx, &r->rsp, &r->rbp,
+				     &r->rsi, &r->rdi, &r->r8,	&r->r9,	 &r->r10, &r->r11,
+				     &r->r12, &r->r13, &r->r14, &r->r15};
+	memcpy(at, all, sizeof(all));
+}
+enum { SHOWN = X86_ARITH | X86_DF | X86_TF | X86_AC | X86_ID | X86_NT };
+static void regs_to(const struct x86_vcpu *v, struct user_regs_struct *r)
+{
+	unsigned long long *g[16];
+	gprs(r, g);
+	for (unsigned k = 0; k < COUNT(g); k++) *g[k] = v->cpu.r[k];
+	r->rip = v->cpu.rip;
+	r->eflags = (v->cpu.flags & SHOWN) | X86_IF | 2;
+	r->cs = USER_CS, r->ss = USER_SS;
+	r->ds = r->es = r->fs = r->gs = 0;
+	r->fs_base = v->seg[X86_FS].base;
+	r->gs_base = v->seg[X86_GS].base;
+}
+/* A selector that the code has loaded by itself, from a table that Linux has everywhere. */
+static void segment_from(struct x86_vcpu *v, unsigned seg, unsigned long long sel)
+{
+	if (v->seg[seg].sel != (uint16_t)sel && x86_seg_load(v, seg, (uint16_t)sel))
+		(void)x86_seg_load(v, seg, 0);
+}
+static void base_from(struct x86_vcpu *v, unsigned seg, unsigned long long sel, uint64_t base)
+{
+	segment_from(v, seg, sel);
+	v->cpu.base[seg] = v->seg[seg].base = base;
+}
+static void code_from(struct x86_vcpu *v, unsigned long long sel)
+{
+	enum { ACCESS = SEG_P | SEG_DPL | SEG_S | SEG_CODE | SEG_RW | SEG_A | SEG_DB | SEG_G };
+	if (sel == USER_CS) return;
+	v->seg[X86_CS] = x86_seg_flat(USER_CS32, ACCESS);
+	x86_mode_update(v);
+}
+static void regs_from(struct x86_vcpu *v, struct user_regs_struct *r)
+{
+	unsigned long long *g[16];
+	gprs(r, g);
+	for (unsigned k = 0; k < COUNT(g); k++) v->cpu.r[k] = *g[k];
+	v->cpu.rip = r->rip;
+	v->cpu.flags = (v->cpu.flags & ~(uint64_t)SHOWN) | (r->eflags & SHOWN);
+	if (r->cs == USER_CS && r->ss == USER_SS && !(r->ds | r->es | r->fs | r->gs)) {
+		v->cpu.base[X86_FS] = v->seg[X86_FS].base = r->fs_base;
+		v->cpu.base[X86_GS] = v->seg[X86_GS].base = r->gs_base;
+		return;
+	}
+	segment_from(v, X86_SS, r->ss);
+	segment_from(v, X86_DS, r->ds);
+	segment_from(v, X86_ES, r->es);
+	base_from(v, X86_FS, r->fs, r->fs_base);
+	base_from(v, X86_GS, r->gs, r->gs_base);
+	code_from(v, r->cs);
+}
+
+/* ---- pages that come */
+
+static bool marked(const uint64_t *map, gpa_t at)
+{
+	uint64_t k = at >> X86_PAGE_SHIFT;
+	return map[k / 64] >> (k & 63) & 1;
+}
+static void mark(uint64_t *map, gpa_t at, bool on)
+{
+	uint64_t k = at >> X86_PAGE_SHIFT, bit = 1ull << (k & 63);
+	map[k / 64] = on ? map[k / 64] | bit : map[k / 64] & ~bit;
+}
+static bool can_have(uint64_t la)
+{
+	return la >= X86_SHADOW_FIRST && la < X86_USER_END &&
+	       !(la >= X86_STUB_AT && la < X86_STUB_END);
+}
+/* May code of the page run? From then on writes to it are told of. */
+static bool may_run(struct x86_vcpu *v, gpa_t page)
+{
+	struct x86_direct *d = v->direct;
+	const uint8_t *code = gmem_ptr(v->machine->env.mem, page, X86_PAGE, true);
+	if (!code || page >> X86_PAGE_SHIFT >= v->machine->code_pages) return false;
+	if (marked(d->plain, page)) return true;
+	if (marked(d->other, page)) return false;
+	x86_code_watch(v->jit, page);
+	bool is = x86_code_is_plain(code);
+	mark(is ? d->plain : d->other, page, true);
+	return is;
+}
+static bool bring_code(struct x86_vcpu *v, struct place *p, uint64_t la)
+{
+	struct x86_page_found pg;
+	return !x86_translate(v, la, X86_X, X86_VIEW_USER, &pg) && may_run(v, pg.at) &&
+	       x86_shadow_put_code(v, &p->s, la & PAGE_OF, &pg);
+}
+/* What the guest has used already, and will again. */
+static void bring_around(struct x86_vcpu *v, struct place *p, uint64_t la)
+{
+	uint64_t first = la & ~(uint64_t)(AROUND * X86_PAGE - 1);
+	for (unsigned k = 0; k < AROUND; k++) {
+		uint64_t at = first + k * X86_PAGE;
+		struct x86_page_found pg;
+		if (can_have(at) && !x86_shadow_has(&p->s, at, X86_R) &&
+		    x86_peek_page(v, at, X86_R, X86_VIEW_USER, &pg) && pg.accessed)
+			(void)x86_shadow_put(v, &p->s, at, &pg, false);
+	}
+}
+/* A fault says where, not what was wanted: what is there for reading was to be written. */
+static bool bring_data(struct x86_vcpu *v, struct place *p, uint64_t la)
+{
+	struct x86_page_found pg;
+	bool write = x86_shadow_has(&p->s, la, X86_R);
+	if (write && x86_shadow_has(&p->s, la, X86_W)) return false;
+	if (x86_translate(v, la, write ? X86_W : X86_R, X86_VIEW_USER, &pg) ||
+	    !x86_shadow_put(v, &p->s, la & PAGE_OF, &pg, write))
+		return false;
+	if (!write) bring_around(v, p, la);
+	return true;
+}
+/* False: the interpreter is to do the instruction. */
+static bool bring(struct x86_vcpu *v, struct place *p, uint64_t la)
+{
+	enum { LONGEST = 15 };
+	if (!can_have(la)) return false;
+	if (la - v->cpu.rip < LONGEST && !x86_shadow_has(&p->s, la, X86_X) && bring_code(v, p, la))
+		return true;
+	return bring_data(v, p, la);
+}
+
+/* ---- running */
+
+static bool goes_on(const struct x86_vcpu *v)
+{
+	return v->cpl == 3 && !v->broken && !v->reset_asked && v->activity == X86_RUNNING &&
+	       !atomic_load_explicit(&v->poll, memory_order_relaxed);
+}
+/* Is rip in code that may not run by itself? */
+static bool is_other(struct x86_vcpu *v)
+{
+	gpa_t at;
+	return x86_peek(v, v->cpu.rip, &at) && at >> X86_PAGE_SHIFT < v->machine->code_pages &&
+	       marked(v->direct->other, at & PAGE_OF);
+}
+/* One instruction, and those behind it that may not run either: a clock is read in some hundred. */
+static void step(struct x86_vcpu *v)
+{
+	unsigned n = 0;
+	x86_count(v, X86_STAT_DIRECT_STEPS);
+	do x86_step(v);
+	while (n++ < STRAY && goes_on(v) && is_other(v));
+	if (n > STRAY) end(v);
+}
+static void call(struct x86_vcpu *v, const struct user_regs_struct *r)
+{
+	enum { CALL_LEN = 2 };
+	v->cpu.r[0] = r->orig_rax; /* RAX */
+	v->cpu.rip -= CALL_LEN;
+	x86_step(v);
+}
+static void single_step(struct x86_vcpu *v)
+{
+	enum { DB = 1, DR6_BS = 1 << 14 };
+	v->fault = DR6_BS;
+	v->code = 0;
+	x86_deliver(v, DB, X86_FROM_CPU);
+}
+static void refuse(struct x86_vcpu *v)
+{
+	struct x86_direct *d = v->direct;
+	for (unsigned k = 0; k < PLACES; k++) {
+		place_free(d->place[k]);
+		d->place[k] = NULL;
+	}
+	d->refused = true;
+	d->now = NULL;
+	look(v);
+}
+/* True: it is user code's turn again. */
+static bool after(struct x86_vcpu *v, struct place *p, enum x86_stub_end why,
+		  const struct user_regs_struct *r, uint64_t la)
+{
+	x86_count(v, X86_STAT_DIRECT_STOPS);
+	switch (why) {
+	case X86_STUB_FAULT:
+		v->entries++;
+		x86_count(v, X86_STAT_DIRECT_FAULTS);
+		if (!bring(v, p, la)) step(v);
+		break;
+	case X86_STUB_TRAP:
+		v->entries++;
+		step(v);
+		break;
+	case X86_STUB_CALL: call(v, r); break;
+	case X86_STUB_STEP: single_step(v); break;
+	case X86_STUB_POKED: break;
+	case X86_STUB_GONE:
+		v->broken = "the process that its programs run in was killed";
+		refuse(v);
+		break;
+	}
+	return v->runs_direct && goes_on(v) && is_usual(v);
+}
+static bool run_once(struct x86_vcpu *v, struct place *p)
+{
+	struct user_regs_struct r = {0};
+	uint64_t la = 0;
+	regs_to(v, &r);
+	atomic_store(&v->native, x86_stub_pid(p->stub));
+	bool wanted = atomic_load(&v->poll);
+	enum x86_stub_end why =
+		wanted ? X86_STUB_POKED : x86_stub_run(p->stub, &r, v->x.bytes, &la);
+	atomic_store(&v->native, 0);
+	if (wanted) return false;
+	if (why != X86_STUB_GONE) regs_from(v, &r);
+	return after(v, p, why, &r, la);
+}
+bool x86_direct_run(struct x86_vcpu *v)
+{
+	struct place *p = v->direct->now;
+	if (!is_usual(v)) return false;
+	do {
+		if (!x86_stub_ready(p->stub)) { /* nothing is lost yet */
+			refuse(v);
+			return false;
+		}
+	} while (run_once(v, p));
+	p->last = tsc();
+	return true;
+}
+void x86_direct_poke(struct x86_vcpu *v)
+{
+	int pid = atomic_load(&v->native);
+	if (pid) x86_stub_poke(pid);
+}
+
+/* ---- what the guest's tables say, what is written */
+
+static struct place *each(struct x86_vcpu *v, unsigned *k)
+{
+	while (v->direct && *k < PLACES) {
+		struct place *p = v->direct->place[(*k)++];
+		if (p && p->cr3) return p;
+	}
+	return NULL;
+}
+void x86_direct_cr3(struct x86_vcpu *v, bool keeps)
+{
+	struct x86_direct *d = v->direct;
+	bool tagged = v->cr4 & CR4_PCIDE;
+	if (!d) return;
+	d->now = NULL;
+	for (unsigned k = 0; k < PLACES; k++) {
+		struct place *p = d->place[k];
+		bool same_tag = p && !((v->cr3 ^ p->cr3) & ~TABLES_MASK);
+		bool same = p && !((v->cr3 ^ p->cr3) & TABLES_MASK);
+		if (!p || !p->cr3 || (!same && !(tagged && same_tag))) continue;
+		if (!same) { /* another space under the same tag */
+			x86_shadow_clear(&p->s, true);
+			p->cr3 = 0;
+			continue;
+		}
+		p->cr3 = v->cr3;
+		if (!same_tag || !(tagged && keeps)) x86_shadow_look_over(v, &p->s, p->cr3);
+		if (!space_of(d, v->cr3)->paused) d->now = p;
+	}
+	look(v);
+	if (is_early(v) && !d->now) begin(v);
+}
+void x86_direct_drop(struct x86_vcpu *v)
+{
+	struct place *p;
+	for (unsigned k = 0; (p = each(v, &k));) x86_shadow_look_over(v, &p->s, p->cr3);
+}
+void x86_direct_empty(struct x86_vcpu *v)
+{
+	struct place *p;
+	for (unsigned k = 0; (p = each(v, &k));) x86_shadow_clear(&p->s, false);
+	if (!v->direct || !gmem_tracking(v->machine->env.mem)) return;
+	v->direct->now = NULL;
+	look(v);
+}
+void x86_direct_drop_page(struct x86_vcpu *v, uint64_t la)
+{
+	struct place *p;
+	for (unsigned k = 0; (p = each(v, &k));) x86_shadow_drop_page(&p->s, la);
+}
+void x86_direct_readonly(struct x86_vcpu *v, gpa_t page)
+{
+	struct place *p;
+	for (unsigned k = 0; (p = each(v, &k));) x86_shadow_readonly(&p->s, page);
+}
+void x86_direct_drop_code(struct x86_vcpu *v, gpa_t page)
+{
+	struct x86_direct *d = v->direct;
+	struct place *p;
+	if (!d) return;
+	for (unsigned k = 0; (p = each(v, &k));) x86_shadow_drop_code(&p->s, page);
+	if (page == ~(gpa_t)0) {
+		size_t size = (v->machine->code_pages / 64 + 1) * sizeof(uint64_t);
+		memset(d->plain, 0, size);
+		memset(d->other, 0, size);
+	} else if (page >> X86_PAGE_SHIFT < v->machine->code_pages) {
+		mark(d->plain, page, false);
+		mark(d->other, page, false);
+	}
+}
+
+/* ---- life */
+
+struct x86_direct *x86_direct_new(struct x86_vcpu *v)
+{
+	enum { FSGSBASE = 1 << 1 }; /* of AT_HWCAP2: user code may set its segments' bases */
+	size_t words = v->machine->code_pages / 64 + 1;
+	struct x86_direct *d = getauxval(AT_HWCAP2) & FSGSBASE ? calloc(1, sizeof(*d)) : NULL;
+	if (!d) return NULL;
+	d->plain = calloc(words, sizeof(uint64_t));
+	d->other = calloc(words, sizeof(uint64_t));
+	if (d->plain && d->other) return d;
+	x86_direct_free(d);
+	return NULL;
+}
+void x86_direct_free(struct x86_direct *d)
+{
+	for (unsigned k = 0; d && k < PLACES; k++) place_free(d->place[k]);
+	if (!d) return;
+	free(d->plain);
+	free(d->other);
+	free(d);
+}

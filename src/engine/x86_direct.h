@@ -1,0 +1,30 @@
+#ifndef ENGINE_X86_DIRECT_H
+#define ENGINE_X86_DIRECT_H
+#include "engine/x86_vcpu.h"
+/* Direct execution: user code of an address space that computes and calls its kernel little runs by
+ * itself, in a process of the host that has that space's pages at their own addresses
+ * (x86_stub.h). What the host's CPU would answer differently is left to the interpreter: pages
+ * with such instructions do not run there. A vCPU's own thread only, unless it says otherwise;
+ * v->direct NULL is fine everywhere. */
+struct x86_direct;
+struct x86_direct *x86_direct_new(struct x86_vcpu *v); /* NULL: no memory */
+void x86_direct_free(struct x86_direct *d);
+/* v->runs_direct, and rip is at user code: run it. False: that is nothing for here just now.
+ * Nothing of v is in the host's registers. */
+bool x86_direct_run(struct x86_vcpu *v);
+/* A timer interrupt has found user code at work: v->runs_direct may change. */
+void x86_direct_tick(struct x86_vcpu *v);
+/* Have what runs there stop, as v->poll says more now. Any thread. */
+void x86_direct_poke(struct x86_vcpu *v);
+/* As x86_window.h's of these names. */
+void x86_direct_cr3(struct x86_vcpu *v, bool keeps);
+void x86_direct_drop(struct x86_vcpu *v);
+void x86_direct_empty(struct x86_vcpu *v);
+void x86_direct_drop_page(struct x86_vcpu *v, uint64_t la);
+void x86_direct_readonly(struct x86_vcpu *v, gpa_t page);
+/* Code there was written to, or is not watched any more; ~0: none is. */
+void x86_direct_drop_code(struct x86_vcpu *v, gpa_t page);
+/* x86_direct_code.c. May all instructions that begin in these 4096 bytes run by themselves,
+ * wherever they begin? */
+bool x86_code_is_plain(const uint8_t *page);
+#endif

@@ -1,0 +1,384 @@
+/* The process is a program of one page, made here: it takes orders from a page that only we can
+ * write to, one system call each, and stops. Between orders the guest's code runs in it. It is
+ * started by exec, so that nothing of ours is in it: no memory, no files but the guest's memory.
+ *
+ * Ours and its thread never run at once. They are kept on one CPU: a change between two takes 4 us
+ * there, and 20 times that across. */
+#include "engine/x86_stub.h"
+#include "base/usage.h"
+#include "hw/gmem.h"
+#include "jit/x64/asm.h"
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { PAGE = 4096, ORDERS = 511, REGIONS = 16, POKE = SIGUSR1, KILLED = -1 };
+#define ORDERS_AT (X86_STUB_AT + PAGE)
+struct order { /* a system call */
+	uint64_t nr, arg[6], unused;
+};
+struct shared { /* the stub reads it */
+	struct order order[ORDERS];
+	uint64_t no_signals;
+	struct sock_fprog filter; /* with an address of the stub's */
+	struct sock_filter code[16];
+};
+_Static_assert(X86_STUB_AT + PAGE + sizeof(struct shared) <= X86_STUB_END, "it has room");
+struct x86_stub {
+	pid_t pid;
+	int cpu;
+	unsigned regions, orders;
+	bool failed;
+	struct shared *shared;
+	struct user_regs_struct first; /* as it was born: its program begins with them */
+	size_t x_size;
+	uint8_t *x; /* all of it, as the host has it; the first X86_STUB_X bytes as the stub has
+		       them */
+};
+
+/* ---- its program */
+
+/* The registers are those of a system call; rbx: its order; r12: how many there are. Stops behind
+ * the last, or behind one that failed. */
+static void program(struct x64_asm *a)
+{
+	static const uint8_t arg[] = {RDI, RSI, RDX, R10, R8, R9};
+	uint8_t *call = a->p;
+	put8(a, 0x0f), put8(a, 0x05);
+	alu_imm(a, ALU_CMP, OP_W, rm_reg(RAX), -4095);
+	uint8_t *bad = jcc_later(a, CC_AE);
+	alu_imm(a, ALU_ADD, OP_W, rm_reg(RBX), sizeof(struct order));
+	alu_imm(a, ALU_SUB, OP_W, rm_reg(R12), 1);
+	uint8_t *done = jcc_later(a, CC_E);
+	mov_load(a, OP_W, RAX, rm_mem(RBX, 0));
+	for (unsigned k = 0; k < COUNT(arg); k++)
+		mov_load(a, OP_W, arg[k], rm_mem(RBX, (int32_t)(8 + 8 * k)));
+	jump_to(a, call);
+	set_rel32(bad, a->p);
+	set_rel32(done, a->p);
+	put8(a, 0xcc);
+}
+/* An ELF file of one page, which is its only segment. */
+static int file_make(void)
+{
+	struct {
+		Elf64_Ehdr e;
+		Elf64_Phdr p;
+		uint8_t code[PAGE - sizeof(Elf64_Ehdr) - sizeof(Elf64_Phdr)];
+	} f = {
+		.e = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
+				  EV_CURRENT},
+		      .e_type = ET_EXEC,
+		      .e_machine = EM_X86_64,
+		      .e_version = EV_CURRENT,
+		      .e_entry = X86_STUB_AT + offsetof(__typeof__(f), code),
+		      .e_phoff = sizeof(f.e),
+		      .e_ehsize = sizeof(f.e),
+		      .e_phentsize = sizeof(f.p),
+		      .e_phnum = 1},
+		.p = {.p_type = PT_LOAD,
+		      .p_flags = PF_R | PF_X,
+		      .p_vaddr = X86_STUB_AT,
+		      .p_filesz = PAGE,
+		      .p_memsz = PAGE,
+		      .p_align = PAGE},
+	};
+	struct x64_asm a = {.p = f.code};
+	program(&a);
+	int fd = memfd_create("lodge-stub", MFD_CLOEXEC);
+	if (fd >= 0 && write(fd, &f, sizeof(f)) == sizeof(f)) return fd;
+	if (fd >= 0) (void)close(fd);
+	return -1;
+}
+
+/* ---- its birth */
+
+struct birth {
+	int exe, shared, region[REGIONS];
+	unsigned regions;
+};
+/* In the new process, which has our memory until it becomes another program: system calls only.
+ * Files: the regions from 0 on, then the orders. */
+static int child(void *p)
+{
+	enum { HIGH = 512 };
+	static char *const none[] = {NULL};
+	const struct birth *b = p;
+	int fd[REGIONS + 2];
+	unsigned n = 0;
+	for (unsigned k = 0; k < b->regions; k++) fd[n++] = fcntl(b->region[k], F_DUPFD, HIGH);
+	fd[n++] = fcntl(b->shared, F_DUPFD, HIGH);
+	fd[n++] = fcntl(b->exe, F_DUPFD, HIGH);
+	for (unsigned k = 0; k < n; k++)
+		if (fd[k] < 0 || dup2(fd[k], (int)k) < 0) _exit(1);
+	if (fcntl((int)n - 1, F_SETFD, FD_CLOEXEC) || syscall(SYS_close_range, n, ~0u, 0) ||
+	    ptrace(PTRACE_TRACEME, 0, 0, 0))
+		_exit(1);
+	(void)syscall(SYS_execveat, n - 1, "", none, none, AT_EMPTY_PATH);
+	_exit(1);
+}
+static pid_t born(struct birth *b)
+{
+	enum { STACK = 16384 };
+	sigset_t all, was;
+	uint8_t *stack = malloc(STACK);
+	if (!stack) return 0;
+	(void)sigfillset(&all); /* our handlers are not for it; but exec stops it by SIGTRAP */
+	(void)sigdelset(&all, SIGTRAP);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &was);
+	pid_t pid = clone(child, stack + STACK, CLONE_VM | CLONE_VFORK, b);
+	(void)pthread_sigmask(SIG_SETMASK, &was, NULL);
+	free(stack);
+	return pid < 0 ? 0 : pid;
+}
+/* Why it stopped next, or KILLED. */
+static int wait_stop(struct x86_stub *s)
+{
+	int st;
+	pid_t got;
+	while ((got = waitpid(s->pid, &st, __WALL)) < 0 && errno == EINTR) continue;
+	if (got == s->pid && WIFSTOPPED(st)) return WSTOPSIG(st);
+	s->pid = 0;
+	s->failed = true;
+	return KILLED;
+}
+static bool regset(const struct x86_stub *s, int request, unsigned which, void *at, size_t n)
+{
+	struct iovec v = {at, n};
+	return !ptrace(request, s->pid, (void *)(uintptr_t)which, &v);
+}
+
+/* ---- orders */
+
+/* Those that are there. */
+bool x86_stub_ready(struct x86_stub *s)
+{
+	const struct order *o = s->shared->order;
+	struct user_regs_struct r = s->first;
+	unsigned n = s->orders;
+	s->orders = 0;
+	if (!n || s->failed) return !s->failed;
+	r.rax = o->nr, r.rdi = o->arg[0], r.rsi = o->arg[1], r.rdx = o->arg[2];
+	r.r10 = o->arg[3], r.r8 = o->arg[4], r.r9 = o->arg[5];
+	r.rbx = ORDERS_AT, r.r12 = n;
+	s->failed = !regset(s, PTRACE_SETREGSET, NT_PRSTATUS, &r, sizeof(r));
+	for (int sig = 0; !s->failed && sig != SIGTRAP;) { /* others are for nobody */
+		s->failed = ptrace(PTRACE_CONT, s->pid, 0, 0) != 0;
+		if (!s->failed) sig = wait_stop(s);
+		s->failed |= sig == SIGSEGV || sig == SIGSYS || sig == SIGILL || sig == SIGBUS;
+	}
+	s->failed |= !regset(s, PTRACE_GETREGSET, NT_PRSTATUS, &r, sizeof(r)) || r.r12;
+	return !s->failed;
+}
+static bool order(struct x86_stub *s, struct order o)
+{
+	if (s->orders == ORDERS && !x86_stub_ready(s)) return false;
+	s->shared->order[s->orders++] = o;
+	return !s->failed;
+}
+bool x86_stub_map(struct x86_stub *s, uint64_t at, size_t len, unsigned prot, unsigned region,
+		  uint64_t off)
+{
+	enum { FLAGS = MAP_SHARED | MAP_FIXED | MAP_POPULATE };
+	return order(s, (struct order){SYS_mmap, {at, len, prot, FLAGS, region, off}, 0});
+}
+bool x86_stub_hide(struct x86_stub *s, uint64_t at, size_t len)
+{
+	return order(s, (struct order){SYS_munmap, {at, len}, 0});
+}
+
+/* From here on nothing but what orders are for; who tries gets a signal. */
+static void filter_make(struct shared *sh)
+{
+	const struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_munmap, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	_Static_assert(sizeof(code) <= sizeof(sh->code), "it has room");
+	memcpy(sh->code, code, sizeof(code));
+	sh->filter.len = COUNT(code);
+	/* An address of the stub's, a number here. */
+	sh->filter.filter =
+		(struct sock_filter *)(uintptr_t)(ORDERS_AT + offsetof(struct shared, code));
+}
+static bool confine(struct x86_stub *s)
+{
+	enum { FLAGS = MAP_SHARED | MAP_FIXED };
+	const uint64_t size = (sizeof(struct shared) + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+	const uint64_t end = ORDERS_AT + size, at = ORDERS_AT;
+	filter_make(s->shared);
+	const struct order todo[] = {
+		{SYS_mmap, {at, size, PROT_READ, FLAGS, s->regions, 0}, 0},
+		{SYS_close, {s->regions}, 0},
+		{SYS_munmap, {0, X86_STUB_AT}, 0},
+		{SYS_munmap, {end, X86_USER_END - end}, 0},
+		{SYS_rt_sigprocmask,
+		 {SIG_SETMASK, at + offsetof(struct shared, no_signals), 0, sizeof(uint64_t)},
+		 0},
+		{SYS_prctl, {PR_SET_NO_NEW_PRIVS, 1}, 0},
+		{SYS_prctl, {PR_SET_TSC, PR_TSC_SIGSEGV}, 0},
+		{SYS_seccomp,
+		 {SECCOMP_SET_MODE_FILTER, 0, at + offsetof(struct shared, filter)},
+		 0},
+	};
+	bool good = order(s, todo[0]) && x86_stub_ready(s); /* the next ones it reads itself */
+	for (unsigned k = 1; k < COUNT(todo); k++) good = good && order(s, todo[k]);
+	return good && x86_stub_ready(s);
+}
+
+/* ---- life */
+
+static bool learn(struct x86_stub *s)
+{
+	enum { MOST = 65536 };
+	s->x = calloc(1, MOST);
+	struct iovec v = {s->x, MOST};
+	if (!s->x ||
+	    ptrace(PTRACE_SETOPTIONS, s->pid, 0, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD) ||
+	    !regset(s, PTRACE_GETREGSET, NT_PRSTATUS, &s->first, sizeof(s->first)) ||
+	    ptrace(PTRACE_GETREGSET, s->pid, (void *)(uintptr_t)NT_X86_XSTATE, &v))
+		return false;
+	s->x_size = v.iov_len;
+	s->first.orig_rax = ~0ull; /* no system call to be done again */
+	return s->x_size >= X86_STUB_X;
+}
+static bool start(struct x86_stub *s, struct gmem *m)
+{
+	struct birth b = {.exe = file_make(), .shared = memfd_create("lodge-orders", MFD_CLOEXEC)};
+	struct gmem_region r;
+	while (b.regions < REGIONS && gmem_region(m, b.regions, &r)) b.region[b.regions++] = r.fd;
+	s->regions = b.regions;
+	if (b.exe >= 0 && b.shared >= 0 && !ftruncate(b.shared, sizeof(struct shared))) {
+		void *p = mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE, MAP_SHARED,
+			       b.shared, 0);
+		s->shared = p == MAP_FAILED ? NULL : p;
+	}
+	if (s->shared) s->pid = born(&b);
+	if (b.exe >= 0) (void)close(b.exe);
+	if (b.shared >= 0) (void)close(b.shared);
+	return s->pid && wait_stop(s) == SIGTRAP && learn(s) && confine(s);
+}
+struct x86_stub *x86_stub_new(struct gmem *m)
+{
+	struct x86_stub *s = calloc(1, sizeof(*s));
+	if (!s) return NULL;
+	s->cpu = -1;
+	if (start(s, m)) {
+		usage_add(s->pid);
+		return s;
+	}
+	x86_stub_free(s);
+	return NULL;
+}
+void x86_stub_free(struct x86_stub *s)
+{
+	if (!s) return;
+	if (s->pid) usage_remove(s->pid);
+	if (s->pid && !kill(s->pid, SIGKILL))
+		while (waitpid(s->pid, NULL, __WALL) < 0 && errno == EINTR) continue;
+	if (s->shared) (void)munmap(s->shared, sizeof(struct shared));
+	free(s->x);
+	free(s);
+}
+int x86_stub_pid(const struct x86_stub *s) { return s->pid; }
+void x86_stub_poke(int pid) { (void)kill(pid, POKE); }
+
+/* ---- the guest's code */
+
+static void come_along(struct x86_stub *s)
+{
+	int cpu = sched_getcpu();
+	if (cpu < 0 || cpu == s->cpu || cpu >= CPU_SETSIZE) return;
+	cpu_set_t one;
+	CPU_ZERO(&one);
+	CPU_SET((size_t)cpu, &one);
+	(void)sched_setaffinity(s->pid, sizeof(one), &one);
+	s->cpu = cpu;
+}
+enum { X_HEADER_AT = 512, X_HEADER = 64, X_PARTS = 7 };
+static bool give(struct x86_stub *s, struct user_regs_struct *r, const uint8_t *x)
+{
+	r->orig_rax = ~0ull;
+	if (!regset(s, PTRACE_SETREGSET, NT_PRSTATUS, r, sizeof(*r))) return false;
+	if (!memcmp(x, s->x, X86_STUB_X)) return true;
+	memcpy(s->x, x, X86_STUB_X);
+	memset(s->x + X_HEADER_AT, 0, X_HEADER);
+	s->x[X_HEADER_AT] = X_PARTS;
+	return regset(s, PTRACE_SETREGSET, NT_X86_XSTATE, s->x, s->x_size);
+}
+static bool take(struct x86_stub *s, struct user_regs_struct *r, uint8_t *x)
+{
+	if (!regset(s, PTRACE_GETREGSET, NT_PRSTATUS, r, sizeof(*r)) ||
+	    !regset(s, PTRACE_GETREGSET, NT_X86_XSTATE, s->x, X86_STUB_X))
+		return false;
+	memset(s->x + X_HEADER_AT, 0, X_HEADER);
+	s->x[X_HEADER_AT] = X_PARTS;
+	memcpy(x, s->x, X86_STUB_X);
+	return true;
+}
+/* A call into the page at the end of all addresses that hosts have done by themselves: SIGSYS comes
+ * behind what they did. */
+static void undo_vsyscall(struct user_regs_struct *r, const siginfo_t *info)
+{
+	r->rip = (uintptr_t)info->si_call_addr;
+	r->rsp -= sizeof(uint64_t);
+}
+/* Its own doing, not a kill() from outside? */
+static enum x86_stub_end what(int sig, const siginfo_t *info, struct user_regs_struct *r,
+			      uint64_t *at)
+{
+	enum { INT3_LEN = 1 };
+	*at = (uintptr_t)info->si_addr;
+	switch (sig) {
+	case SIGSEGV:
+		return info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR ? X86_STUB_FAULT
+										    : X86_STUB_TRAP;
+	case SIGTRAP:
+		if (info->si_code == TRAP_TRACE) return X86_STUB_STEP;
+		r->rip -= INT3_LEN; /* or icebp, as long */
+		return X86_STUB_TRAP;
+	case SIGSYS: undo_vsyscall(r, info); return X86_STUB_TRAP;
+	default: return X86_STUB_TRAP;
+	}
+}
+static bool is_exception(int sig, const siginfo_t *info)
+{
+	bool known = sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL ||
+		     sig == SIGTRAP || sig == SIGSYS;
+	return known && info->si_code > 0;
+}
+enum x86_stub_end x86_stub_run(struct x86_stub *s, struct user_regs_struct *r,
+			       uint8_t x[X86_STUB_X], uint64_t *at)
+{
+	enum { CALL = SIGTRAP | 0x80 };
+	siginfo_t info;
+	int sig;
+	if (s->failed || !give(s, r, x)) return X86_STUB_GONE;
+	come_along(s);
+	do {
+		if (ptrace(PTRACE_SYSEMU, s->pid, 0, 0)) return X86_STUB_GONE;
+		sig = wait_stop(s);
+		if (sig == KILLED) return X86_STUB_GONE;
+		if (sig == CALL || sig == POKE) break;
+	} while (ptrace(PTRACE_GETSIGINFO, s->pid, 0, &info) || !is_exception(sig, &info));
+	if (!take(s, r, x)) return X86_STUB_GONE;
+	return sig == CALL ? X86_STUB_CALL : sig == POKE ? X86_STUB_POKED : what(sig, &info, r, at);
+}
