@@ -12,7 +12,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
-#define PAGE_OF   (~(uint64_t)(X86_PAGE - 1))
+#define PAGE_OF	    (~(uint64_t)(X86_PAGE - 1))
 #define TABLES_MASK (~(uint64_t)0xfff)
 /* Events a millisecond up to which it pays; timer interrupts without, at first; how much longer
  * after each time that it did not pay. */
@@ -103,6 +103,24 @@ static struct place *place_for(struct x86_vcpu *v)
 	return p;
 }
 
+/* ---- whether it can */
+
+/* All that user code can see of its CPU is as the host has it, or is set by us. */
+static bool is_usual(const struct x86_vcpu *v)
+{
+	enum { VECTORS = CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE };
+	unsigned data =
+		v->seg[X86_ES].sel | v->seg[X86_DS].sel | v->seg[X86_FS].sel | v->seg[X86_GS].sel;
+	bool bases = v->seg[X86_FS].base < X86_USER_END && v->seg[X86_GS].base < X86_USER_END;
+	return v->cpl == 3 && bases && v->mode == X86_64 && x86_is_plain(v) && !v->debug &&
+	       v->efer & EFER_SCE && v->cr4 & CR4_UMIP &&
+	       !(v->cpu.flags & (X86_IOPL | X86_NT | X86_AC)) && v->cpu.flags & X86_IF &&
+	       v->seg[X86_CS].sel == USER_CS && v->seg[X86_SS].sel == USER_SS && !data &&
+	       !(v->cr0 & (CR0_EM | CR0_TS)) && (v->cr4 & VECTORS) == VECTORS &&
+	       !(v->cr4 & CR4_TSD) && v->xcr0 == X86_XCR0 && v->cr0 & CR0_PG &&
+	       v->cpu.rip < X86_USER_END;
+}
+
 /* ---- who */
 
 static struct space *space_of(struct x86_direct *d, uint64_t cr3)
@@ -135,6 +153,12 @@ static void end(struct x86_vcpu *v)
 	d->now = NULL;
 	look(v);
 }
+bool x86_direct_turns(struct x86_vcpu *v)
+{
+	if (!v->direct || !is_early(v) || v->runs_direct || !is_usual(v)) return v->runs_direct;
+	begin(v);
+	return v->runs_direct;
+}
 void x86_direct_tick(struct x86_vcpu *v)
 {
 	struct x86_direct *d = v->direct;
@@ -153,22 +177,6 @@ void x86_direct_tick(struct x86_vcpu *v)
 		sp->paused--;
 	else if (!d->now && calm)
 		begin(v);
-}
-
-/* ---- whether it can */
-
-/* All that user code can see of its CPU is as the host has it, or is set by us. */
-static bool is_usual(const struct x86_vcpu *v)
-{
-	enum { VECTORS = CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE };
-	unsigned data =
-		v->seg[X86_ES].sel | v->seg[X86_DS].sel | v->seg[X86_FS].sel | v->seg[X86_GS].sel;
-	return v->cpl == 3 && v->mode == X86_64 && x86_is_plain(v) && !v->debug &&
-	       !(v->cpu.flags & (X86_IOPL | X86_NT | X86_AC)) && v->cpu.flags & X86_IF &&
-	       v->seg[X86_CS].sel == USER_CS && v->seg[X86_SS].sel == USER_SS && !data &&
-	       !(v->cr0 & (CR0_EM | CR0_TS)) && (v->cr4 & VECTORS) == VECTORS &&
-	       !(v->cr4 & CR4_TSD) && v->xcr0 == X86_XCR0 && v->cr0 & CR0_PG &&
-	       v->cpu.rip < X86_USER_END;
 }
 
 /* ---- registers */
@@ -324,6 +332,18 @@ static void step(struct x86_vcpu *v)
 	while (n++ < STRAY && goes_on(v) && is_other(v));
 	if (n > STRAY) end(v);
 }
+/* Which of those that bring rip behind them was it? */
+static void step_back(struct x86_vcpu *v, enum x86_stub_end why)
+{
+	enum { INT = 0xcd, THREE = 3, FOUR = 4 };
+	uint8_t code[2] = {0};
+	bool is_int3 = why == X86_STUB_INT3;
+	if (x86_load(v, v->cpu.rip - 2, code, sizeof(code), X86_VIEW_USER)) code[0] = 0;
+	if (code[0] == INT && code[1] == (is_int3 ? THREE : FOUR))
+		v->cpu.rip -= 2;
+	else
+		v->cpu.rip -= is_int3;
+}
 static void call(struct x86_vcpu *v, const struct user_regs_struct *r)
 {
 	enum { CALL_LEN = 2 };
@@ -361,12 +381,15 @@ static bool after(struct x86_vcpu *v, struct place *p, enum x86_stub_end why,
 		if (!bring(v, p, la)) step(v);
 		break;
 	case X86_STUB_TRAP:
+	case X86_STUB_INT3:
 		v->entries++;
+		step_back(v, why);
 		step(v);
 		break;
 	case X86_STUB_CALL: call(v, r); break;
 	case X86_STUB_STEP: single_step(v); break;
 	case X86_STUB_POKED: break;
+	case X86_STUB_REFUSED: refuse(v); break;
 	case X86_STUB_GONE:
 		v->broken = "the process that its programs run in was killed";
 		refuse(v);
@@ -385,7 +408,7 @@ static bool run_once(struct x86_vcpu *v, struct place *p)
 		wanted ? X86_STUB_POKED : x86_stub_run(p->stub, &r, v->x.bytes, &la);
 	atomic_store(&v->native, 0);
 	if (wanted) return false;
-	if (why != X86_STUB_GONE) regs_from(v, &r);
+	if (why != X86_STUB_GONE && why != X86_STUB_REFUSED) regs_from(v, &r);
 	return after(v, p, why, &r, la);
 }
 bool x86_direct_run(struct x86_vcpu *v)
@@ -438,7 +461,6 @@ void x86_direct_cr3(struct x86_vcpu *v, bool keeps)
 		if (!space_of(d, v->cr3)->paused) d->now = p;
 	}
 	look(v);
-	if (is_early(v) && !d->now) begin(v);
 }
 void x86_direct_drop(struct x86_vcpu *v)
 {

@@ -12,6 +12,8 @@ void x86_direct_free(struct x86_direct *d);
 /* v->runs_direct, and rip is at user code: run it. False: that is nothing for here just now.
  * Nothing of v is in the host's registers. */
 bool x86_direct_run(struct x86_vcpu *v);
+/* User code is about to run: v->runs_direct, as it is from now on. */
+bool x86_direct_turns(struct x86_vcpu *v);
 /* A timer interrupt has found user code at work: v->runs_direct may change. */
 void x86_direct_tick(struct x86_vcpu *v);
 /* Have what runs there stop, as v->poll says more now. Any thread. */

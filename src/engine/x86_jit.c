@@ -432,7 +432,7 @@ static void ticked(struct x86_jit *j)
 }
 static bool runs_direct(struct x86_vcpu *v)
 {
-	if (likely(!v->runs_direct) || v->cpl != 3) return false;
+	if (v->cpl != 3 || !x86_direct_turns(v)) return false;
 	x86_jit_home(v);
 	return x86_direct_run(v);
 }

@@ -32,7 +32,7 @@ struct order { /* a system call */
 };
 struct shared { /* the stub reads it */
 	struct order order[ORDERS];
-	uint64_t no_signals;
+	uint64_t no_signals, flags;
 	struct sock_fprog filter; /* with an address of the stub's */
 	struct sock_filter code[16];
 };
@@ -44,6 +44,8 @@ struct x86_stub {
 	bool failed;
 	struct shared *shared;
 	struct user_regs_struct first; /* as it was born: its program begins with them */
+	unsigned flags_at;	       /* bytes from there on: what sets its flags */
+	uint64_t flags;		       /* as it has them */
 	size_t x_size;
 	uint8_t *x; /* all of it, as the host has it; the first X86_STUB_X bytes as the stub has
 		       them */
@@ -52,8 +54,9 @@ struct x86_stub {
 /* ---- its program */
 
 /* The registers are those of a system call; rbx: its order; r12: how many there are. Stops behind
- * the last, or behind one that failed. */
-static void program(struct x64_asm *a)
+ * the last, or behind one that failed. Behind that, at what is answered, it takes flags from its
+ * stack: ptrace does not set all. */
+static unsigned program(struct x64_asm *a)
 {
 	static const uint8_t arg[] = {RDI, RSI, RDX, R10, R8, R9};
 	uint8_t *call = a->p;
@@ -70,9 +73,12 @@ static void program(struct x64_asm *a)
 	set_rel32(bad, a->p);
 	set_rel32(done, a->p);
 	put8(a, 0xcc);
+	unsigned at = (unsigned)(a->p - call);
+	put8(a, 0x9d), put8(a, 0xcc); /* popf */
+	return at;
 }
 /* An ELF file of one page, which is its only segment. */
-static int file_make(void)
+static int file_make(unsigned *flags_at)
 {
 	struct {
 		Elf64_Ehdr e;
@@ -97,7 +103,7 @@ static int file_make(void)
 		      .p_align = PAGE},
 	};
 	struct x64_asm a = {.p = f.code};
-	program(&a);
+	*flags_at = program(&a);
 	int fd = memfd_create("lodge-stub", MFD_CLOEXEC);
 	if (fd >= 0 && write(fd, &f, sizeof(f)) == sizeof(f)) return fd;
 	if (fd >= 0) (void)close(fd);
@@ -163,6 +169,17 @@ static bool regset(const struct x86_stub *s, int request, unsigned which, void *
 
 /* ---- orders */
 
+static bool program_run(struct x86_stub *s, struct user_regs_struct *r)
+{
+	bool good = regset(s, PTRACE_SETREGSET, NT_PRSTATUS, r, sizeof(*r));
+	for (int sig = 0; good && sig != SIGTRAP;) { /* others are for nobody */
+		good = !ptrace(PTRACE_CONT, s->pid, 0, 0);
+		if (good) sig = wait_stop(s);
+		good &= sig != KILLED && sig != SIGSEGV && sig != SIGSYS && sig != SIGILL &&
+			sig != SIGBUS;
+	}
+	return good && regset(s, PTRACE_GETREGSET, NT_PRSTATUS, r, sizeof(*r));
+}
 /* Those that are there. */
 bool x86_stub_ready(struct x86_stub *s)
 {
@@ -171,16 +188,11 @@ bool x86_stub_ready(struct x86_stub *s)
 	unsigned n = s->orders;
 	s->orders = 0;
 	if (!n || s->failed) return !s->failed;
+	r.eflags = s->flags;
 	r.rax = o->nr, r.rdi = o->arg[0], r.rsi = o->arg[1], r.rdx = o->arg[2];
 	r.r10 = o->arg[3], r.r8 = o->arg[4], r.r9 = o->arg[5];
 	r.rbx = ORDERS_AT, r.r12 = n;
-	s->failed = !regset(s, PTRACE_SETREGSET, NT_PRSTATUS, &r, sizeof(r));
-	for (int sig = 0; !s->failed && sig != SIGTRAP;) { /* others are for nobody */
-		s->failed = ptrace(PTRACE_CONT, s->pid, 0, 0) != 0;
-		if (!s->failed) sig = wait_stop(s);
-		s->failed |= sig == SIGSEGV || sig == SIGSYS || sig == SIGILL || sig == SIGBUS;
-	}
-	s->failed |= !regset(s, PTRACE_GETREGSET, NT_PRSTATUS, &r, sizeof(r)) || r.r12;
+	s->failed = !program_run(s, &r) || r.r12;
 	return !s->failed;
 }
 static bool order(struct x86_stub *s, struct order o)
@@ -257,12 +269,14 @@ static bool learn(struct x86_stub *s)
 	    ptrace(PTRACE_GETREGSET, s->pid, (void *)(uintptr_t)NT_X86_XSTATE, &v))
 		return false;
 	s->x_size = v.iov_len;
+	s->flags = s->first.eflags;
 	s->first.orig_rax = ~0ull; /* no system call to be done again */
 	return s->x_size >= X86_STUB_X;
 }
 static bool start(struct x86_stub *s, struct gmem *m)
 {
-	struct birth b = {.exe = file_make(), .shared = memfd_create("lodge-orders", MFD_CLOEXEC)};
+	struct birth b = {.exe = file_make(&s->flags_at),
+			  .shared = memfd_create("lodge-orders", MFD_CLOEXEC)};
 	struct gmem_region r;
 	while (b.regions < REGIONS && gmem_region(m, b.regions, &r)) b.region[b.regions++] = r.fd;
 	s->regions = b.regions;
@@ -313,11 +327,23 @@ static void come_along(struct x86_stub *s)
 	(void)sched_setaffinity(s->pid, sizeof(one), &one);
 	s->cpu = cpu;
 }
+/* EFLAGS.ID, which ptrace leaves alone. */
+static bool id_set(struct x86_stub *s, uint64_t flags)
+{
+	enum { ID = 1 << 21 };
+	if (!((flags ^ s->flags) & ID)) return true;
+	struct user_regs_struct r = s->first;
+	s->shared->flags = (s->first.eflags & ~(uint64_t)ID) | (flags & ID);
+	r.rip += s->flags_at;
+	r.rsp = ORDERS_AT + offsetof(struct shared, flags);
+	return program_run(s, &r);
+}
 enum { X_HEADER_AT = 512, X_HEADER = 64, X_PARTS = 7 };
 static bool give(struct x86_stub *s, struct user_regs_struct *r, const uint8_t *x)
 {
 	r->orig_rax = ~0ull;
-	if (!regset(s, PTRACE_SETREGSET, NT_PRSTATUS, r, sizeof(*r))) return false;
+	if (!id_set(s, r->eflags) || !regset(s, PTRACE_SETREGSET, NT_PRSTATUS, r, sizeof(*r)))
+		return false;
 	if (!memcmp(x, s->x, X86_STUB_X)) return true;
 	memcpy(s->x, x, X86_STUB_X);
 	memset(s->x + X_HEADER_AT, 0, X_HEADER);
@@ -332,6 +358,7 @@ static bool take(struct x86_stub *s, struct user_regs_struct *r, uint8_t *x)
 	memset(s->x + X_HEADER_AT, 0, X_HEADER);
 	s->x[X_HEADER_AT] = X_PARTS;
 	memcpy(x, s->x, X86_STUB_X);
+	s->flags = r->eflags;
 	return true;
 }
 /* A call into the page at the end of all addresses that hosts have done by themselves: SIGSYS comes
@@ -345,16 +372,12 @@ static void undo_vsyscall(struct user_regs_struct *r, const siginfo_t *info)
 static enum x86_stub_end what(int sig, const siginfo_t *info, struct user_regs_struct *r,
 			      uint64_t *at)
 {
-	enum { INT3_LEN = 1 };
 	*at = (uintptr_t)info->si_addr;
 	switch (sig) {
 	case SIGSEGV:
 		return info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR ? X86_STUB_FAULT
 										    : X86_STUB_TRAP;
-	case SIGTRAP:
-		if (info->si_code == TRAP_TRACE) return X86_STUB_STEP;
-		r->rip -= INT3_LEN; /* or icebp, as long */
-		return X86_STUB_TRAP;
+	case SIGTRAP: return info->si_code == TRAP_TRACE ? X86_STUB_STEP : X86_STUB_INT3;
 	case SIGSYS: undo_vsyscall(r, info); return X86_STUB_TRAP;
 	default: return X86_STUB_TRAP;
 	}
@@ -371,7 +394,7 @@ enum x86_stub_end x86_stub_run(struct x86_stub *s, struct user_regs_struct *r,
 	enum { CALL = SIGTRAP | 0x80 };
 	siginfo_t info;
 	int sig;
-	if (s->failed || !give(s, r, x)) return X86_STUB_GONE;
+	if (s->failed || !give(s, r, x)) return X86_STUB_REFUSED;
 	come_along(s);
 	do {
 		if (ptrace(PTRACE_SYSEMU, s->pid, 0, 0)) return X86_STUB_GONE;

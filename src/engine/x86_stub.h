@@ -21,10 +21,12 @@ struct x86_stub;
 enum x86_stub_end {
 	X86_STUB_CALL,	/* behind syscall, int $0x80 or sysenter; orig_rax is what rax was */
 	X86_STUB_FAULT, /* of memory, at `at`: missing or not allowed */
-	X86_STUB_TRAP,	/* any other exception; rip is the instruction's, or the next for int3 */
+	X86_STUB_TRAP,	/* any other exception, at rip; #OF is behind its instruction */
+	X86_STUB_INT3,	/* behind int3, int $3 or icebp */
 	X86_STUB_STEP,	/* #DB, behind an instruction */
 	X86_STUB_POKED,
-	X86_STUB_GONE, /* it was killed: what it had in registers is lost */
+	X86_STUB_REFUSED, /* the host does not take such registers: it has not run */
+	X86_STUB_GONE,	  /* it was killed: what it had in registers is lost */
 };
 /* XSAVE's standard layout, SDM 1, 13.4: x87, SSE, header, AVX. What more there is starts anew. */
 enum { X86_STUB_X = 576 + 256 };
