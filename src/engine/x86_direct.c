@@ -1,6 +1,6 @@
 /* Who runs directly, and what becomes of what stops it. An event costs some 5 us here (a change to
- * the other process and back), where translated code takes a tenth: hence only spaces with few
- * events, found by counting how often they entered their kernel between two timer interrupts. */
+ * the other process and back), where translated code takes a tenth: hence only spaces that call
+ * their kernel seldom, as counted between two timer interrupts. */
 #include "engine/x86_direct.h"
 #include "engine/x86_desc.h"
 #include "engine/x86_jit.h"
@@ -14,14 +14,20 @@
 
 #define PAGE_OF	    (~(uint64_t)(X86_PAGE - 1))
 #define TABLES_MASK (~(uint64_t)0xfff)
-/* Events a millisecond up to which it pays; timer interrupts without, at first; how much longer
- * after each time that it did not pay. */
-enum { RATE = 30, PAUSE = 8, LOSSES = 6 };
-enum { PLACES = 4, SPACES = 32, IDLE_MS = 4, AROUND = 16, STRAY = 4096 };
+/* System calls a millisecond up to which it is tried; up to which it pays, by the time that the
+ * code had for itself (page faults cost as much either way), and without which nothing is known;
+ * after how many that is looked at. Timer interrupts without, at first; how much longer after each
+ * time that it did not pay. */
+enum { RATE = 60, OWN_RATE = 250, FEW = 16, BURST = 128, PAUSE = 4, LOSSES = 6 };
+/* Units made since it got the CPU: what runs for the first time begins at once. */
+enum { COLD_UNITS = 300 };
+enum { SWITCH_US = 4 }; /* there and back */
+enum { PLACES = 8, SPACES = 32, IDLE_MS = 2, AROUND = 16, STRAY = 4096 };
 enum { USER_CS = 0x33, USER_SS = 0x2b, USER_CS32 = 0x23 }; /* Linux's, guest and host */
 
 struct place {
 	uint64_t cr3;  /* whose; 0: nobody's */
+	bool stale;    /* the guest has flushed: it is to be looked over before it runs */
 	uint64_t last; /* when it ran, by the host's TSC */
 	struct x86_stub *stub;
 	struct x86_shadow s;
@@ -34,9 +40,12 @@ struct space { /* what is remembered of one */
 struct x86_direct {
 	struct place *place[PLACES], *now;
 	struct space space[SPACES];
-	bool refused; /* by the host */
+	bool refused;	  /* by the host */
+	uint64_t missing; /* a page that the guest has been told is missing; 0: none */
+	uint64_t units;	  /* made when CR3 was written */
 	/* At the last timer interrupt in user code: */
-	uint64_t tables, at, entries;
+	uint64_t tables, at, calls;
+	uint64_t own, since; /* time for itself, by the TSC, and calls since then */
 	/* By page of guest memory: code that may run; that may not. */
 	uint64_t *plain, *other;
 };
@@ -139,8 +148,20 @@ static void begin(struct x86_vcpu *v)
 	struct x86_direct *d = v->direct;
 	if (gmem_tracking(v->machine->env.mem)) return;
 	d->now = place_for(v);
+	d->since = v->calls;
+	d->own = 0;
 	look(v);
 	if (d->now) x86_count(v, X86_STAT_DIRECT);
+}
+/* Since it was last asked: it has paid, or little is known. */
+static bool has_paid(struct x86_vcpu *v)
+{
+	struct x86_direct *d = v->direct;
+	uint64_t calls = v->calls - d->since;
+	bool paid = calls < FEW || calls * ms(v, 1) <= OWN_RATE * d->own;
+	d->since = v->calls;
+	d->own = 0;
+	return paid;
 }
 /* Its pages stay where they are, for a while. */
 static void end(struct x86_vcpu *v)
@@ -155,8 +176,12 @@ static void end(struct x86_vcpu *v)
 }
 bool x86_direct_turns(struct x86_vcpu *v)
 {
-	if (!v->direct || !is_early(v) || v->runs_direct || !is_usual(v)) return v->runs_direct;
-	begin(v);
+	struct x86_direct *d = v->direct;
+	if (!d || v->runs_direct) return v->runs_direct;
+	bool is_cold = v->stats[X86_STAT_UNITS] - d->units >= COLD_UNITS;
+	if (likely(!is_cold && !is_early(v)) || !is_usual(v)) return false;
+	d->units = v->stats[X86_STAT_UNITS]; /* not again at once, should it not be possible */
+	if (is_early(v) || !space_of(d, v->cr3)->paused) begin(v);
 	return v->runs_direct;
 }
 void x86_direct_tick(struct x86_vcpu *v)
@@ -164,14 +189,14 @@ void x86_direct_tick(struct x86_vcpu *v)
 	struct x86_direct *d = v->direct;
 	if (!d || !v->cr3) return;
 	struct space *sp = space_of(d, v->cr3);
-	uint64_t now = tsc(), took = now - d->at, events = v->entries - d->entries;
+	uint64_t now = tsc(), took = now - d->at, calls = v->calls - d->calls;
 	bool same = d->tables == sp->tables;
 	d->at = sp->last = now;
-	d->entries = v->entries;
+	d->calls = v->calls;
 	d->tables = sp->tables;
 	if (!same || took < ms(v, 1) / 2) return;
-	bool calm = events * ms(v, 1) <= RATE * took;
-	if (d->now && !calm)
+	bool calm = calls * ms(v, 1) <= RATE * took;
+	if (d->now && !has_paid(v))
 		end(v);
 	else if (!d->now && sp->paused)
 		sp->paused--;
@@ -269,23 +294,28 @@ static bool may_run(struct x86_vcpu *v, gpa_t page)
 	mark(is ? d->plain : d->other, page, true);
 	return is;
 }
-static bool bring_code(struct x86_vcpu *v, struct place *p, uint64_t la)
-{
-	struct x86_page_found pg;
-	return !x86_translate(v, la, X86_X, X86_VIEW_USER, &pg) && may_run(v, pg.at) &&
-	       x86_shadow_put_code(v, &p->s, la & PAGE_OF, &pg);
-}
-/* What the guest has used already, and will again. */
-static void bring_around(struct x86_vcpu *v, struct place *p, uint64_t la)
+/* What the guest has used already, and is likely to again. */
+static void bring_around(struct x86_vcpu *v, struct place *p, uint64_t la, enum x86_access access)
 {
 	uint64_t first = la & ~(uint64_t)(AROUND * X86_PAGE - 1);
 	for (unsigned k = 0; k < AROUND; k++) {
 		uint64_t at = first + k * X86_PAGE;
 		struct x86_page_found pg;
-		if (can_have(at) && !x86_shadow_has(&p->s, at, X86_R) &&
-		    x86_peek_page(v, at, X86_R, X86_VIEW_USER, &pg) && pg.accessed)
+		if (!can_have(at) || x86_shadow_has(&p->s, at, access) ||
+		    !x86_peek_page(v, at, access, X86_VIEW_USER, &pg) || !pg.accessed)
+			continue;
+		if (access == X86_R)
 			(void)x86_shadow_put(v, &p->s, at, &pg, false);
+		else if (!(pg.writable && pg.dirty) && may_run(v, pg.at))
+			(void)x86_shadow_put_code(v, &p->s, at, &pg);
 	}
+}
+static bool bring_code(struct x86_vcpu *v, struct place *p, uint64_t la)
+{
+	struct x86_page_found pg;
+	if (x86_translate(v, la, X86_X, X86_VIEW_USER, &pg) || !may_run(v, pg.at)) return false;
+	bring_around(v, p, la, X86_X);
+	return x86_shadow_has(&p->s, la, X86_X) || x86_shadow_put_code(v, &p->s, la & PAGE_OF, &pg);
 }
 /* A fault says where, not what was wanted: what is there for reading was to be written. */
 static bool bring_data(struct x86_vcpu *v, struct place *p, uint64_t la)
@@ -293,11 +323,13 @@ static bool bring_data(struct x86_vcpu *v, struct place *p, uint64_t la)
 	struct x86_page_found pg;
 	bool write = x86_shadow_has(&p->s, la, X86_R);
 	if (write && x86_shadow_has(&p->s, la, X86_W)) return false;
-	if (x86_translate(v, la, write ? X86_W : X86_R, X86_VIEW_USER, &pg) ||
-	    !x86_shadow_put(v, &p->s, la & PAGE_OF, &pg, write))
+	if (x86_translate(v, la, write ? X86_W : X86_R, X86_VIEW_USER, &pg)) {
+		v->direct->missing = la;
 		return false;
-	if (!write) bring_around(v, p, la);
-	return true;
+	}
+	if (!write) bring_around(v, p, la, X86_R);
+	return (!write && x86_shadow_has(&p->s, la, X86_R)) ||
+	       x86_shadow_put(v, &p->s, la & PAGE_OF, &pg, write);
 }
 /* False: the interpreter is to do the instruction. */
 static bool bring(struct x86_vcpu *v, struct place *p, uint64_t la)
@@ -376,13 +408,15 @@ static bool after(struct x86_vcpu *v, struct place *p, enum x86_stub_end why,
 	x86_count(v, X86_STAT_DIRECT_STOPS);
 	switch (why) {
 	case X86_STUB_FAULT:
-		v->entries++;
 		x86_count(v, X86_STAT_DIRECT_FAULTS);
-		if (!bring(v, p, la)) step(v);
+		if (!bring(v, p, la)) {
+			v->calls += !v->direct->missing; /* as dear as one */
+			step(v);
+		}
 		break;
 	case X86_STUB_TRAP:
 	case X86_STUB_INT3:
-		v->entries++;
+		v->calls++; /* as dear as one */
 		step_back(v, why);
 		step(v);
 		break;
@@ -397,6 +431,11 @@ static bool after(struct x86_vcpu *v, struct place *p, enum x86_stub_end why,
 	}
 	return v->runs_direct && goes_on(v) && is_usual(v);
 }
+static void note_own(struct x86_vcpu *v, uint64_t ran)
+{
+	uint64_t there = v->machine->tsc_khz * SWITCH_US / 1000;
+	if (ran > there) v->direct->own += ran - there;
+}
 static bool run_once(struct x86_vcpu *v, struct place *p)
 {
 	struct user_regs_struct r = {0};
@@ -408,13 +447,30 @@ static bool run_once(struct x86_vcpu *v, struct place *p)
 		wanted ? X86_STUB_POKED : x86_stub_run(p->stub, &r, v->x.bytes, &la);
 	atomic_store(&v->native, 0);
 	if (wanted) return false;
-	if (why != X86_STUB_GONE && why != X86_STUB_REFUSED) regs_from(v, &r);
+	if (why != X86_STUB_GONE && why != X86_STUB_REFUSED) {
+		regs_from(v, &r);
+		note_own(v, x86_stub_ran(p->stub));
+	}
 	return after(v, p, why, &r, la);
+}
+/* What the guest was told is missing may have come. */
+static void expect(struct x86_vcpu *v, struct place *p)
+{
+	struct x86_page_found pg;
+	uint64_t la = v->direct->missing & PAGE_OF;
+	if (!la) return;
+	v->direct->missing = 0;
+	if (!x86_shadow_has(&p->s, la, X86_R) && x86_peek_page(v, la, X86_R, X86_VIEW_USER, &pg) &&
+	    pg.accessed)
+		(void)x86_shadow_put(v, &p->s, la, &pg, false);
 }
 bool x86_direct_run(struct x86_vcpu *v)
 {
 	struct place *p = v->direct->now;
 	if (!is_usual(v)) return false;
+	if (p->stale) x86_shadow_look_over(v, &p->s, p->cr3);
+	p->stale = false;
+	expect(v, p);
 	do {
 		if (!x86_stub_ready(p->stub)) { /* nothing is lost yet */
 			refuse(v);
@@ -422,6 +478,8 @@ bool x86_direct_run(struct x86_vcpu *v)
 		}
 	} while (run_once(v, p));
 	p->last = tsc();
+	bool many = v->calls - v->direct->since >= BURST;
+	if (many && !has_paid(v) && v->runs_direct && !is_early(v)) end(v);
 	return true;
 }
 void x86_direct_poke(struct x86_vcpu *v)
@@ -446,6 +504,8 @@ void x86_direct_cr3(struct x86_vcpu *v, bool keeps)
 	bool tagged = v->cr4 & CR4_PCIDE;
 	if (!d) return;
 	d->now = NULL;
+	d->missing = 0;
+	d->units = v->stats[X86_STAT_UNITS];
 	for (unsigned k = 0; k < PLACES; k++) {
 		struct place *p = d->place[k];
 		bool same_tag = p && !((v->cr3 ^ p->cr3) & ~TABLES_MASK);
@@ -457,7 +517,7 @@ void x86_direct_cr3(struct x86_vcpu *v, bool keeps)
 			continue;
 		}
 		p->cr3 = v->cr3;
-		if (!same_tag || !(tagged && keeps)) x86_shadow_look_over(v, &p->s, p->cr3);
+		p->stale |= !same_tag || !(tagged && keeps);
 		if (!space_of(d, v->cr3)->paused) d->now = p;
 	}
 	look(v);
@@ -465,7 +525,7 @@ void x86_direct_cr3(struct x86_vcpu *v, bool keeps)
 void x86_direct_drop(struct x86_vcpu *v)
 {
 	struct place *p;
-	for (unsigned k = 0; (p = each(v, &k));) x86_shadow_look_over(v, &p->s, p->cr3);
+	for (unsigned k = 0; (p = each(v, &k));) p->stale = true;
 }
 void x86_direct_empty(struct x86_vcpu *v)
 {

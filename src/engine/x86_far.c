@@ -311,7 +311,7 @@ int x86_syscall(struct x86_vcpu *v, uint64_t next)
 {
 	unsigned cs = v->star >> 32 & 0xfffc;
 	if (!(v->efer & EFER_SCE) || v->mode != X86_64) return X86_TRAP_UD;
-	v->entries++;
+	v->calls++;
 	v->cpu.r[1] = next;
 	v->cpu.r[11] = v->cpu.flags & ~(uint64_t)X86_RF;
 	v->cpu.flags &= ~(v->sfmask | X86_RF | X86_VM);

@@ -42,6 +42,7 @@ struct x86_stub {
 	int cpu;
 	unsigned regions, orders;
 	bool failed;
+	uint64_t ran;
 	struct shared *shared;
 	struct user_regs_struct first; /* as it was born: its program begins with them */
 	unsigned flags_at;	       /* bytes from there on: what sets its flags */
@@ -53,9 +54,9 @@ struct x86_stub {
 
 /* ---- its program */
 
-/* The registers are those of a system call; rbx: its order; r12: how many there are. Stops behind
- * the last, or behind one that failed. Behind that, at what is answered, it takes flags from its
- * stack: ptrace does not set all. */
+/* The registers are those of a system call; rbx: its order; r12: how many there are. Stops by int3
+ * behind the last, by ud2 behind one that failed. Behind that, at what is answered, it takes flags
+ * from its stack: ptrace does not set all. */
 static unsigned program(struct x64_asm *a)
 {
 	static const uint8_t arg[] = {RDI, RSI, RDX, R10, R8, R9};
@@ -71,6 +72,7 @@ static unsigned program(struct x64_asm *a)
 		mov_load(a, OP_W, arg[k], rm_mem(RBX, (int32_t)(8 + 8 * k)));
 	jump_to(a, call);
 	set_rel32(bad, a->p);
+	put8(a, 0x0f), put8(a, 0x0b);
 	set_rel32(done, a->p);
 	put8(a, 0xcc);
 	unsigned at = (unsigned)(a->p - call);
@@ -169,16 +171,17 @@ static bool regset(const struct x86_stub *s, int request, unsigned which, void *
 
 /* ---- orders */
 
-static bool program_run(struct x86_stub *s, struct user_regs_struct *r)
+static bool program_run(struct x86_stub *s, const struct user_regs_struct *r)
 {
-	bool good = regset(s, PTRACE_SETREGSET, NT_PRSTATUS, r, sizeof(*r));
+	struct user_regs_struct copy = *r;
+	bool good = regset(s, PTRACE_SETREGSET, NT_PRSTATUS, &copy, sizeof(copy));
 	for (int sig = 0; good && sig != SIGTRAP;) { /* others are for nobody */
 		good = !ptrace(PTRACE_CONT, s->pid, 0, 0);
 		if (good) sig = wait_stop(s);
 		good &= sig != KILLED && sig != SIGSEGV && sig != SIGSYS && sig != SIGILL &&
 			sig != SIGBUS;
 	}
-	return good && regset(s, PTRACE_GETREGSET, NT_PRSTATUS, r, sizeof(*r));
+	return good;
 }
 /* Those that are there. */
 bool x86_stub_ready(struct x86_stub *s)
@@ -192,7 +195,7 @@ bool x86_stub_ready(struct x86_stub *s)
 	r.rax = o->nr, r.rdi = o->arg[0], r.rsi = o->arg[1], r.rdx = o->arg[2];
 	r.r10 = o->arg[3], r.r8 = o->arg[4], r.r9 = o->arg[5];
 	r.rbx = ORDERS_AT, r.r12 = n;
-	s->failed = !program_run(s, &r) || r.r12;
+	s->failed = !program_run(s, &r);
 	return !s->failed;
 }
 static bool order(struct x86_stub *s, struct order o)
@@ -205,11 +208,19 @@ bool x86_stub_map(struct x86_stub *s, uint64_t at, size_t len, unsigned prot, un
 		  uint64_t off)
 {
 	enum { FLAGS = MAP_SHARED | MAP_FIXED | MAP_POPULATE };
-	return order(s, (struct order){SYS_mmap, {at, len, prot, FLAGS, region, off}, 0});
+	struct order *last = s->orders ? &s->shared->order[s->orders - 1] : NULL;
+	bool more = last && last->nr == SYS_mmap && last->arg[0] + last->arg[1] == at &&
+		    last->arg[2] == prot && last->arg[4] == region &&
+		    last->arg[5] + last->arg[1] == off;
+	if (more) last->arg[1] += len;
+	return more || order(s, (struct order){SYS_mmap, {at, len, prot, FLAGS, region, off}, 0});
 }
 bool x86_stub_hide(struct x86_stub *s, uint64_t at, size_t len)
 {
-	return order(s, (struct order){SYS_munmap, {at, len}, 0});
+	struct order *last = s->orders ? &s->shared->order[s->orders - 1] : NULL;
+	bool more = last && last->nr == SYS_munmap && last->arg[0] + last->arg[1] == at;
+	if (more) last->arg[1] += len;
+	return more || order(s, (struct order){SYS_munmap, {at, len}, 0});
 }
 
 /* From here on nothing but what orders are for; who tries gets a signal. */
@@ -312,6 +323,7 @@ void x86_stub_free(struct x86_stub *s)
 	free(s->x);
 	free(s);
 }
+uint64_t x86_stub_ran(const struct x86_stub *s) { return s->ran; }
 int x86_stub_pid(const struct x86_stub *s) { return s->pid; }
 void x86_stub_poke(int pid) { (void)kill(pid, POKE); }
 
@@ -396,12 +408,14 @@ enum x86_stub_end x86_stub_run(struct x86_stub *s, struct user_regs_struct *r,
 	int sig;
 	if (s->failed || !give(s, r, x)) return X86_STUB_REFUSED;
 	come_along(s);
+	uint64_t began = __builtin_ia32_rdtsc();
 	do {
 		if (ptrace(PTRACE_SYSEMU, s->pid, 0, 0)) return X86_STUB_GONE;
 		sig = wait_stop(s);
 		if (sig == KILLED) return X86_STUB_GONE;
 		if (sig == CALL || sig == POKE) break;
 	} while (ptrace(PTRACE_GETSIGINFO, s->pid, 0, &info) || !is_exception(sig, &info));
+	s->ran = __builtin_ia32_rdtsc() - began;
 	if (!take(s, r, x)) return X86_STUB_GONE;
 	return sig == CALL ? X86_STUB_CALL : sig == POKE ? X86_STUB_POKED : what(sig, &info, r, at);
 }

@@ -44,6 +44,8 @@ bool x86_stub_ready(struct x86_stub *s);
 /* Run until something happens. *regs and x are what it has before, and behind it. */
 enum x86_stub_end x86_stub_run(struct x86_stub *s, struct user_regs_struct *regs,
 			       uint8_t x[X86_STUB_X], uint64_t *at);
+/* How long it has run last, in ticks of the host's TSC, with the way there and back. */
+uint64_t x86_stub_ran(const struct x86_stub *s);
 /* Any thread: if it runs, it ends with X86_STUB_POKED soon. */
 void x86_stub_poke(int pid);
 int x86_stub_pid(const struct x86_stub *s);

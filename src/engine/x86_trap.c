@@ -229,7 +229,6 @@ static void note(struct x86_vcpu *v, unsigned vector)
 void x86_deliver(struct x86_vcpu *v, unsigned vector, enum x86_source from)
 {
 	if (vector == TRAP_NMI && from != X86_FROM_INTN) v->nmi_masked = true;
-	v->entries += v->cpl == 3;
 	for (;;) {
 		if (from == X86_FROM_CPU) note(v, vector);
 		int t = x86_interrupt(v, vector, from, v->cpu.rip);

@@ -222,7 +222,7 @@ struct x86_vcpu {
 	struct x86_direct *direct; /* NULL: there is none */
 	bool runs_direct;	   /* user code of the space at CR3 is x86_direct_run()'s */
 	_Atomic int native;	   /* not 0: x86_direct_poke() is to be called */
-	uint64_t entries;	   /* from user code to the kernel, so far */
+	uint64_t calls;		   /* system calls, so far */
 	struct x86_contexts *contexts;
 	unsigned id;
 	uint8_t cr8;	/* where no local APIC is asked */
