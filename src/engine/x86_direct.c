@@ -14,14 +14,15 @@
 
 #define PAGE_OF	    (~(uint64_t)(X86_PAGE - 1))
 #define TABLES_MASK (~(uint64_t)0xfff)
-/* System calls a millisecond up to which it is tried; up to which it pays, by the time that the
- * code had for itself (page faults cost as much either way), and without which nothing is known;
- * after how many that is looked at. Timer interrupts without, at first; how much longer after each
- * time that it did not pay. */
-enum { RATE = 60, OWN_RATE = 250, FEW = 16, BURST = 128, PAUSE = 4, LOSSES = 6 };
-/* Units made since it got the CPU: what runs for the first time begins at once. */
-enum { COLD_UNITS = 300 };
-enum { SWITCH_US = 4 }; /* there and back */
+/* System calls a millisecond up to which it is tried. Then it pays if what it costs (calls, and the
+ * mapping of pages) is at most so many quarters of the time that the code had for itself, or hardly
+ * anything; that is looked at by timer interrupts, and after so many calls. Timer interrupts
+ * without, at first; how much longer after each time that it did not pay. */
+enum { RATE = 60, QUARTERS = 5, HARDLY_US = 200, BURST = 128, PAUSE = 4, LOSSES = 6 };
+enum { CALL_US = 5, MAP_US = 4, PAGES_US = 2 }; /* of a page by itself; pages a us beside it */
+/* Units made since it got the CPU: what runs for the first time begins at once, and may map as much
+ * as it wants for a while, since translating it would cost more. */
+enum { COLD_UNITS = 300, COLD_MS = 50 };
 enum { PLACES = 8, SPACES = 32, IDLE_MS = 2, AROUND = 16, STRAY = 4096 };
 enum { USER_CS = 0x33, USER_SS = 0x2b, USER_CS32 = 0x23 }; /* Linux's, guest and host */
 
@@ -35,6 +36,7 @@ struct place {
 };
 struct space { /* what is remembered of one */
 	uint64_t tables, last;
+	uint64_t cold; /* until then by the TSC */
 	unsigned paused, losses;
 };
 struct x86_direct {
@@ -45,7 +47,8 @@ struct x86_direct {
 	uint64_t units;	  /* made when CR3 was written */
 	/* At the last timer interrupt in user code: */
 	uint64_t tables, at, calls;
-	uint64_t own, since; /* time for itself, by the TSC, and calls since then */
+	uint64_t own;		    /* since has_paid() was asked: time for itself, by the TSC */
+	uint64_t seen, seen_orders; /* calls, orders until then */
 	/* By page of guest memory: code that may run; that may not. */
 	uint64_t *plain, *other;
 };
@@ -143,13 +146,19 @@ static struct space *space_of(struct x86_direct *d, uint64_t cr3)
 	return oldest;
 }
 static void look(struct x86_vcpu *v) { v->runs_direct = v->direct && v->direct->now; }
+static void begin_count(struct x86_vcpu *v)
+{
+	struct x86_direct *d = v->direct;
+	d->seen = v->calls;
+	d->seen_orders = x86_stub_orders(d->now->stub);
+	d->own = d->now->s.work = 0;
+}
 static void begin(struct x86_vcpu *v)
 {
 	struct x86_direct *d = v->direct;
 	if (gmem_tracking(v->machine->env.mem)) return;
 	d->now = place_for(v);
-	d->since = v->calls;
-	d->own = 0;
+	if (d->now) begin_count(v);
 	look(v);
 	if (d->now) x86_count(v, X86_STAT_DIRECT);
 }
@@ -157,10 +166,12 @@ static void begin(struct x86_vcpu *v)
 static bool has_paid(struct x86_vcpu *v)
 {
 	struct x86_direct *d = v->direct;
-	uint64_t calls = v->calls - d->since;
-	bool paid = calls < FEW || calls * ms(v, 1) <= OWN_RATE * d->own;
-	d->since = v->calls;
-	d->own = 0;
+	uint64_t us = v->machine->tsc_khz / 1000, orders = x86_stub_orders(d->now->stub);
+	uint64_t cost = (v->calls - d->seen) * CALL_US;
+	if (tsc() > space_of(d, v->cr3)->cold)
+		cost += (orders - d->seen_orders) * MAP_US + d->now->s.work / PAGES_US;
+	bool paid = cost <= HARDLY_US || 4 * cost * us <= QUARTERS * d->own;
+	begin_count(v);
 	return paid;
 }
 /* Its pages stay where they are, for a while. */
@@ -181,7 +192,10 @@ bool x86_direct_turns(struct x86_vcpu *v)
 	bool is_cold = v->stats[X86_STAT_UNITS] - d->units >= COLD_UNITS;
 	if (likely(!is_cold && !is_early(v)) || !is_usual(v)) return false;
 	d->units = v->stats[X86_STAT_UNITS]; /* not again at once, should it not be possible */
-	if (is_early(v) || !space_of(d, v->cr3)->paused) begin(v);
+	struct space *sp = space_of(d, v->cr3);
+	if (sp->paused && !is_early(v)) return false;
+	sp->cold = tsc() + ms(v, COLD_MS);
+	begin(v);
 	return v->runs_direct;
 }
 void x86_direct_tick(struct x86_vcpu *v)
@@ -433,7 +447,7 @@ static bool after(struct x86_vcpu *v, struct place *p, enum x86_stub_end why,
 }
 static void note_own(struct x86_vcpu *v, uint64_t ran)
 {
-	uint64_t there = v->machine->tsc_khz * SWITCH_US / 1000;
+	uint64_t there = v->machine->tsc_khz * CALL_US / 1000;
 	if (ran > there) v->direct->own += ran - there;
 }
 static bool run_once(struct x86_vcpu *v, struct place *p)
@@ -478,7 +492,7 @@ bool x86_direct_run(struct x86_vcpu *v)
 		}
 	} while (run_once(v, p));
 	p->last = tsc();
-	bool many = v->calls - v->direct->since >= BURST;
+	bool many = v->calls - v->direct->seen >= BURST;
 	if (many && !has_paid(v) && v->runs_direct && !is_early(v)) end(v);
 	return true;
 }

@@ -10,7 +10,7 @@ enum { IS_WRITABLE = X86_SHADOW_WRITE, IS_LARGE = 2, IS_EXEC = X86_SHADOW_EXEC }
 
 /* ---- what is there */
 
-static unsigned hash(uint64_t la) { return (unsigned)(la * 0x9e3779b97f4a7c15 >> 48); }
+static unsigned hash(uint64_t la) { return (unsigned)(la * 0x9e3779b97f4a7c15 >> 47); }
 static struct x86_shadow_page *page_find(struct x86_shadow *s, uint64_t la)
 {
 	unsigned k = hash(la);

@@ -42,7 +42,7 @@ struct x86_stub {
 	int cpu;
 	unsigned regions, orders;
 	bool failed;
-	uint64_t ran;
+	uint64_t ran, done;
 	struct shared *shared;
 	struct user_regs_struct first; /* as it was born: its program begins with them */
 	unsigned flags_at;	       /* bytes from there on: what sets its flags */
@@ -190,6 +190,7 @@ bool x86_stub_ready(struct x86_stub *s)
 	struct user_regs_struct r = s->first;
 	unsigned n = s->orders;
 	s->orders = 0;
+	s->done += n;
 	if (!n || s->failed) return !s->failed;
 	r.eflags = s->flags;
 	r.rax = o->nr, r.rdi = o->arg[0], r.rsi = o->arg[1], r.rdx = o->arg[2];
@@ -324,6 +325,7 @@ void x86_stub_free(struct x86_stub *s)
 	free(s);
 }
 uint64_t x86_stub_ran(const struct x86_stub *s) { return s->ran; }
+uint64_t x86_stub_orders(const struct x86_stub *s) { return s->done; }
 int x86_stub_pid(const struct x86_stub *s) { return s->pid; }
 void x86_stub_poke(int pid) { (void)kill(pid, POKE); }
 

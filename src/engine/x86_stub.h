@@ -48,5 +48,6 @@ enum x86_stub_end x86_stub_run(struct x86_stub *s, struct user_regs_struct *regs
 uint64_t x86_stub_ran(const struct x86_stub *s);
 /* Any thread: if it runs, it ends with X86_STUB_POKED soon. */
 void x86_stub_poke(int pid);
+uint64_t x86_stub_orders(const struct x86_stub *s); /* pieces of memory so far */
 int x86_stub_pid(const struct x86_stub *s);
 #endif
