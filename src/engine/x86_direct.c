@@ -43,6 +43,7 @@ struct x86_direct {
 	struct place *place[PLACES], *now;
 	struct space space[SPACES];
 	bool refused;	  /* by the host */
+	bool paid;	  /* when that was last looked at */
 	uint64_t missing; /* a page that the guest has been told is missing; 0: none */
 	uint64_t units;	  /* made when CR3 was written */
 	/* At the last timer interrupt in user code: */
@@ -158,11 +159,12 @@ static void begin(struct x86_vcpu *v)
 	struct x86_direct *d = v->direct;
 	if (gmem_tracking(v->machine->env.mem)) return;
 	d->now = place_for(v);
+	d->paid = true;
 	if (d->now) begin_count(v);
 	look(v);
 	if (d->now) x86_count(v, X86_STAT_DIRECT);
 }
-/* Since it was last asked: it has paid, or little is known. */
+/* Since it was last asked, or before that: it has paid, or little is known. */
 static bool has_paid(struct x86_vcpu *v)
 {
 	struct x86_direct *d = v->direct;
@@ -171,8 +173,10 @@ static bool has_paid(struct x86_vcpu *v)
 	if (tsc() > space_of(d, v->cr3)->cold)
 		cost += (orders - d->seen_orders) * MAP_US + d->now->s.work / PAGES_US;
 	bool paid = cost <= HARDLY_US || 4 * cost * us <= QUARTERS * d->own;
+	bool before = d->paid;
+	d->paid = paid;
 	begin_count(v);
-	return paid;
+	return paid || before;
 }
 /* Its pages stay where they are, for a while. */
 static void end(struct x86_vcpu *v)
@@ -345,13 +349,22 @@ static bool bring_data(struct x86_vcpu *v, struct place *p, uint64_t la)
 	return (!write && x86_shadow_has(&p->s, la, X86_R)) ||
 	       x86_shadow_put(v, &p->s, la & PAGE_OF, &pg, write);
 }
+/* Is rip in code that may not run by itself? */
+static bool is_other(struct x86_vcpu *v)
+{
+	gpa_t at;
+	return x86_peek(v, v->cpu.rip, &at) && at >> X86_PAGE_SHIFT < v->machine->code_pages &&
+	       marked(v->direct->other, at & PAGE_OF);
+}
 /* False: the interpreter is to do the instruction. */
 static bool bring(struct x86_vcpu *v, struct place *p, uint64_t la)
 {
 	enum { LONGEST = 15 };
 	if (!can_have(la)) return false;
-	if (la - v->cpu.rip < LONGEST && !x86_shadow_has(&p->s, la, X86_X) && bring_code(v, p, la))
-		return true;
+	if (la - v->cpu.rip < LONGEST && !x86_shadow_has(&p->s, la, X86_X)) {
+		if (bring_code(v, p, la)) return true;
+		if (is_other(v)) return false;
+	}
 	return bring_data(v, p, la);
 }
 
@@ -361,13 +374,6 @@ static bool goes_on(const struct x86_vcpu *v)
 {
 	return v->cpl == 3 && !v->broken && !v->reset_asked && v->activity == X86_RUNNING &&
 	       !atomic_load_explicit(&v->poll, memory_order_relaxed);
-}
-/* Is rip in code that may not run by itself? */
-static bool is_other(struct x86_vcpu *v)
-{
-	gpa_t at;
-	return x86_peek(v, v->cpu.rip, &at) && at >> X86_PAGE_SHIFT < v->machine->code_pages &&
-	       marked(v->direct->other, at & PAGE_OF);
 }
 /* One instruction, and those behind it that may not run either: a clock is read in some hundred. */
 static void step(struct x86_vcpu *v)
