@@ -23,7 +23,8 @@ enum { CALL_US = 5, MAP_US = 4, PAGES_US = 2 }; /* of a page by itself; pages a 
 /* Units made since it got the CPU: what runs for the first time begins at once, and may map as much
  * as it wants for a while, since translating it would cost more. */
 enum { COLD_UNITS = 300, COLD_MS = 50 };
-enum { PLACES = 8, SPACES = 32, IDLE_MS = 2, AROUND = 16, STRAY = 4096 };
+enum { PLACES = 8, SPACES = 32, IDLE_MS = 2, AROUND = 16 };
+enum { STRAY = 2048, STRAY_CALL = 256 }; /* instructions interpreted: at most; as dear as a call */
 enum { USER_CS = 0x33, USER_SS = 0x2b, USER_CS32 = 0x23 }; /* Linux's, guest and host */
 
 struct place {
@@ -382,7 +383,8 @@ static void step(struct x86_vcpu *v)
 	x86_count(v, X86_STAT_DIRECT_STEPS);
 	do x86_step(v);
 	while (n++ < STRAY && goes_on(v) && is_other(v));
-	if (n > STRAY) end(v);
+	v->calls += n / STRAY_CALL;
+	if (n > STRAY && v->runs_direct) end(v);
 }
 /* Which of those that bring rip behind them was it? */
 static void step_back(struct x86_vcpu *v, enum x86_stub_end why)

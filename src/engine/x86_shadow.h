@@ -4,7 +4,7 @@
 /* User pages of one guest address space that stand where the host's MMU finds them: shadow page
  * tables, made of mappings of guest memory. What is there, the guest's tables allowed when it came,
  * and no flush has asked for since. A vCPU's own thread only, its signal handlers included. */
-enum { X86_SHADOW_MOST = 50000, X86_SHADOW_HASH = 1 << 17 };
+enum { X86_SHADOW_MOST = 30000, X86_SHADOW_HASH = 1 << 17 };
 #define X86_SHADOW_FIRST 0x10000ull /* below it hosts let nobody map anything */
 enum x86_shadow_rights { X86_SHADOW_WRITE = 1, X86_SHADOW_EXEC = 4 };
 struct x86_shadow_to { /* where they stand */
