@@ -35,7 +35,8 @@ struct run_opts {
 		*dump, *symbols, *restore, *vars, *gdb, *cpus;
 	unsigned cpu_shares, io_ops;
 	uint64_t memory, memory_max, memory_high, code_cache, io_rate;
-	bool stats, profile, deterministic, detach, remove, gdb_wait, no_balloon, disk_copy;
+	bool stats, profile, deterministic, detach, remove, gdb_wait, no_balloon, no_direct,
+		disk_copy;
 	struct opt_list publish, nets, volumes;
 	struct drive_opts drives;
 	struct seed_opts seed;
@@ -127,6 +128,8 @@ static const struct opt run_table[] = {
 	 "none. Several may be given, a card each.",
 	 "user none"},
 	{"network", 0, OPT_LIST, AT(nets), "NET", "The same as --net.", "user none"},
+	{"no-direct", 0, OPT_FLAG, AT(no_direct), NULL,
+	 "x86-64: translate all of the guest's programs, run none directly on this CPU.", NULL},
 	{"no-balloon", 0, OPT_FLAG, AT(no_balloon), NULL,
 	 "Leave memory with the guest that it has freed: it is faster to use again.", NULL},
 	{"profile", 0, OPT_FLAG, AT(profile), NULL,
@@ -333,6 +336,7 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 			   .control = true,
 			   .profile = o->profile,
 			   .no_balloon = o->no_balloon,
+			   .no_direct = o->no_direct,
 			   .disk_copy = o->disk_copy,
 			   .deterministic = o->deterministic,
 			   .gdb = o->gdb,

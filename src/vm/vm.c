@@ -360,9 +360,10 @@ static enum windows windows_wanted(void)
 }
 
 /* LODGE_DIRECT, the same. */
-static enum direct direct_wanted(void)
+static enum direct direct_wanted(const struct spec *s)
 {
 	const char *v = getenv("LODGE_DIRECT");
+	if (s->no_direct) return DIRECT_OFF;
 	if (v && !strcmp(v, "off")) return DIRECT_OFF;
 	return v && !strcmp(v, "early") ? DIRECT_EARLY : DIRECT_CHOSEN;
 }
@@ -409,7 +410,7 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 				 .cpus = s->cpus,
 				 .hot = hot_wanted(),
 				 .windows = windows_wanted(),
-				 .direct = direct_wanted()};
+				 .direct = direct_wanted(s)};
 	if (s->deterministic) {
 		env.counted = &vm->clock;
 		env.tick = vm->kind->tick;

@@ -1,0 +1,204 @@
+#include "base/test.h"
+#include "engine/x86_direct.h"
+#include "engine/x86_stub.h"
+#include "hw/gmem.h"
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { RAM = 1 << 20, CODE_AT = 0x400000, DATA_AT = 0x10000000, PAGE = 4096 };
+struct rig {
+	struct gmem *mem;
+	struct x86_stub *s;
+	struct user_regs_struct r;
+	uint8_t x[X86_STUB_X];
+	uint64_t at;
+};
+/* False, aloud: this host lets nobody have one (a tracer, a filter). */
+static bool rig_make(struct rig *g)
+{
+	*g = (struct rig){.mem = gmem_new()};
+	CHECK(!gmem_add(g->mem, 0, RAM, 0, NULL));
+	g->s = x86_stub_new(g->mem);
+	if (!g->s) {
+		fprintf(stderr, "SKIPPED: this host has no place for direct execution\n");
+		gmem_free(g->mem);
+		return false;
+	}
+	CHECK(x86_stub_map(g->s, CODE_AT, PAGE, PROT_READ | PROT_EXEC, 0, 0));
+	CHECK(x86_stub_map(g->s, DATA_AT, PAGE, PROT_READ | PROT_WRITE, 0, PAGE));
+	CHECK(x86_stub_ready(g->s));
+	g->r = (struct user_regs_struct){
+		.cs = 0x33, .ss = 0x2b, .eflags = 0x202, .rsp = DATA_AT + 64};
+	g->x[0] = 0x7f, g->x[1] = 3;	  /* FCW */
+	g->x[24] = 0x80, g->x[25] = 0x1f; /* MXCSR */
+	g->x[512] = 7;
+	return true;
+}
+static void rig_free(struct rig *g)
+{
+	x86_stub_free(g->s);
+	gmem_free(g->mem);
+}
+#define CODE(g, ...)                                                                               \
+	do {                                                                                       \
+		const uint8_t c_[] = {__VA_ARGS__};                                                \
+		CHECK(gmem_write((g)->mem, 0, c_, sizeof(c_)));                                    \
+		(g)->r.rip = CODE_AT;                                                              \
+	} while (0)
+static enum x86_stub_end run(struct rig *g) { return x86_stub_run(g->s, &g->r, g->x, &g->at); }
+
+/* What code does, shows: registers, memory, vectors; a system call is none of the host's. */
+TEST(x86_stub_runs_code)
+{
+	struct rig g;
+	uint64_t said;
+	if (!rig_make(&g)) return;
+	/* inc rax; mov [rsp], rax; movq xmm3, rax; mov eax, 39; syscall */
+	CODE(&g, 0x48, 0xff, 0xc0, 0x48, 0x89, 0x04, 0x24, 0x66, 0x48, 0x0f, 0x6e, 0xd8, 0xb8, 39,
+	     0, 0, 0, 0x0f, 0x05);
+	g.r.rax = 0x1122334455667787;
+	CHECK(run(&g) == X86_STUB_CALL);
+	CHECK(g.r.orig_rax == SYS_getpid && g.r.rip == CODE_AT + 19 && g.r.rcx == g.r.rip);
+	CHECK(gmem_read(g.mem, PAGE + 64, &said, 8) && said == 0x1122334455667788);
+	memcpy(&said, g.x + 160 + 3 * 16, 8);
+	CHECK(said == 0x1122334455667788);
+	rig_free(&g);
+}
+TEST(x86_stub_stops)
+{
+	struct rig g;
+	if (!rig_make(&g)) return;
+	CODE(&g, 0x88, 0x04, 0x25, 0, 0, 0, 0x20); /* mov [0x20000000], al */
+	CHECK(run(&g) == X86_STUB_FAULT && g.at == 0x20000000 && g.r.rip == CODE_AT);
+	CODE(&g, 0x88, 0x04, 0x25, 0, 0, 0x40, 0); /* its own code */
+	CHECK(run(&g) == X86_STUB_FAULT && g.at == CODE_AT);
+	CODE(&g, 0x0f, 0x0b); /* ud2 */
+	CHECK(run(&g) == X86_STUB_TRAP && g.r.rip == CODE_AT);
+	CODE(&g, 0xf4); /* hlt */
+	CHECK(run(&g) == X86_STUB_TRAP && g.r.rip == CODE_AT);
+	CODE(&g, 0x0f, 0x31); /* rdtsc */
+	CHECK(run(&g) == X86_STUB_TRAP && g.r.rip == CODE_AT);
+	CODE(&g, 0x31, 0xc9, 0xf7, 0xf1); /* xor ecx, ecx; div ecx */
+	CHECK(run(&g) == X86_STUB_TRAP && g.r.rip == CODE_AT + 2);
+	CODE(&g, 0xcc);
+	CHECK(run(&g) == X86_STUB_INT3 && g.r.rip == CODE_AT + 1);
+	/* pushf; or byte [rsp + 1], 1; popf; nop: TF */
+	CODE(&g, 0x9c, 0x80, 0x4c, 0x24, 1, 1, 0x9d, 0x90, 0x90);
+	CHECK(run(&g) == X86_STUB_STEP && g.r.rip == CODE_AT + 8);
+	g.r.eflags = 0x202;
+	CHECK(x86_stub_hide(g.s, DATA_AT, PAGE) && x86_stub_ready(g.s));
+	CODE(&g, 0x50); /* push rax */
+	CHECK(run(&g) == X86_STUB_FAULT && g.at == DATA_AT + 56);
+	rig_free(&g);
+}
+/* ptrace does not set EFLAGS.ID. */
+TEST(x86_stub_has_all_flags)
+{
+	struct rig g;
+	if (!rig_make(&g)) return;
+	for (unsigned k = 0; k < 4; k++) {
+		uint64_t id = (uint64_t)(k & 1) << 21;
+		CODE(&g, 0x9c, 0x58, 0xcc); /* pushf; pop rax; int3 */
+		g.r.eflags = 0x202 | id;
+		CHECK(run(&g) == X86_STUB_INT3 && (g.r.rax & 1 << 21) == id);
+	}
+	rig_free(&g);
+}
+/* The page at the end of all addresses: a call there is as if it had not been done. */
+TEST(x86_stub_has_no_vsyscall)
+{
+	struct rig g;
+	if (!rig_make(&g)) return;
+	/* mov rbx, 0xffffffffff600000; call rbx */
+	CODE(&g, 0x48, 0xc7, 0xc3, 0, 0, 0x60, 0xff, 0xff, 0xd3);
+	uint64_t sp = g.r.rsp;
+	enum x86_stub_end why = run(&g);
+	CHECK(why == X86_STUB_TRAP || why == X86_STUB_FAULT);
+	CHECK(g.r.rip == 0xffffffffff600000 && g.r.rsp == sp - 8);
+	rig_free(&g);
+}
+/* Code of a hostile guest finds the stub's own: it gets nothing by it. */
+TEST(x86_stub_is_not_lent)
+{
+	struct rig g;
+	if (!rig_make(&g)) return;
+	for (unsigned at = 0; at < 160; at++) {
+		CODE(&g, 0xcc);
+		g.r.rip = X86_STUB_AT + 120 + at; /* into its file's header, into its code */
+		g.r.rax = SYS_mmap, g.r.rdi = DATA_AT + PAGE, g.r.rsi = PAGE, g.r.rdx = 7;
+		g.r.r10 = MAP_SHARED | MAP_FIXED, g.r.r8 = 0, g.r.r9 = 2 * PAGE;
+		g.r.rbx = X86_STUB_AT + PAGE, g.r.r12 = 1, g.r.rsp = DATA_AT + 256;
+		g.r.eflags = 0x202;
+		CHECK(run(&g) != X86_STUB_GONE);
+	}
+	g.r.rsp = DATA_AT + 64;
+	CODE(&g, 0x88, 0x04, 0x25, 0, 0x10, 0, 0x10); /* mov [DATA_AT + PAGE], al */
+	CHECK(run(&g) == X86_STUB_FAULT && g.at == DATA_AT + PAGE);
+	/* nor can it write what is to be done next */
+	CODE(&g, 0x88, 0x03); /* mov [rbx], al */
+	g.r.rbx = X86_STUB_AT + PAGE;
+	CHECK(run(&g) == X86_STUB_FAULT && g.at == X86_STUB_AT + PAGE);
+	rig_free(&g);
+}
+static void *poker(void *p)
+{
+	for (unsigned k = 0; k < 20; k++) {
+		(void)usleep(2000);
+		x86_stub_poke(x86_stub_pid(p));
+	}
+	return NULL;
+}
+TEST(x86_stub_is_poked_and_killed)
+{
+	struct rig g;
+	pthread_t t;
+	if (!rig_make(&g)) return;
+	CODE(&g, 0xeb, 0xfe); /* jmp $ */
+	CHECK(!pthread_create(&t, NULL, poker, g.s));
+	CHECK(run(&g) == X86_STUB_POKED && g.r.rip == CODE_AT);
+	CHECK(!pthread_join(t, NULL));
+	/* What others send is not for it, but for one. */
+	CHECK(!kill(x86_stub_pid(g.s), SIGTERM) && !kill(x86_stub_pid(g.s), SIGSEGV));
+	CODE(&g, 0x0f, 0x05);
+	enum x86_stub_end why = run(&g);
+	CHECK(why == X86_STUB_POKED || why == X86_STUB_CALL);
+	CHECK(!kill(x86_stub_pid(g.s), SIGKILL));
+	CODE(&g, 0xeb, 0xfe);
+	why = run(&g);
+	CHECK(why == X86_STUB_GONE || why == X86_STUB_REFUSED);
+	CHECK(!x86_stub_map(g.s, 0x500000, PAGE, PROT_READ, 0, 0) || !x86_stub_ready(g.s));
+	rig_free(&g);
+}
+TEST(x86_direct_knows_what_tells)
+{
+	static const struct {
+		uint8_t code[5];
+		bool plain;
+	} is[] = {
+		{{0x0f, 0xa2}, false},		   /* cpuid */
+		{{0x0f, 0x01, 0xd0}, false},	   /* xgetbv */
+		{{0x0f, 0x34}, false},		   /* sysenter */
+		{{0x0f, 0x03, 0xc1}, false},	   /* lsl eax, ecx */
+		{{0x0f, 0xc7, 0x24, 0x24}, false}, /* xsavec [rsp] */
+		{{0x0f, 0xae, 0x2c, 0x24}, false}, /* xrstor [rsp] */
+		{{0xf3, 0x0f, 0xc7, 0xf8}, false}, /* rdpid rax */
+		{{0xf3, 0x48, 0x0f, 0xc7, 0xf8}, false},
+		{{0x0f, 0xc7, 0xf8}, true},	  /* rdseed eax */
+		{{0x0f, 0xae, 0xf0}, true},	  /* mfence */
+		{{0x0f, 0xae, 0x04, 0x24}, true}, /* fxsave [rsp] */
+		{{0x0f, 0x31}, true},		  /* rdtsc: it faults */
+		{{0x0f, 0x05}, true},		  /* syscall */
+		{{0x0f, 0xaf, 0xc1}, true},
+	};
+	static uint8_t page[PAGE];
+	for (unsigned k = 0; k < COUNT(is); k++)
+		for (unsigned at = 8; at <= PAGE - 8; at += 517) {
+			memset(page, 0x90, sizeof(page));
+			memcpy(page + at, is[k].code, sizeof(is[k].code));
+			CHECK(x86_code_is_plain(page) == is[k].plain);
+		}
+}
