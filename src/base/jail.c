@@ -3,6 +3,7 @@
  * thread, and left by pivot_root() when all is open: that moves all threads at once. */
 #include "base/jail.h"
 #include "base/own.h"
+#include "base/types.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -205,19 +206,50 @@ void jail_begin(struct jail_plan *p)
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
+static struct {
+	void (*make)(void *ctx);
+	void *ctx;
+} late[64];
+static unsigned lates;
+
+void jail_before_filter(void (*make)(void *ctx), void *ctx)
+{
+	if (!on || lates == COUNT(late)) return;
+	late[lates].make = make;
+	late[lates++].ctx = ctx;
+}
+
+/* vCPUs' threads are made by the main thread when it is confined, and have its Landlock domain: in
+ * one of their own they could not signal or trace what that has made. */
+static bool closed;
+static void narrow(enum jail_class c)
+{
+	bool has_domain = closed && c == JAIL_VCPU;
+	jail_drop_privileges(0);
+	if (ruleset >= 0 && !has_domain) (void)syscall(SYS_landlock_restrict_self, ruleset, 0);
+}
+static void filter(enum jail_class c)
+{
+	if (!jail_filter(c, JAIL_DIES, false)) __atomic_store_n(&filtered, false, __ATOMIC_RELAXED);
+}
+
 void jail_thread(enum jail_class c)
 {
 	if (!on) return;
 	if (getpid() != gettid()) (void)prctl(PR_SET_NAME, jail_class_name(c));
-	jail_drop_privileges(0);
-	if (ruleset >= 0) (void)syscall(SYS_landlock_restrict_self, ruleset, 0);
-	if (!jail_filter(c, JAIL_DIES, false)) __atomic_store_n(&filtered, false, __ATOMIC_RELAXED);
+	narrow(c);
+	filter(c);
 }
 
 void jail_close(struct jail_plan *p, enum jail_class c)
 {
 	int r = rooted ? enter_root() : 0;
 	if (r) say(p, "root of its own", r);
-	jail_thread(c);
+	if (on) {
+		narrow(c);
+		closed = true;
+		for (unsigned k = 0; k < lates; k++) late[k].make(late[k].ctx);
+		filter(c);
+	}
 	if (!__atomic_load_n(&filtered, __ATOMIC_RELAXED)) say(p, "seccomp", -ENOSYS);
 }

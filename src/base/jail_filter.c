@@ -46,7 +46,7 @@ static const char *const names[] = {
 };
 static const char *const classes[JAIL_CLASSES] = {"all", "loop",  "vcpu", "disk", "nat",    "lan",
 						  "tap", "share", "term", "move", "switch", "fs"};
-enum { RULES = COUNT(notes) * 2 + 160 };
+enum { PROCESSES = 32, RULES = COUNT(notes) * 2 + 160 + 3 * (2 * PROCESSES + 4) };
 
 const char *jail_class_name(enum jail_class c) { return classes[c]; }
 
@@ -135,8 +135,38 @@ static void own_threads(struct filter *f)
 	rule_add(f, &own);
 }
 
+/* Of those that jail_process() has told of. */
+static _Atomic int process[PROCESSES];
+static _Atomic unsigned processes;
+static const struct named {
+	unsigned nr, arg;
+} by_process[] = {{SYS_kill, 0}, {SYS_ptrace, 1}, {SYS_sched_setaffinity, 0}};
+
+bool jail_process(int pid)
+{
+	unsigned n = processes;
+	if (n == PROCESSES) return false;
+	process[n] = pid;
+	processes = n + 1;
+	return true;
+}
+static void own_processes(struct filter *f, const struct named *by)
+{
+	unsigned short from = f->n;
+	add(f, BPF_JMP | BPF_JEQ | BPF_K, by->nr, 0, 0);
+	load(f, arg(by->arg));
+	for (unsigned k = 0; k < processes; k++) {
+		add(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)process[k], 0, 1);
+		answer(f, SECCOMP_RET_ALLOW);
+	}
+	answer(f, f->refuse);
+	f->at[from].jf = (uint8_t)(f->n - from - 1);
+}
+
 static bool is_narrowed(unsigned nr)
 {
+	for (unsigned i = 0; i < COUNT(by_process); i++)
+		if (by_process[i].nr == nr) return true;
 	for (unsigned i = 0; i < COUNT(rules); i++)
 		if ((unsigned)rules[i].nr == nr) return true;
 	return nr == SYS_tgkill;
@@ -184,6 +214,8 @@ static void fill(struct filter *f, enum jail_class c)
 	for (unsigned i = 0; i < COUNT(rules); i++)
 		if (noted.nr[rules[i].nr] == HELD) rule_add(f, &rules[i]);
 	if (noted.nr[SYS_tgkill] == HELD) own_threads(f);
+	for (unsigned i = 0; i < COUNT(by_process); i++)
+		if (noted.nr[by_process[i].nr] == HELD) own_processes(f, &by_process[i]);
 	answer(f, f->refuse);
 }
 

@@ -4,6 +4,8 @@
 #include <stdatomic.h>
 #include <time.h>
 
+/* syscalls all: clock_getres */
+
 enum { CHILDREN = 256 };
 static _Atomic int child[CHILDREN];
 static _Atomic uint64_t gone;

@@ -2,6 +2,7 @@
  * the other process and back), where translated code takes a tenth: hence only spaces that call
  * their kernel seldom, as counted between two timer interrupts. */
 #include "engine/x86_direct.h"
+#include "base/jail.h"
 #include "engine/x86_desc.h"
 #include "engine/x86_jit.h"
 #include "engine/x86_shadow.h"
@@ -27,6 +28,7 @@ enum { PLACES = 8, SPACES = 32, IDLE_MS = 2, AROUND = 16 };
 enum { STRAY = 2048, STRAY_CALL = 256 }; /* instructions interpreted: at most; as dear as a call */
 enum { USER_CS = 0x33, USER_SS = 0x2b, USER_CS32 = 0x23 }; /* Linux's, guest and host */
 
+enum { MADE = 4 }; /* beforehand, where none can be made later */
 struct place {
 	uint64_t cr3;  /* whose; 0: nobody's */
 	bool stale;    /* the guest has flushed: it is to be looked over before it runs */
@@ -42,6 +44,8 @@ struct space { /* what is remembered of one */
 };
 struct x86_direct {
 	struct place *place[PLACES], *now;
+	struct x86_stub *stub[MADE]; /* made beforehand */
+	unsigned made;
 	struct space space[SPACES];
 	bool refused;	  /* by the host */
 	bool paid;	  /* when that was last looked at */
@@ -84,14 +88,21 @@ static void place_free(struct place *p)
 	x86_shadow_done(&p->s);
 	free(p);
 }
+/* Where the monitor is confined there are those that were made before. */
+static struct x86_stub *stub_get(struct x86_vcpu *v)
+{
+	struct x86_direct *d = v->direct;
+	if (d->made) return d->stub[--d->made];
+	return jail_is_on() ? NULL : x86_stub_new(v->machine->env.mem);
+}
 static struct place *place_new(struct x86_vcpu *v)
 {
 	struct place *p = calloc(1, sizeof(*p));
 	if (!p) return NULL;
 	const struct x86_shadow_to to = {.map = map, .hide = hide, .ctx = p, .end = X86_USER_END};
 	p->v = v;
-	p->stub = x86_stub_new(v->machine->env.mem);
-	if (p->stub && x86_shadow_init(&p->s, v, &to)) return p;
+	p->stub = stub_get(v);
+	if (p->stub && x86_stub_have(p->stub) && x86_shadow_init(&p->s, v, &to)) return p;
 	place_free(p);
 	return NULL;
 }
@@ -109,6 +120,9 @@ static struct place *place_for(struct x86_vcpu *v)
 	if (!*oldest && !d->refused) {
 		*oldest = place_new(v);
 		d->refused = !*oldest;
+		for (unsigned k = 0; !*oldest && k < PLACES; k++) /* as many as there are, then */
+			if (d->place[k] && (!*oldest || d->place[k]->last < (*oldest)->last))
+				oldest = &d->place[k];
 	}
 	struct place *p = *oldest;
 	if (!p || (p->cr3 && tsc() - p->last < ms(v, IDLE_MS))) return NULL;
@@ -585,6 +599,19 @@ void x86_direct_drop_code(struct x86_vcpu *v, gpa_t page)
 
 /* ---- life */
 
+static void make(void *ctx)
+{
+	struct x86_vcpu *v = ctx;
+	struct x86_direct *d = v->direct;
+	while (d->made < MADE) {
+		struct x86_stub *s = x86_stub_new(v->machine->env.mem);
+		if (!s) return;
+		d->stub[d->made++] = s;
+		if (jail_process(x86_stub_pid(s))) continue;
+		x86_stub_free(d->stub[--d->made]);
+		return;
+	}
+}
 struct x86_direct *x86_direct_new(struct x86_vcpu *v)
 {
 	enum { FSGSBASE = 1 << 1 }; /* of AT_HWCAP2: user code may set its segments' bases */
@@ -593,13 +620,17 @@ struct x86_direct *x86_direct_new(struct x86_vcpu *v)
 	if (!d) return NULL;
 	d->plain = calloc(words, sizeof(uint64_t));
 	d->other = calloc(words, sizeof(uint64_t));
-	if (d->plain && d->other) return d;
+	if (d->plain && d->other) {
+		jail_before_filter(make, v); /* v->direct is set by then */
+		return d;
+	}
 	x86_direct_free(d);
 	return NULL;
 }
 void x86_direct_free(struct x86_direct *d)
 {
 	for (unsigned k = 0; d && k < PLACES; k++) place_free(d->place[k]);
+	for (unsigned k = 0; d && k < d->made; k++) x86_stub_free(d->stub[k]);
 	if (!d) return;
 	free(d->plain);
 	free(d->other);

@@ -25,16 +25,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* syscalls vcpu: ptrace wait4 sched_setaffinity getcpu */
+/* syscalls all: kill */
+
 enum { PAGE = 4096, ORDERS = 511, REGIONS = 16, POKE = SIGUSR1, KILLED = -1 };
 #define ORDERS_AT (X86_STUB_AT + PAGE)
+#define ENTRY	  (X86_STUB_AT + sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr))
 struct order { /* a system call */
 	uint64_t nr, arg[6], unused;
 };
 struct shared { /* the stub reads it */
 	struct order order[ORDERS];
 	uint64_t no_signals, flags;
-	struct sock_fprog filter; /* with an address of the stub's */
-	struct sock_filter code[16];
 };
 _Static_assert(X86_STUB_AT + PAGE + sizeof(struct shared) <= X86_STUB_END, "it has room");
 struct x86_stub {
@@ -44,8 +46,9 @@ struct x86_stub {
 	bool failed;
 	uint64_t ran, done;
 	struct shared *shared;
-	struct user_regs_struct first; /* as it was born: its program begins with them */
-	unsigned flags_at;	       /* bytes from there on: what sets its flags */
+	struct user_regs_struct first; /* at its program's beginning */
+	bool is_had;		       /* by its thread */
+	unsigned orders_at, flags_at;  /* in its program, from its beginning */
 	uint64_t flags;		       /* as it has them */
 	size_t x_size;
 	uint8_t *x; /* all of it, as the host has it; the first X86_STUB_X bytes as the stub has
@@ -54,12 +57,17 @@ struct x86_stub {
 
 /* ---- its program */
 
-/* The registers are those of a system call; rbx: its order; r12: how many there are. Stops by int3
- * behind the last, by ud2 behind one that failed. Behind that, at what is answered, it takes flags
- * from its stack: ptrace does not set all. */
-static unsigned program(struct x64_asm *a)
+/* It waits. At orders_at, the registers are those of a system call; rbx: its order; r12: how many
+ * there are; it stops by int3 behind the last, by ud2 behind one that failed. At flags_at it takes
+ * flags from its stack: ptrace does not set all. */
+static void program(struct x86_stub *s, struct x64_asm *a)
 {
 	static const uint8_t arg[] = {RDI, RSI, RDX, R10, R8, R9};
+	uint8_t *wait = a->p; /* until it is had: pause */
+	mov_imm(a, RAX, SYS_pause);
+	put8(a, 0x0f), put8(a, 0x05);
+	jump_to(a, wait);
+	s->orders_at = (unsigned)(a->p - wait);
 	uint8_t *call = a->p;
 	put8(a, 0x0f), put8(a, 0x05);
 	alu_imm(a, ALU_CMP, OP_W, rm_reg(RAX), -4095);
@@ -75,12 +83,11 @@ static unsigned program(struct x64_asm *a)
 	put8(a, 0x0f), put8(a, 0x0b);
 	set_rel32(done, a->p);
 	put8(a, 0xcc);
-	unsigned at = (unsigned)(a->p - call);
+	s->flags_at = (unsigned)(a->p - wait);
 	put8(a, 0x9d), put8(a, 0xcc); /* popf */
-	return at;
 }
 /* An ELF file of one page, which is its only segment. */
-static int file_make(unsigned *flags_at)
+static int file_make(struct x86_stub *s)
 {
 	struct {
 		Elf64_Ehdr e;
@@ -92,7 +99,7 @@ static int file_make(unsigned *flags_at)
 		      .e_type = ET_EXEC,
 		      .e_machine = EM_X86_64,
 		      .e_version = EV_CURRENT,
-		      .e_entry = X86_STUB_AT + offsetof(__typeof__(f), code),
+		      .e_entry = ENTRY,
 		      .e_phoff = sizeof(f.e),
 		      .e_ehsize = sizeof(f.e),
 		      .e_phentsize = sizeof(f.p),
@@ -105,7 +112,7 @@ static int file_make(unsigned *flags_at)
 		      .p_align = PAGE},
 	};
 	struct x64_asm a = {.p = f.code};
-	*flags_at = program(&a);
+	program(s, &a);
 	int fd = memfd_create("lodge-stub", MFD_CLOEXEC);
 	if (fd >= 0 && write(fd, &f, sizeof(f)) == sizeof(f)) return fd;
 	if (fd >= 0) (void)close(fd);
@@ -114,6 +121,32 @@ static int file_make(unsigned *flags_at)
 
 /* ---- its birth */
 
+/* What waiting, exec and orders take, and nothing else, whoever gives those; who tries gets a
+ * signal. */
+#define ALLOW(nr)                                                                                  \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+static bool narrow(void)
+{
+	static const struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		ALLOW(SYS_mmap),
+		ALLOW(SYS_munmap),
+		ALLOW(SYS_pause),
+		ALLOW(SYS_close),
+		ALLOW(SYS_rt_sigprocmask),
+		ALLOW(SYS_execveat),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
+		ALLOW(PR_SET_TSC),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+	};
+	const struct sock_fprog f = {COUNT(code), (struct sock_filter *)(uintptr_t)code};
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &f);
+}
 struct birth {
 	int exe, shared, region[REGIONS];
 	unsigned regions;
@@ -133,7 +166,7 @@ static int child(void *p)
 	for (unsigned k = 0; k < n; k++)
 		if (fd[k] < 0 || dup2(fd[k], (int)k) < 0) _exit(1);
 	if (fcntl((int)n - 1, F_SETFD, FD_CLOEXEC) || syscall(SYS_close_range, n, ~0u, 0) ||
-	    ptrace(PTRACE_TRACEME, 0, 0, 0))
+	    prctl(PR_SET_PDEATHSIG, SIGKILL) || !narrow())
 		_exit(1);
 	(void)syscall(SYS_execveat, n - 1, "", none, none, AT_EMPTY_PATH);
 	_exit(1);
@@ -144,21 +177,21 @@ static pid_t born(struct birth *b)
 	sigset_t all, was;
 	uint8_t *stack = malloc(STACK);
 	if (!stack) return 0;
-	(void)sigfillset(&all); /* our handlers are not for it; but exec stops it by SIGTRAP */
-	(void)sigdelset(&all, SIGTRAP);
+	(void)sigfillset(&all); /* our handlers are not for it */
 	(void)pthread_sigmask(SIG_SETMASK, &all, &was);
 	pid_t pid = clone(child, stack + STACK, CLONE_VM | CLONE_VFORK, b);
 	(void)pthread_sigmask(SIG_SETMASK, &was, NULL);
 	free(stack);
 	return pid < 0 ? 0 : pid;
 }
-/* Why it stopped next, or KILLED. */
+/* The signal that it stopped by next; 0: by no signal; KILLED. */
 static int wait_stop(struct x86_stub *s)
 {
+	enum { EVENT = 16 };
 	int st;
 	pid_t got;
 	while ((got = waitpid(s->pid, &st, __WALL)) < 0 && errno == EINTR) continue;
-	if (got == s->pid && WIFSTOPPED(st)) return WSTOPSIG(st);
+	if (got == s->pid && WIFSTOPPED(st)) return st >> EVENT ? 0 : WSTOPSIG(st);
 	s->pid = 0;
 	s->failed = true;
 	return KILLED;
@@ -193,6 +226,7 @@ bool x86_stub_ready(struct x86_stub *s)
 	s->done += n;
 	if (!n || s->failed) return !s->failed;
 	r.eflags = s->flags;
+	r.rip += s->orders_at;
 	r.rax = o->nr, r.rdi = o->arg[0], r.rsi = o->arg[1], r.rdx = o->arg[2];
 	r.r10 = o->arg[3], r.r8 = o->arg[4], r.r9 = o->arg[5];
 	r.rbx = ORDERS_AT, r.r12 = n;
@@ -224,31 +258,12 @@ bool x86_stub_hide(struct x86_stub *s, uint64_t at, size_t len)
 	return more || order(s, (struct order){SYS_munmap, {at, len}, 0});
 }
 
-/* From here on nothing but what orders are for; who tries gets a signal. */
-static void filter_make(struct shared *sh)
-{
-	const struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 3),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 2, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_munmap, 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	_Static_assert(sizeof(code) <= sizeof(sh->code), "it has room");
-	memcpy(sh->code, code, sizeof(code));
-	sh->filter.len = COUNT(code);
-	/* An address of the stub's, a number here. */
-	sh->filter.filter =
-		(struct sock_filter *)(uintptr_t)(ORDERS_AT + offsetof(struct shared, code));
-}
+/* Nothing is there but the program and its orders. */
 static bool confine(struct x86_stub *s)
 {
 	enum { FLAGS = MAP_SHARED | MAP_FIXED };
 	const uint64_t size = (sizeof(struct shared) + PAGE - 1) & ~(uint64_t)(PAGE - 1);
 	const uint64_t end = ORDERS_AT + size, at = ORDERS_AT;
-	filter_make(s->shared);
 	const struct order todo[] = {
 		{SYS_mmap, {at, size, PROT_READ, FLAGS, s->regions, 0}, 0},
 		{SYS_close, {s->regions}, 0},
@@ -257,11 +272,7 @@ static bool confine(struct x86_stub *s)
 		{SYS_rt_sigprocmask,
 		 {SIG_SETMASK, at + offsetof(struct shared, no_signals), 0, sizeof(uint64_t)},
 		 0},
-		{SYS_prctl, {PR_SET_NO_NEW_PRIVS, 1}, 0},
 		{SYS_prctl, {PR_SET_TSC, PR_TSC_SIGSEGV}, 0},
-		{SYS_seccomp,
-		 {SECCOMP_SET_MODE_FILTER, 0, at + offsetof(struct shared, filter)},
-		 0},
 	};
 	bool good = order(s, todo[0]) && x86_stub_ready(s); /* the next ones it reads itself */
 	for (unsigned k = 1; k < COUNT(todo); k++) good = good && order(s, todo[k]);
@@ -275,20 +286,28 @@ static bool learn(struct x86_stub *s)
 	enum { MOST = 65536 };
 	s->x = calloc(1, MOST);
 	struct iovec v = {s->x, MOST};
-	if (!s->x ||
-	    ptrace(PTRACE_SETOPTIONS, s->pid, 0, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD) ||
-	    !regset(s, PTRACE_GETREGSET, NT_PRSTATUS, &s->first, sizeof(s->first)) ||
+	if (!s->x || !regset(s, PTRACE_GETREGSET, NT_PRSTATUS, &s->first, sizeof(s->first)) ||
 	    ptrace(PTRACE_GETREGSET, s->pid, (void *)(uintptr_t)NT_X86_XSTATE, &v))
 		return false;
 	s->x_size = v.iov_len;
 	s->flags = s->first.eflags;
+	s->first.rip = ENTRY;
 	s->first.orig_rax = ~0ull; /* no system call to be done again */
 	return s->x_size >= X86_STUB_X;
 }
+bool x86_stub_have(struct x86_stub *s)
+{
+	const unsigned long how = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD;
+	if (s->is_had) return !s->failed;
+	s->is_had = true;
+	s->failed = ptrace(PTRACE_SEIZE, s->pid, 0, how) ||
+		    ptrace(PTRACE_INTERRUPT, s->pid, 0, 0) || wait_stop(s) == KILLED || !learn(s) ||
+		    !confine(s);
+	return !s->failed;
+}
 static bool start(struct x86_stub *s, struct gmem *m)
 {
-	struct birth b = {.exe = file_make(&s->flags_at),
-			  .shared = memfd_create("lodge-orders", MFD_CLOEXEC)};
+	struct birth b = {.exe = file_make(s), .shared = memfd_create("lodge-orders", MFD_CLOEXEC)};
 	struct gmem_region r;
 	while (b.regions < REGIONS && gmem_region(m, b.regions, &r)) b.region[b.regions++] = r.fd;
 	s->regions = b.regions;
@@ -300,7 +319,7 @@ static bool start(struct x86_stub *s, struct gmem *m)
 	if (s->shared) s->pid = born(&b);
 	if (b.exe >= 0) (void)close(b.exe);
 	if (b.shared >= 0) (void)close(b.shared);
-	return s->pid && wait_stop(s) == SIGTRAP && learn(s) && confine(s);
+	return s->pid != 0;
 }
 struct x86_stub *x86_stub_new(struct gmem *m)
 {

@@ -8,8 +8,7 @@
 /* A process of the host in which nothing is but what it is told to map of a guest's memory, so that
  * a guest's user code can run there by itself, at its own addresses. It makes no system call of its
  * own accord (ptrace(2), PTRACE_SYSEMU), and no other than mmap and munmap whatever happens
- * (seccomp). Its maker's thread alone calls these functions but for x86_stub_poke(), and the
- * process dies with it. */
+ * (seccomp). */
 struct gmem;
 struct x86_stub;
 /* What lives at these addresses is the stub's: a page of code that cannot be written to, and what
@@ -31,9 +30,12 @@ enum x86_stub_end {
 /* XSAVE's standard layout, SDM 1, 13.4: x87, SSE, header, AVX. What more there is starts anew. */
 enum { X86_STUB_X = 576 + 256 };
 
-/* NULL: this host does not let us. */
+/* Any thread; it waits until it is had. NULL: this host does not let us. */
 struct x86_stub *x86_stub_new(struct gmem *m);
-void x86_stub_free(struct x86_stub *s); /* NULL is fine; any thread once its maker's is gone */
+/* The calling thread's from now on, which alone calls what is below but for x86_stub_poke(); with
+ * that it dies. Does nothing the second time. False: the host does not let us. */
+bool x86_stub_have(struct x86_stub *s);
+void x86_stub_free(struct x86_stub *s); /* NULL is fine; any thread once its own is gone */
 /* In order, and done by x86_stub_ready(). Pages as gmem_file() tells of them; prot:
  * PROT_*. False: it could not be done, and what is mapped is not known. */
 bool x86_stub_map(struct x86_stub *s, uint64_t at, size_t len, unsigned prot, unsigned region,

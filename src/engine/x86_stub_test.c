@@ -23,6 +23,7 @@ static bool rig_make(struct rig *g)
 	*g = (struct rig){.mem = gmem_new()};
 	CHECK(!gmem_add(g->mem, 0, RAM, 0, NULL));
 	g->s = x86_stub_new(g->mem);
+	if (g->s && !x86_stub_have(g->s)) x86_stub_free(g->s), g->s = NULL;
 	if (!g->s) {
 		fprintf(stderr, "SKIPPED: this host has no place for direct execution\n");
 		gmem_free(g->mem);
