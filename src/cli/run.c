@@ -15,6 +15,7 @@
 #include "cli/seeds.h"
 #include "cli/shares.h"
 #include "cli/stats.h"
+#include "cli/tapes.h"
 #include "cli/term.h"
 #include "cli/update.h"
 #include "guest/gdb.h"
@@ -32,7 +33,7 @@
 
 struct run_opts {
 	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *cap_rate, *kind,
-		*dump, *symbols, *restore, *vars, *gdb, *cpus;
+		*dump, *symbols, *restore, *vars, *gdb, *cpus, *record, *replay;
 	unsigned cpu_shares, io_ops;
 	uint64_t memory, memory_max, memory_high, code_cache, io_rate;
 	bool stats, profile, deterministic, detach, remove, gdb_wait, no_balloon, no_direct,
@@ -137,6 +138,14 @@ static const struct opt run_table[] = {
 	 NULL},
 	{"publish", 'p', OPT_LIST, AT(publish), "[ADDR:]PORT:GUESTPORT[/udp]",
 	 "Pass connections to a port of this machine on to the guest.", NULL},
+	{"record", 0, OPT_TEXT, AT(record), "FILE",
+	 "Write there all that comes to the guest and when, so that it can be run again and do the "
+	 "same: --deterministic, but with networks. What it writes to its disks is forgotten.",
+	 NULL},
+	{"replay", 0, OPT_TEXT, AT(replay), "FILE",
+	 "Run what was recorded there again, to the instruction, and fail where it does anything "
+	 "else. Only --engine, --gdb and what tells of it may be different.",
+	 NULL},
 	{"restore", 0, OPT_TEXT, AT(restore), "FILE",
 	 "Go on from a snapshot's file instead of booting; all else as the guest in it was "
 	 "started.",
@@ -193,6 +202,7 @@ struct run {
 	char disk_at[32], seed_at[32];
 	char append[1024];
 	struct shares shares;
+	struct tapes tapes;
 };
 
 /* A guest that never ran leaves nothing behind. */
@@ -207,6 +217,7 @@ static void run_done(struct run *r)
 	guest_disk_done(&r->disk);
 	free(r->vars);
 	image_done(&r->image);
+	tapes_done(&r->tapes);
 	store_close(r->kept.store);
 }
 
@@ -230,7 +241,7 @@ static int add_network(struct spec *s, const struct run_opts *o, struct err *e)
 	bool can = false;
 	int r = add_nets(s, &o->nets, e);
 	if (r) return r;
-	if (!o->nets.n && !o->deterministic) s->net[s->nnets++] = "user";
+	if (!o->nets.n && (!o->deterministic || o->record) && !o->replay) s->net[s->nnets++] = "user";
 	for (unsigned i = 0; i < s->nnets; i++) can |= network_publishes(s->net[i]);
 	if (!can && o->publish.n) return fail(e, -EINVAL, "--publish needs a network: --net user");
 	for (unsigned i = 0; i < o->publish.n; i++) {
@@ -461,26 +472,12 @@ static int run_here(const struct spec *s, const struct guest_home *home, struct 
 
 /* --- without a name: nothing stays ----------------------------------------------------------- */
 
-/* A guest without a name gets the first folder that no living process has, clean. */
-static int temp_folder(struct run *r, char *name, size_t room, struct err *e)
-{
-	struct store *s = r->kept.store;
-	int bad = -EBUSY;
-	for (unsigned i = 1; bad == -EBUSY && i < 1000; i++) {
-		(void)snprintf(name, room, GUEST_NAMELESS "%u", i);
-		bad = store_guest_open(s, name, true, &r->folder, e);
-	}
-	if (!bad) bad = store_guest_remove(s, name, &r->folder, e);
-	if (!bad) bad = store_guest_open(s, name, true, &r->folder, e);
-	return bad;
-}
-
 /* The disk loses its last name before anything starts. */
 static int temp_disk(struct run *r, struct err *e)
 {
 	char temp[32];
 	struct store *s = r->kept.store;
-	int bad = temp_folder(r, temp, sizeof(temp), e);
+	int bad = temp_folder(s, temp, sizeof(temp), &r->folder, e);
 	if (!bad)
 		bad = store_guest_disk(s, temp, &r->image,
 				       r->spec.disk_copy ? DISK_COPY : DISK_LOOSE, &r->disk, e);
@@ -505,7 +502,9 @@ static int use_image(struct run *r, struct err *e)
 	r->spec = r->wish;
 	spec_use_image(&r->spec, &r->image);
 	if (!r->wish.append) r->spec.append = append_terminal(r, r->spec.append);
-	return r->image.disk.path ? temp_disk(r, e) : 0;
+	if (!r->image.disk.path) return 0;
+	if (!r->opts->record) return temp_disk(r, e);
+	return spec_first_disk(&r->spec, r->image.disk.path, r->image.disk.format, e);
 }
 
 static int temp_seed(struct run *r, struct err *e)
@@ -516,17 +515,38 @@ static int temp_seed(struct run *r, struct err *e)
 	return bad ? bad : seeds_add_disk(&r->spec, r->seed_at, e);
 }
 
+/* What the recording does not say, and what shows it. */
+static int replay(struct run *r, struct err *e)
+{
+	struct spec *s = &r->spec, *w = &r->wish;
+	int bad = store_open(&r->kept.store, NULL, e);
+	if (!bad) bad = tapes_replay(&r->tapes, r->kept.store, s, r->opts->replay, e);
+	s->engine = w->engine;
+	s->code_cache = w->code_cache;
+	s->profile = w->profile;
+	s->dump = w->dump;
+	s->symbols = w->symbols;
+	s->gdb = w->gdb;
+	s->gdb_wait = w->gdb_wait;
+	s->control = true;
+	s->npublish = 0;
+	return bad ? bad : run_here(s, NULL, &r->end, e);
+}
+
 static int run_nameless(struct run *r, struct err *e)
 {
 	struct spec *w = &r->wish;
+	if (r->opts->replay) return replay(r, e);
 	if (!w->image && !w->kernel && !w->firmware) w->image = "linux";
-	int bad = w->image || w->nvolumes ? store_open(&r->kept.store, NULL, e) : 0;
+	int bad = w->image || w->nvolumes || r->opts->record ? store_open(&r->kept.store, NULL, e) : 0;
 	r->spec = *w;
 	if (!bad && w->image) bad = use_image(r, e);
 	if (!bad) bad = temp_seed(r, e);
 	if (!bad) bad = shares_add(&r->shares, r->kept.store, &r->spec, e);
 	if (!r->spec.memory) r->spec.memory = DEFAULT_MEMORY * MIB;
 	r->spec.confined = guest_is_to_be_confined();
+	if (!bad && r->opts->record)
+		bad = tapes_record(&r->tapes, r->kept.store, &r->spec, r->opts->record, e);
 	return bad ? bad : run_here(&r->spec, NULL, &r->end, e);
 }
 
@@ -712,12 +732,40 @@ static int run_behind(struct run *r, struct err *e)
 	return 0;
 }
 
+static int check_record(const struct run_opts *o, struct err *e)
+{
+	if (o->name || o->detach)
+		return fail(e, -EINVAL,
+			    "--record: not of a guest that is kept, whose disk would be another "
+			    "one the next time: leave out --name and --detach");
+	if (o->gdb)
+		return fail(e, -EINVAL, "--record: not with --gdb; debug the replay instead");
+	if (o->restore || seeds_wanted(&o->seed))
+		return fail(e, -EINVAL, "--record: not with --restore or --cloud-init yet");
+	return o->replay ? fail(e, -EINVAL, "--record and --replay: one or the other") : 0;
+}
+
+static int check_replay(const struct run *r, const struct call *c, struct err *e)
+{
+	const struct run_opts *o = r->opts;
+	const struct spec *w = &r->wish;
+	bool says = c->nargs || o->arch || w->kernel || w->initrd || w->append || w->firmware ||
+		    w->vars || w->memory || o->name || o->detach || o->restore || w->ndisks ||
+		    w->npublish || w->nnets || w->nvolumes || seeds_wanted(&o->seed) ||
+		    w->cpus != 1;
+	return says ? fail(e, -EINVAL, "--replay: what guest it is the recording says; only "
+				       "--engine, --gdb, --stats and the like go with it")
+		    : 0;
+}
+
 static int run_run(const struct call *c, struct err *e)
 {
 	struct run r = {
 		.opts = c->opts, .folder = -1, .disk_fd = -1, .seed_fd = -1, .kept.folder = -1};
 	bool kept = r.opts->name || r.opts->detach;
 	int bad = add_options(&r, c, e);
+	if (!bad && r.opts->record) bad = check_record(r.opts, e);
+	if (!bad && r.opts->replay) bad = check_replay(&r, c, e);
 	if (!bad && kept) bad = keep(&r, e);
 	if (!bad)
 		bad = !kept	       ? run_nameless(&r, e)
@@ -733,6 +781,8 @@ static int create_run(const struct call *c, struct err *e)
 	struct run r = {
 		.opts = c->opts, .folder = -1, .disk_fd = -1, .seed_fd = -1, .kept.folder = -1};
 	int bad = add_options(&r, c, e);
+	if (!bad && (r.opts->record || r.opts->replay))
+		bad = fail(e, -EINVAL, "create: it is not run now: --record and --replay are run's");
 	if (!bad && (r.opts->detach || r.opts->stats))
 		bad = fail(e, -EINVAL,
 			   "create: it is not run now, so neither --detach nor --stats");

@@ -19,7 +19,6 @@ enum { B_SET = 0x80, B_PIE = 0x40, B_AIE = 0x20, B_UIE = 0x10, B_BINARY = 4, B_2
 enum { C_IRQ = 0x80, C_P = 0x40, C_A = 0x20, C_U = 0x10, D_VALID = 0x80 };
 enum { PM = 0x80, ANY = 0xc0, UIP_NS = 244000, NS = 1000000000, DAY = 86400, INDEX = 0x7f };
 enum { SUM_FIRST = 0x10, SUM_LAST = 0x2d, SUM = 0x2e };
-#define EPOCH 1767225600 /* 2026-01-01: where counted time begins */
 
 struct cmos {
 	struct device d;
@@ -42,7 +41,7 @@ static struct when now(const struct cmos *c)
 	struct timespec t;
 	uint64_t ns = vclock_ns(c->wake.clock);
 	if (vclock_counts(c->wake.clock))
-		t = (struct timespec){EPOCH + (time_t)(ns / NS), (long)(ns % NS)};
+		t = (struct timespec){(time_t)(c->wake.clock->epoch + ns / NS), (long)(ns % NS)};
 	else
 		(void)clock_gettime(CLOCK_REALTIME, &t);
 	uint64_t frac = (uint64_t)t.tv_nsec + c->phase;

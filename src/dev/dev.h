@@ -20,7 +20,7 @@ struct vclock;
 int uart_new(struct device **out, const char *id, struct irq irq, struct chr *chr, struct err *e);
 /* Goldfish RTC: wall-clock nanoseconds, alarm. */
 int rtc_new(struct device **out, const char *id, struct irq irq, struct loop *l, struct err *e);
-/* Begin at a fixed date and go by this clock: for machines that count time. No alarms then. */
+/* Begin at the clock's epoch and go by this clock: for machines that count time. No alarms then. */
 void rtc_count(struct device *d, const struct vclock *clock);
 /* SiFive test finisher, which a `syscon-poweroff`/`syscon-reboot` pair drives. */
 enum power { POWER_OFF, POWER_RESET, POWER_FAIL };
@@ -119,7 +119,8 @@ struct balloon_report {
 int virtio_balloon_new(struct virtio_dev **out, struct gmem *mem, struct err *e);
 void virtio_balloon_target(struct virtio_dev *v, uint64_t bytes);
 void virtio_balloon_look(struct virtio_dev *v, struct balloon_report *to);
-void virtio_rng_repeat(struct virtio_dev *v); /* the same numbers every time: no secrets */
+/* The same numbers for the same seed, which is not 0: no secrets. */
+void virtio_rng_repeat(struct virtio_dev *v, uint64_t seed);
 
 /* NVMe 1.4 controller with one namespace, plugged into h. The blk reference is taken over, also on
  * failure. serial: up to 20 characters. in_order: as virtio_blk_in_order(). */

@@ -31,12 +31,10 @@ struct rtc {
 	bool armed, pending, enabled;
 };
 
-#define EPOCH 1767225600ull /* 2026-01-01 */
-
 static uint64_t host_ns(const struct rtc *r)
 {
 	struct timespec t;
-	if (r->clock) return EPOCH * 1000000000u + vclock_ns(r->clock);
+	if (r->clock) return r->clock->epoch * 1000000000u + vclock_ns(r->clock);
 	(void)clock_gettime(CLOCK_REALTIME, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }

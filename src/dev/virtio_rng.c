@@ -80,4 +80,4 @@ int virtio_rng_new(struct virtio_dev **out, struct gmem *mem, struct err *e)
 	return 0;
 }
 
-void virtio_rng_repeat(struct virtio_dev *v) { ((struct vrng *)v)->repeat = 1; }
+void virtio_rng_repeat(struct virtio_dev *v, uint64_t seed) { ((struct vrng *)v)->repeat = seed; }

@@ -44,6 +44,24 @@ struct x86_hooks {
 	struct device *(*apic)(void *ctx, unsigned cpu);
 	void *ctx;
 };
+/* Times at which others may do something to a CPU whose instructions are counted, told so that they
+ * can be found again to the instruction: `ran` alone says which it is, but for those in its sleep,
+ * which `ran` and `slept` say. */
+struct engine_turn {
+	uint64_t ran, slept; /* ns; their sum is the time */
+	bool asleep;	     /* in WFI or HLT: it may be woken now */
+	uint64_t wakes;	     /* asleep: the slept at which a timer comes; UINT64_MAX: none will */
+};
+struct engine_turns {
+	/* On the vCPU's thread, which is between two instructions: registers may be read. When it
+	 * wants to be called again: the ran, or, asleep, the slept at which it is time (UINT64_MAX:
+	 * whenever it is usual). */
+	uint64_t (*turn)(void *ctx, const struct engine_turn *t);
+	void *ctx;
+	/* To the ones that `turn` asks for only, and no time is spent asleep. Otherwise every
+	 * 10 ms, and asleep time goes on as on the host until somebody kicks the vCPU. */
+	bool replays;
+};
 struct engine_env { /* what an engine is given; everything outlives it */
 	enum arch arch;
 	struct gmem *mem;
@@ -65,6 +83,8 @@ struct engine_env { /* what an engine is given; everything outlives it */
 	struct vclock *counted;
 	uint64_t (*tick)(void *ctx, bool pause);
 	void *tick_ctx;
+	/* Where what comes from outside is recorded, or comes from a recording; NULL: neither. */
+	const struct engine_turns *turns;
 	size_t code_room;  /* bytes for a vCPU's translated code; 0: 32 MiB */
 	unsigned max_satp; /* RISC-V: widest page tables offered: 8 Sv39, 9 Sv48, 10 Sv57 */
 	enum irqchip irqchip;

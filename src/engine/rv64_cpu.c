@@ -40,7 +40,7 @@ void rv64_cpu_reset(struct rv64_cpu *c)
 	c->pause = 0;
 	ZERO_FROM(c, x, bias);
 	ZERO_FROM(c, f, code);
-	c->fs_dirty = c->fp_on = c->remap = false;
+	c->fs_dirty = c->fp_on = c->remap = c->dozing = false;
 	c->v.ill = true;
 	c->n_limit = UINT64_MAX;
 	rv64_count_look(c);
@@ -358,10 +358,13 @@ static void run_once(struct rv64_cpu *c)
 {
 	bool turns = rv64_jit_checker(c->jit);
 	if (turns) check_take(c);
-	if (unlikely(c->stepping)) {
+	if (unlikely(c->dozing)) {
+		c->stop = STOP_WFI;
+	} else if (unlikely(c->stepping)) {
+		if (c->turns) rv64_count_due(c);
 		rv64_debug_one(c);
 		if (c->stop == STOP_TRAP) rv64_trap(c, c->cause, c->tval);
-		if (c->stop == STOP_WFI) c->stop = STOP_NEXT;
+		if (c->stop == STOP_WFI && !c->turns) c->stop = STOP_NEXT;
 	} else if (c->counted) {
 		rv64_count_run(c);
 	} else {

@@ -210,6 +210,8 @@ struct rv64_cpu {
 	struct vclock *counted; /* rv64_count.c: as engine_env has it */
 	uint64_t (*tick)(void *ctx, bool pause);
 	void *tick_ctx;
+	const struct engine_turns *turns;
+	bool dozing;		   /* in a WFI that was left for somebody's kick */
 	uint64_t slept;		   /* beside n */
 	uint64_t slice_end, pause; /* by n: when to look at timers, when others have a turn */
 	struct timer *timer;	   /* NULL: no loop, only WFI looks at stimecmp */
@@ -275,7 +277,8 @@ bool rv64_stce(const struct rv64_cpu *c);
 /* rv64_count.c: harts whose instructions are counted, and their time with them */
 void rv64_count_new(struct rv64_cpu *c, const struct engine_env *env);
 void rv64_count_run(struct rv64_cpu *c);   /* as rv64_step(), between what is due */
-void rv64_count_sleep(struct rv64_cpu *c); /* WFI */
+void rv64_count_due(struct rv64_cpu *c);   /* what comes before the next instruction */
+void rv64_count_sleep(struct rv64_cpu *c); /* WFI; dozing: it is not over */
 static inline void rv64_count_look(struct rv64_cpu *c) { c->slice_end = 0; } /* timers were set */
 /* Others: wait until poll is not what was seen, for so long at most. */
 void rv64_poll_wait(struct rv64_cpu *c, uint32_t seen, uint64_t ns);

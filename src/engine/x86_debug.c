@@ -43,6 +43,10 @@ void x86_debug_look(struct x86_vcpu *v)
 void x86_debug_step(struct x86_vcpu *v)
 {
 	bool runs = v->activity == X86_RUNNING;
+	if (runs && v->machine->env.turns) {
+		x86_count_due(v); /* a recorded run goes on as it went, interrupts and all */
+		if (!x86_events(v)) return;
+	}
 	if (!runs && !x86_events(v)) return;
 	if (runs) x86_step(v);
 	v->stepping = false;

@@ -332,6 +332,7 @@ int x86_vcpu_set(struct x86_vcpu *v, unsigned reg, uint64_t val);
 void x86_count_new(struct x86_vcpu *v);
 void x86_count_run(struct x86_vcpu *v);	  /* some, after which x86_events() is to be asked */
 void x86_count_sleep(struct x86_vcpu *v); /* until poll says something */
+void x86_count_due(struct x86_vcpu *v);	  /* what comes before the next instruction */
 void x86_count_look(struct x86_vcpu *v);  /* timers may have been set */
 
 /* ---- x86_debug.c */

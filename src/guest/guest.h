@@ -38,6 +38,12 @@ struct spec {
 	bool deterministic;  /* time goes by instructions */
 	const char *restore; /* a snapshot's folder, to go on from instead of booting; NULL */
 	const struct arrival *arrival; /* the same, from another host; NULL */
+	/* Of a deterministic one: what comes from outside goes there, too, or comes from there and
+	 * from nowhere else; NULL. With them, what random numbers come
+	 * from and the seconds since 1970 at which its clock begins. */
+	struct tape_out *record;
+	struct tape *replay;
+	uint64_t seed, clock;
 	const char *dump, *symbols;    /* as in engine/unitlog.h; NULL: none */
 	struct spec_disk {
 		const char *path, *format;
@@ -80,6 +86,8 @@ struct host_note {	/* of what a kind could use of this host, for lodge doctor */
 };
 struct arrival;
 struct link;
+struct tape;
+struct tape_out;
 struct json_object;
 struct move_how {
 	char to[160];	   /* where, in words */

@@ -17,7 +17,7 @@ static uint64_t host_ns(void)
 void vclock_init(struct vclock *c, uint64_t hz)
 {
 	must(hz);
-	*c = (struct vclock){.hz = hz, .zero_ns = host_ns()};
+	*c = (struct vclock){.hz = hz, .zero_ns = host_ns(), .epoch = VCLOCK_EPOCH};
 }
 
 void vclock_count(struct vclock *c, const uint64_t *ran, const uint64_t *slept)

@@ -171,6 +171,14 @@ static int open_plain(const char *path, struct err *e)
 	return give_fd(&fd);
 }
 
+int blob_digest(const char *path, char digest[BLOB_DIGEST], uint64_t *size, struct err *e)
+{
+	auto_fd int in = open_plain(path, e);
+	if (in < 0) return in;
+	int r = hash_fd(in, digest, size);
+	return r ? fail(e, r, "%s: %s", path, strerror(-r)) : 0;
+}
+
 int blob_put(const char *dir, const char *path, char digest[BLOB_DIGEST], uint64_t *size,
 	     struct err *e)
 {

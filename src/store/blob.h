@@ -13,6 +13,8 @@ bool blob_digest_ok(const char *hex); /* 64 lower-case hexadecimal digits and no
 /* Copy the file at path into dir; *digest and *size are of the bytes copied. */
 int blob_put(const char *dir, const char *path, char digest[BLOB_DIGEST], uint64_t *size,
 	     struct err *e);
+/* The name that the contents of the file at path would have. */
+int blob_digest(const char *path, char digest[BLOB_DIGEST], uint64_t *size, struct err *e);
 /* Remove what is named by none of the n digests, and what killed processes left. */
 int blob_collect(const char *dir, char *const *keep, size_t n, struct err *e);
 /* A writable copy of the file at from, in the place of nothing at to: a clone where the file

@@ -8,6 +8,7 @@
 #include "guest/stats.h"
 #include "net/port.h"
 #include "vm/keys.h"
+#include "vm/turns.h"
 #include "vm/vm.h"
 #include <errno.h>
 #include <stdio.h>
@@ -42,9 +43,10 @@ int board_check(const struct spec *s, struct err *e)
 		return fail(e, -EINVAL, "cpus: %u: there can be 1 to %d", s->cpus, VM_CPUS);
 	if (s->deterministic && s->cpus > 1)
 		return fail(e, -EINVAL, "deterministic: with one CPU only, not %u", s->cpus);
-	if (s->deterministic && s->nnets)
+	if (s->deterministic && s->nnets && !s->record && !s->replay)
 		return fail(e, -EINVAL,
-			    "deterministic: not with a network, which answers when it will");
+			    "deterministic: not with a network, which answers when it will; "
+			    "--record is");
 	if (s->deterministic && s->nshares)
 		return fail(e, -EINVAL,
 			    "deterministic: not with shared folders, which answer when they will");
@@ -83,6 +85,7 @@ void board_done(struct board *b)
 {
 	for (unsigned i = 0; i < BOARD_NETS; i++) port_free(b->cable[i]);
 	pci_host_free(b->pci);
+	for (unsigned i = 0; i < BOARD_NETS; i++) gate_free(b->gate[i]);
 	for (unsigned i = 0; i < BOARD_NETS; i++) rate_free(b->rate[i]);
 	for (unsigned i = 0; i < BOARD_SHARES; i++) share_close(b->share[i]);
 	device_free(b->uart);
@@ -99,6 +102,7 @@ int board_uart(struct vm *vm, struct irq irq, struct err *e)
 	struct guest *g = vm->guest;
 	int r = uart_new(&vm->board->uart, "uart0", irq, g->console, e);
 	if (r == 0 && g->spec->deterministic) vm->keys = keys_new(g->console, g->loop, vm_wake, vm);
+	if (r == 0 && turns_replays(vm->turns)) keys_deaf(vm->keys);
 	return r;
 }
 
@@ -121,7 +125,20 @@ int board_regenerate(struct vm *vm, struct err *e)
 
 static bool is_halting(void *ctx) { return vm_halting(ctx); }
 
-void board_pause(struct vm *vm) { keys_pass(vm->keys, is_halting); }
+void board_pause(struct vm *vm)
+{
+	if (!vm->turns) keys_pass(vm->keys, is_halting);
+}
+
+/* splitmix64 (Steele, Lea, Flood 2014): the nth number of its seed; never 0. */
+static uint64_t board_number(const struct vm *vm, uint64_t n)
+{
+	uint64_t seed = vm->guest->spec->seed, v = seed + (n + 1) * 0x9e3779b97f4a7c15;
+	if (!seed) return n + 1;
+	v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9;
+	v = (v ^ v >> 27) * 0x94d049bb133111eb;
+	return (v ^ v >> 31) | 1;
+}
 
 /* PCI */
 
@@ -207,21 +224,36 @@ static unsigned publisher(const struct spec *s)
 	return i;
 }
 
+/* From the card outwards: what makes it wait for its turn, what slows it down, the cable. */
 static int wire_net(struct vm *vm, unsigned i, struct port *card, struct err *e)
 {
 	uint64_t bits = vm->guest->spec->cap_rate;
 	struct board *b = vm->board;
-	b->card[i] = card;
-	if (bits) return rate_new(&b->rate[i], vm->guest->loop, bits, card, b->cable[i], e);
-	port_wire(card, b->cable[i]);
+	if (bits && b->cable[i])
+		return rate_new(&b->rate[i], vm->guest->loop, bits, card, b->cable[i], e);
+	if (b->cable[i]) port_wire(card, b->cable[i]);
 	return 0;
+}
+
+static int wire_turns(struct vm *vm, unsigned i, struct port **card, struct err *e)
+{
+	if (!vm->turns) return 0;
+	int r = gate_new(&vm->board->gate[i], *card, vm_wake, vm, e);
+	if (r == 0) *card = gate_far(vm->board->gate[i]);
+	return r;
+}
+
+static int plug_cable(struct vm *vm, unsigned i, const uint8_t mac[6], struct err *e)
+{
+	const struct spec *s = vm->guest->spec;
+	unsigned npublish = i == publisher(s) ? s->npublish : 0;
+	if (turns_replays(vm->turns)) return 0;
+	return network_plug(&vm->board->cable[i], s->net[i], s->name ? s->name : "", mac,
+			    s->publish, npublish, e);
 }
 
 static int plug_net(struct vm *vm, unsigned i, uint64_t identity, struct err *e)
 {
-	const struct spec *s = vm->guest->spec;
-	struct board *b = vm->board;
-	unsigned npublish = i == publisher(s) ? s->npublish : 0;
 	uint8_t mac[6];
 	struct virtio_dev *v;
 	struct port *card;
@@ -229,17 +261,18 @@ static int plug_net(struct vm *vm, unsigned i, uint64_t identity, struct err *e)
 	memcpy(vm->guest->mac[i], mac, sizeof(mac));
 	vm->guest->nmacs = i + 1;
 	int r = virtio_net_new(&v, vm->mem, mac, &card, e);
-	if (r == 0) r = virtio_pci_new(b->pci, v, -1, e);
-	if (r == 0)
-		r = network_plug(&b->cable[i], s->net[i], s->name ? s->name : "", mac, s->publish,
-				 npublish, e);
+	if (r == 0) vm->board->card[i] = card;
+	if (r == 0) r = virtio_pci_new(vm->board->pci, v, -1, e);
+	if (r == 0) r = wire_turns(vm, i, &card, e);
+	if (r == 0) r = plug_cable(vm, i, mac, e);
 	return r < 0 ? r : wire_net(vm, i, card, e);
 }
 
 static int plug_nets(struct vm *vm, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
-	uint64_t identity = board_identity(s->id ? s->id : s->name);
+	uint64_t identity = vm->turns ? board_number(vm, 1)
+				      : board_identity(s->id ? s->id : s->name);
 	int r = 0;
 	must(s->nnets <= BOARD_NETS);
 	for (unsigned i = 0; r == 0 && i < s->nnets; i++) r = plug_net(vm, i, identity, e);
@@ -250,7 +283,7 @@ static int plug_rng(struct vm *vm, struct err *e)
 {
 	struct virtio_dev *v;
 	int r = virtio_rng_new(&v, vm->mem, e);
-	if (r == 0 && vm->guest->spec->deterministic) virtio_rng_repeat(v);
+	if (r == 0 && vm->guest->spec->deterministic) virtio_rng_repeat(v, board_number(vm, 0));
 	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);
 }
 
@@ -379,7 +412,7 @@ void board_go(struct board *b, struct device *const *chips, size_t n)
 int board_seed(struct vm *vm, uint8_t *to, size_t n, struct err *e)
 {
 	if (vm->guest->spec->deterministic)
-		memset(to, 1, n);
+		for (size_t i = 0; i < n; i++) to[i] = vm->guest->spec->seed ? (uint8_t)(board_number(vm, i + 2) >> 8) : 1;
 	else if (getrandom(to, n, 0) != (ssize_t)n)
 		return fail(e, -EIO, "no random numbers to seed the guest with");
 	return 0;

@@ -13,6 +13,7 @@
 struct board;
 struct engine_env;
 struct engine_ops;
+struct gate;
 struct hart;
 struct limits;
 struct port;
@@ -73,6 +74,7 @@ struct board {
 	struct device *uart, *generation; /* generation is the board's own, too */
 	struct pci_host *pci;
 	struct port *card[BOARD_NETS];	/* the ends of its network cards, which are theirs */
+	struct gate *gate[BOARD_NETS];	/* where frames wait for their turn; may be NULL */
 	struct port *cable[BOARD_NETS]; /* what those are wired to */
 	struct rate *rate[BOARD_NETS];	/* and what slows them down; may be NULL */
 	struct share *share[BOARD_SHARES];

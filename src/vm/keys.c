@@ -17,8 +17,9 @@ struct keys {
 	pthread_mutex_t lock; /* of all below */
 	pthread_cond_t looked;
 	unsigned asked, answered; /* looks at the loop */
-	uint8_t key[64];
+	uint8_t key[KEYS_MOST];
 	size_t n;
+	bool deaf;
 };
 
 static size_t box_input(void *dev, const uint8_t *p, size_t n)
@@ -26,6 +27,10 @@ static size_t box_input(void *dev, const uint8_t *p, size_t n)
 	struct keys *k = dev;
 	(void)pthread_mutex_lock(&k->lock);
 	size_t room = sizeof(k->key) - k->n;
+	if (k->deaf) {
+		(void)pthread_mutex_unlock(&k->lock);
+		return n;
+	}
 	if (n > room) n = room;
 	memcpy(k->key + k->n, p, n);
 	k->n += n;
@@ -83,24 +88,46 @@ static void look(struct keys *k, bool (*given_up)(void *ctx))
 	(void)pthread_mutex_unlock(&k->lock);
 }
 
-static void pass(struct keys *k)
+static size_t pass(struct keys *k, uint8_t key[KEYS_MOST])
 {
-	uint8_t key[sizeof(k->key)];
 	(void)pthread_mutex_lock(&k->lock);
 	size_t n = k->n;
 	memcpy(key, k->key, n);
 	(void)pthread_mutex_unlock(&k->lock);
-	size_t took = n ? k->input(k->dev, key, n) : 0;
+	size_t took = n ? keys_put(k, key, n) : 0;
 	(void)pthread_mutex_lock(&k->lock);
 	k->n -= took;
 	memmove(k->key, k->key + took, k->n);
+	(void)pthread_mutex_unlock(&k->lock);
+	return took;
+}
+
+static void hungry(struct keys *k)
+{
+	if (k->chr->hungry) k->chr->hungry(k->chr->host);
+}
+
+size_t keys_put(struct keys *k, const uint8_t *p, size_t n) { return k->input(k->dev, p, n); }
+
+size_t keys_give(struct keys *k, uint8_t to[KEYS_MOST])
+{
+	size_t took = pass(k, to);
+	if (took) hungry(k);
+	return took;
+}
+
+void keys_deaf(struct keys *k)
+{
+	(void)pthread_mutex_lock(&k->lock);
+	k->deaf = true;
 	(void)pthread_mutex_unlock(&k->lock);
 }
 
 /* A first look has the loop watch the descriptor again, a second one is behind what that gave. */
 void keys_pass(struct keys *k, bool (*given_up)(void *ctx))
 {
-	if (k->chr->hungry) k->chr->hungry(k->chr->host);
+	uint8_t key[KEYS_MOST];
+	hungry(k);
 	for (int i = 0; i < 3; i++) look(k, given_up);
-	pass(k);
+	(void)pass(k, key);
 }

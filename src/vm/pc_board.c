@@ -561,7 +561,7 @@ static void pc_resume(struct vm *vm)
 {
 	struct pc *b = pc_of(vm);
 	for (unsigned i = 0; i < vm->ncpus; i++)
-		hart_set(&vm->hart[i], REG_X86_TSC, vm->hart[i].stamp);
+		hart_set(&vm->hart[i], REG_X86_TSC, vm->hart[i].stamp), vm->hart[i].stamp = 0;
 	if (b->lapics) lapics_resume(b->lapics);
 	board_go(vm->board, b->chip, CHIPS);
 }

@@ -113,7 +113,7 @@ static void clock_state(struct vm *vm, unsigned n, struct state *s)
 	uint64_t ns = vclock_ns(&vm->clock);
 	(void)n;
 	state_bytes(s, "ns", &ns, sizeof(ns));
-	if (state_need(s, ns < UINT64_MAX / 4, "time")) vclock_set(&vm->clock, ns);
+	if (state_need(s, ns < UINT64_MAX / 4, "time") && s->loading) vclock_set(&vm->clock, ns);
 }
 
 struct reg {

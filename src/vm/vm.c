@@ -22,6 +22,7 @@
 #include "vm/save.h"
 #include "vm/show.h"
 #include "vm/throttle.h"
+#include "vm/turns.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -216,7 +217,9 @@ static void power_now(void *ctx) /* on the loop's thread */
 {
 	struct vm *vm = ctx;
 	vm_halt(vm);
-	if (vm->power == VM_POWER_RESET)
+	bool off = vm->power == VM_POWER_OFF;
+	if (vm->turns && !turns_power(vm->turns, off, vm->code)) return;
+	if (!off)
 		vm_again(vm);
 	else
 		guest_exit(vm->guest, vm->code);
@@ -415,6 +418,7 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 		env.counted = &vm->clock;
 		env.tick = vm->kind->tick;
 		env.tick_ctx = vm;
+		env.turns = turns_hooks(vm->turns);
 	}
 	vm->ops = ops;
 	vm->ncpus = 0;
@@ -482,6 +486,8 @@ static struct vm *vm_new(struct guest *g)
 	vm->mmio = bus_new("mmio");
 	vm->mem = gmem_new();
 	vclock_init(&vm->clock, vm->kind->hz);
+	if (g->spec->clock) vm->clock.epoch = g->spec->clock;
+	vm->turns = turns_new(vm);
 	return vm;
 }
 
@@ -594,7 +600,7 @@ static int vm_stop(struct guest *g, bool force, struct err *e)
 		vm_halt(vm);
 	else if (!vm->kind->button)
 		return fail(e, -EOPNOTSUPP, "this board has no power button");
-	else if (!vm->kind->button(vm))
+	else if (vm->turns ? !turns_press(vm->turns) : !vm->kind->button(vm))
 		return fail(e, -EAGAIN, "the guest does not listen to its power button");
 	return 0;
 }
@@ -618,6 +624,7 @@ static void vm_free(struct guest *g)
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		if (vm->hart[i].threaded) (void)pthread_join(vm->hart[i].thread, NULL);
 	throttle_free(vm->throttle);
+	turns_free(vm->turns);
 	keys_free(vm->keys);
 	for (unsigned i = 0; i < VM_DISKS; i++) blk_unref(vm->disk[i]);
 	show_free(vm->show);

@@ -14,6 +14,7 @@
 struct blk;
 struct board;
 struct throttle;
+struct turns;
 struct board_ops;
 struct debugger;
 struct show;
@@ -61,6 +62,7 @@ struct vm {
 	struct blk *disk[VM_DISKS]; /* as the spec has them */
 	struct leave *leave;	    /* NULL: it is not on its way to another host */
 	struct keys *keys;	    /* of a machine whose time is counted, or NULL */
+	struct turns *turns;	    /* and is recorded or replayed; else NULL */
 	bool sbi;		    /* RISC-V: Lodge is the SBI, no firmware runs */
 	unsigned ncpus;
 	struct hart hart[VM_CPUS];
