@@ -53,6 +53,14 @@ uint64_t acpi_pm_next(struct device *d)
 	return at;
 }
 
+bool acpi_pm_hears(struct device *d)
+{
+	device_lock(d);
+	bool listens = ((struct acpi_pm *)d)->en & PWRBTN;
+	device_unlock(d);
+	return listens;
+}
+
 bool acpi_pm_button(struct device *d)
 {
 	struct acpi_pm *p = (struct acpi_pm *)d;

@@ -110,6 +110,7 @@ bool i8042_key(struct device *d, const uint8_t *code, size_t n);
 enum { ACPI_PM_TIMER = 8, ACPI_PM_PORTS = 12, ACPI_PM_S5 = 0 };
 int acpi_pm_new(struct device **out, struct irq sci, void (*off)(void *ctx), void *ctx,
 		const struct vclock *clock, struct loop *l, struct err *e);
+bool acpi_pm_hears(struct device *d);  /* any thread: the guest wants to know of the button */
 bool acpi_pm_button(struct device *d); /* any thread; false: the guest does not listen */
 void acpi_pm_tick(struct device *d);
 uint64_t acpi_pm_next(struct device *d);

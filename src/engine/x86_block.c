@@ -312,8 +312,12 @@ static const struct ahead *look_ahead(struct tr *t, int64_t off)
 	}
 	return l->good ? l : NULL;
 }
-/* Debuggers look at flags that nobody else does. */
-static bool is_debugged(const struct tr *t) { return t->j->v->debug; }
+/* Debuggers look at flags that nobody else does, and so do those who compare states: an interrupt
+ * puts them all into memory. */
+static bool is_exact(const struct tr *t)
+{
+	return t->j->v->debug || t->j->v->machine->env.turns;
+}
 /* Are flags needed at offset `off` of the page? A few instructions are looked at. */
 static unsigned flags_needed_at(struct tr *t, int64_t off)
 {
@@ -358,18 +362,18 @@ unsigned x86_wants_flags(struct tr *t, int64_t off)
 		if (!l) break;
 		const struct x86_insn *in = &l->in;
 		unsigned class = l->class;
-		if (class == C_JCC) return open ? HOST : is_debugged(t) ? SLOT : 0;
+		if (class == C_JCC) return open ? HOST : is_exact(t) ? SLOT : 0;
 		if (x86_ends_block(class) || class == C_STEP) break;
 		if (x86_op_info(in->op)->reads & open) return HOST;
 		open &= flags_before(in, class, open);
-		if (!open) return is_debugged(t) ? SLOT : 0;
+		if (!open) return is_exact(t) ? SLOT : 0;
 		off += in->len;
 	}
 	return SLOT;
 }
 static unsigned live_at_exit(struct tr *t, int64_t off)
 {
-	if (is_debugged(t)) return X86_ARITH;
+	if (is_exact(t)) return X86_ARITH;
 	if (off == t->start) return t->head_live;
 	return flags_needed_at(t, off);
 }
@@ -389,7 +393,7 @@ void x86_find_flags(struct tr *t)
 		default: break;
 		}
 		i->live = (uint16_t)live;
-		if (!is_debugged(t)) live = flags_before(&i->in, i->class, live);
+		if (!is_exact(t)) live = flags_before(&i->in, i->class, live);
 		i->before = (uint16_t)live;
 	}
 	t->head_live = (uint16_t)live;

@@ -436,6 +436,13 @@ static bool runs_direct(struct x86_vcpu *v)
 	x86_jit_home(v);
 	return x86_direct_run(v);
 }
+/* A kick was taken, and the caller is to hear of it, even if it is time to leave anyway. */
+static const void *leave_kicked(struct x86_vcpu *v)
+{
+	const void *to = leave_code(v);
+	v->jit->spent = false;
+	return to;
+}
 /* Whatever is at rip is done, until there is a block for it or run() has to be left. */
 static const void *find(struct x86_vcpu *v)
 {
@@ -450,7 +457,7 @@ static const void *find(struct x86_vcpu *v)
 			bool user = v->cpl == 3;
 			bool goes_on = !is_stopped(v) && x86_events(v);
 			if (user && v->stats[X86_STAT_IRQ] != irqs) ticked(j);
-			if (!goes_on) return leave_code(v);
+			if (!goes_on) return leave_kicked(v);
 		}
 		look_at_changes(j);
 		/* Where there are no breakpoints, RF says nothing, and a fault sets it again. */

@@ -59,6 +59,7 @@ struct board_ops {
 	 * ticks. */
 	uint64_t (*tick)(void *vm, bool pause);
 	bool (*button)(struct vm *vm); /* any thread: power; false: the guest does not listen */
+	bool (*hears)(struct vm *vm);  /* the same: whether it would; there is one if button is */
 	void (*free)(struct board *b); /* no hart runs; NULL and half-built are fine */
 };
 extern const struct board_ops board_virt, board_pc;

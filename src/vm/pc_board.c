@@ -585,6 +585,7 @@ static uint64_t pc_tick(void *ctx, bool pause)
 	return least;
 }
 
+static bool pc_hears(struct vm *vm) { return acpi_pm_hears(pc_of(vm)->chip[PM]); }
 static bool pc_button(struct vm *vm) { return acpi_pm_button(pc_of(vm)->chip[PM]); }
 
 static void pc_free(struct board *board)
@@ -619,5 +620,6 @@ const struct board_ops board_pc = {
 	.resume = pc_resume,
 	.tick = pc_tick,
 	.button = pc_button,
+	.hears = pc_hears,
 	.free = pc_free,
 };

@@ -237,9 +237,10 @@ bool turns_power(struct turns *t, bool off, int code)
 
 bool turns_press(struct turns *t)
 {
-	if (!t->in) atomic_store(&t->pressed, true);
-	if (!t->in) vm_wake(t->vm);
-	return !t->in;
+	bool may = !t->in && t->vm->kind->hears(t->vm);
+	if (may) atomic_store(&t->pressed, true);
+	if (may) vm_wake(t->vm);
+	return may;
 }
 
 /* ---- life */

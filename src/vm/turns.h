@@ -12,7 +12,7 @@ struct vm;
 struct turns *turns_new(struct vm *vm);
 const struct engine_turns *turns_hooks(const struct turns *t); /* NULL if t is */
 bool turns_replays(const struct turns *t);		       /* t may be NULL */
-bool turns_press(struct turns *t); /* any thread: the power button; false: not by hand */
+bool turns_press(struct turns *t); /* any thread: the power button; false: nobody listens */
 /* On the loop's thread, while halted: it goes off, or begins anew. False: it should not have, and
  * has been told of. */
 bool turns_power(struct turns *t, bool off, int code);
