@@ -82,3 +82,44 @@ TEST(x86_count_sleep_goes_to_the_next_timer)
 	run(&a, true, loop, sizeof(loop));
 	CHECK(a.n == 3 && a.at[0] == DUE && a.at[2] == 3ul * DUE && a.rax[2] == 1);
 }
+
+/* Asleep in translated code a kick ends the run, or whoever sent it waits for ever. */
+static unsigned sleeps;
+static uint64_t kick_asleep(void *ctx, bool pause)
+{
+	struct x86_vcpu *v = ((struct x86_rig *)ctx)->v;
+	(void)pause;
+	sleeps += v->activity == X86_HALTED;
+	if (v->activity == X86_HALTED) x86_poke(v, X86_POLL_KICK);
+	return UINT64_MAX;
+}
+TEST(x86_count_kick_in_sleep_ends_the_run)
+{
+	const uint8_t code[] = {0x48, 0xff, 0xc0, 0xf4}; /* inc rax; hlt */
+	struct x86_rig *r = x86_rig_new();
+	x86_vcpu_free(r->v);
+	r->m.n = 0;
+	r->m.env.cpus = 1;
+	r->m.env.counted = &r->clock;
+	r->m.env.tick = kick_asleep;
+	r->m.env.tick_ctx = r;
+	x86_machine_init(&r->m);
+	r->v = x86_vcpu_new(&r->m, 0);
+	x86_rig_flat(r, X86_64, 0);
+	x86_rig_map(r, 0, 0, 0x83, 1);
+	x86_rig_paging(r);
+	r->m.code_pages = (1ull << 32) >> X86_PAGE_SHIFT;
+	r->m.code = calloc(r->m.code_pages, 1);
+	must(r->m.code && !x86_jit_new(r->v, 4 << 20, X86_JIT_COUNT, NULL));
+	r->at = CODE;
+	x86_rig_bytes(r, code, sizeof(code));
+	r->v->cpu.rip = CODE;
+	for (sleeps = 0; sleeps < 3;) {
+		unsigned before = sleeps;
+		CHECK(x86_vcpu_run(r->v) == VCPU_KICKED && sleeps == before + 1);
+	}
+	CHECK(r->v->n == 2 && r->v->activity == X86_HALTED);
+	_Atomic uint8_t *marks = r->m.code;
+	x86_rig_free(r);
+	free((void *)marks);
+}

@@ -33,7 +33,7 @@ static inline uint64_t word(const uint8_t *p)
 static uint64_t blocks(const uint8_t *p, size_t n, uint64_t seed)
 {
 	uint64_t lane[LANES];
-	for (unsigned k = 0; k < LANES; k++) lane[k] = seed ^ prime[k];
+	for (unsigned k = 0; k < LANES; k++) lane[k] = seed + prime[k + 1];
 	for (const uint8_t *end = p + n; p < end; p += STEP)
 		for (unsigned k = 0; k < LANES; k++)
 			lane[k] = fold(lane[k] ^ word(p + 16 * k) ^ prime[k],
