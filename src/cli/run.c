@@ -241,7 +241,8 @@ static int add_network(struct spec *s, const struct run_opts *o, struct err *e)
 	bool can = false;
 	int r = add_nets(s, &o->nets, e);
 	if (r) return r;
-	if (!o->nets.n && (!o->deterministic || o->record) && !o->replay) s->net[s->nnets++] = "user";
+	if (!o->nets.n && (!o->deterministic || o->record) && !o->replay)
+		s->net[s->nnets++] = "user";
 	for (unsigned i = 0; i < s->nnets; i++) can |= network_publishes(s->net[i]);
 	if (!can && o->publish.n) return fail(e, -EINVAL, "--publish needs a network: --net user");
 	for (unsigned i = 0; i < o->publish.n; i++) {
@@ -538,7 +539,8 @@ static int run_nameless(struct run *r, struct err *e)
 	struct spec *w = &r->wish;
 	if (r->opts->replay) return replay(r, e);
 	if (!w->image && !w->kernel && !w->firmware) w->image = "linux";
-	int bad = w->image || w->nvolumes || r->opts->record ? store_open(&r->kept.store, NULL, e) : 0;
+	int bad = w->image || w->nvolumes || r->opts->record ? store_open(&r->kept.store, NULL, e)
+							     : 0;
 	r->spec = *w;
 	if (!bad && w->image) bad = use_image(r, e);
 	if (!bad) bad = temp_seed(r, e);
@@ -738,8 +740,7 @@ static int check_record(const struct run_opts *o, struct err *e)
 		return fail(e, -EINVAL,
 			    "--record: not of a guest that is kept, whose disk would be another "
 			    "one the next time: leave out --name and --detach");
-	if (o->gdb)
-		return fail(e, -EINVAL, "--record: not with --gdb; debug the replay instead");
+	if (o->gdb) return fail(e, -EINVAL, "--record: not with --gdb; debug the replay instead");
 	if (o->restore || seeds_wanted(&o->seed))
 		return fail(e, -EINVAL, "--record: not with --restore or --cloud-init yet");
 	return o->replay ? fail(e, -EINVAL, "--record and --replay: one or the other") : 0;
@@ -753,8 +754,9 @@ static int check_replay(const struct run *r, const struct call *c, struct err *e
 		    w->vars || w->memory || o->name || o->detach || o->restore || w->ndisks ||
 		    w->npublish || w->nnets || w->nvolumes || seeds_wanted(&o->seed) ||
 		    w->cpus != 1;
-	return says ? fail(e, -EINVAL, "--replay: what guest it is the recording says; only "
-				       "--engine, --gdb, --stats and the like go with it")
+	return says ? fail(e, -EINVAL,
+			   "--replay: what guest it is the recording says; only "
+			   "--engine, --gdb, --stats and the like go with it")
 		    : 0;
 }
 
@@ -782,7 +784,8 @@ static int create_run(const struct call *c, struct err *e)
 		.opts = c->opts, .folder = -1, .disk_fd = -1, .seed_fd = -1, .kept.folder = -1};
 	int bad = add_options(&r, c, e);
 	if (!bad && (r.opts->record || r.opts->replay))
-		bad = fail(e, -EINVAL, "create: it is not run now: --record and --replay are run's");
+		bad = fail(e, -EINVAL,
+			   "create: it is not run now: --record and --replay are run's");
 	if (!bad && (r.opts->detach || r.opts->stats))
 		bad = fail(e, -EINVAL,
 			   "create: it is not run now, so neither --detach nor --stats");

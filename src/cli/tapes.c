@@ -72,8 +72,7 @@ static int layers(struct tapes *t, struct store *st, struct spec *s, struct err 
 	int bad = temp_folder(st, name, sizeof(name), &fd, e);
 	if (bad) return bad;
 	(void)snprintf(folder, sizeof(folder), "%s/guests/%s", store_root(st), name);
-	for (unsigned i = 0; !bad && i < s->ndisks; i++)
-		bad = layer(t, &s->disk[i], i, folder, e);
+	for (unsigned i = 0; !bad && i < s->ndisks; i++) bad = layer(t, &s->disk[i], i, folder, e);
 	int left = store_guest_remove(st, name, &fd, bad ? NULL : e);
 	return bad ? bad : left;
 }
@@ -142,8 +141,7 @@ static int random_seed(uint64_t *to, struct err *e)
 	return 0;
 }
 
-int tapes_record(struct tapes *t, struct store *st, struct spec *s, const char *path,
-		 struct err *e)
+int tapes_record(struct tapes *t, struct store *st, struct spec *s, const char *path, struct err *e)
 {
 	struct tape_head h = {.lodge = lodge_version, .clock = (uint64_t)time(NULL)};
 	int bad = random_seed(&h.seed, e);
@@ -159,8 +157,7 @@ int tapes_record(struct tapes *t, struct store *st, struct spec *s, const char *
 	return bad ? fail_in(e, "--record") : 0;
 }
 
-int tapes_replay(struct tapes *t, struct store *st, struct spec *s, const char *path,
-		 struct err *e)
+int tapes_replay(struct tapes *t, struct store *st, struct spec *s, const char *path, struct err *e)
 {
 	const char **file[TAPE_FILES];
 	int bad = tape_open(&t->in, &t->head, path, e);

@@ -314,10 +314,7 @@ static const struct ahead *look_ahead(struct tr *t, int64_t off)
 }
 /* Debuggers look at flags that nobody else does, and so do those who compare states: an interrupt
  * puts them all into memory. */
-static bool is_exact(const struct tr *t)
-{
-	return t->j->v->debug || t->j->v->machine->env.turns;
-}
+static bool is_exact(const struct tr *t) { return t->j->v->debug || t->j->v->machine->env.turns; }
 /* Are flags needed at offset `off` of the page? A few instructions are looked at. */
 static unsigned flags_needed_at(struct tr *t, int64_t off)
 {

@@ -212,7 +212,8 @@ static int check_all(struct tape *t, struct err *e)
 			    feof(t->f) ? "a recording without its end: it was cut, or lodge was "
 					 "killed while it recorded"
 				       : "a recording that was altered");
-	if (!t->ended || fgetc(t->f) != EOF) return fail(e, -EBADMSG, "a recording that was altered");
+	if (!t->ended || fgetc(t->f) != EOF)
+		return fail(e, -EBADMSG, "a recording that was altered");
 	return 0;
 }
 
@@ -253,7 +254,8 @@ const struct tape_event *tape_next(const struct tape *t) { return &t->now; }
 void tape_pop(struct tape *t)
 {
 	if (t->now.kind != TAPE_END && event_take(t))
-		t->now = (struct tape_event){.kind = TAPE_END, .at = (const uint8_t *)"\0\0\0\0\0\0\0\0", .len = 8};
+		t->now = (struct tape_event){
+			.kind = TAPE_END, .at = (const uint8_t *)"\0\0\0\0\0\0\0\0", .len = 8};
 }
 
 void tape_close(struct tape *t)

@@ -8,8 +8,8 @@
 /* A recording: all that came to a guest from outside, and when, so that it can be run again and do
  * the same. Frames as in stream.h: first TAPE_HEAD ones, of which the first begins with a magic
  * word and a version and all hold JSON; then what happened, in its order; last TAPE_END. The end
- * has a CRC-32C of all bytes before it, so that none can be altered, nor the file cut, without being
- * refused. What is in it is not trusted beyond that. Little-endian. */
+ * has a CRC-32C of all bytes before it, so that none can be altered, nor the file cut, without
+ * being refused. What is in it is not trusted beyond that. Little-endian. */
 struct arena;
 enum tape_kind {
 	TAPE_HEAD = 'L',

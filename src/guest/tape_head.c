@@ -1,5 +1,5 @@
-/* What a recording is of, as JSON: the guest's spec by spec.c's table, and what else made it what it
- * was. */
+/* What a recording is of, as JSON: the guest's spec by spec.c's table, and what else made it what
+ * it was. */
 #include "base/buf.h"
 #include "base/own.h"
 #include "guest/spec.h"

@@ -1,7 +1,7 @@
-#include "guest/tape.h"
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/test.h"
+#include "guest/tape.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -12,7 +12,7 @@ struct vclock {
 	const uint64_t *ran, *slept;
 	uint64_t epoch; /* then wall clocks begin there, in seconds since 1970 */
 };
-#define VCLOCK_EPOCH 1767225600ull /* 2026-01-01 */
+#define VCLOCK_EPOCH 1767225600ull		 /* 2026-01-01 */
 void vclock_init(struct vclock *c, uint64_t hz); /* count 0 = now */
 /* From now on by instructions of one hart, on whose thread alone it is then read. */
 void vclock_count(struct vclock *c, const uint64_t *ran, const uint64_t *slept);

@@ -1,6 +1,6 @@
-/* Where frames wait for a guest whose time is counted. The idea: only what the guest sees has to come
- * at times that can be told again. So its own frames go out at once, and where the far side has no
- * room its thread waits, in which no time passes for the guest. */
+/* Where frames wait for a guest whose time is counted. The idea: only what the guest sees has to
+ * come at times that can be told again. So its own frames go out at once, and where the far side
+ * has no room its thread waits, in which no time passes for the guest. */
 #include "base/err.h"
 #include "net/port.h"
 #include <errno.h>
@@ -142,8 +142,8 @@ static void front_done(struct gate *g)
 	if (tell) port_ready(&g->far.port);
 }
 
-void gate_pass(struct gate *g,
-	       void (*tell)(void *ctx, const void *frame, size_t n, bool taken), void *ctx)
+void gate_pass(struct gate *g, void (*tell)(void *ctx, const void *frame, size_t n, bool taken),
+	       void *ctx)
 {
 	for (struct held *h; !g->near_waits && (h = front(g));) {
 		g->near_waits = true; /* unless it says otherwise meanwhile */

@@ -81,10 +81,10 @@ int lan_ask(const char *dir, struct buf *answer, struct err *e);
 int tap_new(struct port **out, const char *name, struct err *e);
 int tap_bridge_new(struct port **out, const char *bridge, struct err *e);
 
-/* A cable for a guest whose time is counted. Frames to near, a NIC, wait until gate_pass(); those from
- * near go to far at once, or after a wait, or are lost, but near never hears that there was no room.
- * So all that near does is done by the thread of gate_pass() and of near itself. near
- * stays the caller's. come: any thread; a frame has come after there was none. */
+/* A cable for a guest whose time is counted. Frames to near, a NIC, wait until gate_pass(); those
+ * from near go to far at once, or after a wait, or are lost, but near never hears that there was no
+ * room. So all that near does is done by the thread of gate_pass() and of near itself. near stays
+ * the caller's. come: any thread; a frame has come after there was none. */
 struct gate;
 enum { GATE_FRAME = 9216 }; /* bytes of the largest frame; larger ones are lost */
 int gate_new(struct gate **out, struct port *near, void (*come)(void *ctx), void *ctx,
@@ -92,8 +92,8 @@ int gate_new(struct gate **out, struct port *near, void (*come)(void *ctx), void
 struct port *gate_far(struct gate *g); /* its other end, to be wired, or nobody is there */
 /* Offer near what waits, frame by frame, and tell what became of it: taken, or refused, and then it
  * is offered again once near has said that it has room. */
-void gate_pass(struct gate *g,
-	       void (*tell)(void *ctx, const void *frame, size_t n, bool taken), void *ctx);
+void gate_pass(struct gate *g, void (*tell)(void *ctx, const void *frame, size_t n, bool taken),
+	       void *ctx);
 /* Give near a frame that never came: whether it was taken. */
 bool gate_put(struct gate *g, const void *frame, size_t n);
 void gate_free(struct gate *g); /* NULL is fine; once near and far are gone */

@@ -50,6 +50,9 @@ int board_check(const struct spec *s, struct err *e)
 	if (s->deterministic && s->nshares)
 		return fail(e, -EINVAL,
 			    "deterministic: not with shared folders, which answer when they will");
+	if (s->deterministic && (s->limits.io_rate || s->limits.io_ops))
+		return fail(e, -EINVAL,
+			    "deterministic: not with --io-rate or --io-ops, which go by the clock");
 	if (!s->kernel && !s->firmware)
 		return fail(e, -EINVAL, "nothing to boot: give it a kernel or a firmware");
 	if (s->initrd && !s->kernel) return fail(e, -EINVAL, "initrd: it needs a kernel");
@@ -271,8 +274,8 @@ static int plug_net(struct vm *vm, unsigned i, uint64_t identity, struct err *e)
 static int plug_nets(struct vm *vm, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
-	uint64_t identity = vm->turns ? board_number(vm, 1)
-				      : board_identity(s->id ? s->id : s->name);
+	uint64_t identity =
+		vm->turns ? board_number(vm, 1) : board_identity(s->id ? s->id : s->name);
 	int r = 0;
 	must(s->nnets <= BOARD_NETS);
 	for (unsigned i = 0; r == 0 && i < s->nnets; i++) r = plug_net(vm, i, identity, e);
@@ -336,6 +339,9 @@ int board_limit(struct vm *vm, const struct limits *l, struct err *e)
 	uint64_t memory = vm->guest->spec->memory;
 	int r = 0;
 	_Static_assert((int)BOARD_DISKS == (int)SPEC_DISKS, "one for each");
+	if (vm->guest->spec->deterministic && (l->io_rate || l->io_ops))
+		return fail(e, -EOPNOTSUPP,
+			    "io: a guest whose time is counted has no limits of it");
 	if (l->target && l->target != memory && !b->balloon)
 		return fail(e, -EOPNOTSUPP, "memory: a guest without a balloon keeps what it has");
 	if (b->balloon)
@@ -412,7 +418,8 @@ void board_go(struct board *b, struct device *const *chips, size_t n)
 int board_seed(struct vm *vm, uint8_t *to, size_t n, struct err *e)
 {
 	if (vm->guest->spec->deterministic)
-		for (size_t i = 0; i < n; i++) to[i] = vm->guest->spec->seed ? (uint8_t)(board_number(vm, i + 2) >> 8) : 1;
+		for (size_t i = 0; i < n; i++)
+			to[i] = vm->guest->spec->seed ? (uint8_t)(board_number(vm, i + 2) >> 8) : 1;
 	else if (getrandom(to, n, 0) != (ssize_t)n)
 		return fail(e, -EIO, "no random numbers to seed the guest with");
 	return 0;

@@ -1,5 +1,5 @@
-#include "vm/digest.h"
 #include "base/test.h"
+#include "vm/digest.h"
 #include <string.h>
 
 TEST(digest_tells_any_byte_and_where_it_is)

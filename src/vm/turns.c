@@ -19,7 +19,7 @@
 #include <string.h>
 
 enum { POWER_HEAD = 5 };
-#define STATES_EVERY 1000000000ull	   /* instructions between two states */
+#define STATES_EVERY 1000000000ull	 /* instructions between two states */
 #define STATES_LATE  (10 * STATES_EVERY) /* ns, for a guest that sleeps */
 
 struct turns {
@@ -246,7 +246,8 @@ bool turns_press(struct turns *t)
 /* ---- life */
 static uint64_t states_every(void)
 {
-	const char *v = getenv("LODGE_STATES"); /* for tests, and to see more closely what differs */
+	const char *v =
+		getenv("LODGE_STATES"); /* for tests, and to see more closely what differs */
 	uint64_t n = v ? strtoull(v, NULL, 10) : 0;
 	return n ? n : STATES_EVERY;
 }

@@ -69,6 +69,15 @@ refuses "did you mean '--memory'?" run --memroy 1G
 refuses '--memory needs a value' run --memory
 refuses 'with one CPU only' run --deterministic -c 2 --kernel x
 refuses 'not with a network' run --deterministic --net user --kernel x
+refuses 'one or the other' run --record x --replay x
+refuses 'leave out --name' run --record x --name y
+refuses 'leave out --name' run --record x -d
+refuses 'debug the replay' run --record x --gdb 1
+refuses 'the recording says' run --replay x -m 512M
+refuses 'the recording says' run --replay x debian
+refuses 'not a recording of a guest' run --replay "$LODGE"
+refuses 'No such file' run --replay none
+refuses "are run's" create --record x
 refuses 'is not a size' run -m lots
 refuses 'did you mean 512M?' run -m 512 --kernel x
 refuses "--cpus: '0' is not a number of CPUs" run -c 0

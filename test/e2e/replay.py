@@ -10,7 +10,7 @@ from built_in import sha
 from guest import LODGE, Guest, boots, check, ends, finish, free_port, part, refuses, work
 
 os.environ["LODGE_HOME"] = work + "/home"
-os.environ["LODGE_STATES"] = "50000000"
+os.environ["LODGE_STATES"] = "50000000" if os.environ.get("LONG") else "300000000"
 IMAGE = {a: os.environ["GUEST_" + a] for a in ("riscv64", "amd64")}
 
 
@@ -163,7 +163,7 @@ def debugged():
 
 
 if __name__ == "__main__":
-    parts = [riscv64, amd64, again] + ([stopped, debugged] if os.environ.get("LONG") else [])
+    parts = [riscv64, amd64] + ([again, stopped, debugged] if os.environ.get("LONG") else [])
     for fn in parts if not sys.argv[1:] else [globals()[n] for n in sys.argv[1:]]:
         part(fn)
     finish()
