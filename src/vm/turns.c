@@ -170,6 +170,9 @@ static void replay_event(struct turns *t, const struct tape_event *v)
 static bool is_due(struct turns *t, const struct tape_event *v, uint64_t wakes)
 {
 	const struct tape_when *w = &v->when, *now = &t->now;
+	if (v->kind == TAPE_END)
+		return now->ran > w->ran ||
+		       (now->ran == w->ran && now->asleep >= w->asleep && now->slept >= w->slept);
 	bool here = w->ran == now->ran && w->asleep == now->asleep && v->kind != TAPE_POWER;
 	if (now->ran > w->ran)
 		stray(t, v->kind == TAPE_POWER ? "it went off or began anew here, and now goes on"
@@ -272,11 +275,21 @@ static void say(const struct turns *t, const char *what)
 	log_line("lodge: ", text);
 }
 
+/* Where somebody stopped it, which may be anywhere: at the end it need not be more exact. */
+static struct tape_when end_of(const struct turns *t)
+{
+	const struct vclock *c = &t->vm->clock;
+	bool slept = t->now.asleep && t->now.ran == *c->ran;
+	return slept ? t->now : (struct tape_when){*c->ran, *c->slept, false};
+}
+
 static void record_end(struct turns *t)
 {
 	struct err e;
+	if (!t->vm->hart[0].threaded) return; /* it never ran */
+	const struct tape_when w = end_of(t);
 	int code = t->vm->power == VM_POWER_OFF ? t->vm->code : t->vm->guest->exit_code;
-	if (tape_finish(t->out, &t->now, code, &e))
+	if (tape_finish(t->out, &w, code, &e))
 		log_error("%s: what was recorded is of no use", e.msg);
 	else
 		say(t, "recorded");
@@ -289,7 +302,7 @@ void turns_free(struct turns *t)
 		record_end(t);
 	else if (t->over && !t->broken)
 		say(t, "replayed to its end");
-	else if (!t->broken)
+	else if (!t->broken && t->vm->hart[0].threaded)
 		log_warn("the replay was stopped before its end");
 	free(t);
 }
