@@ -530,6 +530,7 @@ static int replay(struct run *r, struct err *e)
 	s->gdb = w->gdb;
 	s->gdb_wait = w->gdb_wait;
 	s->control = true;
+	s->confined = guest_is_to_be_confined();
 	s->npublish = 0;
 	return bad ? bad : run_here(s, NULL, &r->end, e);
 }

@@ -318,6 +318,9 @@ int vm_can_save(const struct vm *vm, struct err *e)
 	if (vm->ops == &engine_kvm)
 		return fail(e, -EOPNOTSUPP,
 			    "snapshot: not under --engine kvm yet: use --engine jit");
+	if (vm->turns)
+		return fail(e, -EOPNOTSUPP,
+			    "snapshot: not of a guest that is recorded or replayed");
 	return 0;
 }
 
