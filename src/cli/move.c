@@ -48,6 +48,7 @@ struct move {
 	const char *host; /* NULL: by --command or --to-store */
 	struct store *store;
 	char name[64], id[RECORD_ID + 1], to[160];
+	char folders[SHARES_DIGEST]; /* which it shares; "": none */
 	pid_t child;
 };
 
@@ -66,19 +67,22 @@ static _Noreturn void child(const struct move *m, int in, int out, const char *i
 	sigset_t none;
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	must(asprintf(&shell, "%s receive%s%s", m->o->command ? m->o->command : "",
-		      id ? " --ask " : "", id ? id : "") > 0);
+	const char *how = id		? "--ask"
+			  : *m->folders ? "--folders"
+					: NULL,
+		   *what = id ? id : m->folders;
+	must(asprintf(&shell, "%s receive %s %s", m->o->command ? m->o->command : "",
+		      how ? how : "", how ? what : "") > 0);
 	if (in < 0) in = open("/dev/null", O_RDONLY);
 	if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0) _exit(126);
 	if (m->o->to_store) (void)setenv("LODGE_HOME", m->o->to_store, 1);
 	if (m->o->command)
 		(void)execlp("sh", "sh", "-c", shell, (char *)NULL);
 	else if (m->host)
-		(void)execlp("ssh", "ssh", "--", m->host, "lodge", "receive", id ? "--ask" : NULL,
-			     id, (char *)NULL);
+		(void)execlp("ssh", "ssh", "--", m->host, "lodge", "receive", how, what,
+			     (char *)NULL);
 	else
-		(void)execl(own_program(), "lodge", "receive", id ? "--ask" : NULL, id,
-			    (char *)NULL);
+		(void)execl(own_program(), "lodge", "receive", how, what, (char *)NULL);
 	log_say("%s: %s", m->host ? "ssh" : "sh", strerror(errno));
 	_exit(127);
 }
@@ -251,46 +255,43 @@ static int stand_parse(unsigned *ms, const char *text, struct err *e)
 	return 0;
 }
 
-/* Which it has, so that the other side can see whether it has the same. */
-static int folders(struct move *m, char to[SHARES_WORDS], struct err *e)
-{
-	struct kept k = {.folder = -1};
-	int fd, r = store_guest_look(m->store, m->name, &fd, e);
-	*to = 0;
-	if (r) return r;
-	auto_fd int dirfd = fd;
-	r = record_read(&k.record, dirfd, e);
-	if (!r) r = shares_add(&k.shares, m->store, &k.record.spec, e);
-	if (!r) shares_identity(&k.shares, to);
-	if (!r && *to && m->o->shared) (void)snprintf(to, SHARES_WORDS, MOVE_ANY);
-	kept_done(&k);
-	return r;
-}
-
 static int request(struct move *m, struct buf *to, struct err *e)
 {
-	char words[SHARES_WORDS];
 	uint64_t bits = 0;
 	unsigned ms = 0;
 	int r = m->o->cap_rate ? bits_parse(&bits, m->o->cap_rate, e) : 0;
 	if (!r) r = stand_parse(&ms, m->o->stand, e);
-	if (!r) r = folders(m, words, e);
 	if (r) return r;
 	struct json_object *o = json_object_new_object();
 	must(o);
 	(void)json_object_object_add(o, "to", json_object_new_string(m->to + strlen("to ")));
 	(void)json_object_object_add(o, "cap", json_object_new_int64((int64_t)(bits / 8)));
 	(void)json_object_object_add(o, "stand_ms", json_object_new_int((int)ms));
-	(void)json_object_object_add(o, "folders", json_object_new_string(words));
 	buf_fmt(to, "move %s", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
 	(void)json_object_put(o);
 	return 0;
+}
+
+/* By the command, not by its monitor: so what a guest that has taken that over says is not enough
+ * to have other folders there. */
+static int folders(struct move *m, struct err *e)
+{
+	struct kept k = {.folder = -1};
+	int fd, r = store_guest_look(m->store, m->name, &fd, e);
+	if (r) return r;
+	auto_fd int dirfd = fd;
+	r = record_read(&k.record, dirfd, e);
+	if (!r) r = shares_add(&k.shares, m->store, &k.record.spec, e);
+	if (!r && k.shares.n) shares_digest(&k.shares, &k.record.spec, m->o->shared, m->folders);
+	kept_done(&k);
+	return r;
 }
 
 static int start(struct move *m, int *pidfd, struct err *e)
 {
 	auto_buf struct buf b = {0};
 	int fd = -1, r = request(m, &b, e);
+	if (!r) r = folders(m, e);
 	if (!r) r = control_stream(m->name, b.at, &fd, pidfd, e);
 	if (r == -ENOENT)
 		return fail(e, r, "guest %s does not run; only a running one moves", m->name);

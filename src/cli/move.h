@@ -3,6 +3,4 @@
 /* What lodge receive --ask answers, a line. */
 #define MOVE_HERE     "here"
 #define MOVE_NOT_HERE "not here"
-/* Of shared folders: whatever is there. */
-#define MOVE_ANY "any"
 #endif

@@ -29,7 +29,8 @@ struct receive {
 	struct hello hello;
 	struct kept kept;
 	struct arrival arrival;
-	bool gone; /* one of that id was here, and has moved away */
+	bool gone;	     /* one of that id was here, and has moved away */
+	const char *folders; /* the digest of those that it may have here; NULL: none */
 	int file[HELLO_FILES];
 };
 
@@ -87,17 +88,18 @@ static int check_volumes(const struct receive *r, struct err *e)
 
 static int check_shares(struct receive *r, struct err *e)
 {
-	char words[SHARES_WORDS];
+	char here[SHARES_DIGEST], any[SHARES_DIGEST];
 	struct spec s = r->hello.record.spec;
 	struct shares shares = {0};
 	if (!s.nvolumes) return 0;
 	s.append = NULL;
 	int bad = check_volumes(r, e);
 	if (!bad) bad = shares_add(&shares, r->kept.store, &s, e);
-	if (!bad) shares_identity(&shares, words);
+	if (!bad) shares_digest(&shares, &s, false, here);
 	shares_done(&shares);
 	if (bad) return fail_in(e, "its shared folders");
-	if (!strcmp(r->hello.folders, MOVE_ANY) || !strcmp(r->hello.folders, words)) return 0;
+	shares_digest(&shares, &s, true, any);
+	if (r->folders && (!strcmp(r->folders, here) || !strcmp(r->folders, any))) return 0;
 	return fail(e, -EOPNOTSUPP,
 		    "its shared folders do not move, and are others there. If what it needs is "
 		    "there under the same names: lodge move --shared");
@@ -252,10 +254,11 @@ static int take_over_output(struct receive *r, struct err *e)
 	return 0;
 }
 
-static int receive(struct err *e)
+static int receive(const char *folders, struct err *e)
 {
 	struct receive r = {
 		.kept.folder = -1,
+		.folders = folders,
 	};
 	for (unsigned i = 0; i < SPEC_DISKS; i++) r.arrival.disk[i] = -1;
 	for (unsigned i = 0; i < HELLO_FILES; i++) r.file[i] = -1;
@@ -314,11 +317,13 @@ static int answer(const char *id, struct err *e)
 }
 
 struct receive_opts {
-	const char *ask;
+	const char *ask, *folders;
 };
 static const struct opt receive_table[] = {
 	{"ask", 0, OPT_TEXT, offsetof(struct receive_opts, ask), "ID",
 	 "Say whether a guest of that id has come; if not, it never will.", NULL},
+	{"folders", 0, OPT_TEXT, offsetof(struct receive_opts, folders), "DIGEST",
+	 "Which shared folders it may have here, as 'lodge move' knows them.", NULL},
 	{0},
 };
 static const struct receive_opts receive_defaults;
@@ -326,7 +331,7 @@ static const struct receive_opts receive_defaults;
 static int receive_run(const struct call *c, struct err *e)
 {
 	const struct receive_opts *o = c->opts;
-	return o->ask ? answer(o->ask, e) : receive(e);
+	return o->ask ? answer(o->ask, e) : receive(o->folders, e);
 }
 
 const struct verb verb_receive = {

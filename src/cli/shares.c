@@ -7,6 +7,7 @@
 #include "base/own.h"
 #include "store/store.h"
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,21 +151,34 @@ int shares_add(struct shares *s, struct store *store, struct spec *spec, struct 
 	return spec->kernel ? add_words(s, spec, e) : 0;
 }
 
-void shares_identity(const struct shares *s, char to[SHARES_WORDS])
+/* The machine by its boot, each folder by device and number. */
+static void add_places(const struct shares *s, struct buf *to)
 {
 	auto_buf struct buf boot = {0};
 	struct stat st;
-	size_t n = 0;
-	*to = 0;
-	if (!s->n) return;
 	(void)file_read(&boot, "/proc/sys/kernel/random/boot_id", 64, NULL);
-	if (boot.at) boot.at[strcspn(boot.at, "\n")] = 0;
-	n = (size_t)snprintf(to, SHARES_WORDS, "%.40s", boot.at ? boot.at : "");
-	for (unsigned i = 0; i < s->n && n < SHARES_WORDS; i++)
-		if (!stat(s->share[i].path, &st))
-			n += (size_t)snprintf(to + n, SHARES_WORDS - n, " %llx:%llx",
-					      (unsigned long long)st.st_dev,
-					      (unsigned long long)st.st_ino);
+	buf_add(to, boot.at, boot.len);
+	for (unsigned i = 0; i < s->n; i++)
+		if (stat(s->share[i].path, &st))
+			buf_fmt(to, " nowhere");
+		else
+			buf_fmt(to, " %llx:%llx", (unsigned long long)st.st_dev,
+				(unsigned long long)st.st_ino);
+}
+
+void shares_digest(const struct shares *s, const struct spec *spec, bool any,
+		   char to[SHARES_DIGEST])
+{
+	auto_buf struct buf b = {0};
+	uint8_t sum[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+	if (!any) add_places(s, &b);
+	for (unsigned i = 0; i < spec->nvolumes; i++) {
+		buf_add(&b, "", 1);
+		buf_add(&b, spec->volume[i], strlen(spec->volume[i]));
+	}
+	must(EVP_Digest(b.at, b.len, sum, &n, EVP_sha256(), NULL) && n == (SHARES_DIGEST - 1) / 2);
+	for (unsigned i = 0; i < n; i++) (void)snprintf(to + (size_t)2 * i, 3, "%02x", sum[i]);
 }
 
 void shares_done(struct shares *s)

@@ -18,8 +18,10 @@ struct shares {
 /* Of spec->volume; fills in spec->share and adds to spec->append how our images mount them. All of
  * it lasts until shares_done(). */
 int shares_add(struct shares *s, struct store *store, struct spec *spec, struct err *e);
-/* Which machine's folders they are: the same words, the same folders. "": there are none. */
-enum { SHARES_WORDS = 400 };
-void shares_identity(const struct shares *s, char to[SHARES_WORDS]);
+/* What a guest shares and where that is, as a digest: the same one, the same volumes asked for, and
+ * the same folders of the same machine; or, if any, whatever has their names. */
+enum { SHARES_DIGEST = 65 };
+void shares_digest(const struct shares *s, const struct spec *spec, bool any,
+		   char to[SHARES_DIGEST]);
 void shares_done(struct shares *s);
 #endif

@@ -37,7 +37,6 @@ void hello_format(const struct hello *h, struct buf *to)
 	must(o);
 	record_format(&h->record, &record);
 	put(o, "name", json_object_new_string(h->name));
-	put(o, "folders", json_object_new_string(h->folders));
 	put(o, "record", json_object_new_string(record.at));
 	put(o, "files", numbers(h->file, HELLO_FILES));
 	put(o, "disks", numbers(h->disk, h->record.spec.ndisks));
@@ -82,10 +81,6 @@ static int take(struct hello *h, struct json_object *o, struct err *e)
 	if (r == 0 && (strlen(text) != n || !store_name_ok(text)))
 		r = fail(e, -EINVAL, "name: not one");
 	if (r == 0) (void)snprintf(h->name, sizeof(h->name), "%s", text);
-	if (r == 0) r = take_text(o, "folders", &text, &n, e);
-	if (r == 0 && (strlen(text) != n || n >= sizeof(h->folders)))
-		r = fail(e, -EINVAL, "folders: not such words");
-	if (r == 0) (void)snprintf(h->folders, sizeof(h->folders), "%s", text);
 	if (r == 0) r = take_text(o, "record", &text, &n, e);
 	if (r == 0) r = record_parse(&h->record, text, n, e);
 	if (r == 0) r = take_numbers(h->file, HELLO_FILES, o, "files", e);

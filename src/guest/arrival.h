@@ -18,7 +18,6 @@ struct hello {		      /* who comes */
 	char name[64];
 	uint64_t file[HELLO_FILES]; /* bytes; 0: it has none */
 	uint64_t disk[SPEC_DISKS];  /* bytes of those in record.spec */
-	char folders[400];	    /* as in struct move_how */
 };
 void hello_format(const struct hello *h, struct buf *to);
 int hello_parse(struct hello *h, const char *text, size_t n, struct err *e); /* untrusted */

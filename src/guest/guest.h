@@ -93,7 +93,6 @@ struct move_how {
 	char to[160];	   /* where, in words */
 	uint64_t cap;	   /* bytes a second; 0: no limit */
 	unsigned stand_ms; /* for how long it may stand, if that can be had */
-	char folders[400]; /* which folders it shares here, in words that only compare; "any" */
 };
 struct guest;
 struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this kind cannot */

@@ -189,8 +189,7 @@ static int serve_update(struct ask *a, struct err *e)
 	return r;
 }
 
-/* "move {"to": WORDS, "cap": BYTES A SECOND, "stand_ms": N, "folders": WORDS}": the connection
- * becomes the link. */
+/* "move {"to": WORDS, "cap": BYTES A SECOND, "stand_ms": N}": the connection becomes the link. */
 static int serve_move(struct ask *a, struct err *e)
 {
 	struct guest *g = a->guest;
@@ -202,8 +201,6 @@ static int serve_move(struct ask *a, struct err *e)
 	if (good && json_object_object_get_ex(o, "cap", &v)) how.cap = json_object_get_uint64(v);
 	if (good && json_object_object_get_ex(o, "stand_ms", &v))
 		how.stand_ms = (unsigned)json_object_get_int(v);
-	if (good && json_object_object_get_ex(o, "folders", &v))
-		(void)snprintf(how.folders, sizeof(how.folders), "%s", json_object_get_string(v));
 	(void)json_object_put(o);
 	if (!good || !*how.to) return fail(e, -EINVAL, "move: where to?");
 	if (!g->kind->move) return fail(e, -ENOTSUP, "this kind of guest cannot be moved");

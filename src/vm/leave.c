@@ -301,7 +301,6 @@ static int hello(struct leave *m, struct err *e)
 	const struct guest *g = m->vm->guest;
 	struct hello h = {.record = {.created = g->home->created, .spec = *g->spec}};
 	(void)snprintf(h.name, sizeof(h.name), "%s", g->name);
-	(void)snprintf(h.folders, sizeof(h.folders), "%s", m->how.folders);
 	(void)snprintf(h.record.id, sizeof(h.record.id), "%s", g->spec->id ? g->spec->id : "");
 	for (unsigned i = 0; i < HELLO_FILES; i++) h.file[i] = file_length(m, i);
 	for (unsigned i = 0; i < g->spec->ndisks; i++) h.disk[i] = blk_info(m->vm->disk[i]).size;

@@ -161,7 +161,7 @@ def cuts(arch):
     """The link cut after so many bytes: at the greeting, in the boot files, the disk, memory, the end; and of what
     comes back: each of its five frames."""
     name = "cut-" + arch
-    g, nonce = begun(arch, name, memory="128M")
+    g, nonce = begun(arch, name, memory="192M")
     if not g:
         return
     give_up(g)
@@ -216,7 +216,7 @@ def killed():
     for when in (0.05, 0.3, 0.8, 1.5, 2.5):
         for who in "source", "target", "command":
             what, name = "%s killed after %g s" % (who, when), "killed"
-            g, nonce = begun("riscv64", name, memory="128M")
+            g, nonce = begun("riscv64", name, memory="192M")
             if not g:
                 return
             give_up(g)
@@ -249,7 +249,7 @@ def each_write():
     """The target killed at each of its writes that belong together, those of taking the guest over with them;
     whoever asks afterwards is not."""
     name, wrapper = "each", work + "/each.sh"
-    g, nonce = begun("riscv64", name, memory="128M")
+    g, nonce = begun("riscv64", name, memory="192M")
     if not g:
         return
     give_up(g)
@@ -291,7 +291,7 @@ def namespaces():
     if subprocess.run(["unshare", "-n", "true"], stderr=subprocess.DEVNULL).returncode:
         print("    SKIPPED: no network namespaces here", flush=True)
         return
-    g, nonce = begun("riscv64", "ns", "--net", "user", memory="128M")
+    g, nonce = begun("riscv64", "ns", "--net", "user", memory="192M")
     if not g:
         return
     give_up(g)
@@ -308,7 +308,7 @@ def namespaces():
 
 def refused():
     name = "refused"
-    g, nonce = begun("riscv64", name, memory="128M")
+    g, nonce = begun("riscv64", name, memory="192M")
     if not g:
         return
     for what, args, pattern in (
@@ -332,7 +332,7 @@ def refused():
 
 def clones():
     """Of a stopped guest, and of a snapshot: each goes its own way."""
-    g, nonce = begun("riscv64", "c", memory="128M")
+    g, nonce = begun("riscv64", "c", memory="192M")
     if not g:
         return
     works("clone", A, "snapshot", "c", "t")
@@ -454,7 +454,7 @@ def with_folder(arch):
     for f in "kept", "goes", "dir/deep/inner":
         with open(at + "/" + f, "w") as out:
             out.write(f + "\n")
-    g, nonce = begun(arch, name, "-v", at + ":/w", memory="128M")
+    g, nonce = begun(arch, name, "-v", at + ":/w", memory="192M")
     if not g:
         return
     g.run("cd /w/dir/deep; exec 5<>/w/kept 6</w/goes 7<inner; echo first > /w/gone; exec 8</w/gone; rm /w/gone")
@@ -506,7 +506,7 @@ def folder_amd64():
 
 def volumes():
     """Folders that are others there: only if one says so, and if they are there."""
-    g, nonce = begun("riscv64", "v", "-v", "data:/w", memory="128M")
+    g, nonce = begun("riscv64", "v", "-v", "data:/w", memory="192M")
     if not g:
         return
     g.run("echo $nonce > /w/nonce; exec 5<>/w/nonce")
@@ -540,7 +540,7 @@ def identity(arch):
     """A clone of a running guest is another one: generation, entropy, addresses, name."""
     what, name = "identity, " + arch, "i-" + arch
     works(what, A, "network", "create", "lan-" + arch)
-    g, nonce = begun(arch, name, "--net", "lan-" + arch, memory="128M")
+    g, nonce = begun(arch, name, "--net", "lan-" + arch, memory="192M")
     if not g:
         return
     up = "for i in $(seq 100); do ip addr show eth0 | grep -q 'inet ' && break; sleep 0.2; done; ip addr show eth0"
