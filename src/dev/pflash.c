@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 /* syscalls vcpu: pwrite64 */
+/* syscalls loop: pwrite64 fdatasync */
 
 enum { /* JESD68.01, Intel's command set */
        CMD_ARRAY_OLD = 0x00,
