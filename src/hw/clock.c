@@ -60,7 +60,8 @@ uint64_t vclock_now(const struct vclock *c) { return (uint64_t)((u128)vclock_ns(
 uint64_t vclock_deadline(const struct vclock *c, uint64_t ticks)
 {
 	if (c->stopped) return UINT64_MAX;
-	u128 ns = ((u128)ticks * NS + c->hz - 1) / c->hz, before = -c->zero_ns;
+	u128 ns = ((u128)ticks * NS + c->hz - 1) / c->hz;
+	uint64_t before = -c->zero_ns;
 	/* What was set to a count that has not been counted here has its zero before all of it. */
 	if (vclock_counts(c) && c->zero_ns > INT64_MAX)
 		ns = ns > before ? ns - before : 0;
