@@ -7,6 +7,7 @@
 #include "base/loop.h"
 #include "base/own.h"
 #include "base/types.h"
+#include "cli/foreign.h"
 #include "cli/plain.h"
 #include "cli/watchdog.h"
 #include "guest/agent.h"
@@ -28,6 +29,7 @@
 #define SECOND	 1000000000ull
 #define PATIENCE (20 * SECOND) /* for an agent to be there */
 #define HELLO	 (2 * SECOND)  /* for it to say so */
+#define OWN	 (1 * SECOND)  /* for ours, if there is a foreign one */
 enum { PAUSE_US = 200000, INTERRUPTED = 128 + SIGINT, UNHEARD = 128 + SIGPIPE };
 
 struct run {
@@ -263,11 +265,12 @@ static int no_agent(const char *guest, struct err *e)
 		    guest);
 }
 
+/* 0: there is one to talk to; 1: a foreign image's own. */
 static int dial(struct run *r, struct err *e)
 {
 	char request[32];
 	const char *guest = r->s->guest;
-	uint64_t until = now_ns() + PATIENCE;
+	uint64_t began = now_ns(), until = began + PATIENCE;
 	(void)snprintf(request, sizeof(request), "connect %d", AGENT_EXEC_PORT);
 	for (;;) {
 		int bad = control_stream(guest, request, &r->fd, NULL, e);
@@ -276,6 +279,7 @@ static int dial(struct run *r, struct err *e)
 		if (bad && bad != -EAGAIN && bad != -ENOENT) return bad;
 		if (!bad && hello(r)) return 0;
 		if (!bad) (void)close(give_fd(&r->fd));
+		if (now_ns() > began + OWN && foreign_here(guest)) return 1;
 		if (now_ns() > until) return no_agent(guest, e);
 		(void)usleep(PAUSE_US);
 	}
@@ -356,7 +360,7 @@ int session_run(const struct session *s, struct err *e)
 	struct run *r = run_new(s);
 	int bad = check_words(s, e);
 	if (!bad) bad = dial(r, e);
-	if (!bad) bad = talk(r, e);
+	bad = bad > 0 ? foreign_run(s, e) : bad ? bad : talk(r, e);
 	run_free(r);
 	return bad;
 }

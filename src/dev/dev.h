@@ -104,6 +104,16 @@ int virtio_vsock_new(struct virtio_dev **out, struct gmem *mem, struct loop *l,
 /* On the loop's thread: connect a socket to a port of the guest's. It is the device's from then on,
  * unless this fails, and is closed when the guest refuses. -EAGAIN: nothing drives the device. */
 int virtio_vsock_connect(struct virtio_dev *v, int fd, uint32_t port, struct err *e);
+/* A port of that name (up to 63 bytes) for a program of the guest, such as QEMU's guest agent.
+ * open, on the loop's thread, when the guest opens it: a connected socket, which becomes the
+ * device's, for what goes through it; negative: nobody is there, and what the guest says is lost.
+ */
+struct serial_host {
+	int (*open)(void *ctx);
+	void *ctx;
+};
+int virtio_serial_new(struct virtio_dev **out, struct gmem *mem, struct loop *l, const char *name,
+		      const struct serial_host *host, struct err *e);
 int virtio_rng_new(struct virtio_dev **out, struct gmem *mem, struct err *e);
 /* tag: what the guest mounts it by, up to 36 bytes. The share outlives the device. */
 int virtio_fs_new(struct virtio_dev **out, struct gmem *mem, struct share *share, const char *tag,

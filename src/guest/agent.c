@@ -19,7 +19,7 @@
 
 /* syscalls loop: socketpair recvfrom sendto */
 
-enum { LINES_A_TURN = 16, WARNINGS = 10 };
+enum { WARNINGS = 10, CLIENT_LINE = 2 << 20, OUT_MAX = 64 << 10 };
 struct agent {
 	struct guest *guest;
 	int fd; /* -1: nobody is there */
@@ -28,6 +28,11 @@ struct agent {
 	size_t n;
 	bool skip; /* up to the end of a line that is too long */
 	unsigned warned;
+	struct buf out; /* to it: whole lines, which it has not taken yet */
+	/* Who speaks with it through us; -1: nobody. */
+	int client;
+	struct watch *client_watch;
+	struct buf said, heard; /* a line that is not whole; what it has not taken yet */
 };
 
 struct agent *agent_new(struct guest *g)
@@ -35,8 +40,18 @@ struct agent *agent_new(struct guest *g)
 	struct agent *a = calloc(1, sizeof(*a));
 	must(a);
 	a->guest = g;
-	a->fd = -1;
+	a->fd = a->client = -1;
 	return a;
+}
+
+static void client_drop(struct agent *a)
+{
+	watch_free(a->client_watch);
+	a->client_watch = NULL;
+	drop_fd(&a->client);
+	a->client = -1;
+	buf_done(&a->said);
+	buf_done(&a->heard);
 }
 
 static void hang_up(struct agent *a)
@@ -47,6 +62,8 @@ static void hang_up(struct agent *a)
 	a->fd = -1;
 	a->n = 0;
 	a->skip = false;
+	buf_done(&a->out);
+	client_drop(a);
 }
 
 void agent_free(struct agent *a)
@@ -89,18 +106,91 @@ static void hear_all(struct agent *a)
 	a->n = 0;
 }
 
+/* ---- carried between it and a client ---- */
+static size_t waiting(const struct buf *b) { return b->len - b->pos; }
+
+/* As much as it takes; false: nobody is there any more. */
+static bool push(int fd, struct buf *b)
+{
+	while (waiting(b)) {
+		ssize_t n = send(fd, b->at + b->pos, waiting(b), MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && errno == EINTR) continue;
+		if (n < 0) return errno == EAGAIN;
+		b->pos += (size_t)n;
+	}
+	b->len = b->pos = 0;
+	return true;
+}
+
+/* Nothing is read from either while the other one has no room. */
+static void watch_both(struct agent *a)
+{
+	if (a->watch)
+		watch_set(a->watch,
+			  (waiting(&a->heard) ? 0 : EPOLLIN) | (waiting(&a->out) ? EPOLLOUT : 0));
+	if (a->client_watch)
+		watch_set(a->client_watch,
+			  (waiting(&a->out) ? 0 : EPOLLIN) | (waiting(&a->heard) ? EPOLLOUT : 0));
+}
+
+/* Whole lines only: what the monitor says is not to come between. */
+static bool client_hear(struct agent *a)
+{
+	char some[4096];
+	ssize_t n = recv(a->client, some, sizeof(some), MSG_DONTWAIT);
+	if (n < 0) return errno == EAGAIN || errno == EINTR;
+	if (n == 0 || a->said.len + (size_t)n > CLIENT_LINE) return false;
+	const char *end = memrchr(some, '\n', (size_t)n);
+	size_t first = end ? (size_t)(end - some + 1) : 0;
+	if (end) {
+		buf_add(&a->out, a->said.at ? a->said.at : "", a->said.len);
+		buf_add(&a->out, some, first);
+		a->said.len = 0;
+	}
+	buf_add(&a->said, some + first, (size_t)n - first);
+	return true;
+}
+
+static void client_ready(void *ctx, uint32_t what)
+{
+	struct agent *a = ctx;
+	bool good = !(what & EPOLLOUT) || push(a->client, &a->heard);
+	if (good && what & (EPOLLIN | EPOLLHUP | EPOLLERR)) good = client_hear(a);
+	if (!good) client_drop(a);
+	if (waiting(&a->out) && !push(a->fd, &a->out)) hang_up(a);
+	watch_both(a);
+}
+
+int agent_carry(struct agent *a, int fd, struct err *e)
+{
+	if (!agent_here(a)) return fail(e, -ENOENT, "no agent of its own is there");
+	if (a->client >= 0) return fail(e, -EBUSY, "another command speaks with its agent");
+	int r = loop_watch(a->guest->loop, &a->client_watch, fd, EPOLLIN, client_ready, a, e);
+	if (!r) a->client = fd;
+	return r;
+}
+
 static void ready(void *ctx, uint32_t what)
 {
 	struct agent *a = ctx;
-	(void)what;
-	ssize_t n = recv(a->fd, a->line + a->n, sizeof(a->line) - a->n, MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-	if (n <= 0) {
+	if (what & EPOLLOUT && !push(a->fd, &a->out)) {
 		hang_up(a);
 		return;
 	}
-	a->n += (size_t)n;
-	hear_all(a);
+	ssize_t n = recv(a->fd, a->line + a->n, sizeof(a->line) - a->n, MSG_DONTWAIT);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+		hang_up(a);
+		return;
+	}
+	if (n > 0 && a->client >= 0) {
+		buf_add(&a->heard, a->line + a->n, (size_t)n);
+		if (!push(a->client, &a->heard)) client_drop(a);
+	}
+	if (n > 0) {
+		a->n += (size_t)n;
+		hear_all(a);
+	}
+	watch_both(a);
 }
 
 /* ---- what it is told ---- */
@@ -112,11 +202,15 @@ static bool tell(struct agent *a, const char *command, struct json_object *argum
 	auto_buf struct buf b = {0};
 	buf_fmt(&b, "%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
 	(void)json_object_put(o);
-	if (!agent_here(a)) return false;
-	ssize_t n = send(a->fd, b.at, b.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (n > 0 && n < (ssize_t)b.len)
-		hang_up(a); /* what follows half a line is understood by nobody */
-	return n == (ssize_t)b.len;
+	if (!agent_here(a) || waiting(&a->out) > OUT_MAX) return false;
+	bool full = waiting(&a->out) > 0;
+	buf_add(&a->out, b.at, b.len);
+	if (push(a->fd, &a->out)) {
+		watch_both(a);
+		return !full;
+	}
+	hang_up(a);
+	return false;
 }
 
 /* RFC 4648, of n bytes, a multiple of 3. */
@@ -201,7 +295,7 @@ static void greet(struct agent *a)
 	if (name) (void)tell(a, "lodge-set-name", argument("name", json_object_new_string(name)));
 }
 
-int agent_dialed(struct agent *a)
+static int join(struct agent *a)
 {
 	int ends[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends)) return -errno;
@@ -213,8 +307,32 @@ int agent_dialed(struct agent *a)
 		hang_up(a);
 		return r;
 	}
-	greet(a);
 	return give_fd(&theirs);
+}
+
+int agent_dialed(struct agent *a)
+{
+	int r = join(a);
+	if (r >= 0) greet(a);
+	return r;
+}
+
+/* It may be in the middle of a line that it was sent before it was saved: 0xff ends any. It knows
+ * the time unless it stood still. */
+int agent_opened(struct agent *a)
+{
+	const struct spec *s = a->guest->spec;
+	int r = join(a);
+	if (r >= 0 && (s->restore || s->arrival)) {
+		buf_add(&a->out, "\xff", 1);
+		agent_time(a);
+	}
+	return r;
+}
+
+int guest_port_opened(struct guest *g)
+{
+	return g->port_agent ? agent_opened(g->port_agent) : -ENOENT;
 }
 
 /* ---- other sockets ---- */

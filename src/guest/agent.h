@@ -18,6 +18,13 @@ void agent_free(struct agent *a); /* NULL is fine, here and below */
 /* Somebody in the guest connects as the agent, and takes the place of who was there: the guest's
  * end of a socket, the caller's, or a negative errno. */
 int agent_dialed(struct agent *a);
+/* The same for one that has opened its port, as QEMU's own does: it is spoken to only when there is
+ * something to say. */
+int agent_opened(struct agent *a);
+/* A client that speaks with it for itself, a line at a time; what it is sent meanwhile is its
+ * business, and what it hears all that the agent says. fd is the agent's unless this fails. */
+struct err;
+int agent_carry(struct agent *a, int fd, struct err *e);
 bool agent_here(const struct agent *a);
 bool agent_shutdown(struct agent *a); /* asked; false: nobody is there to be asked */
 void agent_time(struct agent *a);     /* tell it what time it is */

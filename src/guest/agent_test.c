@@ -141,3 +141,65 @@ TEST(guest_dials_sockets_in_its_folder)
 	(void)close(home.folder);
 	stop();
 }
+
+static ssize_t got(int fd, char *to, size_t n)
+{
+	ssize_t r = recv(fd, to, n - 1, MSG_DONTWAIT);
+	to[r > 0 ? r : 0] = 0;
+	return r;
+}
+
+/* A client's lines come whole, whatever is said meanwhile, and it hears what the agent says. */
+TEST(agent_carries_lines_of_a_client)
+{
+	char text[512];
+	int ends[2], more[2];
+	start(NULL);
+	must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+	must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, more));
+	CHECK(agent_carry(g.agent, ends[1], NULL) == -ENOENT);
+	auto_fd int fd = agent_opened(g.agent);
+	CHECK(fd >= 0 && got(fd, text, sizeof(text)) < 0); /* it is told nothing by itself */
+	CHECK(!agent_carry(g.agent, ends[1], NULL));
+	CHECK(agent_carry(g.agent, more[1], NULL) == -EBUSY);
+	CHECK(send(ends[0], "{\"half\"", 7, 0) == 7);
+	turn();
+	CHECK(agent_shutdown(g.agent) && told(fd, "guest-shutdown", "mode", NULL));
+	CHECK(send(ends[0], ":1}\n{\"h", 7, 0) == 7);
+	turn();
+	CHECK(got(fd, text, sizeof(text)) == 11 && !strcmp(text, "{\"half\":1}\n"));
+	CHECK(send(fd, "{\"return\":5}\n", 13, 0) == 13);
+	turn();
+	CHECK(got(ends[0], text, sizeof(text)) == 13 && !strcmp(text, "{\"return\":5}\n"));
+	(void)close(ends[0]);
+	turn();
+	CHECK(agent_here(g.agent) && !agent_carry(g.agent, more[1], NULL));
+	(void)close(give_fd(&fd));
+	turn();
+	CHECK(!agent_here(g.agent) && got(more[0], text, sizeof(text)) == 0);
+	(void)close(more[0]);
+	stop();
+}
+
+/* Neither is waited for, and nothing of either piles up here. */
+TEST(agent_carries_no_more_than_is_taken)
+{
+	static char line[65536];
+	size_t in = 0, out = 0;
+	int ends[2];
+	start(NULL);
+	memset(line, 'x', sizeof(line));
+	line[sizeof(line) - 1] = '\n';
+	must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+	auto_fd int fd = agent_opened(g.agent);
+	CHECK(!agent_carry(g.agent, ends[1], NULL));
+	for (int i = 0; i < 2000; i++, turn()) {
+		ssize_t n = send(fd, line, sizeof(line), MSG_DONTWAIT);
+		if (n > 0) in += (size_t)n;
+	}
+	CHECK(in < 4000000);
+	for (ssize_t n; (n = got(ends[0], line, sizeof(line))) > 0; turn()) out += (size_t)n;
+	CHECK(in == out && agent_here(g.agent));
+	(void)close(ends[0]);
+	stop();
+}

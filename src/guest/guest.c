@@ -191,6 +191,7 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	(void)snprintf(g.name, sizeof(g.name), "%s", s->name ? s->name : "");
 	g.life = life_new(&g);
 	g.agent = agent_new(&g);
+	g.port_agent = agent_new(&g);
 	open_console(&g, console);
 	int r = watch_signals(&g, e);
 	if (r == 0) r = k->build(&g, e);
@@ -200,6 +201,7 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	outside_ungroup();
 	console_free(g.shared);
 	agent_free(g.agent);
+	agent_free(g.port_agent);
 	life_free(g.life);
 	free(g.save_to);
 	free(g.move_to);

@@ -149,11 +149,11 @@ struct guest {
 	struct control *control;
 	struct life *life;
 	struct watch *helper;
-	int statm;	 /* /proc/self/statm; 0: not opened yet */
-	bool grouped[2]; /* it has these control groups: enum cgroup_what */
-	char *save_to;	 /* by a request that waits for its stream */
-	struct agent *agent;
-	struct move_how *move_to; /* the same */
+	int statm;			  /* /proc/self/statm; 0: not opened yet */
+	bool grouped[2];		  /* it has these control groups: enum cgroup_what */
+	char *save_to;			  /* by a request that waits for its stream */
+	struct agent *agent, *port_agent; /* ours, and a foreign image's own at its port */
+	struct move_how *move_to;	  /* the same */
 	struct link *move_link;
 	/* private: how it ended; the first to say so wins */
 	int ended, signals, exit_code;
@@ -200,6 +200,7 @@ void guest_kill(struct guest *g); /* the same: end it now */
  * caller's, or a negative errno. Behind port P is vsock_P in the guest's folder, if somebody
  * listens there. */
 int guest_dialed(struct guest *g, uint32_t from, uint32_t to);
+int guest_port_opened(struct guest *g); /* the same, at the port of QEMU's guest agent */
 /* The same: it stands, and is about to be another host's; *to are words. On disk, or it fails. Then
  * it is ours again, or gone for good. */
 int guest_leaves(struct guest *g, const char *to, struct err *e);

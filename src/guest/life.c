@@ -178,6 +178,7 @@ int guest_resume(struct guest *g, struct err *e)
 	g->life->state.life = LIFE_RUNNING;
 	write_down(g->life);
 	agent_time(g->agent);
+	agent_time(g->port_agent);
 	return 0;
 }
 
@@ -205,7 +206,7 @@ static int stop_step(struct life *l, struct err *e)
 		guest_kill(g);
 		return 0;
 	}
-	if (!l->told && agent_shutdown(g->agent)) {
+	if (!l->told && (agent_shutdown(g->agent) || agent_shutdown(g->port_agent))) {
 		l->told = true;
 		timer_arm(l->stop, now + AGENT < next ? now + AGENT : next);
 		return 0;

@@ -2,6 +2,7 @@
  * of guest understands belongs to its verb(). */
 #include "base/loop.h"
 #include "base/types.h"
+#include "guest/agent.h"
 #include "guest/console.h"
 #include "guest/control.h"
 #include "guest/guest.h"
@@ -250,7 +251,15 @@ static int serve_settle(struct ask *a, struct err *e)
 	return a->guest->kind->move_settle(a->guest, there, e);
 }
 
+/* The agent of a foreign image, which speaks QEMU's protocol at its port. */
+static int stream_agent(struct guest *g, const char *words, int fd, struct err *e)
+{
+	(void)words;
+	return agent_carry(g->port_agent, fd, e);
+}
+
 const struct request requests[] = {
+	{.name = "agent", .stream = stream_agent},
 	{.name = "move", .serve = serve_move, .stream = stream_move},
 	{.name = "moving", .serve = serve_moving},
 	{.name = "settle", .serve = serve_settle},

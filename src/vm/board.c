@@ -310,6 +310,19 @@ static int plug_vsock(struct vm *vm, struct err *e)
 	return r;
 }
 
+static int port_opened(void *ctx) { return guest_port_opened(ctx); }
+
+/* Where foreign images' own agent listens. */
+static int plug_serial(struct vm *vm, struct err *e)
+{
+	struct guest *g = vm->guest;
+	struct virtio_dev *v;
+	if (g->spec->deterministic) return 0;
+	int r = virtio_serial_new(&v, vm->mem, g->loop, "org.qemu.guest_agent.0",
+				  &(struct serial_host){port_opened, g}, e);
+	return r < 0 ? r : virtio_pci_new(vm->board->pci, v, -1, e);
+}
+
 /* Not where every run is to do the same: the host asks it when it likes. */
 static int plug_balloon(struct vm *vm, struct err *e)
 {
@@ -330,7 +343,8 @@ int board_plug(struct vm *vm, struct err *e)
 	if (r == 0) r = plug_rng(vm, e);
 	for (unsigned i = 0; r == 0 && i < s->nshares; i++) r = plug_share(vm, i, e);
 	if (r == 0) r = plug_vsock(vm, e);
-	return r < 0 ? r : plug_balloon(vm, e);
+	if (r == 0) r = plug_balloon(vm, e);
+	return r < 0 ? r : plug_serial(vm, e);
 }
 
 int board_limit(struct vm *vm, const struct limits *l, struct err *e)

@@ -70,6 +70,42 @@ def runtimes():
     ends("runtimes", g)
 
 
+def foreign_agent():
+    """The same image with Debian's qemu-guest-agent instead of ours."""
+    g = start("foreign", "--name", "foreign")
+    if not g:
+        return
+    updates(g)
+    check("foreign: installed", g.run("apt-get -qy install --no-install-recommends qemu-guest-agent", LONG)[0] == 0, g)
+    g.run("systemctl disable lodge-agent; rm -f /etc/systemd/system/lodge-agent.service")
+    g.type("poweroff")
+    ends("foreign", g)
+    g = start("foreign again", "--name", "foreign")
+    if not g:
+        return
+
+    def exec_(*words, input=None):
+        p = subprocess.run([LODGE, "exec", *words], input=input, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LONG)
+        return p.returncode, p.stdout, p.stderr
+    check("foreign: it runs programs",
+          exec_("foreign", "sh", "-c", "systemctl is-active lodge-agent qemu-guest-agent; echo e >&2; exit 5") ==
+          (5, b"inactive\nactive\n", b"e\n"), g)
+    check("foreign: with input, variables and a folder",
+          exec_("-i", "-e", "A=b c", "-w", "/etc", "foreign", "sh", "-c", "cat; echo $A; pwd", input=b"in\0put\n")[:2] ==
+          (0, b"in\0put\nb c\n/etc\n"), g)
+    code, out, err = exec_("foreign", "head", "-c", "3000000", "/dev/zero")
+    check("foreign: much output", code == 0 and out == bytes(3000000), g)
+    check("foreign: a signal", exec_("foreign", "sh", "-c", "kill -9 $$")[0] == 137, g)
+    check("foreign: no such program", exec_("foreign", "/no/such")[0] == 127, g)
+    code, out, err = exec_("-t", "foreign", "ls")
+    check("foreign: no terminals: %s" % err, code == 125 and b"terminals" in err, g)
+    many = [subprocess.Popen([LODGE, "exec", "foreign", "sh", "-c", "sleep 1; echo %d" % i], stdout=subprocess.PIPE)
+            for i in range(5)]
+    check("foreign: several at once", [p.communicate()[0] for p in many] == [b"%d\n" % i for i in range(5)], g)
+    check("foreign: stops", subprocess.run([LODGE, "stop", "-t", "60", "foreign"], stderr=subprocess.PIPE).stderr == b"", g)
+    ends("foreign again", g)
+
+
 def unnamed():
     g = start("unnamed")
     if g:
@@ -111,7 +147,7 @@ def layer():
           subprocess.run([LODGE, "image", "check", "-r", "leaks", disk]).returncode == 0)
 
 
-for p in (debian, unnamed, layer, runtimes):
+for p in (debian, foreign_agent, unnamed, layer, runtimes):
     if len(sys.argv) < 2 or p.__name__ in sys.argv[1:]:
         part(p)
 finish()

@@ -1,12 +1,15 @@
 /* A guest's agent that says anything: to the monitor, which only listens for the log, and, as one
  * that runs programs, to lodge exec. Input: which of the two, then what it says, in pieces. */
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/own.h"
+#include "cli/foreign.h"
 #include "cli/session.h"
 #include "guest/agent.h"
 #include "guest/guest.h"
 #include <fcntl.h>
+#include <json-c/json.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -50,12 +53,60 @@ static void to_exec(const uint8_t *p, size_t n, bool reads)
 	(void)close(ends[1]);
 }
 
+/* At its port, with a client in between: of both, pieces in turn. */
+static void to_client(const uint8_t *p, size_t n)
+{
+	static const struct spec spec = {.name = "fuzz"};
+	static char some[4096];
+	struct guest g = {.spec = &spec};
+	int ends[2];
+	must(!loop_new(&g.loop, NULL));
+	must(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+	g.port_agent = agent_new(&g);
+	auto_fd int fd = guest_port_opened(&g);
+	must(fd >= 0 && !agent_carry(g.port_agent, ends[1], NULL));
+	for (size_t at = 0; at < n;) {
+		size_t len = (size_t)p[at] * 32 + 1;
+		int to = p[at] & 1 ? fd : ends[0], from = p[at] & 2 ? fd : ends[0];
+		if (len > n - at) len = n - at;
+		(void)send(to, p + at, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (p[at] & 4) (void)recv(from, some, sizeof(some), MSG_DONTWAIT);
+		if (p[at] & 8) (void)agent_shutdown(g.port_agent);
+		at += len;
+		loop_post(g.loop, stop_loop, g.loop);
+		(void)loop_run(g.loop);
+	}
+	agent_free(g.port_agent);
+	loop_free(g.loop);
+	(void)close(ends[0]);
+}
+
+static void to_foreign(const uint8_t *p, size_t n)
+{
+	struct json_object *o = NULL;
+	auto_buf struct buf b = {0};
+	auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct session s = {.guest = "fuzz", .in = -1, .out = null, .err = null};
+	(void)foreign_answer((const char *)p, n, "x", &o, NULL);
+	(void)json_object_put(o);
+	buf_fmt(&b, "{\"id\": \"x\", \"return\": ");
+	buf_add(&b, p, n);
+	buf_fmt(&b, "}");
+	if (foreign_answer(b.at, b.len, "x", &o, NULL) && o)
+		must(foreign_outcome(&s, o, NULL) < 256);
+	(void)json_object_put(o);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	log_level_set(LOG_ERROR);
 	if (!n || n > 60000) return 0;
-	if (p[0] & 1)
+	if (p[0] & 8)
+		to_client(p + 1, n - 1);
+	else if (p[0] & 4)
+		to_foreign(p + 1, n - 1);
+	else if (p[0] & 1)
 		to_monitor(p + 1, n - 1);
 	else
 		to_exec(p + 1, n - 1, p[0] & 2);
