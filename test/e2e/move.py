@@ -1,16 +1,18 @@
 """Guests moved between two stores while they run, and cloned. What lives only in memory is there again;
 what was written to a disk and flushed is not lost; and wherever the link is cut, or one of the two ends
 killed, there is one living guest, or one that can be started, never two."""
+import glob
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 
-from guest import LIMIT, LODGE, Guest, alive, check, finish, give_up, part, tried, work
+from guest import LIMIT, LODGE, Guest, alive, check, finish, free_port, give_up, part, tried, work
 
 CPU = {arch: os.environ.get("GUEST_" + arch) for arch in ("riscv64", "amd64")}
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -306,6 +308,100 @@ def namespaces():
     ended(A, B)
 
 
+def sshd_started():
+    """A private one on the loopback, with keys of its own; what it runs has the store B. The ssh that lodge finds
+    first is the real one with a configuration of ours: \"there\" is that server, \"stranger\" the same with another
+    key than it has, \"unknown\" with a key of ours that it does not take."""
+    folder, port = work + "/ssh", free_port()
+    os.makedirs(folder + "/bin")
+    for key in "host", "user", "other":
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "%s/%s" % (folder, key)], check=True)
+
+    def text(name):
+        with open(folder + "/" + name) as f:
+            return f.read()
+
+    def put(name, text, mode=0o600):
+        with open(folder + "/" + name, "w") as f:
+            f.write(text)
+        os.chmod(folder + "/" + name, mode)
+    os.symlink(LODGE, folder + "/bin/lodge")
+    put("authorized", text("user.pub"))
+    put("known", "".join("%s %s\n" % (h, " ".join(text(k + ".pub").split()[:2]))
+                         for h, k in (("there", "host"), ("unknown", "host"), ("stranger", "other"))))
+    put("sshd.conf", "ListenAddress 127.0.0.1:%d\nHostKey %s/host\nAuthorizedKeysFile %s/authorized\nStrictModes no\n"
+        "UsePAM no\nPidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
+        "SetEnv LODGE_HOME=%s PATH=%s/bin:/usr/bin:/bin\n" % (port, folder, folder, B, folder))
+    put("config", "Host *\n HostName 127.0.0.1\n Port %d\n IdentitiesOnly yes\n BatchMode yes\n UserKnownHostsFile %s/known\n"
+        " GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n CheckHostIP no\n"
+        "Host there stranger\n IdentityFile %s/user\nHost unknown\n IdentityFile %s/other\n" % (port, folder, folder, folder))
+    # an alias is what a key is known by
+    put("bin/ssh", "#!/bin/sh\nfor h; do case $h in there|stranger|unknown) alias=$h ;; esac; done\n"
+        "exec /usr/bin/ssh -F %s/config -o HostKeyAlias=$alias \"$@\"\n" % folder, 0o700)
+    if os.geteuid() == 0:
+        os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # its own, if its service has never run
+    p = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", folder + "/sshd.conf"], stdin=subprocess.DEVNULL,
+                         stderr=open(folder + "/log", "w"))
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    return p, {**os.environ, "LODGE_HOME": A, "PATH": folder + "/bin:" + os.environ["PATH"]}
+
+
+def over_ssh():
+    """lodge move NAME HOST, as its users have it: refused by either side, cut once, and then moved."""
+    what, name = "ssh", "byssh"
+    if not os.path.exists("/usr/sbin/sshd"):
+        check("ssh: openssh-server is there", False)
+        return
+    g, nonce = begun("riscv64", name, memory="256M")
+    if not g:
+        return
+    give_up(g)
+    sshd, env = sshd_started()
+
+    def move(host, *more):
+        p = subprocess.run([LODGE, "move", name, host, *more], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True, timeout=LIMIT, env=env)
+        return p.returncode, p.stdout
+    for host, words in ("stranger", "Host key verification failed"), ("unknown", "Permission denied"):
+        code, said = move(host)
+        check("ssh: %s: %d %s" % (host, code, said), code == 125 and words in said)
+        check("ssh: %s: it stays" % host, runs(A, name) and state(B, name)["state"] == "none")
+    p = subprocess.Popen([LODGE, "move", name, "there", "--cap-rate", "100M"], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
+    clients = []
+    for _ in range(200):
+        clients = subprocess.run(["pgrep", "-x", "-P", str(p.pid), "ssh"], stdout=subprocess.PIPE, text=True).stdout.split()
+        if clients and glob.glob(B + "/guests/.in-*"):
+            break
+        time.sleep(0.05)
+    time.sleep(1)
+    for pid in clients:
+        kill(int(pid))
+    said = p.communicate(timeout=LIMIT)[0].decode()
+    check("ssh: cut: %d %s" % (p.returncode, said), len(clients) == 1 and p.returncode == 125)
+    check("ssh: cut: it stays: %s" % state(A, name), runs(A, name))
+    check("ssh: cut: nothing is there", tried(lambda: state(B, name)["state"] == "none" and not glob.glob(B + "/guests/.in-*")))
+    g = at(A, name, "ssh: cut")
+    if g:
+        is_well("ssh: cut", g, nonce)
+        give_up(g)
+    code, said = move("there")
+    check("ssh: moved: %d %s" % (code, said), code == 0 and runs(B, name) and state(A, name)["state"] == "moved")
+    g = at(B, name, "ssh")
+    if g:
+        is_well("ssh", g, nonce)
+        give_up(g)
+    sshd.terminate()
+    sshd.wait()
+    check("ssh: it does not need the connection any more", runs(B, name))
+    ended(A, B)
+
+
 def refused():
     name = "refused"
     g, nonce = begun("riscv64", name, memory="192M")
@@ -584,7 +680,7 @@ def identity_amd64():
 
 
 if __name__ == "__main__":
-    for fn in (riscv64, amd64, riscv64_2, amd64_2, cuts_riscv64, cuts_amd64, killed, each_write, namespaces, refused,
+    for fn in (riscv64, amd64, riscv64_2, amd64_2, cuts_riscv64, cuts_amd64, killed, each_write, namespaces, over_ssh, refused,
                clones, firmware, folder_riscv64, folder_amd64, volumes, identity_riscv64, identity_amd64):
         if not sys.argv[1:] or fn.__name__ in sys.argv[1:]:
             part(fn)
