@@ -43,6 +43,7 @@ struct share {
 	bool dead, busy[SHARE_PLACES];
 	unsigned resets;	  /* not answered yet */
 	uint32_t command, answer; /* command 0: answered */
+	unsigned warned;	  /* of the thread that hears notes */
 };
 bool share_put(struct share *s, uint32_t n); /* lock is held; false: it has died */
 /* A note that answers a command, or tells something. */

@@ -68,9 +68,11 @@ void server_lost(void *server, unsigned locks)
 }
 
 /* ---- the monitor ---- */
+enum { WARNINGS = 10 }; /* a server that is not ours any more could fill the disk with them */
+
 void share_noted(struct share *s, struct note note)
 {
-	if (note.n == SHARE_LOST)
+	if (note.n == SHARE_LOST && s->warned++ < WARNINGS)
 		log_warn("shared folder %s: %u locks that the guest holds there are another's by "
 			 "now",
 			 s->path, note.written);

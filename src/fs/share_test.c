@@ -2,6 +2,7 @@
 #include "base/test.h"
 #include "base/types.h"
 #include "fs/share.h"
+#include "fs/share_impl.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -199,4 +200,28 @@ TEST(share_readonly_refuses)
 	CHECK(ask(s, &r, FUSE_INIT, 0, &init, sizeof(init), NULL) == 0);
 	CHECK(ask(s, &r, FUSE_MKDIR, 1, &in, sizeof(in), "made") == -EROFS);
 	end(s);
+}
+
+/* A server that is somebody else's by now tells of lost locks for ever. */
+TEST(attack_share_that_never_ends_to_tell)
+{
+	char said[8192], name[] = "folder";
+	int ends[2], saved = dup(STDERR_FILENO);
+	struct share s = {.path = name};
+	CHECK(!pthread_mutex_init(&s.lock, NULL) && !pthread_cond_init(&s.answered, NULL));
+	CHECK(!pipe2(ends, O_CLOEXEC) && dup2(ends[1], STDERR_FILENO) == STDERR_FILENO);
+	log_level_set(LOG_WARN);
+	for (unsigned i = 0; i < 1000; i++) {
+		share_noted(&s, (struct note){SHARE_LOST, i});
+		if (i > 15) share_noted(&s, (struct note){i * 0x10001, UINT32_MAX});
+	}
+	CHECK(dup2(saved, STDERR_FILENO) == STDERR_FILENO && !close(saved) && !close(ends[1]));
+	ssize_t n = read(ends[0], said, sizeof(said));
+	unsigned lines = 0;
+	for (ssize_t i = 0; i < n; i++) lines += said[i] == '\n';
+	CHECK(lines == 10);
+	CHECK(!s.resets && !s.command);
+	(void)close(ends[0]);
+	(void)pthread_cond_destroy(&s.answered);
+	(void)pthread_mutex_destroy(&s.lock);
 }
