@@ -19,7 +19,7 @@ class Place:
         self.arch, self.runs = arch, runs
         self.out = os.path.join(TOP, build, "bench")
         self.dir = os.path.join(self.out, "guests." + arch)
-        self.program = os.path.join(TOP, build, "lodge")
+        self.program = os.environ.get("LODGE") or os.path.join(TOP, build, "lodge")
         self.peers = ["lodge"] + (["qemu"] if qemu and shutil.which(QEMU[arch][0]) else [])
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(self.dir)

@@ -1,6 +1,7 @@
 #include "base/test.h"
 #include "dev/dev.h"
 #include "hw/virtio_driver_test.h"
+#include "net/frame.h"
 #include "net/port.h"
 
 /* The other end of the cable. */
@@ -35,7 +36,7 @@ static bool peer_deliver(struct port *p, const struct iovec *iov, int n)
 }
 static void peer_ready(struct port *p) { ((struct peer *)p)->readies++; }
 static void peer_free(struct port *p) { (void)p; }
-static const struct port_ops peer_ops = {"peer", peer_deliver, peer_ready, peer_free};
+static const struct port_ops peer_ops = {"peer", peer_deliver, peer_ready, peer_free, NULL};
 
 static struct vdrv d;
 static gpa_t buf;
@@ -246,6 +247,166 @@ TEST(vnet_drains_a_full_ring)
 	vdrv_notify(&d, TX);
 	CHECK(peer.frames == 256 && reap(TX) == 256 && d.queue_irqs[TX] == 1);
 	CHECK(d.q[TX].used[0] == 0); /* and asks for the next notification */
+	stop();
+}
+
+/* ---- unfinished frames */
+enum { F_CSUM, F_GUEST_CSUM, F_GUEST_TSO4 = 7, F_HOST_TSO4 = 11, F_MRG_RXBUF = 15 };
+#define BIT(n) (1ull << (n))
+static struct offload given;
+
+static bool peer_large(struct port *p, const struct offload *o, const uint8_t *f, size_t len)
+{
+	given = *o;
+	return peer_deliver(p, &(struct iovec){(void *)f, len}, 1);
+}
+
+static void start_with(uint64_t features, bool large)
+{
+	static const struct port_ops ops = {"peer", peer_deliver, peer_ready, peer_free,
+					    peer_large};
+	start(100);
+	if (large) peer.port.ops = &ops;
+	vdrv_reset(&d);
+	CHECK(vdrv_start(&d, d.v, BIT(F_MAC) | features, 0));
+	given = (struct offload){0};
+}
+
+/* A TCP segment behind a header that says that of it. */
+static void tcp(uint8_t *f, size_t len)
+{
+	memset(f, 0x11, len);
+	be16_put(f + 12, 0x0800);
+	f[14] = 0x45;
+	be16_put(f + 16, (unsigned)len - 14);
+	be16_put(f + 20, 0);
+	f[23] = 6;
+	f[46] = 0x50;
+	f[47] = 0x10;
+}
+static void transmit_tcp(size_t len, uint8_t flags, uint8_t gso, uint16_t size, uint16_t from)
+{
+	uint8_t *h = vdrv_at(&d, buf, HDR + len);
+	memset(h, 0, HDR);
+	h[0] = flags;
+	h[1] = gso;
+	store_le(h + 4, size, 2);
+	store_le(h + 6, from, 2);
+	store_le(h + 8, 16, 2);
+	tcp(h + HDR, len);
+	(void)vdrv_add(&d, TX, (struct vdrv_buf[]){{buf, (uint32_t)(HDR + len), 0}}, 1);
+	vdrv_notify(&d, TX);
+	CHECK(reap(TX) == 1);
+}
+
+TEST(vnet_sends_large_frames_as_they_are)
+{
+	start_with(BIT(F_CSUM) | BIT(F_HOST_TSO4), true);
+	transmit_tcp(30000, 1, 1, 1400, 34);
+	CHECK(peer.frames == 1 && peer.len == 30000);
+	CHECK(given.kind == OFFLOAD_TCP4 && given.l4 == 34 && given.size == 1400);
+	transmit_tcp(1000, 1, 0, 0, 34);
+	CHECK(peer.frames == 2 && given.kind == OFFLOAD_CSUM);
+	transmit_tcp(1000, 0, 0, 0, 0);
+	CHECK(peer.frames == 3 && given.kind == OFFLOAD_NONE);
+	stop();
+}
+
+TEST(vnet_cuts_for_a_peer_that_takes_no_large_ones)
+{
+	start_with(BIT(F_CSUM) | BIT(F_HOST_TSO4), false);
+	transmit_tcp(54 + 2500, 1, 1, 1000, 34);
+	CHECK(peer.frames == 3 && peer.len == 54 + 500 && be16_at(peer.last + 16) == 40 + 500);
+	stop();
+}
+
+TEST(vnet_sends_no_frame_of_which_a_lie_is_told)
+{
+	start_with(BIT(F_CSUM) | BIT(F_HOST_TSO4), true);
+	transmit_tcp(3000, 0, 1, 1000, 34); /* cut without a sum */
+	transmit_tcp(3000, 1, 4, 1000, 34); /* IPv6, which was not agreed on */
+	transmit_tcp(3000, 1, 0x81, 1000, 34);
+	transmit_tcp(3000, 1, 1, 10, 34);
+	transmit_tcp(3000, 1, 1, 1000, 40);
+	transmit_tcp(3000, 1, 1, 1500, 34);
+	transmit_tcp(1000, 1, 0, 0, 999); /* the sum behind the end */
+	transmit_tcp(1000, 1, 0, 0, 65535);
+	CHECK(peer.frames == 0 && virtio_live(d.v));
+	transmit_tcp(1000, 1, 0, 0, 900); /* a sum of whatever it is, made here */
+	CHECK(peer.frames == 1 && given.kind == OFFLOAD_NONE);
+	CHECK(be16_at(peer.last + 916) != 0x1111);
+	stop();
+}
+
+static bool give(struct offload o, size_t len)
+{
+	static uint8_t f[65536];
+	tcp(f, len);
+	CHECK(offload_check(&o, f, len));
+	return port_send_large(&peer.port, &o, f, len);
+}
+static void offer(unsigned n, uint32_t len)
+{
+	for (unsigned i = 0; i < n; i++)
+		(void)vdrv_add(&d, RX, (struct vdrv_buf[]){{buf + i * len, len, 1}}, 1);
+	vdrv_notify(&d, RX);
+}
+
+TEST(vnet_receives_large_frames_in_many_buffers)
+{
+	uint16_t head;
+	uint32_t len;
+	start_with(BIT(F_GUEST_CSUM) | BIT(F_GUEST_TSO4) | BIT(F_MRG_RXBUF), true);
+	offer(3, 1500);
+	uint16_t shown = (uint16_t)load_le(&d.q[RX].used[2], 2);
+	CHECK(!give((struct offload){OFFLOAD_TCP4, 34, 1400}, 5000)); /* four are needed */
+	CHECK(load_le(&d.q[RX].used[2], 2) == shown);
+	unsigned readies = peer.readies;
+	offer(1, 1500);
+	CHECK(peer.readies == readies + 1);
+	vdrv_reset(&d);
+	CHECK(vdrv_start(&d, d.v, BIT(F_GUEST_CSUM) | BIT(F_GUEST_TSO4) | BIT(F_MRG_RXBUF), 0));
+	offer(8, 1500);
+	CHECK(give((struct offload){OFFLOAD_TCP4, 34, 1400}, 5000));
+	for (unsigned i = 0; i < 4; i++)
+		CHECK(vdrv_used(&d, RX, &head, &len) && len == (i < 3 ? 1500u : 5012 - 4500));
+	CHECK(!vdrv_used(&d, RX, &head, &len) && d.queue_irqs[RX] == 1);
+	static const uint8_t want[HDR] = {1, 1, 54, 0, 0x78, 5, 34, 0, 16, 0, 4};
+	CHECK(!memcmp(at(buf), want, HDR) && at(buf)[4500 + 511] == 0x11);
+	CHECK(deliver(60, 7) && vdrv_used(&d, RX, &head, &len) && len == 72);
+	stop();
+}
+
+TEST(vnet_finishes_for_a_driver_that_does_not)
+{
+	uint16_t head;
+	uint32_t len;
+	start_with(0, true);
+	offer(2, 1600);
+	CHECK(give((struct offload){OFFLOAD_CSUM, 34, 0}, 1000));
+	CHECK(vdrv_used(&d, RX, &head, &len) && len == 1012 && at(buf)[0] == 0);
+	CHECK(at(buf)[HDR + 50] != 0x11 || at(buf)[HDR + 51] != 0x11);
+	CHECK(give((struct offload){OFFLOAD_TCP4, 34, 1000}, 54 + 2500)); /* of three one fits */
+	CHECK(vdrv_used(&d, RX, &head, &len) && len == 1066 && !vdrv_used(&d, RX, &head, &len));
+	CHECK(!give((struct offload){OFFLOAD_TCP4, 34, 1000}, 54 + 2500));
+	stop();
+}
+
+TEST(vnet_drops_what_no_ring_could_hold)
+{
+	start_with(BIT(F_GUEST_CSUM) | BIT(F_GUEST_TSO4) | BIT(F_MRG_RXBUF), true);
+	offer(100, 20);
+	CHECK(give((struct offload){OFFLOAD_TCP4, 34, 1000}, 30000) && reap(RX) == 0);
+	CHECK(deliver(60, 7) && reap(RX) == 4 && virtio_live(d.v));
+	stop();
+}
+
+TEST(vnet_says_which_sums_are_right)
+{
+	start_with(BIT(F_GUEST_CSUM), true);
+	offer(2, 1600);
+	CHECK(give((struct offload){.kind = OFFLOAD_VALID}, 1000) && at(buf)[0] == 2);
+	CHECK(give((struct offload){0}, 1000) && at(buf + 1600)[0] == 0);
 	stop();
 }
 

@@ -213,18 +213,29 @@ void virtq_unpop(struct virtq *vq)
 	vq->in_flight--;
 }
 
-void virtq_push(struct virtq *vq, const struct vreq *q, uint32_t written)
+void virtq_fill(struct virtq *vq, const struct vreq *q, uint32_t written)
 {
 	must(written <= q->in_len);
 	if (!usable(vq) || q->epoch != vq->epoch) return;
 	must(vq->in_flight);
-	unsigned off = RING_ENTRIES + 8 * (vq->next_used & (vq->size - 1u));
+	unsigned off = RING_ENTRIES + 8 * (vq->next_used++ & (vq->size - 1u));
 	uint32_t *elem = (uint32_t *)(void *)(vq->used_at + off);
 	__atomic_store_n(&elem[0], q->head, __ATOMIC_RELAXED);
 	__atomic_store_n(&elem[1], written, __ATOMIC_RELAXED);
 	gmem_dirty(vq->dev->mem, vq->used + off, 8);
 	vq->in_flight--;
-	ring_set(vq, vq->used + RING_IDX, vq->used_at + RING_IDX, ++vq->next_used);
+}
+
+void virtq_show(struct virtq *vq)
+{
+	if (usable(vq)) ring_set(vq, vq->used + RING_IDX, vq->used_at + RING_IDX, vq->next_used);
+}
+
+void virtq_push(struct virtq *vq, const struct vreq *q, uint32_t written)
+{
+	if (q->epoch != vq->epoch) return;
+	virtq_fill(vq, q, written);
+	virtq_show(vq);
 }
 
 void virtq_kick(struct virtq *vq)

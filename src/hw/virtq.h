@@ -46,6 +46,10 @@ void virtq_unpop(struct virtq *vq); /* give back the last one popped: not yet wa
 /* Return a chain; written = bytes really written into its writable part (2.7.8.2). Does nothing
  * when the device was reset or broke since the pop. */
 void virtq_push(struct virtq *vq, const struct vreq *q, uint32_t written);
+/* The same for several that the driver is to see at once: fill in each, then show them, without
+ * letting go of the lock between. */
+void virtq_fill(struct virtq *vq, const struct vreq *q, uint32_t written);
+void virtq_show(struct virtq *vq);
 void virtq_kick(struct virtq *vq); /* after pushing: interrupt the guest if it asked to be */
 /* Ask for (or decline) notifications of new buffers; returns true when buffers came meanwhile. */
 bool virtq_want(struct virtq *vq, bool on);

@@ -157,7 +157,7 @@ enum guard_verdict guard_check(const struct guard *g, const uint8_t *frame, size
 {
 	static const uint8_t reserved[5] = {1, 0x80,
 					    0xc2}; /* bridges' own: IEEE 802.1D table 7-10 */
-	if (len < ETH_HEAD || len > ETH_MAX) return GUARD_SHAPE;
+	if (len < ETH_HEAD) return GUARD_SHAPE;
 	if (!mac_same(frame + 6, g->mac)) return GUARD_MAC;
 	if (!memcmp(frame, reserved, 5) && frame[5] < 16) return GUARD_TYPE;
 	switch (be16_at(frame + 12)) {

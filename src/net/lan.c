@@ -223,20 +223,22 @@ static void forward(struct lan *l, unsigned from, const uint8_t *frame, size_t l
 }
 
 /* Without the guard a frame is only what any switch takes (IEEE 802.1D §7.6, §7.9.2). */
-static enum guard_verdict check(const struct lan *l, const struct lan_port *p, const uint8_t *frame,
-				size_t len)
+static enum guard_verdict check(const struct lan *l, const struct lan_port *p,
+				const struct offload *o, const uint8_t *frame, size_t len)
 {
+	if (len < ETH_HEAD || (len > ETH_MAX && !offload_is_cut(o))) return GUARD_SHAPE;
+	if (!offload_check(o, frame, len)) return GUARD_SHAPE;
 	if (l->conf.guard && !p->trusted) return guard_check(&p->id, frame, len);
-	if (len < ETH_HEAD || len > ETH_MAX) return GUARD_SHAPE;
 	return mac_multicast(frame + 6) ? GUARD_MAC : GUARD_PASS;
 }
 
-void lan_input(struct lan *l, unsigned port, const uint8_t *frame, size_t len, uint64_t now)
+void lan_input(struct lan *l, unsigned port, const struct offload *o, const uint8_t *frame,
+	       size_t len, uint64_t now)
 {
 	struct lan_port *p = &l->port[port];
 	must(port < LAN_PORTS && p->used);
 	p->got++;
-	enum guard_verdict v = check(l, p, frame, len);
+	enum guard_verdict v = check(l, p, o, frame, len);
 	if (v != GUARD_PASS) {
 		p->refused[v]++;
 		return;

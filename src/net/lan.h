@@ -3,6 +3,7 @@
 #include "net/fdb.h"
 #include "net/guard.h"
 #include "net/leases.h"
+#include "net/offload.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -47,8 +48,10 @@ void lan_init(struct lan *l, const struct lan_conf *conf, const struct lan_ops *
 int lan_plug(struct lan *l, const uint8_t mac[6], const char *name, uint32_t want, struct err *e);
 int lan_uplink(struct lan *l, struct err *e); /* a trusted port that has no address here */
 void lan_unplug(struct lan *l, unsigned port);
-/* A frame from this port: hostile unless that is trusted. now: ns of any clock that only grows. */
-void lan_input(struct lan *l, unsigned port, const uint8_t *frame, size_t len, uint64_t now);
+/* A frame from this port: hostile, as what is said of it, unless that is trusted. now: ns of any
+ * clock that only grows. */
+void lan_input(struct lan *l, unsigned port, const struct offload *o, const uint8_t *frame,
+	       size_t len, uint64_t now);
 /* JSON: {"guests": [{"name", "mac", "ip", "frames", "refused": {...}}]} */
 void lan_describe(const struct lan *l, struct buf *to);
 #endif

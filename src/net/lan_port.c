@@ -21,7 +21,7 @@
 /* syscalls all: sendmsg */
 /* syscalls lan: sendto recvfrom recvmmsg setsockopt */
 
-enum { ARGS = 12, SNDBUF = 1 << 20, ANSWER_S = 3, AGAIN_MS = 20, RETRY_MS = 300 };
+enum { PARTS = 16, ARGS = 12, SNDBUF = 1 << 20, ANSWER_S = 3, AGAIN_MS = 20, RETRY_MS = 300 };
 #define JOIN_NS 5000000000ull
 
 struct lan_end {
@@ -41,7 +41,7 @@ struct lan_end {
 	/* the thread's alone */
 	bool silent;	     /* it was said that the switch is gone */
 	unsigned first, got; /* frames that wait for the card */
-	uint16_t len[LAN_BATCH];
+	uint32_t len[LAN_BATCH];
 	uint8_t frame[LAN_BATCH][LAN_FRAME];
 };
 
@@ -59,11 +59,11 @@ static bool stopping(struct lan_end *p)
 
 /* --- the cable ----------------------------------------------------------------------------- */
 
-/* A frame that the socket cannot take for any other reason than room is lost, as on any wire. */
-static bool end_deliver(struct port *port, const struct iovec *iov, int n)
+/* A frame that the socket cannot take for any other reason than room is lost, as on any wire. The
+ * first part is what is said of it. */
+static bool end_send(struct lan_end *p, struct iovec *iov, int n)
 {
-	struct lan_end *p = (struct lan_end *)port;
-	struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
+	struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)n};
 	lock(p);
 	bool full = p->fd >= 0 && sendmsg(p->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
 		    (errno == EAGAIN || errno == ENOBUFS);
@@ -73,6 +73,23 @@ static bool end_deliver(struct port *port, const struct iovec *iov, int n)
 	unlock(p);
 	if (first) wake(p);
 	return !full;
+}
+
+static bool end_deliver(struct port *port, const struct iovec *iov, int n)
+{
+	uint8_t head[OFFLOAD_HEAD] = {0};
+	struct iovec v[PARTS + 1] = {{head, sizeof(head)}};
+	must(n <= PARTS);
+	memcpy(v + 1, iov, (size_t)n * sizeof(*iov));
+	return end_send((struct lan_end *)port, v, n + 1);
+}
+
+static bool end_large(struct port *port, const struct offload *o, const uint8_t *frame, size_t len)
+{
+	uint8_t head[OFFLOAD_HEAD];
+	offload_write(o, head);
+	struct iovec v[] = {{head, sizeof(head)}, {(void *)frame, len}};
+	return end_send((struct lan_end *)port, v, 2);
 }
 
 static void end_ready(struct port *port)
@@ -216,15 +233,19 @@ static bool fetch(struct lan_end *p)
 	if (n < 0) return errno == EAGAIN || errno == EINTR;
 	p->first = 0;
 	p->got = (unsigned)n;
-	for (int i = 0; i < n; i++) p->len[i] = (uint16_t)m[i].msg_len;
+	for (int i = 0; i < n; i++) p->len[i] = m[i].msg_len;
 	return n > 0 && p->len[n - 1] > 0;
 }
 
 static void hand_over(struct lan_end *p)
 {
 	for (; p->first < p->got; p->first++) {
-		struct iovec v = {p->frame[p->first], p->len[p->first]};
-		if (v.iov_len && !port_send(&p->port, &v, 1)) return;
+		const uint8_t *at = p->frame[p->first], *frame = at + OFFLOAD_HEAD;
+		if (p->len[p->first] <= OFFLOAD_HEAD) continue;
+		size_t len = p->len[p->first] - OFFLOAD_HEAD;
+		struct offload o = offload_read(at);
+		if (offload_check(&o, frame, len) && !port_send_large(&p->port, &o, frame, len))
+			return;
 	}
 }
 
@@ -298,7 +319,7 @@ static void end_free(struct port *port)
 	free(p);
 }
 
-static const struct port_ops end_ops = {"lan", end_deliver, end_ready, end_free};
+static const struct port_ops end_ops = {"lan", end_deliver, end_ready, end_free, end_large};
 
 static char *copy_of(const char *s)
 {

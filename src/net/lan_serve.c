@@ -76,20 +76,25 @@ struct lan_serve {
 static void lock(struct lan_serve *s) { (void)pthread_mutex_lock(&s->mutex); }
 static void unlock(struct lan_serve *s) { (void)pthread_mutex_unlock(&s->mutex); }
 
-/* --- frames -------------------------------------------------------------------------------- */
+/* --- frames --------------------------------------------------------------------------------
+ * In front of each are OFFLOAD_HEAD bytes of what it is, as on the sockets. */
 
 static void on_forward(void *ctx, unsigned port, const uint8_t *frame, size_t len)
 {
 	struct lan_serve *s = ctx;
 	must(s->nout[port] < LAN_BATCH);
-	s->out[port][s->nout[port]++] = (struct out){frame, len};
+	s->out[port][s->nout[port]++] = (struct out){frame - OFFLOAD_HEAD, OFFLOAD_HEAD + len};
 }
 
 static void on_answer(void *ctx, unsigned port, const uint8_t *frame, size_t len)
 {
 	struct lan_serve *s = ctx;
+	uint8_t head[OFFLOAD_HEAD];
+	struct iovec v[] = {{head, sizeof(head)}, {(void *)frame, len}};
+	struct msghdr m = {.msg_iov = v, .msg_iovlen = 2};
+	offload_write(&(struct offload){0}, head);
 	if (s->at_port[port] && len)
-		(void)send(s->at_port[port]->fd, frame, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		(void)sendmsg(s->at_port[port]->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static const struct lan_ops lan_ops = {on_forward, on_answer};
@@ -120,30 +125,42 @@ static void uplink_flush(struct lan_serve *s)
 	if (!s->nat) return;
 	for (unsigned i = 0; i < s->nout[s->uplink_port]; i++) {
 		struct out *o = &s->out[s->uplink_port][i];
-		(void)port_send(&s->uplink, &(struct iovec){(void *)o->at, o->len}, 1);
+		struct offload what = offload_read(o->at);
+		(void)port_send_large(&s->uplink, &what, o->at + OFFLOAD_HEAD,
+				      o->len - OFFLOAD_HEAD);
 	}
 	s->nout[s->uplink_port] = 0;
 }
 
 /* From the NAT, on its thread. */
-static bool uplink_deliver(struct port *p, const struct iovec *iov, int n)
+static bool uplink_large(struct port *p, const struct offload *o, const uint8_t *frame, size_t len)
 {
 	struct lan_serve *s = container_of(p, struct lan_serve, uplink);
+	uint8_t at[OFFLOAD_HEAD + ETH_MAX];
+	if (len > ETH_MAX) return true;
+	offload_write(o, at);
+	memcpy(at + OFFLOAD_HEAD, frame, len);
+	lock(s);
+	lan_input(&s->lan, (unsigned)s->uplink_port, o, at + OFFLOAD_HEAD, len, now_ns());
+	flush_locked(s);
+	unlock(s);
+	return true;
+}
+
+static bool uplink_deliver(struct port *p, const struct iovec *iov, int n)
+{
 	uint8_t frame[ETH_MAX];
 	size_t len = 0;
 	for (int i = 0; i < n; len += iov[i++].iov_len) {
 		if (iov[i].iov_len > sizeof(frame) - len) return true;
 		memcpy(frame + len, iov[i].iov_base, iov[i].iov_len);
 	}
-	lock(s);
-	lan_input(&s->lan, (unsigned)s->uplink_port, frame, len, now_ns());
-	flush_locked(s);
-	unlock(s);
-	return true;
+	return uplink_large(p, &(struct offload){0}, frame, len);
 }
 
 static void uplink_free(struct port *p) { (void)p; } /* dies with the switch */
-static const struct port_ops uplink_ops = {"uplink", uplink_deliver, NULL, uplink_free};
+static const struct port_ops uplink_ops = {"uplink", uplink_deliver, NULL, uplink_free,
+					   uplink_large};
 
 static int batch_read(struct lan_serve *s, int fd, struct mmsghdr *m)
 {
@@ -155,6 +172,17 @@ static int batch_read(struct lan_serve *s, int fd, struct mmsghdr *m)
 	}
 	int n = recvmmsg(fd, m, LAN_BATCH, MSG_DONTWAIT, NULL);
 	return n < 0 ? -errno : n;
+}
+
+/* No guest may say of its own sums that they are right. */
+static void frame_take(struct member *k, uint8_t *at, size_t len, uint64_t now)
+{
+	struct lan *l = &k->of->lan;
+	struct offload o = offload_read(at);
+	if (len <= OFFLOAD_HEAD) return;
+	if (o.kind == OFFLOAD_VALID) o.kind = OFFLOAD_NONE;
+	offload_write(&o, at);
+	lan_input(l, (unsigned)k->port, &o, at + OFFLOAD_HEAD, len - OFFLOAD_HEAD, now);
 }
 
 /* False: the guest has gone. */
@@ -170,7 +198,7 @@ static bool frames_move(struct member *k)
 	for (int i = 0; i < n && there; i++) {
 		there = m[i].msg_len > 0;
 		bool whole = there && !(m[i].msg_hdr.msg_flags & MSG_TRUNC);
-		if (whole) lan_input(&s->lan, (unsigned)k->port, s->frame[i], m[i].msg_len, now);
+		if (whole) frame_take(k, s->frame[i], m[i].msg_len, now);
 	}
 	flush_locked(s);
 	unlock(s);

@@ -106,6 +106,18 @@ static bool send_to(struct nic *from, const struct nic *to, uint32_t src)
 	return port_send(&from->port, v, 2);
 }
 
+/* The other card takes none such: it gets three of it. */
+static void send_large(struct nic *from, const struct nic *to, uint32_t src)
+{
+	static uint8_t f[54 + 3600];
+	const struct offload o = {OFFLOAD_TCP4, 34, 1460};
+	struct made m = made_ip4(to->port.mac, from->port.mac, src, 1, 6, "", 0);
+	memcpy(f, m.at, m.len);
+	be16_put(f + 16, sizeof(f) - 14);
+	f[46] = 0x50;
+	CHECK(offload_check(&o, f, sizeof(f)) && port_send_large(&from->port, &o, f, sizeof(f)));
+}
+
 TEST(lan_serve_carries_frames)
 {
 	static struct nic a, b;
@@ -115,6 +127,8 @@ TEST(lan_serve_carries_frames)
 	CHECK(send_to(&a, &b, ip) && nic_wait(&b, &b.n, 1) && b.len == 47);
 	CHECK(send_to(&a, &b, ip + 1) && send_to(&a, &b, ip) && nic_wait(&b, &b.n, 2));
 	CHECK(!nic_count(&a, &a.n) && nic_count(&b, &b.n) == 2);
+	send_large(&a, &b, ip);
+	CHECK(nic_wait(&b, &b.n, 5) && b.len == 54 + 3600 - 2 * 1460);
 	port_free(pa);
 	port_free(pb);
 	auto_buf struct buf asked = {0};

@@ -16,6 +16,7 @@ static struct rec {
 	} at[OUT];
 } rec;
 static struct lan *l;
+static struct offload said; /* of what goes in */
 
 static void keep(unsigned port, bool own, const uint8_t *at, size_t len)
 {
@@ -63,7 +64,7 @@ static uint32_t ip(int port) { return l->port[port].id.ip; }
 static void in(int port, const struct made *f, uint64_t now)
 {
 	rec.n = 0;
-	lan_input(l, (unsigned)port, f->at, f->len, now);
+	lan_input(l, (unsigned)port, &said, f->at, f->len, now);
 }
 
 static bool went(int port)
@@ -94,6 +95,30 @@ TEST(lan_switches_between_guests)
 	CHECK(rec.n == 0);
 }
 
+/* What is said of a frame must be so; and a long one must be one that is to be cut. */
+TEST(lan_switches_unfinished_frames)
+{
+	begin(false, true);
+	int a = lan_plug(l, mac(1), "a", 0, NULL), b = lan_plug(l, mac(2), "b", 0, NULL);
+	static uint8_t t[1900] = {[12] = 0x50};
+	struct made f = made_ip4(mac(2), mac(1), ip(a), ip(b), 6, t, sizeof(t));
+	in(a, &f, 1);
+	CHECK(rec.n == 0);
+	said = (struct offload){OFFLOAD_TCP4, 34, 1000};
+	in(a, &f, 1);
+	CHECK(rec.n == 1 && went(b) && rec.at[0].f.len == f.len);
+	said.size = 1500;
+	in(a, &f, 1);
+	CHECK(rec.n == 0);
+	said = (struct offload){OFFLOAD_TCP6, 54, 1000};
+	in(a, &f, 1);
+	CHECK(rec.n == 0);
+	said = (struct offload){OFFLOAD_TCP4, 34, 1000};
+	f = made_ip4(mac(2), mac(1), ip(b), ip(b), 6, t, sizeof(t));
+	in(a, &f, 1);
+	CHECK(rec.n == 0);
+	said = (struct offload){0};
+}
 TEST(lan_refuses_ports)
 {
 	struct err e = {0};

@@ -5,16 +5,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 /* What goes over the socket of a software network, SOCK_SEQPACKET in its folder: one hello, one
- * welcome, and from then on a packet is a frame. A network is asked about itself with a hello too;
- * then the answer is JSON. Both ends are of one machine, and of one owner. */
+ * welcome, and from then on a packet is a frame, OFFLOAD_HEAD bytes of what it is in front. A
+ * network is asked about itself with a hello too; then the answer is JSON. Both ends are of one
+ * machine, and of one owner. */
 enum {
-	LAN_VERSION = 1,
+	LAN_VERSION = 2,
 	LAN_NAME = 64,
 	LAN_FORWARDS = 32,
 	LAN_WORDS = 256,
 	LAN_JSON = 128 * 1024,
-	LAN_BATCH = 32,	  /* frames per system call */
-	LAN_FRAME = 2048, /* room for one */
+	LAN_BATCH = 32,				  /* frames per system call */
+	LAN_FRAME = OFFLOAD_HEAD + OFFLOAD_FRAME, /* room for one */
 };
 #define LAN_SOCKET "socket" /* in the network's folder */
 enum lan_what { LAN_JOIN = 1, LAN_DESCRIBE = 2 };

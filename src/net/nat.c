@@ -23,17 +23,20 @@
 /* syscalls nat: socket connect bind listen accept accept4 getsockname getpeername getsockopt
  * setsockopt sendto recvfrom sendmsg recvmsg shutdown ioctl fcntl openat */
 
-enum { FRAMES = 256, FRAME_MAX = 2046, SOCKETS_MAX = 4096 };
+enum { FRAMES = 256, FRAME_MAX = OFFLOAD_FRAME, SOCKETS_MAX = 4096 };
 enum { NS_PER_MS = 1000000 };
+#define RING ((size_t)1 << 20)
 
 struct frame {
-	uint16_t len;
+	size_t len;
 	uint8_t at[FRAME_MAX];
 };
 
-struct ring {
-	unsigned first, n;
-	struct frame frame[FRAMES];
+struct ring { /* frames one behind the other, each with its length in front; none goes round */
+	size_t first, end,
+		wrap; /* wrap: where the last one before the beginning ends; 0: nowhere */
+	unsigned n;
+	uint8_t at[RING];
 };
 
 struct nat_timer {
@@ -72,46 +75,74 @@ struct nat {
 	uint32_t net, mask; /* of the guests */
 };
 
-static struct frame *ring_push(struct ring *r)
+/* Room for a frame of that length; NULL: there is none. */
+static uint8_t *ring_push(struct ring *r, size_t len)
 {
-	return r->n == FRAMES ? NULL : &r->frame[(r->first + r->n++) % FRAMES];
+	size_t need = sizeof(len) + len;
+	if (r->n == FRAMES) return NULL;
+	if (!r->n) r->first = r->end = r->wrap = 0;
+	if (!r->wrap && RING - r->end < need) {
+		if (r->first < need) return NULL;
+		r->wrap = r->end;
+		r->end = 0;
+	}
+	if (r->wrap && r->first - r->end < need) return NULL;
+	uint8_t *at = r->at + r->end;
+	memcpy(at, &len, sizeof(len));
+	r->end += need;
+	r->n++;
+	return at + sizeof(len);
 }
 
-static struct frame *ring_first(struct ring *r) { return r->n ? &r->frame[r->first] : NULL; }
+static const uint8_t *ring_first(const struct ring *r, size_t *len)
+{
+	if (!r->n) return NULL;
+	memcpy(len, r->at + r->first, sizeof(*len));
+	return r->at + r->first + sizeof(*len);
+}
 
 static void ring_drop(struct ring *r)
 {
-	r->first = (r->first + 1) % FRAMES;
+	size_t len = 0;
+	if (ring_first(r, &len)) r->first += sizeof(len) + len;
 	r->n--;
+	if (r->wrap && r->first == r->wrap) r->first = r->wrap = 0;
 }
 
 static void wake(struct nat *n) { (void)!write(n->wake, &(uint64_t){1}, sizeof(uint64_t)); }
 
-static bool frame_copy(struct frame *f, const struct iovec *iov, int niov)
+static void gather(uint8_t *to, const struct iovec *iov, int niov)
 {
-	f->len = 0;
-	for (int i = 0; i < niov; i++) {
-		memcpy(f->at + f->len, iov[i].iov_base, iov[i].iov_len);
-		f->len = (uint16_t)(f->len + iov[i].iov_len);
-	}
-	return true;
+	for (int i = 0; i < niov; to += iov[i++].iov_len)
+		memcpy(to, iov[i].iov_base, iov[i].iov_len);
 }
 
-static bool nat_deliver(struct port *p, const struct iovec *iov, int niov)
+/* libslirp takes a large segment as it is; only its sums must be right. */
+static bool nat_take(struct nat *n, const struct offload *o, const struct iovec *iov, int niov)
 {
-	struct nat *n = (struct nat *)p;
 	size_t len = 0;
 	for (int i = 0; i < niov; i++) len += iov[i].iov_len;
 	if (len > FRAME_MAX) return true;
 	(void)pthread_mutex_lock(&n->mutex);
-	struct frame *f = ring_push(&n->in);
+	uint8_t *f = ring_push(&n->in, len);
 	bool first = n->in.n == 1;
-	if (f) (void)frame_copy(f, iov, niov);
+	if (f) gather(f, iov, niov);
+	if (f) offload_finish(o, f, len);
 	n->refused |= !f;
 	n->plugged = true;
 	(void)pthread_mutex_unlock(&n->mutex);
 	if (first) wake(n);
 	return f;
+}
+
+static bool nat_deliver(struct port *p, const struct iovec *iov, int niov)
+{
+	return nat_take((struct nat *)p, &(struct offload){0}, iov, niov);
+}
+
+static bool nat_large(struct port *p, const struct offload *o, const uint8_t *frame, size_t len)
+{
+	return nat_take((struct nat *)p, o, &(struct iovec){(void *)frame, len}, 1);
 }
 
 static void nat_ready(struct port *p)
@@ -125,8 +156,8 @@ static void nat_ready(struct port *p)
 
 static bool frame_send(struct nat *n, const void *buf, size_t len)
 {
-	struct iovec v = {(void *)buf, len};
-	return port_send(&n->port, &v, 1);
+	static const struct offload made_right = {.kind = OFFLOAD_VALID};
+	return port_send_large(&n->port, &made_right, buf, len);
 }
 
 /* What libslirp calls back. */
@@ -134,8 +165,8 @@ static ssize_t on_packet(const void *buf, size_t len, void *ctx)
 {
 	struct nat *n = ctx;
 	if (len > FRAME_MAX || (!n->out.n && frame_send(n, buf, len))) return (ssize_t)len;
-	struct frame *f = ring_push(&n->out);
-	if (f) (void)frame_copy(f, &(struct iovec){(void *)buf, len}, 1);
+	uint8_t *f = ring_push(&n->out, len);
+	if (f) memcpy(f, buf, len);
 	return (ssize_t)len;
 }
 
@@ -226,10 +257,9 @@ static bool is_local(const struct nat *n, const struct frame *f)
 static bool in_take(struct nat *n)
 {
 	(void)pthread_mutex_lock(&n->mutex);
-	struct frame *f = ring_first(&n->in);
+	const uint8_t *f = ring_first(&n->in, &n->now.len);
 	if (f) {
-		n->now.len = f->len;
-		memcpy(n->now.at, f->at, f->len);
+		memcpy(n->now.at, f, n->now.len);
 		ring_drop(&n->in);
 	}
 	(void)pthread_mutex_unlock(&n->mutex);
@@ -244,7 +274,7 @@ static void in_run(struct nat *n)
 		bool opens = opens_socket(&n->now);
 		if (opens && sockets >= n->limit) continue;
 		sockets += opens;
-		slirp_input(n->slirp, n->now.at, n->now.len);
+		slirp_input(n->slirp, n->now.at, (int)n->now.len);
 	}
 	(void)pthread_mutex_lock(&n->mutex);
 	bool refused = n->refused;
@@ -255,7 +285,8 @@ static void in_run(struct nat *n)
 
 static void out_run(struct nat *n)
 {
-	for (struct frame *f; (f = ring_first(&n->out)) && frame_send(n, f->at, f->len);)
+	size_t len;
+	for (const uint8_t *f; (f = ring_first(&n->out, &len)) && frame_send(n, f, len);)
 		ring_drop(&n->out);
 }
 
@@ -464,7 +495,7 @@ static size_t socket_limit(void)
 	return l.rlim_cur / 2 < SOCKETS_MAX ? l.rlim_cur / 2 : SOCKETS_MAX;
 }
 
-static const struct port_ops nat_ops = {"nat", nat_deliver, nat_ready, nat_free};
+static const struct port_ops nat_ops = {"nat", nat_deliver, nat_ready, nat_free, nat_large};
 
 int nat_new(struct port **out, const struct nat_net *net, const struct nat_forward *fwd,
 	    unsigned nfwd, struct err *e)

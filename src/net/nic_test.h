@@ -46,7 +46,7 @@ static inline void nic_ready(struct port *p)
 static inline void nic_free(struct port *p) { (void)p; }
 static inline void nic_init(struct nic *n, uint8_t last)
 {
-	static const struct port_ops ops = {"nic", nic_deliver, nic_ready, nic_free};
+	static const struct port_ops ops = {"nic", nic_deliver, nic_ready, nic_free, NULL};
 	memset(n, 0, sizeof(*n));
 	n->port.ops = &ops;
 	n->port.mac[0] = 0x52;

@@ -1,6 +1,7 @@
 #ifndef NET_PORT_H
 #define NET_PORT_H
 #include "base/err.h"
+#include "net/offload.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -16,6 +17,9 @@ struct port_ops {
 	bool (*deliver)(struct port *p, const struct iovec *iov, int n);
 	void (*ready)(struct port *p); /* the peer has room again; may be NULL */
 	void (*free)(struct port *p);
+	/* The same as deliver() of an unfinished frame, which offload_check() let pass. NULL: it
+	 * takes none, and gets finished ones. */
+	bool (*large)(struct port *p, const struct offload *o, const uint8_t *frame, size_t len);
 };
 struct port { /* embedded first in the port's own struct */
 	const struct port_ops *ops;
@@ -25,6 +29,9 @@ struct port { /* embedded first in the port's own struct */
 };
 void port_wire(struct port *a, struct port *b);
 bool port_send(struct port *p, const struct iovec *iov, int n);
+/* A frame that may be unfinished. It becomes several where the peer takes no such: of these the
+ * first is refused, or what the peer has no room for is lost. */
+bool port_send_large(struct port *p, const struct offload *o, const uint8_t *frame, size_t len);
 /* Any thread: bytes of frames that went out at this end and came in. */
 void port_moved(const struct port *p, uint64_t *sent, uint64_t *received);
 static inline void port_ready(struct port *p)

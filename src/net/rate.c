@@ -25,11 +25,8 @@ struct rate {
 	struct half near, far;
 };
 
-static bool half_deliver(struct port *p, const struct iovec *iov, int n)
+static bool half_take(struct half *h, size_t len)
 {
-	struct half *h = (struct half *)p;
-	size_t len = FRAME;
-	for (int i = 0; i < n; i++) len += iov[i].iov_len;
 	uint64_t now = now_ns();
 	(void)pthread_mutex_lock(&h->mutex);
 	bool may = bucket_take(&h->bytes, len, now);
@@ -38,12 +35,34 @@ static bool half_deliver(struct port *p, const struct iovec *iov, int n)
 		timer_arm(h->timer, bucket_when(&h->bytes, len, now));
 	}
 	(void)pthread_mutex_unlock(&h->mutex);
-	if (!may) return false;
-	if (port_send(&h->other->port, iov, n)) return true;
+	return may;
+}
+
+static bool half_back(struct half *h, size_t len)
+{
 	(void)pthread_mutex_lock(&h->mutex);
 	bucket_back(&h->bytes, len); /* it did not go */
 	(void)pthread_mutex_unlock(&h->mutex);
 	return false;
+}
+
+static bool half_deliver(struct port *p, const struct iovec *iov, int n)
+{
+	struct half *h = (struct half *)p;
+	size_t len = FRAME;
+	for (int i = 0; i < n; i++) len += iov[i].iov_len;
+	if (!half_take(h, len)) return false;
+	return port_send(&h->other->port, iov, n) || half_back(h, len);
+}
+
+/* Weighed as the frames that it would be on a wire. */
+static bool half_large(struct port *p, const struct offload *o, const uint8_t *frame, size_t len)
+{
+	struct half *h = (struct half *)p;
+	size_t extra = FRAME + (offload_is_cut(o) ? offload_headers(o, frame) : 0);
+	size_t all = len + offload_frames(o, frame, len) * extra;
+	if (!half_take(h, all)) return false;
+	return port_send_large(&h->other->port, o, frame, len) || half_back(h, all);
 }
 
 static void half_ready(struct port *p) { port_ready(&((struct half *)p)->other->port); }
@@ -59,7 +78,7 @@ static void on_timer(void *ctx)
 	if (refused) port_ready(&h->port);
 }
 
-static const struct port_ops half_ops = {"rate", half_deliver, half_ready, half_free};
+static const struct port_ops half_ops = {"rate", half_deliver, half_ready, half_free, half_large};
 
 static int half_init(struct half *h, struct half *other, uint64_t rate, struct loop *l,
 		     struct err *e)

@@ -1,7 +1,8 @@
 /* Guests of one network that send whatever they like: a run of frames, each by one of three ports
  * or the uplink. What comes out of a guest's port is the guest's own, or nothing; the network's own
- * answers go to who asked. The first byte says whether there is a guard, a NAT, and how sources are
- * made good, so that more than the first check is reached. */
+ * answers go to who asked. The first byte says whether there is a guard, a NAT, and how sources and
+ * lengths are made good, so that more than the first check is reached; and whether something is
+ * said of each frame: what is unfinished must become frames like others. */
 #include "base/buf.h"
 #include "net/frame.h"
 #include "net/lan.h"
@@ -12,10 +13,29 @@ static int port[4]; /* the last is the uplink */
 static unsigned from;
 static size_t max_len;
 
+static struct offload said;
+
+/* What is unfinished can be finished, and is then frames like others; cut, its pieces are no more
+ * than it was. */
+static void finish(const uint8_t *frame, size_t len)
+{
+	uint8_t piece[ETH_MAX];
+	size_t all = 0, head = said.kind > OFFLOAD_VALID ? offload_headers(&said, frame) : 0;
+	unsigned n = offload_frames(&said, frame, len);
+	must(len <= OFFLOAD_FRAME && n > 0);
+	for (unsigned i = 0; i < n; i++) {
+		size_t k = offload_frame(&said, frame, len, i, piece);
+		must(k <= ETH_MAX && k >= head);
+		all += k - head;
+	}
+	must(all == len - head);
+}
+
 static void on_forward(void *ctx, unsigned to, const uint8_t *frame, size_t len)
 {
 	(void)ctx;
-	must(to < lan.nports && lan.port[to].used && to != from && len <= ETH_MAX);
+	must(to < lan.nports && lan.port[to].used && to != from);
+	finish(frame, len);
 	const struct guard *g = &lan.port[from].id;
 	if (!lan.conf.guard || lan.port[from].trusted) return;
 	must(mac_same(frame + 6, g->mac));
@@ -64,6 +84,14 @@ static void make_good(uint8_t *f, size_t len, unsigned p)
 	if (len > 320 && f[23] == PROTO_UDP && f[37] == 67) memcpy(f + 70, g->mac, 6);
 }
 
+/* A packet that is as long as it says. */
+static void agree(uint8_t *f, size_t len)
+{
+	if (len < 54) return;
+	if (be16_at(f + 12) == ETH_IP4) be16_put(f + 16, (unsigned)len - 14);
+	if (be16_at(f + 12) == ETH_IP6) be16_put(f + 18, (unsigned)len - 54);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
@@ -75,13 +103,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		unsigned who = p[0] & 3;
 		size_t len = be16_at(p + 1) & 2047;
 		p += 3, n -= 3;
+		said = (struct offload){0};
+		if (how & 8 && n >= 4) {
+			said = (struct offload){p[0], p[1], (uint16_t)be16_at(p + 2)};
+			p += 4, n -= 4;
+		}
 		if (len > n) len = n;
 		uint8_t *f = malloc(len + 1);
 		must(f);
 		memcpy(f, p, len);
+		if (how & 16) agree(f, len);
 		if (how & 4 && who < 3) make_good(f, len, (unsigned)port[who]);
 		from = (unsigned)port[who];
-		lan_input(&lan, from, f, len, n);
+		lan_input(&lan, from, &said, f, len, n);
 		free(f);
 		p += len, n -= len;
 	}

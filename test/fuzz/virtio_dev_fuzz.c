@@ -7,6 +7,7 @@
 #include "blk/impl.h"
 #include "dev/dev.h"
 #include "hw/gmem.h"
+#include "net/frame.h"
 #include "net/port.h"
 #include <errno.h>
 
@@ -63,6 +64,19 @@ static bool peer_deliver(struct port *p, const struct iovec *iov, int n)
 	for (int i = 0; i < n; i++) must(iov[i].iov_len <= 65536);
 	return spend(1);
 }
+/* Unfinished ones can be finished. */
+static bool peer_large(struct port *p, const struct offload *o, const uint8_t *frame, size_t len)
+{
+	uint8_t piece[ETH_MAX];
+	unsigned n = offload_frames(o, frame, len);
+	(void)p;
+	must(o->kind != OFFLOAD_VALID && len <= OFFLOAD_FRAME && offload_check(o, frame, len));
+	for (unsigned i = 0; i < n && o->kind > OFFLOAD_VALID; i++) {
+		size_t k = offload_frame(o, frame, len, i, piece);
+		must(k <= ETH_MAX && k >= offload_headers(o, frame));
+	}
+	return spend(1);
+}
 static void peer_free(struct port *p) { (void)p; }
 static size_t take(void *host, const uint8_t *p, size_t n)
 {
@@ -74,7 +88,7 @@ static void build(void)
 {
 	static const struct blk_ops disk_ops = {
 		.name = "fuzz", .submit = disk_submit, .close = disk_close};
-	static const struct port_ops peer_ops = {"peer", peer_deliver, NULL, peer_free};
+	static const struct port_ops peer_ops = {"peer", peer_deliver, NULL, peer_free, peer_large};
 	static const uint8_t mac[6] = {2};
 	log_level_set(LOG_ERROR);
 	mem = gmem_new();
@@ -162,14 +176,28 @@ static void balloon_outside(uint16_t at, uint16_t val)
 	virtio_resume(v);
 }
 
+/* Frames of TCP, whole or to be cut, and such as are nothing. */
+static void net_outside(uint16_t at, uint16_t val)
+{
+	static uint8_t f[8192] = {
+		[12] = 8, [14] = 0x45, [22] = 64, [23] = 6, [46] = 0x50, [47] = 0x18};
+	size_t len = at % sizeof(f);
+	struct offload o = {(uint8_t)(val % OFFLOAD_KINDS), 34, (uint16_t)(val % 1500)};
+	if (at & 1) {
+		port_ready(&peer);
+		return;
+	}
+	be16_put(f + 16, (unsigned)len - 14);
+	if (val & 0x100) o.kind = OFFLOAD_TCP4;
+	if (offload_check(&o, f, len)) (void)port_send_large(&peer, &o, f, len);
+}
+
 static void outside(uint16_t at, uint16_t val)
 {
 	static const uint8_t bytes[2048];
 	room = val;
 	if (v == dev[BLK]) disk_run(at);
-	if (v == dev[NET])
-		at & 1 ? port_ready(&peer)
-		       : (void)port_send(&peer, &(struct iovec){(void *)bytes, at % 2048u}, 1);
+	if (v == dev[NET]) net_outside(at, val);
 	if (v == dev[BALLOON]) balloon_outside(at, val);
 	if (v == dev[CON] && at & 1) chr.drained(chr.dev);
 	if (v == dev[CON] && !(at & 1)) must(chr.input(chr.dev, bytes, at % 2048u) <= at % 2048u);
