@@ -251,11 +251,24 @@ static bool rx_offload(const struct vnet *n, const struct offload *o, const uint
 	return true;
 }
 
-/* What there is no room for behind the first is lost. */
+/* All of it at once, unless the ring is smaller. */
+static bool rx_has(struct vnet *n, unsigned frames)
+{
+	struct virtq *vq = &n->v.vq[RX];
+	unsigned need = frames < vq->size ? frames : vq->size;
+	if (virtq_waiting(vq) >= need) return true;
+	(void)virtq_want(vq, true);
+	return virtq_waiting(vq) >= need;
+}
+
 static bool rx_finished(struct vnet *n, const struct offload *o, const uint8_t *frame, size_t len)
 {
 	uint8_t piece[ETH_MAX];
 	unsigned all = offload_frames(o, frame, len), i = 0;
+	if (n->paused || !rx_has(n, all)) {
+		n->starved = true;
+		return false;
+	}
 	for (; i < all; i++) {
 		struct header h = {0};
 		size_t k = offload_frame(o, frame, len, i, piece);

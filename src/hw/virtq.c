@@ -253,6 +253,12 @@ void virtq_kick(struct virtq *vq)
 	if (vq->dev->wires.queue) vq->dev->wires.queue(vq->dev->wires.transport, vq->index);
 }
 
+unsigned virtq_waiting(const struct virtq *vq)
+{
+	if (!usable(vq)) return 0;
+	return (uint16_t)(ring_get(vq->avail_at + RING_IDX) - vq->next_avail);
+}
+
 /* With event index the wish is for what comes after all we can see, so that a caller who leaves
  * work behind is notified at the guest's next addition rather than never. */
 bool virtq_want(struct virtq *vq, bool on)

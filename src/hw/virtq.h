@@ -51,6 +51,7 @@ void virtq_push(struct virtq *vq, const struct vreq *q, uint32_t written);
 void virtq_fill(struct virtq *vq, const struct vreq *q, uint32_t written);
 void virtq_show(struct virtq *vq);
 void virtq_kick(struct virtq *vq); /* after pushing: interrupt the guest if it asked to be */
+unsigned virtq_waiting(const struct virtq *vq); /* chains that could be popped, if they are good */
 /* Ask for (or decline) notifications of new buffers; returns true when buffers came meanwhile. */
 bool virtq_want(struct virtq *vq, bool on);
 

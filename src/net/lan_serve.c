@@ -71,6 +71,7 @@ struct lan_serve {
 	unsigned nout[LAN_PORTS];
 	struct out out[LAN_PORTS][LAN_BATCH];
 	uint8_t frame[LAN_BATCH][LAN_FRAME]; /* the loop's thread alone */
+	uint8_t from_uplink[LAN_FRAME];	     /* the NAT's */
 };
 
 static void lock(struct lan_serve *s) { (void)pthread_mutex_lock(&s->mutex); }
@@ -136,8 +137,8 @@ static void uplink_flush(struct lan_serve *s)
 static bool uplink_large(struct port *p, const struct offload *o, const uint8_t *frame, size_t len)
 {
 	struct lan_serve *s = container_of(p, struct lan_serve, uplink);
-	uint8_t at[OFFLOAD_HEAD + ETH_MAX];
-	if (len > ETH_MAX) return true;
+	uint8_t *at = s->from_uplink;
+	if (len > OFFLOAD_FRAME) return true;
 	offload_write(o, at);
 	memcpy(at + OFFLOAD_HEAD, frame, len);
 	lock(s);

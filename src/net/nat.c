@@ -7,6 +7,7 @@
 #include "base/own.h"
 #include "base/types.h"
 #include "net/frame.h"
+#include "net/merge.h"
 #include "net/port.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,7 +33,12 @@ struct frame {
 	uint8_t at[FRAME_MAX];
 };
 
-struct ring { /* frames one behind the other, each with its length in front; none goes round */
+struct what { /* of a frame */
+	size_t len;
+	struct offload offload;
+};
+
+struct ring { /* frames one behind the other, each with a struct what in front; none goes round */
 	size_t first, end,
 		wrap; /* wrap: where the last one before the beginning ends; 0: nowhere */
 	unsigned n;
@@ -68,17 +74,19 @@ struct nat {
 	pthread_cond_t done; /* it was */
 	/* the thread's alone from here on */
 	struct ring out;
-	struct frame now; /* going into slirp */
+	struct merge merge; /* what libslirp sends in one go */
+	struct frame now;   /* going into slirp */
 	struct nat_timer timer[SLIRP_TIMER_NUM];
 	struct pollfd *fds;
 	size_t nfds, cap, limit;
 	uint32_t net, mask; /* of the guests */
 };
 
-/* Room for a frame of that length; NULL: there is none. */
-static uint8_t *ring_push(struct ring *r, size_t len)
+/* Room for such a frame; NULL: there is none. */
+static uint8_t *ring_push(struct ring *r, const struct offload *o, size_t len)
 {
-	size_t need = sizeof(len) + len;
+	const struct what w = {len, *o};
+	size_t need = sizeof(w) + len;
 	if (r->n == FRAMES) return NULL;
 	if (!r->n) r->first = r->end = r->wrap = 0;
 	if (!r->wrap && RING - r->end < need) {
@@ -88,23 +96,23 @@ static uint8_t *ring_push(struct ring *r, size_t len)
 	}
 	if (r->wrap && r->first - r->end < need) return NULL;
 	uint8_t *at = r->at + r->end;
-	memcpy(at, &len, sizeof(len));
+	memcpy(at, &w, sizeof(w));
 	r->end += need;
 	r->n++;
-	return at + sizeof(len);
+	return at + sizeof(w);
 }
 
-static const uint8_t *ring_first(const struct ring *r, size_t *len)
+static const uint8_t *ring_first(const struct ring *r, struct what *w)
 {
 	if (!r->n) return NULL;
-	memcpy(len, r->at + r->first, sizeof(*len));
-	return r->at + r->first + sizeof(*len);
+	memcpy(w, r->at + r->first, sizeof(*w));
+	return r->at + r->first + sizeof(*w);
 }
 
 static void ring_drop(struct ring *r)
 {
-	size_t len = 0;
-	if (ring_first(r, &len)) r->first += sizeof(len) + len;
+	struct what w = {0};
+	if (ring_first(r, &w)) r->first += sizeof(w) + w.len;
 	r->n--;
 	if (r->wrap && r->first == r->wrap) r->first = r->wrap = 0;
 }
@@ -124,7 +132,7 @@ static bool nat_take(struct nat *n, const struct offload *o, const struct iovec 
 	for (int i = 0; i < niov; i++) len += iov[i].iov_len;
 	if (len > FRAME_MAX) return true;
 	(void)pthread_mutex_lock(&n->mutex);
-	uint8_t *f = ring_push(&n->in, len);
+	uint8_t *f = ring_push(&n->in, o, len);
 	bool first = n->in.n == 1;
 	if (f) gather(f, iov, niov);
 	if (f) offload_finish(o, f, len);
@@ -154,19 +162,28 @@ static void nat_ready(struct port *p)
 	wake(n);
 }
 
-static bool frame_send(struct nat *n, const void *buf, size_t len)
+static void frame_send(struct nat *n, const struct offload *o, const void *buf, size_t len)
 {
-	static const struct offload made_right = {.kind = OFFLOAD_VALID};
-	return port_send_large(&n->port, &made_right, buf, len);
+	if (!n->out.n && port_send_large(&n->port, o, buf, len)) return;
+	uint8_t *f = ring_push(&n->out, o, len);
+	if (f) memcpy(f, buf, len);
+}
+
+static void merge_send(struct nat *n)
+{
+	struct merge *m = &n->merge;
+	if (m->n) frame_send(n, &m->offload, m->frame, m->len);
+	m->n = 0;
 }
 
 /* What libslirp calls back. */
 static ssize_t on_packet(const void *buf, size_t len, void *ctx)
 {
+	static const struct offload made_right = {.kind = OFFLOAD_VALID};
 	struct nat *n = ctx;
-	if (len > FRAME_MAX || (!n->out.n && frame_send(n, buf, len))) return (ssize_t)len;
-	uint8_t *f = ring_push(&n->out, len);
-	if (f) memcpy(f, buf, len);
+	if (len > FRAME_MAX || merge_add(&n->merge, buf, len)) return (ssize_t)len;
+	merge_send(n);
+	if (!merge_add(&n->merge, buf, len)) frame_send(n, &made_right, buf, len);
 	return (ssize_t)len;
 }
 
@@ -257,9 +274,11 @@ static bool is_local(const struct nat *n, const struct frame *f)
 static bool in_take(struct nat *n)
 {
 	(void)pthread_mutex_lock(&n->mutex);
-	const uint8_t *f = ring_first(&n->in, &n->now.len);
+	struct what w;
+	const uint8_t *f = ring_first(&n->in, &w);
 	if (f) {
-		memcpy(n->now.at, f, n->now.len);
+		n->now.len = w.len;
+		memcpy(n->now.at, f, w.len);
 		ring_drop(&n->in);
 	}
 	(void)pthread_mutex_unlock(&n->mutex);
@@ -285,9 +304,11 @@ static void in_run(struct nat *n)
 
 static void out_run(struct nat *n)
 {
-	size_t len;
-	for (const uint8_t *f; (f = ring_first(&n->out, &len)) && frame_send(n, f, len);)
+	struct what w;
+	const uint8_t *f;
+	while ((f = ring_first(&n->out, &w)) && port_send_large(&n->port, &w.offload, f, w.len))
 		ring_drop(&n->out);
+	merge_send(n);
 }
 
 static int64_t now_ms(void) { return (int64_t)(now_ns() / NS_PER_MS); }
