@@ -2,6 +2,7 @@
 # make test      prepare, build, every test     make check  format, layers, headers
 # make unit      unit tests only                make fuzz   build the fuzz targets (clang)
 # make bench     figures per guest CPU          make bench-quick ARCH=riscv64
+# make bench-guests ARCH=amd64   figures of guests as things that are kept
 # make install PREFIX=/usr DESTDIR=             make test-long    with minutes of fuzzing
 # make test SAN=address,undefined               make BUILD=dir V=1 CC=clang
 comma := ,
@@ -157,6 +158,12 @@ bench bench-quick:
 	$(Q)$(MAKE) --no-print-directory -s $(BUILD)/lodge $(BUILD)/interp_bench
 	$(Q)BUILD=$(BUILD) bench/run $(if $(filter bench-quick,$@),--quick) $(BENCH) $(ARCH)
 
+# BENCH="--no-qemu restore net" and such are for bench/guests/run.
+bench-guests:
+	$(Q)tools/deps --bench
+	$(Q)$(MAKE) --no-print-directory -s $(BUILD)/lodge
+	$(Q)BUILD=$(BUILD) bench/guests/run $(if $(ARCH),--arch $(ARCH)) $(BENCH)
+
 # What is installed finds guests/ under share/lodge.
 docs: $(BUILD)/lodge
 	$(Q)mkdir -p $(BUILD)/man && cd $(BUILD)/man && rm -f *.1 && ../lodge help --man
@@ -171,7 +178,7 @@ install: $(BUILD)/lodge docs
 	install -m 755 tools/deps $(DESTDIR)$(PREFIX)/share/lodge/
 clean:
 	rm -rf build build-*
-.PHONY: all-green unit bless test test-long check fuzz run bench bench-quick docs install clean
+.PHONY: all-green unit bless test test-long check fuzz run bench bench-quick bench-guests docs install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(call obj,$(src) $(oracle) $(vector) test/dev/chips.c test/blk/diskops.c src/main.c $(wildcard bench/interp/interp_bench.c bench/jit/*.c)) $(call gobj,$(lib) $(fuzz)))

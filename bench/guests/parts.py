@@ -52,17 +52,19 @@ def start(place, figures):
     del commands["qemu"][commands["qemu"].index("-initrd"):][:2]
     for _ in range(5 * place.runs):
         for peer in place.peers:
-            m = Machine(commands[peer], place.env)
-            m.expect("!")
-            figures.add(peer, "first instruction", 1000 * (time.monotonic() - m.begun), "ms")
-            m.end()
+            with place.turn(peer):
+                m = Machine(commands[peer], place.env)
+                m.expect("!")
+                figures.add(peer, "first instruction", 1000 * (time.monotonic() - m.begun), "ms")
+                m.end()
     for _ in range(place.runs):
         for peer in place.peers:
-            m = place.lodge_machine() if peer == "lodge" else place.qemu_machine()
-            m.shell()
-            figures.add(peer, "to a shell, booted", time.monotonic() - m.begun, "s")
-            figures.add(peer, "to a shell, booted, cpu", cpu_of(m.pids()), "cpu s")
-            m.end()
+            with place.turn(peer):
+                m = place.lodge_machine() if peer == "lodge" else place.qemu_machine()
+                m.shell()
+                figures.add(peer, "to a shell, booted", time.monotonic() - m.begun, "s")
+                figures.add(peer, "to a shell, booted, cpu", cpu_of(m.pids()), "cpu s")
+                m.end()
 
 
 # ---- snapshots
@@ -85,7 +87,9 @@ def restore(place, figures):
     place.lodge_attach(name).run("true")
     place.lodge("snapshot", name, "ready")
     state = "%s/home/guests/%s/snapshots/ready" % (place.dir, name)
-    file = saved_in_qemu(place) if "qemu" in place.peers else None
+    file = None
+    with place.turn("qemu"):
+        file = saved_in_qemu(place) if "qemu" in place.peers else None
     for i in range(3 * place.runs):
         m = place.lodge_machine("--restore", state)
         figures.add("lodge", "an answer, run --restore", 1000 * m.answers(), "ms", "<50")
@@ -99,12 +103,13 @@ def restore(place, figures):
         m.begun = begun
         figures.add("lodge", "an answer, lodge restore", 1000 * m.answers(), "ms", "<50")
         m.end()
-        if file:
-            m = place.qemu_machine("-incoming", "exec:cat " + file)
-            figures.add("qemu", "an answer, run --restore", 1000 * m.answers(), "ms", "<50")
-            figures.add("qemu", "an answer, run --restore, cpu", 1000 * cpu_of(m.pids()), "ms")
-            figures.add("qemu", "its memory then", memory_of(m.pids(), "Pss") / 1e6, "MB")
-            m.end()
+        with place.turn("qemu"):
+            if file:
+                m = place.qemu_machine("-incoming", "exec:cat " + file)
+                figures.add("qemu", "an answer, run --restore", 1000 * m.answers(), "ms", "<50")
+                figures.add("qemu", "an answer, run --restore, cpu", 1000 * cpu_of(m.pids()), "ms")
+                figures.add("qemu", "its memory then", memory_of(m.pids(), "Pss") / 1e6, "MB")
+                m.end()
     place.lodge("rm", "-f", name)
 
 
@@ -143,16 +148,18 @@ def move(place, figures):
         m.run(busy)
         m.end()
         begun = time.monotonic()
-        said = place.lodge("move", name, "--to-store", place.dir + "/other")
+        place.lodge("move", name, "--to-store", place.dir + "/other")
         figures.add("lodge", "it took", time.monotonic() - begun, "s")
-        figures.add("lodge", "it stood", float(re.search(r"stood for (\d+) ms", said).group(1)), "ms", "<100")
+        stood = re.search(r"standing for (\d+) ms", place.lodge("inspect", name))
+        figures.add("lodge", "it stood", float(stood.group(1)), "ms", "<100")
         m = place.lodge_attach(name, home="other")
         m.run("true")
         m.end()
         place.lodge("rm", "-f", name, home="other")
         place.lodge("rm", "-f", name)
-        if "qemu" in place.peers:
-            move_qemu(place, figures, busy)
+        with place.turn("qemu"):
+            if "qemu" in place.peers:
+                move_qemu(place, figures, busy)
 
 
 def move_qemu(place, figures, busy):
@@ -188,12 +195,13 @@ def disk(place, figures):
     path = place.disk("disk", 1024)
     for _ in range(place.runs):
         for peer in place.peers:
-            m = (place.lodge_machine("--disk", path) if peer == "lodge" else
-                 place.qemu_machine("-drive", "file=%s,format=raw,if=none,id=d" % path, "-device", "virtio-blk-pci,drive=d"))
-            m.shell()
-            for pattern, (what, mib) in PATTERNS.items():
-                rated(figures, peer, what, m, "/bench/work disk %s /dev/vda %d" % (pattern, mib))
-            m.end()
+            with place.turn(peer):
+                m = (place.lodge_machine("--disk", path) if peer == "lodge" else
+                     place.qemu_machine("-drive", "file=%s,format=raw,if=none,id=d" % path, "-device", "virtio-blk-pci,drive=d"))
+                m.shell()
+                for pattern, (what, mib) in PATTERNS.items():
+                    rated(figures, peer, what, m, "/bench/work disk %s /dev/vda %d" % (pattern, mib))
+                m.end()
     os.unlink(path)
 
 
@@ -240,23 +248,25 @@ def net(place, figures):
     """To the host and from it, through the user-mode network of either; and between two guests."""
     for _ in range(place.runs):
         for peer in place.peers:
-            port = free_port()
-            m = (place.lodge_machine("-p", "%d:5001" % port, net="user") if peer == "lodge" else
-                 place.qemu_machine("-nic", "user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:%d-:5001" % port, net=True))
-            m.shell()
-            m.run(HAS_ADDRESS)
-            rated(figures, peer, "guest to host", m, "/bench/work send 10.0.2.2 %d 256" % Sink().port)
-            m.type("/bench/work sink 5001")
-            m.expect("^listening")
-            pids = m.pids()
-            before = cpu_of(pids)
-            threading.Thread(target=feed, args=(port, 256), daemon=True).start()
-            n, seconds = done(m.expect(r"^done .*\n").group())
-            figures.add(peer, "host to guest", n / seconds / 1e6, "MB/s")
-            figures.add(peer, "host to guest, cpu", (cpu_of(pids) - before) / (n / GB), "cpu s/GB")
-            m.end()
+            with place.turn(peer):
+                port = free_port()
+                m = (place.lodge_machine("-p", "%d:5001" % port, net="user") if peer == "lodge" else
+                     place.qemu_machine("-nic", "user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:%d-:5001" % port, net=True))
+                m.shell()
+                m.run(HAS_ADDRESS)
+                rated(figures, peer, "guest to host", m, "/bench/work send 10.0.2.2 %d 256" % Sink().port)
+                m.type("/bench/work sink 5001")
+                m.expect("^listening")
+                pids = m.pids()
+                before = cpu_of(pids)
+                threading.Thread(target=feed, args=(port, 256), daemon=True).start()
+                n, seconds = done(m.expect(r"^done .*\n").group())
+                figures.add(peer, "host to guest", n / seconds / 1e6, "MB/s")
+                figures.add(peer, "host to guest, cpu", (cpu_of(pids) - before) / (n / GB), "cpu s/GB")
+                m.end()
         for peer in place.peers:
-            between(place, figures, peer)
+            with place.turn(peer):
+                between(place, figures, peer)
 
 
 def pair_of(place, peer):
@@ -318,21 +328,22 @@ def share(place, figures):
     os.rename(place.dir + "/tree.tar", folder + "/tree.tar")
     for _ in range(place.runs):
         for peer in place.peers:
-            m = shared(place, peer, folder)
-            m.shell()
-            m.run("mkdir -p /w; modprobe virtiofs; mount -t virtiofs share0 /w")
-            for what, command in (
-                    ("untar of 6,000 files", "cd /w && tar xf tree.tar && sync; cd /"),
-                    ("first look at them", "umount /w; mount -t virtiofs share0 /w; /bench/work look /w/tree"),
-                    ("second look", "/bench/work look /w/tree"),
-                    ("reading them", "umount /w; mount -t virtiofs share0 /w; tar cf - /w/tree | cat >/dev/null"),
-                    ("removing them", "rm -r /w/tree")):
-                begun = time.monotonic()
-                _, cpu = m.cost(command)
-                figures.add(peer, what, time.monotonic() - begun, "s")
-                figures.add(peer, what + ", cpu", cpu, "cpu s")
-            m.end()
-            subprocess.run(["rm", "-rf", folder + "/tree"])
+            with place.turn(peer):
+                m = shared(place, peer, folder)
+                m.shell()
+                m.run("mkdir -p /w; modprobe virtiofs; mount -t virtiofs share0 /w")
+                for what, command in (
+                        ("untar of 6,000 files", "cd /w && tar xf tree.tar && sync; cd /"),
+                        ("first look at them", "umount /w; mount -t virtiofs share0 /w; /bench/work look /w/tree"),
+                        ("second look", "/bench/work look /w/tree"),
+                        ("reading them", "umount /w; mount -t virtiofs share0 /w; tar cf - /w/tree | cat >/dev/null"),
+                        ("removing them", "rm -r /w/tree")):
+                    begun = time.monotonic()
+                    _, cpu = m.cost(command)
+                    figures.add(peer, what, time.monotonic() - begun, "s")
+                    figures.add(peer, what + ", cpu", cpu, "cpu s")
+                m.end()
+                subprocess.run(["rm", "-rf", folder + "/tree"])
 
 
 def shared(place, peer, folder):
@@ -355,33 +366,34 @@ def memory(place, figures):
     """What comes back of 1 GiB that a guest has freed, and when."""
     for _ in range(place.runs):
         for peer in place.peers:
-            if peer == "lodge":
-                name = place.name()
-                m = place.lodge_machine("--name", name, "--rm", memory=2048)
-                resident = lambda: place.stats(name)["memory_resident"]
-            else:
-                m = place.qemu_machine("-device", "virtio-balloon-pci,free-page-reporting=on", memory=2048)
-                resident = lambda: memory_of([m.p.pid], "Rss")
-            m.shell()
-            m.run("modprobe virtio_balloon; mount -t tmpfs -o size=95% t /mnt; sleep 5")
-            empty = resident()
-            m.run("dd if=/dev/zero of=/mnt/file bs=1M count=1024")
-            full = resident()
-            cpu = cpu_of(m.pids())
-            m.run("rm /mnt/file")
-            begun, t95, at5 = time.monotonic(), None, None
-            while time.monotonic() < begun + 30 and (t95 is None or at5 is None):
-                part, t = (full - resident()) / GB * 1e9 / (1 << 30), time.monotonic() - begun
-                if t95 is None and part >= 0.95:
-                    t95 = t
-                if at5 is None and t >= 5:
-                    at5 = part
-                time.sleep(0.1)
-            figures.add(peer, "it took up", (full - empty) / 1e6, "MB")
-            figures.add(peer, "is back after 5 s", 100 * at5, "%", ">95")
-            figures.add(peer, "95 % are back after", t95 or 30, "s", "<5")
-            figures.add(peer, "to give it back, cpu", cpu_of(m.pids()) - cpu, "cpu s")
-            m.end()
+            with place.turn(peer):
+                if peer == "lodge":
+                    name = place.name()
+                    m = place.lodge_machine("--name", name, "--rm", memory=2048)
+                    resident = lambda: place.stats(name)["memory_resident"]
+                else:
+                    m = place.qemu_machine("-device", "virtio-balloon-pci,free-page-reporting=on", memory=2048)
+                    resident = lambda: memory_of([m.p.pid], "Rss")
+                m.shell()
+                m.run("modprobe virtio_balloon; mount -t tmpfs -o size=95% t /mnt; sleep 5")
+                empty = resident()
+                m.run("dd if=/dev/zero of=/mnt/file bs=1M count=1024")
+                full = resident()
+                cpu = cpu_of(m.pids())
+                m.run("rm /mnt/file")
+                begun, t95, at5 = time.monotonic(), None, None
+                while time.monotonic() < begun + 30 and (t95 is None or at5 is None):
+                    part, t = (full - resident()) / GB * 1e9 / (1 << 30), time.monotonic() - begun
+                    if t95 is None and part >= 0.95:
+                        t95 = t
+                    if at5 is None and t >= 5:
+                        at5 = part
+                    time.sleep(0.1)
+                figures.add(peer, "it took up", (full - empty) / 1e6, "MB")
+                figures.add(peer, "is back after 5 s", 100 * at5, "%", ">95")
+                figures.add(peer, "95 % are back after", t95 or 30, "s", "<5")
+                figures.add(peer, "to give it back, cpu", cpu_of(m.pids()) - cpu, "cpu s")
+                m.end()
 
 
 ALL = [start, restore, clones, move, disk, net, share, memory]

@@ -1,9 +1,11 @@
 """What the parts are measured with: a store of their own, the built-in guest's kernel, and its initrd
 with bench/guests/work in it; and how both peers start a machine of these."""
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 
 from machine import Dead, Hmp, Machine
 
@@ -60,6 +62,16 @@ class Place:
         with open(self.initrd, "wb") as f:
             f.write(first + b"\0" * (-len(first) % 4) + more)
         shutil.rmtree(tree)
+
+    @contextlib.contextmanager
+    def turn(self, peer):
+        """A peer's turn: one that fails is missing, unless it is ours."""
+        try:
+            yield
+        except Dead as why:
+            if peer == "lodge":
+                raise
+            print("bench: %s: %s" % (peer, why), file=sys.stderr)
 
     # ---- commands
     def lodge(self, *args, home="home", may_fail=False):
