@@ -38,9 +38,10 @@ static int open_failed(int err, bool ro, struct err *e)
 }
 
 /* Looked at before it is opened: opening a device or a FIFO can have effects of its own. */
-static int file_open(const char *path, bool ro, struct err *e)
+static int file_open(const char *path, unsigned flags, struct err *e)
 {
 	struct stat st;
+	bool ro = flags & BLK_RDONLY;
 	if (stat(path, &st) < 0) return open_failed(errno, ro, e);
 	int r = kind_check(st.st_mode, e);
 	if (r < 0) return r;
@@ -48,7 +49,7 @@ static int file_open(const char *path, bool ro, struct err *e)
 	if (fd < 0) return open_failed(errno, ro, e);
 	if (fstat(fd, &st) < 0 || fcntl(fd, F_SETFL, 0) < 0) return open_failed(errno, ro, e);
 	if ((r = kind_check(st.st_mode, e)) < 0) return r;
-	r = lock_take(fd, !ro, e);
+	r = lock_take(fd, ro ? LOCK_READS : flags & BLK_SHARED ? LOCK_BESIDE : LOCK_WRITES, e);
 	return r < 0 ? r : give_fd(&fd);
 }
 
@@ -109,7 +110,10 @@ static int disk_open(struct blk **out, const struct blk_file *at, struct err *e)
 	if (!ro && !ops->writes)
 		return fail(e, -EROFS, "%s images can only be read: add ,ro, or convert it",
 			    ops->name);
-	auto_fd int fd = f.fd = file_open(f.path, ro, e);
+	if (f.opts->flags & BLK_SHARED && !ops->direct)
+		return fail(e, -ENOTSUP,
+			    "only raw disks can be shared: of others each keeps tables");
+	auto_fd int fd = f.fd = file_open(f.path, f.opts->flags, e);
 	if (fd < 0) return fd;
 	int r = ops->open(out, &f, e);
 	if (r < 0) return r;

@@ -27,7 +27,8 @@ enum blk_flag {
 	BLK_RDONLY = 1,
 	BLK_THREADS = 2, /* plain threads even where the host has io_uring */
 	BLK_BACKING = 4, /* the owner trusts the image to name the files that lie behind it */
-	BLK_REPAIR = 8	 /* open for writing what is marked damaged, to mend it */
+	BLK_REPAIR = 8,	 /* open for writing what is marked damaged, to mend it */
+	BLK_SHARED = 16	 /* raw, to be written by others, too, that say the same */
 };
 struct blk;
 /* Opens and locks the file (exclusively, or shared when read-only), against any other opening of

@@ -95,6 +95,36 @@ TEST(blk_checks_every_request)
 	(void)unlink(path);
 }
 
+static int opens(struct blk **out, unsigned flags)
+{
+	struct err e;
+	return blk_open(out, path, "raw", flags, &e);
+}
+
+/* Those that share a disk do so with each other only. */
+TEST(blk_shares_with_those_that_say_so)
+{
+	struct blk *a, *b, *c;
+	char x = 0, text[512] = "x";
+	file_make(4096);
+	CHECK(!opens(&a, BLK_SHARED) && !opens(&b, BLK_SHARED));
+	CHECK(opens(&c, 0) == -EBUSY && opens(&c, BLK_RDONLY) == -EBUSY);
+	CHECK(!blk_rw(a, BLK_WRITE, text, 512, 0));
+	text[0] = 0;
+	CHECK(!blk_rw(b, BLK_READ, text, 512, 0));
+	x = text[0];
+	blk_unref(a);
+	CHECK(x == 'x' && opens(&c, 0) == -EBUSY);
+	blk_unref(b);
+	CHECK(!opens(&c, BLK_RDONLY) && !opens(&a, BLK_RDONLY) && opens(&b, BLK_SHARED) == -EBUSY);
+	blk_unref(a);
+	blk_unref(c);
+	CHECK(!opens(&c, 0) && opens(&b, BLK_SHARED) == -EBUSY);
+	blk_unref(c);
+	CHECK(blk_open(&c, path, "qcow2", BLK_SHARED, NULL) < 0);
+	(void)unlink(path);
+}
+
 TEST(blk_locks_out_others)
 {
 	struct blk *a = NULL, *b = NULL;

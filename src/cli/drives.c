@@ -54,13 +54,16 @@ static int disk_words(struct spec_disk *d, char *text, struct err *e)
 	return d->format ? 0 : guess_nothing(text, e);
 }
 
-static int add_disks(struct spec *s, const struct opt_list *l, struct err *e)
+static int add_disks(struct spec *s, const struct opt_list *l, bool shared, struct err *e)
 {
 	int r = 0;
 	for (unsigned i = 0; !r && i < l->n; i++) {
-		struct spec_disk d = {0};
+		struct spec_disk d = {.shared = shared};
 		r = disk_words(&d, (char *)l->at[i], e);
 		if (!d.format) d.format = "raw";
+		if (!r && shared && (d.readonly || strcmp(d.format, "raw") != 0))
+			r = fail(e, -EINVAL, "--shared-disk %s: a raw one, to be written to",
+				 d.path);
 		if (!r) r = add_disk(s, &d, e);
 	}
 	return r;
@@ -96,7 +99,8 @@ static int choose_first(struct spec *s, const char *boot, struct err *e)
 int drives_add(struct spec *s, const struct drive_opts *o, struct err *e)
 {
 	int r = choose_first(s, o->boot, e);
-	if (!r) r = add_disks(s, &o->disks, e);
+	if (!r) r = add_disks(s, &o->disks, false, e);
+	if (!r) r = add_disks(s, &o->shared, true, e);
 	return r ? r : add_cdroms(s, &o->cdroms, e);
 }
 

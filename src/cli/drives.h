@@ -5,7 +5,7 @@
 /* Of lodge run: what a guest reads, writes and boots from. */
 struct spec;
 struct drive_opts {
-	struct opt_list disks, cdroms;
+	struct opt_list disks, shared, cdroms;
 	const char *boot;
 };
 /* After those that the spec has. The lists' strings stay in it; words behind commas are cut off. */

@@ -153,6 +153,11 @@ static const struct opt run_table[] = {
 	{"rm", 0, OPT_FLAG, AT(remove), NULL,
 	 "Remove it when it ends; one without a name in the foreground leaves nothing anyway.",
 	 NULL},
+	{"shared-disk", 0, OPT_LIST, AT(drives.shared), "FILE[,if=virtio|nvme|sata]",
+	 "A raw disk that other guests may have in the same way and write to, at the same time: "
+	 "for file "
+	 "systems and databases made for that. Behind those of --disk.",
+	 NULL},
 	{"ssh-key", 0, OPT_TEXT, AT(seed.ssh_key), "FILE",
 	 "With cloud-init: a public key for the image's usual user.", NULL},
 	{"stats", 0, OPT_FLAG, AT(stats), NULL,

@@ -48,6 +48,7 @@ struct spec {
 	struct spec_disk {
 		const char *path, *format;
 		bool readonly, backing; /* backing: its file may name others: BLK_BACKING */
+		bool shared;		/* others may write to it, too: BLK_SHARED */
 		/* CDROM: a drive behind SATA; its disk is read-only */
 		enum spec_bus { BUS_VIRTIO, BUS_NVME, BUS_SATA, BUS_CDROM } bus;
 	} disk[SPEC_DISKS];

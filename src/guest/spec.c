@@ -126,6 +126,7 @@ static struct json_object *disks_json(const struct spec *s)
 		put(o, "format", json_object_new_string(s->disk[i].format));
 		put(o, "readonly", json_object_new_boolean(s->disk[i].readonly));
 		put(o, "backing", json_object_new_boolean(s->disk[i].backing));
+		if (s->disk[i].shared) put(o, "shared", json_object_new_boolean(true));
 		if (s->disk[i].bus != BUS_VIRTIO)
 			put(o, "if", json_object_new_string(buses[s->disk[i].bus]));
 		must(!json_object_array_add(all, o));
@@ -240,7 +241,7 @@ static int take_bus(enum spec_bus *to, struct arena *a, struct json_object *o, s
 
 static int take_disk(struct spec *s, struct arena *a, struct json_object *o, struct err *e)
 {
-	struct json_object *path, *format, *ro, *backing;
+	struct json_object *path, *format, *ro, *backing, *shared;
 	if (s->ndisks == SPEC_DISKS) return fail(e, -EINVAL, "more than %d", SPEC_DISKS);
 	struct spec_disk *d = &s->disk[s->ndisks];
 	if (!json_object_object_get_ex(o, "path", &path) ||
@@ -252,6 +253,8 @@ static int take_disk(struct spec *s, struct arena *a, struct json_object *o, str
 	if (!r) r = take_flag(&d->readonly, ro, e);
 	if (!r && json_object_object_get_ex(o, "backing", &backing))
 		r = take_flag(&d->backing, backing, e);
+	if (!r && json_object_object_get_ex(o, "shared", &shared))
+		r = take_flag(&d->shared, shared, e);
 	if (!r) r = take_bus(&d->bus, a, o, e);
 	if (!r && d->bus == BUS_CDROM && !d->readonly) r = fail(e, -EINVAL, "readonly: a CD is");
 	s->ndisks += !r;

@@ -189,7 +189,8 @@ static int plug_disk(struct vm *vm, unsigned i, struct err *e)
 	struct blk *disk;
 	char serial[16];
 	(void)snprintf(serial, sizeof(serial), "disk%u", i);
-	unsigned flags = (d->readonly ? BLK_RDONLY : 0) | (d->backing ? BLK_BACKING : 0);
+	unsigned flags = (d->readonly ? BLK_RDONLY : 0) | (d->backing ? BLK_BACKING : 0) |
+			 (d->shared ? BLK_SHARED : 0);
 	int r = blk_open(&disk, d->path, d->format ? d->format : "raw", flags, e);
 	if (r < 0) return r;
 	vm->disk[i] = blk_ref(disk);

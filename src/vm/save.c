@@ -321,6 +321,11 @@ int vm_can_save(const struct vm *vm, struct err *e)
 	if (vm->turns)
 		return fail(e, -EOPNOTSUPP,
 			    "snapshot: not of a guest that is recorded or replayed");
+	for (unsigned i = 0; i < vm->guest->spec->ndisks; i++)
+		if (vm->guest->spec->disk[i].shared)
+			return fail(
+				e, -EOPNOTSUPP,
+				"snapshot: not of a guest with a disk that others write to, too");
 	return 0;
 }
 

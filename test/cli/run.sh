@@ -187,6 +187,16 @@ kill -9 $holder
 wait $holder 2> /dev/null
 run --kernel off --disk shared > out 2> err
 is 'a killed guest lets its disk go' [ $? = 0 ]
+"$LODGE" run -m 64M --kernel wait --shared-disk shared < /dev/null > /dev/null 2>&1 &
+holder=$!
+until_running $holder
+run --kernel off --shared-disk shared > out 2> err
+is 'a shared disk is shared' [ $? = 0 ]
+refuses 'in use by another guest' run -m 64M --kernel wait --disk shared
+refuses 'in use by another guest' run -m 64M --kernel wait --disk shared,ro
+refuses 'a raw one, to be written to' run -m 64M --kernel wait --shared-disk shared,ro
+kill -9 $holder
+wait $holder 2> /dev/null
 kill $web
 wait $web
 is 'SIGTERM: exit code' [ $? = 143 ]
@@ -458,7 +468,7 @@ complete_words() { # WORD... -> what completes the last
 is 'completes commands' [ "$(complete_words lodge ru)" = run ]
 is 'completes second words' [ "$(complete_words lodge image bu)" = build ]
 is 'completes those of network' [ "$(complete_words lodge network cr)" = create ]
-is 'completes options' [ "$(complete_words lodge run --mem)" = --memory ]
+is 'completes options' [ "$(complete_words lodge run --kern)" = --kernel ]
 is 'completes names of guests' [ "$(complete_words lodge stats --no)" = --no-stream ]
 is 'completes choices' [ "$(complete_words lodge run --net us)" = user ]
 mkdir man
