@@ -128,6 +128,13 @@ static const struct attack attacks[] = {
 };
 enum { SUCCEEDED = 1, REFUSED = 2 };
 
+/* A sanitizer's own calls are not in the filters. */
+#ifdef LODGE_SAN
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 /* In a child: 0, it failed as it may; else what became of it. */
 static int tried(const struct attack *a, enum jail_class c)
 {
@@ -144,7 +151,7 @@ static int tried(const struct attack *a, enum jail_class c)
 
 TEST(jail_each_class_is_refused_what_it_must_not)
 {
-#ifndef LODGE_SAN
+	if (SANITIZED) return;
 	other = getppid();
 	(void)unsetenv("LODGE_SECCOMP");
 	folder = open("/etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -158,7 +165,6 @@ TEST(jail_each_class_is_refused_what_it_must_not)
 			CHECK(was == REFUSED || (was == 0 && fails));
 		}
 	(void)close(folder);
-#endif
 }
 
 static void *all_attacks(void *class)
@@ -193,7 +199,7 @@ static int as_monitor(const char *without)
 
 TEST(jail_layers_hold_without_each_other)
 {
-#ifndef LODGE_SAN
+	if (SANITIZED) return;
 	static const char *const without[] = {"", "off"};
 	other = getppid();
 	folder = open("/etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -206,5 +212,4 @@ TEST(jail_layers_hold_without_each_other)
 		CHECK(WEXITSTATUS(status) == 0);
 	}
 	(void)close(folder);
-#endif
 }

@@ -15,6 +15,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* A sanitizer's own calls are not in the filters. */
+#ifdef LODGE_SAN
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 /* A monitor that makes a call which is not noted. */
 static void monitor(int folder)
 {
@@ -33,7 +40,7 @@ static void monitor(int folder)
 
 TEST(outside_a_refused_call_is_the_words_of_its_end)
 {
-#ifndef LODGE_SAN
+	if (SANITIZED) return;
 	char dir[] = "/tmp/lodge-outside-XXXXXX";
 	struct guest_state st = {0};
 	int status = 0;
@@ -51,7 +58,6 @@ TEST(outside_a_refused_call_is_the_words_of_its_end)
 	CHECK(st.life == LIFE_BROKEN && strstr(st.why, "ptrace") && strstr(st.why, "loop"));
 	(void)unlinkat(folder, "state.json", 0);
 	CHECK(!rmdir(dir));
-#endif
 }
 
 /* One that was taken over asks for what is not its own. */
