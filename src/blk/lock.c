@@ -54,7 +54,9 @@ static int take_side(int fd, bool shared, struct err *e)
 	other.l_start = SIDES + !shared;
 	if (fcntl(fd, F_OFD_SETLK, &own) || fcntl(fd, F_OFD_GETLK, &other))
 		return fail(e, -errno, "cannot be locked (%s)", strerror(errno));
-	return other.l_type == F_UNLCK ? 0 : busy(fd, e);
+	if (other.l_type == F_UNLCK) return 0;
+	return fail(e, -EBUSY, "is in use by another guest, which %s",
+		    shared ? "only reads it" : "shares it (--shared-disk)");
 }
 
 int lock_take(int fd, enum lock_how how, struct err *e)
