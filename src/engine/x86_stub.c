@@ -196,7 +196,8 @@ static int wait_stop(struct x86_stub *s)
 	s->failed = true;
 	return KILLED;
 }
-static bool regset(const struct x86_stub *s, int request, unsigned which, void *at, size_t n)
+static bool regset(const struct x86_stub *s, enum __ptrace_request request, unsigned which,
+		   void *at, size_t n)
 {
 	struct iovec v = {at, n};
 	return !ptrace(request, s->pid, (void *)(uintptr_t)which, &v);
