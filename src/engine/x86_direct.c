@@ -9,9 +9,13 @@
 #include "engine/x86_stub.h"
 #include "engine/x86_window.h"
 #include "hw/gmem.h"
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define PAGE_OF	    (~(uint64_t)(X86_PAGE - 1))
 #define TABLES_MASK (~(uint64_t)0xfff)
@@ -110,21 +114,18 @@ static struct place *place_new(struct x86_vcpu *v)
 static struct place *place_for(struct x86_vcpu *v)
 {
 	struct x86_direct *d = v->direct;
-	struct place **oldest = NULL;
+	struct place **empty = NULL, *p = NULL;
 	for (unsigned k = 0; k < PLACES; k++) {
-		struct place *p = d->place[k];
-		if (p && p->cr3 == v->cr3) return p;
-		if (!oldest || (*oldest && (!p || p->last < (*oldest)->last)))
-			oldest = &d->place[k];
+		struct place *one = d->place[k];
+		if (one && one->cr3 == v->cr3) return one;
+		if (!one) empty = &d->place[k];
+		if (one && (!p || one->last < p->last)) p = one;
 	}
-	if (!*oldest && !d->refused) {
-		*oldest = place_new(v);
-		d->refused = !*oldest;
-		for (unsigned k = 0; !*oldest && k < PLACES; k++) /* as many as there are, then */
-			if (d->place[k] && (!*oldest || d->place[k]->last < (*oldest)->last))
-				oldest = &d->place[k];
+	if (empty && !d->refused) {
+		*empty = place_new(v);
+		d->refused = !*empty;
+		if (*empty) p = *empty;
 	}
-	struct place *p = *oldest;
 	if (!p || (p->cr3 && tsc() - p->last < ms(v, IDLE_MS))) return NULL;
 	x86_shadow_clear(&p->s, true);
 	p->cr3 = v->cr3;
@@ -467,6 +468,21 @@ static bool after(struct x86_vcpu *v, struct place *p, enum x86_stub_end why,
 	}
 	return v->runs_direct && goes_on(v) && is_usual(v);
 }
+/* Other threads may signal our threads, not the stub: theirs were confined before it was made. So
+ * they signal the vCPU's, and that the stub. */
+static _Thread_local _Atomic int stub_here;
+static void on_poke(int sig)
+{
+	int pid = atomic_load(&stub_here), was = errno;
+	(void)sig;
+	if (pid) x86_stub_poke(pid);
+	errno = was;
+}
+void x86_direct_poke(struct x86_vcpu *v)
+{
+	int tid = atomic_load(&v->native);
+	if (tid) (void)syscall(SYS_tgkill, getpid(), tid, SIGUSR2);
+}
 static void note_own(struct x86_vcpu *v, uint64_t ran)
 {
 	uint64_t there = v->machine->tsc_khz * CALL_US / 1000;
@@ -477,11 +493,13 @@ static bool run_once(struct x86_vcpu *v, struct place *p)
 	struct user_regs_struct r = {0};
 	uint64_t la = 0;
 	regs_to(v, &r);
-	atomic_store(&v->native, x86_stub_pid(p->stub));
+	atomic_store(&stub_here, x86_stub_pid(p->stub));
+	atomic_store(&v->native, gettid());
 	bool wanted = atomic_load(&v->poll);
 	enum x86_stub_end why =
 		wanted ? X86_STUB_POKED : x86_stub_run(p->stub, &r, v->x.bytes, &la);
 	atomic_store(&v->native, 0);
+	atomic_store(&stub_here, 0);
 	if (wanted) return false;
 	if (why != X86_STUB_GONE && why != X86_STUB_REFUSED) {
 		regs_from(v, &r);
@@ -517,11 +535,6 @@ bool x86_direct_run(struct x86_vcpu *v)
 	bool many = v->calls - v->direct->seen >= BURST;
 	if (many && !has_paid(v) && v->runs_direct && !is_early(v)) end(v);
 	return true;
-}
-void x86_direct_poke(struct x86_vcpu *v)
-{
-	int pid = atomic_load(&v->native);
-	if (pid) x86_stub_poke(pid);
 }
 
 /* ---- what the guest's tables say, what is written */
@@ -618,6 +631,8 @@ struct x86_direct *x86_direct_new(struct x86_vcpu *v)
 	size_t words = v->machine->code_pages / 64 + 1;
 	struct x86_direct *d = getauxval(AT_HWCAP2) & FSGSBASE ? calloc(1, sizeof(*d)) : NULL;
 	if (!d) return NULL;
+	struct sigaction poke = {.sa_handler = on_poke, .sa_flags = SA_RESTART | SA_ONSTACK};
+	(void)sigaction(SIGUSR2, &poke, NULL);
 	d->plain = calloc(words, sizeof(uint64_t));
 	d->other = calloc(words, sizeof(uint64_t));
 	if (d->plain && d->other) {

@@ -25,8 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* syscalls vcpu: ptrace wait4 sched_setaffinity getcpu */
-/* syscalls all: kill */
+/* syscalls vcpu: ptrace wait4 kill sched_setaffinity getcpu */
 
 enum { PAGE = 4096, ORDERS = 511, REGIONS = 16, POKE = SIGUSR1, KILLED = -1 };
 #define ORDERS_AT (X86_STUB_AT + PAGE)
