@@ -362,13 +362,12 @@ static enum windows windows_wanted(void)
 	return v && !strcmp(v, "early") ? WINDOWS_EARLY : WINDOWS_CHOSEN;
 }
 
-/* LODGE_DIRECT, the same. */
+/* LODGE_DIRECT: chosen as by --direct, or early. */
 static enum direct direct_wanted(const struct spec *s)
 {
 	const char *v = getenv("LODGE_DIRECT");
-	if (s->no_direct) return DIRECT_OFF;
-	if (v && !strcmp(v, "off")) return DIRECT_OFF;
-	return v && !strcmp(v, "early") ? DIRECT_EARLY : DIRECT_CHOSEN;
+	if (v && !strcmp(v, "early")) return DIRECT_EARLY;
+	return s->direct || (v && !strcmp(v, "chosen")) ? DIRECT_CHOSEN : DIRECT_OFF;
 }
 
 /* LODGE_HOT: how many jumps to a place make the translator translate it. */
