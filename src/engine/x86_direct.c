@@ -531,9 +531,10 @@ bool x86_direct_run(struct x86_vcpu *v)
 			return false;
 		}
 	} while (run_once(v, p));
+	if (!v->runs_direct) return true; /* nor need there be a place any more */
 	p->last = tsc();
 	bool many = v->calls - v->direct->seen >= BURST;
-	if (many && !has_paid(v) && v->runs_direct && !is_early(v)) end(v);
+	if (many && !has_paid(v) && !is_early(v)) end(v);
 	return true;
 }
 

@@ -457,3 +457,34 @@ TEST(x86_wild_programs)
 				r[k]->v->stats[X86_STAT_DIRECT_STOPS]);
 	for (unsigned k = 0; k < RIGS; k++) done(r[k]);
 }
+/* Calls of code that may not run directly, and then a loop in it: direct execution is given up in
+ * the middle of a run that has just seen many events. */
+TEST(x86_direct_is_given_up_in_a_run)
+{
+	enum { AWAY = 512 }; /* on the next page, where cpuid is */
+	static const uint8_t first[] = {0xb9, 200,
+					0,    0,
+					0, /* mov ecx, 200 */
+					0xe8, A32(AWAY - 10),
+					0xff, 0xc9,
+					0x75, 0xf7, /* call; dec ecx; jnz */
+					0xe8, A32(AWAY + 1 - 19),
+					0x0f, 0x0b}; /* call; ud2 */
+	static const uint8_t away[] = {0xc3, /* ret; mov edx, 5000; dec edx; jnz; ret; cpuid */
+				       0xba, A32(5000), 0xff, 0xca, 0x75, 0xfc, 0xc3, 0x0f, 0xa2};
+	struct x86_rig *r = rig(true, WINDOWS_OFF, DIRECT_EARLY);
+	static struct program p;
+	p.base = code_at[0] + X86_PAGE - AWAY;
+	for (unsigned k = 0; k < SLOTS; k++) memcpy(p.code + k * SLOT, (uint8_t[]){0x0f, 0x0b}, 2);
+	memcpy(p.code, first, sizeof(first));
+	memcpy(p.code + AWAY, away, sizeof(away));
+	begin(r, &p, 1);
+	r->v->cpu.r[RSP] = view[0] + X86_PAGE + 0x800;
+	CHECK(go(r));
+	CHECK((uint32_t)r->v->cpu.r[RCX] == 0 && (uint32_t)r->v->cpu.r[RDX] == 0);
+	if (r->v->stats[X86_STAT_DIRECT_STOPS])
+		CHECK(r->v->stats[X86_STAT_DIRECT_ENDED]);
+	else
+		fprintf(stderr, "SKIPPED: this host has no place for direct execution\n");
+	done(r);
+}
