@@ -21,9 +21,9 @@ static inline void disk_rig_submit(struct blk *b, struct blk_req *q)
 	k->n[q->op]++;
 }
 static inline void disk_rig_close(struct blk *b) { ((struct disk_rig *)b)->closed++; }
-static inline void disk_rig_carry_out(struct disk_rig *k, struct blk_req *q)
+static inline void disk_rig_carry_out(uint8_t *disk, const struct blk_req *q)
 {
-	uint8_t *p = k->at + q->off;
+	uint8_t *p = disk + q->off;
 	for (int i = 0; i < q->niov; p += q->iov[i++].iov_len)
 		if (q->op == BLK_READ)
 			memcpy(q->iov[i].iov_base, p, q->iov[i].iov_len);
@@ -37,7 +37,7 @@ static inline void disk_rig_do(struct disk_rig *k, unsigned which)
 {
 	struct blk_req *q = k->held[which];
 	memmove(k->held + which, k->held + which + 1, (--k->nheld - which) * sizeof(k->held[0]));
-	if (!q->res && !k->fails) disk_rig_carry_out(k, q);
+	if (!q->res && !k->fails) disk_rig_carry_out(k->at, q);
 	q->done(q, q->res ? q->res : k->fails);
 }
 static inline void disk_rig_run(struct disk_rig *k)

@@ -2,6 +2,7 @@
 #include "base/test.h"
 #include "blk/impl.h"
 #include "dev/dev.h"
+#include "dev/disk_rig_test.h"
 #include "hw/virtio_driver_test.h"
 #include <errno.h>
 #include <pthread.h>
@@ -35,22 +36,11 @@ static void disk_submit(struct blk *b, struct blk_req *q)
 static void disk_close(struct blk *b) { ((struct disk *)b)->closed++; }
 static const struct blk_ops disk_ops = {.name = "test", .submit = disk_submit, .close = disk_close};
 
-static void carry_out(struct disk *k, struct blk_req *q)
-{
-	uint8_t *p = k->at + q->off;
-	for (int i = 0; i < q->niov; p += q->iov[i++].iov_len)
-		if (q->op == BLK_READ)
-			memcpy(q->iov[i].iov_base, p, q->iov[i].iov_len);
-		else
-			memcpy(p, q->iov[i].iov_base, q->iov[i].iov_len);
-	if (q->op == BLK_ZERO) memset(p, 0, q->len);
-	if (q->op == BLK_DISCARD) memset(p, 0xdd, q->len);
-}
 static void disk_run(void)
 {
 	while (disk.nheld) {
 		struct blk_req *q = disk.held[--disk.nheld];
-		if (!q->res && !disk.fails) carry_out(&disk, q);
+		if (!q->res && !disk.fails) disk_rig_carry_out(disk.at, q);
 		q->done(q, q->res ? q->res : disk.fails);
 	}
 }

@@ -24,15 +24,17 @@ static uint64_t tick(void *ctx, bool pause)
 	return (t->n + 1) * (uint64_t)DUE;
 }
 
-static void run(struct ticks *t, bool jit, const uint8_t *code, size_t n)
+/* A CPU whose time is instructions, at code of n bytes. */
+static struct x86_rig *counted(uint64_t (*on_tick)(void *, bool), void *ctx, bool jit,
+			       const uint8_t *code, size_t n)
 {
-	struct x86_rig *r = t->r = x86_rig_new();
+	struct x86_rig *r = x86_rig_new();
 	x86_vcpu_free(r->v);
 	r->m.n = 0;
 	r->m.env.cpus = 1;
 	r->m.env.counted = &r->clock;
-	r->m.env.tick = tick;
-	r->m.env.tick_ctx = t;
+	r->m.env.tick = on_tick;
+	r->m.env.tick_ctx = ctx ? ctx : r;
 	x86_machine_init(&r->m);
 	r->v = x86_vcpu_new(&r->m, 0);
 	x86_rig_flat(r, X86_64, 0);
@@ -45,10 +47,20 @@ static void run(struct ticks *t, bool jit, const uint8_t *code, size_t n)
 	r->at = CODE;
 	x86_rig_bytes(r, code, n);
 	r->v->cpu.rip = CODE;
-	CHECK(x86_vcpu_run(r->v) == VCPU_KICKED);
+	return r;
+}
+static void done(struct x86_rig *r)
+{
 	_Atomic uint8_t *marks = r->m.code;
 	x86_rig_free(r);
 	free((void *)marks);
+}
+
+static void run(struct ticks *t, bool jit, const uint8_t *code, size_t n)
+{
+	t->r = counted(tick, t, jit, code, n);
+	CHECK(x86_vcpu_run(t->r->v) == VCPU_KICKED);
+	done(t->r);
 }
 
 static void same_with_both(const uint8_t *code, size_t n)
@@ -96,30 +108,11 @@ static uint64_t kick_asleep(void *ctx, bool pause)
 TEST(x86_count_kick_in_sleep_ends_the_run)
 {
 	const uint8_t code[] = {0x48, 0xff, 0xc0, 0xf4}; /* inc rax; hlt */
-	struct x86_rig *r = x86_rig_new();
-	x86_vcpu_free(r->v);
-	r->m.n = 0;
-	r->m.env.cpus = 1;
-	r->m.env.counted = &r->clock;
-	r->m.env.tick = kick_asleep;
-	r->m.env.tick_ctx = r;
-	x86_machine_init(&r->m);
-	r->v = x86_vcpu_new(&r->m, 0);
-	x86_rig_flat(r, X86_64, 0);
-	x86_rig_map(r, 0, 0, 0x83, 1);
-	x86_rig_paging(r);
-	r->m.code_pages = (1ull << 32) >> X86_PAGE_SHIFT;
-	r->m.code = calloc(r->m.code_pages, 1);
-	must(r->m.code && !x86_jit_new(r->v, 4 << 20, X86_JIT_COUNT, NULL));
-	r->at = CODE;
-	x86_rig_bytes(r, code, sizeof(code));
-	r->v->cpu.rip = CODE;
+	struct x86_rig *r = counted(kick_asleep, NULL, true, code, sizeof(code));
 	for (sleeps = 0; sleeps < 3;) {
 		unsigned before = sleeps;
 		CHECK(x86_vcpu_run(r->v) == VCPU_KICKED && sleeps == before + 1);
 	}
 	CHECK(r->v->n == 2 && r->v->activity == X86_HALTED);
-	_Atomic uint8_t *marks = r->m.code;
-	x86_rig_free(r);
-	free((void *)marks);
+	done(r);
 }

@@ -300,16 +300,6 @@ static void regs_from(struct x86_vcpu *v, struct user_regs_struct *r)
 
 /* ---- pages that come */
 
-static bool marked(const uint64_t *map, gpa_t at)
-{
-	uint64_t k = at >> X86_PAGE_SHIFT;
-	return map[k / 64] >> (k & 63) & 1;
-}
-static void mark(uint64_t *map, gpa_t at, bool on)
-{
-	uint64_t k = at >> X86_PAGE_SHIFT, bit = 1ull << (k & 63);
-	map[k / 64] = on ? map[k / 64] | bit : map[k / 64] & ~bit;
-}
 static bool can_have(uint64_t la)
 {
 	return la >= X86_SHADOW_FIRST && la < X86_USER_END &&
@@ -321,11 +311,11 @@ static bool may_run(struct x86_vcpu *v, gpa_t page)
 	struct x86_direct *d = v->direct;
 	const uint8_t *code = gmem_ptr(v->machine->env.mem, page, X86_PAGE, true);
 	if (!code || page >> X86_PAGE_SHIFT >= v->machine->code_pages) return false;
-	if (marked(d->plain, page)) return true;
-	if (marked(d->other, page)) return false;
+	if (x86_marked(d->plain, page)) return true;
+	if (x86_marked(d->other, page)) return false;
 	x86_code_watch(v->jit, page);
 	bool is = x86_code_is_plain(code);
-	mark(is ? d->plain : d->other, page, true);
+	x86_mark(is ? d->plain : d->other, page, true);
 	return is;
 }
 /* What the guest has used already, and is likely to again. */
@@ -370,7 +360,7 @@ static bool is_other(struct x86_vcpu *v)
 {
 	gpa_t at;
 	return x86_peek(v, v->cpu.rip, &at) && at >> X86_PAGE_SHIFT < v->machine->code_pages &&
-	       marked(v->direct->other, at & PAGE_OF);
+	       x86_marked(v->direct->other, at & PAGE_OF);
 }
 /* False: the interpreter is to do the instruction. */
 static bool bring(struct x86_vcpu *v, struct place *p, uint64_t la)
@@ -606,8 +596,8 @@ void x86_direct_drop_code(struct x86_vcpu *v, gpa_t page)
 		memset(d->plain, 0, size);
 		memset(d->other, 0, size);
 	} else if (page >> X86_PAGE_SHIFT < v->machine->code_pages) {
-		mark(d->plain, page, false);
-		mark(d->other, page, false);
+		x86_mark(d->plain, page, false);
+		x86_mark(d->other, page, false);
 	}
 }
 

@@ -86,20 +86,10 @@ bool x86_shadow_has(struct x86_shadow *s, uint64_t la, enum x86_access access)
 
 /* ---- putting pages in */
 
-static bool marked(const uint64_t *map, gpa_t at)
-{
-	uint64_t k = at >> X86_PAGE_SHIFT;
-	return map[k / 64] >> (k & 63) & 1;
-}
-static void mark(uint64_t *map, gpa_t at, bool on)
-{
-	uint64_t k = at >> X86_PAGE_SHIFT, bit = 1ull << (k & 63);
-	map[k / 64] = on ? map[k / 64] | bit : map[k / 64] & ~bit;
-}
 static bool no_code(const struct x86_vcpu *v, const struct x86_shadow *s, gpa_t at, unsigned pages)
 {
 	for (unsigned k = 0; k < pages; k++, at += X86_PAGE)
-		if (x86_has_code(v->machine, at) || marked(s->coded, at)) return false;
+		if (x86_has_code(v->machine, at) || x86_marked(s->coded, at)) return false;
 	return true;
 }
 /* n pages from la on: one, or all of a large page's 2 MiB. */
@@ -111,7 +101,7 @@ static bool map(struct x86_vcpu *v, struct x86_shadow *s, uint64_t la, gpa_t at,
 	if (!s->to.map(s->to.ctx, la, at, len, rights)) return false;
 	if (rights & IS_WRITABLE) gmem_dirty(v->machine->env.mem, at, len);
 	for (unsigned k = 0; rights & IS_WRITABLE && k < n; k++)
-		mark(s->writable, at + k * X86_PAGE, true);
+		x86_mark(s->writable, at + k * X86_PAGE, true);
 	struct x86_shadow_page *p = page_find(s, la);
 	if (!p->la) s->pages++;
 	*p = (struct x86_shadow_page){la | rights | (n > 1 ? IS_LARGE : 0), at};
@@ -150,7 +140,7 @@ bool x86_shadow_put_code(struct x86_vcpu *v, struct x86_shadow *s, uint64_t la,
 {
 	if (pg->at == v->apic_page || !put_part(v, s, la, pg->at, 1, IS_EXEC, pg->large))
 		return false;
-	mark(s->executed, pg->at, true);
+	x86_mark(s->executed, pg->at, true);
 	return true;
 }
 
@@ -197,26 +187,26 @@ void x86_shadow_drop_page(struct x86_shadow *s, uint64_t la)
 }
 void x86_shadow_readonly(struct x86_shadow *s, gpa_t page)
 {
-	if (!s->pages || !marked(s->writable, page)) return;
+	if (!s->pages || !x86_marked(s->writable, page)) return;
 	for (unsigned k = 0; k < HASH; k++)
 		while (s->page[k].la & IS_WRITABLE &&
 		       page - s->page[k].at < size_of(s->page[k].la)) {
-			mark(s->coded, page, true);
+			x86_mark(s->coded, page, true);
 			page_drop(s, &s->page[k]);
 		}
-	mark(s->writable, page, false);
+	x86_mark(s->writable, page, false);
 }
 void x86_shadow_drop_code(struct x86_shadow *s, gpa_t page)
 {
 	bool all = page == ~(gpa_t)0;
-	if (!s->pages || (!all && !marked(s->executed, page))) return;
+	if (!s->pages || (!all && !x86_marked(s->executed, page))) return;
 	for (unsigned k = 0; k < HASH; k++)
 		while (s->page[k].la & IS_EXEC && (all || s->page[k].at == page))
 			page_drop(s, &s->page[k]);
 	if (all)
 		memset(s->executed, 0, s->map_size);
 	else
-		mark(s->executed, page, false);
+		x86_mark(s->executed, page, false);
 }
 
 /* ---- life */

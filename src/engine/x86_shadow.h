@@ -32,6 +32,18 @@ struct x86_shadow {
 	} page[X86_SHADOW_HASH];
 };
 
+/* Bitmaps by page of guest memory. */
+static inline bool x86_marked(const uint64_t *map, gpa_t at)
+{
+	uint64_t k = at >> X86_PAGE_SHIFT;
+	return map[k / 64] >> (k & 63) & 1;
+}
+static inline void x86_mark(uint64_t *map, gpa_t at, bool on)
+{
+	uint64_t k = at >> X86_PAGE_SHIFT, bit = 1ull << (k & 63);
+	map[k / 64] = on ? map[k / 64] | bit : map[k / 64] & ~bit;
+}
+
 bool x86_shadow_init(struct x86_shadow *s, const struct x86_vcpu *v,
 		     const struct x86_shadow_to *to); /* s zeroed; false: no memory */
 void x86_shadow_done(struct x86_shadow *s);
