@@ -1,6 +1,7 @@
 /* The socket device under a driver that keeps the rules, and then under one that does not. */
 #include "base/buf.h"
 #include "base/loop.h"
+#include "base/loop_rig_test.h"
 #include "base/state.h"
 #include "base/test.h"
 #include "dev/dev.h"
@@ -38,14 +39,7 @@ static int dial(void *ctx, uint32_t from, uint32_t to)
 	return ends[1];
 }
 
-static void stop_loop(void *ctx) { loop_stop(ctx, 0); }
-static void turn(void)
-{
-	for (int i = 0; i < 4; i++) {
-		loop_post(l, stop_loop, l);
-		(void)loop_run(l);
-	}
-}
+static void turn(void) { loop_rig_turn(l, 4); }
 
 static void start(void)
 {

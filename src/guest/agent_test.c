@@ -1,5 +1,6 @@
 /* The monitor's end of the guest's agent: who may be it, and what it is told. */
 #include "base/loop.h"
+#include "base/loop_rig_test.h"
 #include "base/own.h"
 #include "base/test.h"
 #include "guest/agent.h"
@@ -15,14 +16,7 @@
 static struct spec spec;
 static struct guest g;
 
-static void stop_loop(void *ctx) { loop_stop(ctx, 0); }
-static void turn(void)
-{
-	for (int i = 0; i < 3; i++) {
-		loop_post(g.loop, stop_loop, g.loop);
-		(void)loop_run(g.loop);
-	}
-}
+static void turn(void) { loop_rig_turn(g.loop, 3); }
 static void start(const char *name)
 {
 	spec = (struct spec){.name = name};
