@@ -60,6 +60,11 @@ static bool pe_cut_short(struct span s)
 	return false;
 }
 
+static bool is_elf32_386(struct span s)
+{
+	return has(s, 0, ELFMAG, SELFMAG) && field(s, EI_CLASS, 1) == ELFCLASS32 &&
+	       field(s, EI_DATA, 1) == ELFDATA2LSB && field(s, 18, 2) == EM_386;
+}
 const char *load_foreign(struct span s, enum arch arch)
 {
 	bool rv = arch == ARCH_RV64;
@@ -67,6 +72,7 @@ const char *load_foreign(struct span s, enum arch arch)
 		uint64_t m = field(s, 18, 2);
 		return elf_machine(m >> 8 | (m & 0xff) << 8);
 	}
+	if (!rv && is_elf32_386(s)) return NULL; /* a PVH kernel begins in 32-bit mode */
 	if (has(s, 0, ELFMAG, SELFMAG) && field(s, 18, 2) != (rv ? EM_RISCV : EM_X86_64))
 		return elf_machine(field(s, 18, 2));
 	if (has(s, 0, ELFMAG, SELFMAG) && field(s, EI_CLASS, 1) == ELFCLASS32)
@@ -164,20 +170,31 @@ static int load_image(struct load_place *out, const struct load_ram *ram, gpa_t 
 struct segment elf_segment(const struct elf *f, uint64_t i)
 {
 	size_t at = (size_t)(f->phoff + i * f->phsize);
-#define PH(m) field(f->s, at + offsetof(Elf64_Phdr, m), sizeof(((Elf64_Phdr *)0)->m))
-	return (struct segment){PH(p_type),  PH(p_offset), PH(p_vaddr),
-				PH(p_paddr), PH(p_filesz), PH(p_memsz)};
+#define PH(type, m) field(f->s, at + offsetof(type, m), sizeof(((type *)0)->m))
+#define ALL(t)                                                                                     \
+	(struct segment)                                                                           \
+	{                                                                                          \
+		PH(t, p_type), PH(t, p_offset), PH(t, p_vaddr), PH(t, p_paddr), PH(t, p_filesz),   \
+			PH(t, p_memsz)                                                             \
+	}
+	return f->narrow ? ALL(Elf32_Phdr) : ALL(Elf64_Phdr);
+#undef ALL
 #undef PH
 }
 
 int elf_open(struct elf *f, struct span s, struct err *e)
 {
-	if (s.n < sizeof(Elf64_Ehdr)) return fail(e, -ENOEXEC, "cut short in the ELF header");
-	*f = (struct elf){s, field(s, offsetof(Elf64_Ehdr, e_phoff), 8),
-			  field(s, offsetof(Elf64_Ehdr, e_phnum), 2),
-			  field(s, offsetof(Elf64_Ehdr, e_phentsize), 2)};
+	bool narrow = field(s, EI_CLASS, 1) == ELFCLASS32;
+	if (s.n < (narrow ? sizeof(Elf32_Ehdr) : sizeof(Elf64_Ehdr)))
+		return fail(e, -ENOEXEC, "cut short in the ELF header");
+#define EH(type, m) field(s, offsetof(type, m), sizeof(((type *)0)->m))
+#define ALL(t)                                                                                     \
+	(struct elf){s, narrow, EH(t, e_entry), EH(t, e_phoff), EH(t, e_phnum), EH(t, e_phentsize)}
+	*f = narrow ? ALL(Elf32_Ehdr) : ALL(Elf64_Ehdr);
+#undef ALL
+#undef EH
 	if (!f->phnum) return fail(e, -ENOEXEC, "an ELF file with nothing to load");
-	if (f->phsize < sizeof(Elf64_Phdr))
+	if (f->phsize < (narrow ? sizeof(Elf32_Phdr) : sizeof(Elf64_Phdr)))
 		return fail(e, -ENOEXEC, "a damaged ELF file: program headers of %llu bytes",
 			    (unsigned long long)f->phsize);
 	if (f->phoff > s.n || f->phnum * f->phsize > s.n - f->phoff)
@@ -220,16 +237,16 @@ int load_elf(struct load_place *out, const struct load_ram *ram, gpa_t at, struc
 	     struct err *e)
 {
 	struct elf f = {0};
-	uint64_t bias = 0, entry = field(s, offsetof(Elf64_Ehdr, e_entry), 8);
+	uint64_t bias = 0;
 	int r = elf_open(&f, s, e);
 	if (r == 0) r = elf_bias(&f, ram, at, &bias, e);
-	*out = (struct load_place){entry + bias, UINT64_MAX, 0};
+	*out = (struct load_place){f.entry + bias, UINT64_MAX, 0};
 	for (uint64_t i = 0; r == 0 && i < f.phnum; i++) {
 		struct segment g = elf_segment(&f, i);
 		if (g.type != PT_LOAD || !g.memsz) continue;
 		g.paddr += bias;
 		r = load_put(ram, g.paddr, (struct span){s.p + g.off, g.filesz}, g.memsz, e);
-		if (entry - g.vaddr < g.memsz) out->entry = entry - g.vaddr + g.paddr;
+		if (f.entry - g.vaddr < g.memsz) out->entry = f.entry - g.vaddr + g.paddr;
 		if (g.paddr < out->start) out->start = g.paddr;
 		if (g.paddr + g.memsz > out->end) out->end = g.paddr + g.memsz;
 	}

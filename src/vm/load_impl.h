@@ -28,10 +28,11 @@ int load_too_big(const struct load_ram *ram, uint64_t need, struct err *e);
 /* s, and zeroes up to room bytes, to at. */
 int load_put(const struct load_ram *ram, gpa_t at, struct span s, uint64_t room, struct err *e);
 
-/* ELF64, little-endian */
+/* Little-endian; ELF32 as 32-bit kernels for PVH are. */
 struct elf {
 	struct span s;
-	uint64_t phoff, phnum, phsize;
+	bool narrow; /* ELF32 */
+	uint64_t entry, phoff, phnum, phsize;
 };
 struct segment {
 	uint64_t type, off, vaddr, paddr, filesz, memsz;

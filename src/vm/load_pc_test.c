@@ -182,6 +182,38 @@ TEST(load_pc_elf_begins_at_its_pvh_entry)
 	gmem_free(b.ram.mem);
 }
 
+TEST(load_pc_elf32_is_a_pvh_kernel_too)
+{
+	struct bench b = bench();
+	struct {
+		Elf32_Ehdr h;
+		Elf32_Phdr p[2];
+		uint32_t note[5];
+		char body[16];
+	} f = {.h = {.e_machine = EM_386,
+		     .e_type = ET_EXEC,
+		     .e_phoff = sizeof(Elf32_Ehdr),
+		     .e_phnum = 2,
+		     .e_phentsize = sizeof(Elf32_Phdr)},
+	       .p = {{.p_type = PT_LOAD, .p_paddr = AT, .p_filesz = 16, .p_memsz = 64},
+		     {.p_type = PT_NOTE, .p_filesz = sizeof(f.note)}},
+	       .note = {4, 4, 18, 0x6e6558, AT + 8}, /* "Xen" */
+	       .body = "segment"};
+	char got[64];
+	f.p[0].p_offset = offsetof(__typeof__(f), body);
+	f.p[1].p_offset = offsetof(__typeof__(f), note);
+	memcpy(f.h.e_ident, ELFMAG, SELFMAG);
+	f.h.e_ident[EI_CLASS] = ELFCLASS32;
+	f.h.e_ident[EI_DATA] = ELFDATA2LSB;
+	CHECK(loads(&b, &f, sizeof(f), NULL));
+	CHECK(b.k.protocol == PC_PVH && b.k.at.entry == AT + 8);
+	CHECK(gmem_read(b.ram.mem, AT, got, 64) && !strcmp(got, "segment"));
+	CHECK(loads(&b, &f, sizeof(f.h) - 1, "cut short in the ELF header"));
+	f.h.e_phentsize = sizeof(Elf32_Phdr) - 1;
+	CHECK(loads(&b, &f, sizeof(f), "a damaged ELF file: program headers of 31 bytes"));
+	gmem_free(b.ram.mem);
+}
+
 TEST(load_pc_elf_with_hostile_headers)
 {
 	struct bench b = bench();
@@ -229,7 +261,7 @@ TEST(load_pc_names_what_is_wrong)
 	uint8_t rv[64] = {0}, pe[256] = "MZ";
 	f.h.e_machine = EM_RISCV;
 	CHECK(loads(&b, &f, sizeof(f), "made for riscv64, this guest is x86-64"));
-	f.h.e_machine = EM_386;
+	f.h.e_machine = EM_386; /* in 64 bits */
 	CHECK(loads(&b, &f, sizeof(f), "made for 32-bit x86, this guest is x86-64"));
 	memcpy(rv + 48, "RISCV\0\0\0", 8);
 	CHECK(loads(&b, rv, sizeof(rv), "made for riscv64, this guest is x86-64"));
