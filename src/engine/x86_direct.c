@@ -23,7 +23,7 @@
  * mapping of pages) is at most so many quarters of the time that the code had for itself, or hardly
  * anything; that is looked at by timer interrupts, and after so many calls. Timer interrupts
  * without, at first; how much longer after each time that it did not pay. */
-enum { RATE = 60, QUARTERS = 5, HARDLY_US = 200, BURST = 128, PAUSE = 4, LOSSES = 6 };
+enum { RATE = 60, QUARTERS = 3, HARDLY_US = 200, BURST = 128, PAUSE = 4, LOSSES = 6 };
 enum { CALL_US = 5, MAP_US = 4, PAGES_US = 2 }; /* of a page by itself; pages a us beside it */
 /* Units made since it got the CPU: what runs for the first time begins at once, and may map as much
  * as it wants for a while, since translating it would cost more. */
@@ -33,11 +33,15 @@ enum { STRAY = 2048, STRAY_CALL = 256 }; /* instructions interpreted: at most; a
 enum { USER_CS = 0x33, USER_SS = 0x2b, USER_CS32 = 0x23 }; /* Linux's, guest and host */
 
 enum { MADE = 4 }; /* beforehand, where none can be made later */
+/* A page of code that runs but for so many places, where its process has breakpoints. */
+enum { SPOTS = X86_STUB_BREAKS };
 struct place {
 	uint64_t cr3;  /* whose; 0: nobody's */
 	bool stale;    /* the guest has flushed: it is to be looked over before it runs */
 	uint64_t last; /* when it ran, by the host's TSC */
 	struct x86_stub *stub;
+	uint64_t spotted[X86_STUB_BREAKS]; /* by breakpoint: the page whose it is; 0: none's */
+	unsigned turn;			   /* whose breakpoint goes next */
 	struct x86_shadow s;
 	struct x86_vcpu *v;
 };
@@ -57,8 +61,8 @@ struct x86_direct {
 	uint64_t units;	  /* made when CR3 was written */
 	/* At the last timer interrupt in user code: */
 	uint64_t tables, at, calls;
-	uint64_t own;		    /* since has_paid() was asked: time for itself, by the TSC */
-	uint64_t seen, seen_orders; /* calls, orders until then */
+	uint64_t own; /* since has_paid() was asked: time for itself, by the TSC */
+	uint64_t seen, seen_faults, seen_orders; /* calls, faults, orders until then */
 	/* By page of guest memory: code that may run; that may not. */
 	uint64_t *plain, *other;
 };
@@ -84,6 +88,14 @@ static void hide(void *ctx, uint64_t la, uint64_t len)
 {
 	struct place *p = ctx;
 	(void)x86_stub_hide(p->stub, la, len);
+}
+/* For another space. */
+static void place_clear(struct place *p)
+{
+	x86_shadow_clear(&p->s, true);
+	memset(p->spotted, 0, sizeof(p->spotted));
+	for (unsigned k = 0; k < X86_STUB_BREAKS; k++) x86_stub_break(p->stub, k, 0);
+	p->cr3 = 0;
 }
 static void place_free(struct place *p)
 {
@@ -127,7 +139,7 @@ static struct place *place_for(struct x86_vcpu *v)
 		if (*empty) p = *empty;
 	}
 	if (!p || (p->cr3 && tsc() - p->last < ms(v, IDLE_MS))) return NULL;
-	x86_shadow_clear(&p->s, true);
+	place_clear(p);
 	p->cr3 = v->cr3;
 	return p;
 }
@@ -167,6 +179,7 @@ static void begin_count(struct x86_vcpu *v)
 {
 	struct x86_direct *d = v->direct;
 	d->seen = v->calls;
+	d->seen_faults = v->stats[X86_STAT_DIRECT_FAULTS];
 	d->seen_orders = x86_stub_orders(d->now->stub);
 	d->own = d->now->s.work = 0;
 }
@@ -187,7 +200,8 @@ static bool has_paid(struct x86_vcpu *v)
 	uint64_t us = v->machine->tsc_khz / 1000, orders = x86_stub_orders(d->now->stub);
 	uint64_t cost = (v->calls - d->seen) * CALL_US;
 	if (tsc() > space_of(d, v->cr3)->cold)
-		cost += (orders - d->seen_orders) * MAP_US + d->now->s.work / PAGES_US;
+		cost += (v->stats[X86_STAT_DIRECT_FAULTS] - d->seen_faults) * CALL_US +
+			(orders - d->seen_orders) * MAP_US + d->now->s.work / PAGES_US;
 	bool paid = cost <= HARDLY_US || 4 * cost * us <= QUARTERS * d->own;
 	bool before = d->paid;
 	d->paid = paid;
@@ -305,18 +319,50 @@ static bool can_have(uint64_t la)
 	return la >= X86_SHADOW_FIRST && la < X86_USER_END &&
 	       !(la >= X86_STUB_AT && la < X86_STUB_END);
 }
+enum code { OTHER, SPOTTED, PLAIN };
 /* May code of the page run? From then on writes to it are told of. */
-static bool may_run(struct x86_vcpu *v, gpa_t page)
+static enum code code_of(struct x86_vcpu *v, gpa_t page, uint16_t spot[SPOTS], unsigned *n)
 {
 	struct x86_direct *d = v->direct;
 	const uint8_t *code = gmem_ptr(v->machine->env.mem, page, X86_PAGE, true);
-	if (!code || page >> X86_PAGE_SHIFT >= v->machine->code_pages) return false;
-	if (x86_marked(d->plain, page)) return true;
-	if (x86_marked(d->other, page)) return false;
+	if (!code || page >> X86_PAGE_SHIFT >= v->machine->code_pages) return OTHER;
+	if (x86_marked(d->plain, page)) return PLAIN;
+	if (x86_marked(d->other, page)) return OTHER;
 	x86_code_watch(v->jit, page);
-	bool is = x86_code_is_plain(code);
-	x86_mark(is ? d->plain : d->other, page, true);
-	return is;
+	*n = x86_code_spots(code, spot, SPOTS);
+	if (*n && *n <= SPOTS) return SPOTTED;
+	x86_mark(*n ? d->other : d->plain, page, true);
+	return *n ? OTHER : PLAIN;
+}
+static bool is_plain(struct x86_vcpu *v, gpa_t page)
+{
+	uint16_t spot[SPOTS];
+	unsigned n;
+	return code_of(v, page, spot, &n) == PLAIN;
+}
+/* One that is nobody's any more, or the one that has been had longest. */
+static unsigned break_free(struct place *p, uint64_t mine)
+{
+	unsigned k;
+	for (k = 0; k < X86_STUB_BREAKS; k++)
+		if (!p->spotted[k] || !x86_shadow_has(&p->s, p->spotted[k], X86_X)) return k;
+	do k = p->turn++ % X86_STUB_BREAKS;
+	while (p->spotted[k] == mine);
+	x86_shadow_drop_page(&p->s, p->spotted[k]);
+	return k;
+}
+static bool put_spotted(struct x86_vcpu *v, struct place *p, uint64_t la,
+			const struct x86_page_found *pg, const uint16_t *spot, unsigned n)
+{
+	for (unsigned k = 0; k < X86_STUB_BREAKS; k++)
+		if (p->spotted[k] == la) p->spotted[k] = 0;
+	if (!x86_shadow_put_code(v, &p->s, la, pg)) return false;
+	for (unsigned k = 0; k < n; k++) {
+		unsigned b = break_free(p, la);
+		p->spotted[b] = la;
+		x86_stub_break(p->stub, b, la + spot[k]);
+	}
+	return x86_shadow_has(&p->s, la, X86_X);
 }
 /* What the guest has used already, and is likely to again. */
 static void bring_around(struct x86_vcpu *v, struct place *p, uint64_t la, enum x86_access access)
@@ -330,14 +376,19 @@ static void bring_around(struct x86_vcpu *v, struct place *p, uint64_t la, enum 
 			continue;
 		if (access == X86_R)
 			(void)x86_shadow_put(v, &p->s, at, &pg, false);
-		else if (!(pg.writable && pg.dirty) && may_run(v, pg.at))
+		else if (!(pg.writable && pg.dirty) && is_plain(v, pg.at))
 			(void)x86_shadow_put_code(v, &p->s, at, &pg);
 	}
 }
 static bool bring_code(struct x86_vcpu *v, struct place *p, uint64_t la)
 {
 	struct x86_page_found pg;
-	if (x86_translate(v, la, X86_X, X86_VIEW_USER, &pg) || !may_run(v, pg.at)) return false;
+	uint16_t spot[SPOTS];
+	unsigned n;
+	if (x86_translate(v, la, X86_X, X86_VIEW_USER, &pg)) return false;
+	enum code what = code_of(v, pg.at, spot, &n);
+	if (what == OTHER) return false;
+	if (what == SPOTTED) return put_spotted(v, p, la & PAGE_OF, &pg, spot, n);
 	bring_around(v, p, la, X86_X);
 	return x86_shadow_has(&p->s, la, X86_X) || x86_shadow_put_code(v, &p->s, la & PAGE_OF, &pg);
 }
@@ -442,9 +493,9 @@ static bool after(struct x86_vcpu *v, struct place *p, enum x86_stub_end why,
 		}
 		break;
 	case X86_STUB_TRAP:
-	case X86_STUB_INT3:
+	case X86_STUB_INT3: step_back(v, why); /* fall through */
+	case X86_STUB_BREAK:
 		v->calls++; /* as dear as one */
-		step_back(v, why);
 		step(v);
 		break;
 	case X86_STUB_CALL: call(v, r); break;
@@ -508,6 +559,12 @@ static void expect(struct x86_vcpu *v, struct place *p)
 	    pg.accessed)
 		(void)x86_shadow_put(v, &p->s, la, &pg, false);
 }
+static bool is_much(const struct x86_vcpu *v)
+{
+	const struct x86_direct *d = v->direct;
+	return v->runs_direct &&
+	       v->calls - d->seen + v->stats[X86_STAT_DIRECT_FAULTS] - d->seen_faults >= BURST;
+}
 bool x86_direct_run(struct x86_vcpu *v)
 {
 	struct place *p = v->direct->now;
@@ -520,11 +577,10 @@ bool x86_direct_run(struct x86_vcpu *v)
 			refuse(v);
 			return false;
 		}
-	} while (run_once(v, p));
+	} while (run_once(v, p) && !is_much(v));
 	if (!v->runs_direct) return true; /* nor need there be a place any more */
 	p->last = tsc();
-	bool many = v->calls - v->direct->seen >= BURST;
-	if (many && !has_paid(v) && !is_early(v)) end(v);
+	if (is_much(v) && !has_paid(v) && !is_early(v)) end(v);
 	return true;
 }
 
@@ -552,8 +608,7 @@ void x86_direct_cr3(struct x86_vcpu *v, bool keeps)
 		bool same = p && !((v->cr3 ^ p->cr3) & TABLES_MASK);
 		if (!p || !p->cr3 || (!same && !(tagged && same_tag))) continue;
 		if (!same) { /* another space under the same tag */
-			x86_shadow_clear(&p->s, true);
-			p->cr3 = 0;
+			place_clear(p);
 			continue;
 		}
 		p->cr3 = v->cr3;

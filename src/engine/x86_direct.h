@@ -26,7 +26,7 @@ void x86_direct_drop_page(struct x86_vcpu *v, uint64_t la);
 void x86_direct_readonly(struct x86_vcpu *v, gpa_t page);
 /* Code there was written to, or is not watched any more; ~0: none is. */
 void x86_direct_drop_code(struct x86_vcpu *v, gpa_t page);
-/* x86_direct_code.c. May all instructions that begin in these 4096 bytes run by themselves,
- * wherever they begin? */
-bool x86_code_is_plain(const uint8_t *page);
+/* x86_direct_code.c. Where in these 4096 bytes instructions could begin, if anything ever jumps
+ * there, that may not run by themselves. The first `room` of those places; how many there are. */
+unsigned x86_code_spots(const uint8_t *page, uint16_t *at, unsigned room);
 #endif

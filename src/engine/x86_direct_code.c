@@ -1,5 +1,5 @@
-/* Which pages of code the host's CPU may execute by itself: those in whose bytes, read from any
- * place, there is no instruction that tells of the host instead of the guest, or moves state that
+/* What in a page of code the host's CPU may not execute by itself: any place from which the bytes,
+ * read as an instruction, are one that tells of the host instead of the guest, or moves state that
  * is laid out as the host has it (SDM 3, 26.1.2 and 26.1.3, those that user code may execute).
  * Reading the TSC faults there, as most others do; verr, verw, lar find what Linux has everywhere.
  * One that lies across two pages is not looked for: chance puts one there in a hundred thousand
@@ -49,13 +49,25 @@ static bool tells(const uint8_t *page, unsigned at, bool umip)
 	default: return false;
 	}
 }
-bool x86_code_is_plain(const uint8_t *page)
+static bool is_prefix(uint8_t b)
+{
+	enum { REX = 0x40, REX_MASK = 0xf0 };
+	static const uint8_t other[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65,
+					0x66, 0x67, 0xf0, 0xf2, REP};
+	return (b & REX_MASK) == REX || memchr(other, b, sizeof(other));
+}
+unsigned x86_code_spots(const uint8_t *page, uint16_t *spot, unsigned room)
 {
 	const uint8_t *end = page + X86_PAGE, *p = page;
 	bool umip = has_umip();
-	while ((p = memchr(p, ESCAPE, (size_t)(end - p)))) {
-		if (tells(page, (unsigned)(p - page), umip)) return false;
-		p++;
+	unsigned n = 0;
+	for (; (p = memchr(p, ESCAPE, (size_t)(end - p))); p++) {
+		unsigned at = (unsigned)(p - page);
+		if (!tells(page, at, umip)) continue;
+		do {
+			if (n < room) spot[n] = (uint16_t)at;
+			n++;
+		} while (at && is_prefix(page[--at]));
 	}
-	return true;
+	return n;
 }

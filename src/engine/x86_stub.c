@@ -49,6 +49,8 @@ struct x86_stub {
 	bool is_had;		       /* by its thread */
 	unsigned orders_at, flags_at;  /* in its program, from its beginning */
 	uint64_t flags;		       /* as it has them */
+	uint64_t breaks[X86_STUB_BREAKS];
+	bool breaks_set; /* in its debug registers */
 	size_t x_size;
 	uint8_t *x; /* all of it, as the host has it; the first X86_STUB_X bytes as the stub has
 		       them */
@@ -326,6 +328,7 @@ struct x86_stub *x86_stub_new(struct gmem *m)
 	struct x86_stub *s = calloc(1, sizeof(*s));
 	if (!s) return NULL;
 	s->cpu = -1;
+	s->breaks_set = true;
 	if (start(s, m)) {
 		usage_add(s->pid);
 		return s;
@@ -347,6 +350,33 @@ uint64_t x86_stub_ran(const struct x86_stub *s) { return s->ran; }
 uint64_t x86_stub_orders(const struct x86_stub *s) { return s->done; }
 int x86_stub_pid(const struct x86_stub *s) { return s->pid; }
 void x86_stub_poke(int pid) { (void)kill(pid, POKE); }
+
+/* ---- breakpoints */
+
+void x86_stub_break(struct x86_stub *s, unsigned k, uint64_t at)
+{
+	s->breaks_set &= s->breaks[k] == at;
+	s->breaks[k] = at;
+}
+static bool debug_register(const struct x86_stub *s, unsigned n, uint64_t value)
+{
+	size_t at = offsetof(struct user, u_debugreg) + n * sizeof(unsigned long);
+	return !ptrace(PTRACE_POKEUSER, s->pid, (void *)at, (void *)(uintptr_t)value);
+}
+/* SDM 3, 18.2.4: two bits each say which count; R/W and LEN of 0 are instructions. */
+static bool breaks_give(struct x86_stub *s)
+{
+	enum { DR7 = 7 };
+	uint64_t on = 0;
+	if (s->breaks_set) return true;
+	if (!debug_register(s, DR7, 0)) return false;
+	for (unsigned k = 0; k < X86_STUB_BREAKS; k++) {
+		if (s->breaks[k] && !debug_register(s, k, s->breaks[k])) return false;
+		if (s->breaks[k]) on |= 1ull << 2 * k;
+	}
+	s->breaks_set = debug_register(s, DR7, on);
+	return s->breaks_set;
+}
 
 /* ---- the guest's code */
 
@@ -410,7 +440,9 @@ static enum x86_stub_end what(int sig, const siginfo_t *info, struct user_regs_s
 	case SIGSEGV:
 		return info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR ? X86_STUB_FAULT
 										    : X86_STUB_TRAP;
-	case SIGTRAP: return info->si_code == TRAP_TRACE ? X86_STUB_STEP : X86_STUB_INT3;
+	case SIGTRAP:
+		if (info->si_code == TRAP_HWBKPT) return X86_STUB_BREAK;
+		return info->si_code == TRAP_TRACE ? X86_STUB_STEP : X86_STUB_INT3;
 	case SIGSYS: undo_vsyscall(r, info); return X86_STUB_TRAP;
 	default: return X86_STUB_TRAP;
 	}
@@ -427,7 +459,7 @@ enum x86_stub_end x86_stub_run(struct x86_stub *s, struct user_regs_struct *r,
 	enum { CALL = SIGTRAP | 0x80 };
 	siginfo_t info;
 	int sig;
-	if (s->failed || !give(s, r, x)) return X86_STUB_REFUSED;
+	if (s->failed || !breaks_give(s) || !give(s, r, x)) return X86_STUB_REFUSED;
 	come_along(s);
 	uint64_t began = __builtin_ia32_rdtsc();
 	do {

@@ -23,12 +23,14 @@ enum x86_stub_end {
 	X86_STUB_TRAP,	/* any other exception, at rip; #OF is behind its instruction */
 	X86_STUB_INT3,	/* behind int3, int $3 or icebp */
 	X86_STUB_STEP,	/* #DB, behind an instruction */
+	X86_STUB_BREAK, /* at a place that x86_stub_break() named */
 	X86_STUB_POKED,
 	X86_STUB_REFUSED, /* the host does not take such registers: it has not run */
 	X86_STUB_GONE,	  /* it was killed: what it had in registers is lost */
 };
 /* XSAVE's standard layout, SDM 1, 13.4: x87, SSE, header, AVX. What more there is starts anew. */
 enum { X86_STUB_X = 576 + 256 };
+enum { X86_STUB_BREAKS = 4 }; /* as many as the CPU has registers for */
 
 /* Any thread; it waits until it is had. NULL: this host does not let us. */
 struct x86_stub *x86_stub_new(struct gmem *m);
@@ -41,6 +43,8 @@ void x86_stub_free(struct x86_stub *s); /* NULL is fine; any thread once its own
 bool x86_stub_map(struct x86_stub *s, uint64_t at, size_t len, unsigned prot, unsigned region,
 		  uint64_t off);
 bool x86_stub_hide(struct x86_stub *s, uint64_t at, size_t len);
+/* Stop before an instruction at `at` executes, instead of what the k-th was; 0: nowhere. */
+void x86_stub_break(struct x86_stub *s, unsigned k, uint64_t at);
 /* Have all of it done now. False: it could not be, and the stub is of no use any more. */
 bool x86_stub_ready(struct x86_stub *s);
 /* Run until something happens. *regs and x are what it has before, and behind it. */

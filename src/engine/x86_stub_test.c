@@ -200,6 +200,41 @@ TEST(x86_direct_knows_what_tells)
 		for (unsigned at = 8; at <= PAGE - 8; at += 517) {
 			memset(page, 0x90, sizeof(page));
 			memcpy(page + at, is[k].code, sizeof(is[k].code));
-			CHECK(x86_code_is_plain(page) == is[k].plain);
+			uint16_t spot[2] = {0};
+			unsigned n = x86_code_spots(page, spot, COUNT(spot));
+			CHECK(is[k].plain ? n == 0
+					  : n && spot[0] == at + (is[k].code[0] != 0x0f) * (n - 1));
 		}
+}
+/* Whatever may stand before one is another place to begin at; more than there is room for are
+ * counted. */
+TEST(x86_code_spots_have_prefixes)
+{
+	static uint8_t page[PAGE];
+	uint16_t spot[4] = {0};
+	memset(page, 0x90, sizeof(page));
+	memcpy(page, (uint8_t[]){0x66, 0x48, 0x0f, 0xa2}, 4);
+	CHECK(x86_code_spots(page, spot, 4) == 3 && spot[0] == 2 && spot[1] == 1 && spot[2] == 0);
+	for (unsigned k = 0; k < 8; k++) memcpy(page + 100 + 4 * k, (uint8_t[]){0, 0x0f, 0xa2}, 3);
+	CHECK(x86_code_spots(page, spot, 4) == 11 && spot[3] == 101);
+}
+TEST(x86_stub_breaks)
+{
+	struct rig g;
+	if (!rig_make(&g)) return;
+	CODE(&g, 0x90, 0x0f, 0xa2, 0x90, 0x0f, 0xa2, 0x0f,
+	     0x05); /* nop; cpuid; nop; cpuid; syscall */
+	x86_stub_break(g.s, 0, CODE_AT + 1);
+	x86_stub_break(g.s, 3, CODE_AT + 4);
+	g.r.rax = 0x1234;
+	CHECK(run(&g) == X86_STUB_BREAK && g.r.rip == CODE_AT + 1 && g.r.rax == 0x1234);
+	g.r.rip += 2;
+	CHECK(run(&g) == X86_STUB_BREAK && g.r.rip == CODE_AT + 4 && g.r.rax == 0x1234);
+	g.r.rip = CODE_AT;
+	x86_stub_break(g.s, 0, 0);
+	x86_stub_break(g.s, 3, CODE_AT + 6);
+	CHECK(run(&g) == X86_STUB_BREAK && g.r.rip == CODE_AT + 6 && g.r.rax != 0x1234);
+	x86_stub_break(g.s, 3, 0);
+	CHECK(run(&g) == X86_STUB_CALL);
+	rig_free(&g);
 }

@@ -470,8 +470,9 @@ TEST(x86_direct_is_given_up_in_a_run)
 					0x75, 0xf7, /* call; dec ecx; jnz */
 					0xe8, A32(AWAY + 1 - 19),
 					0x0f, 0x0b}; /* call; ud2 */
-	static const uint8_t away[] = {0xc3, /* ret; mov edx, 5000; dec edx; jnz; ret; cpuid */
-				       0xba, A32(5000), 0xff, 0xca, 0x75, 0xfc, 0xc3, 0x0f, 0xa2};
+	static const uint8_t away[] = {0xc3, /* ret; mov edx, 5000; dec edx; jnz; ret; cpuid... */
+				       0xba, A32(5000), 0xff, 0xca, 0x75, 0xfc, 0xc3, 0x0f, 0xa2,
+				       0x0f, 0xa2,	0x0f, 0xa2, 0x0f, 0xa2, 0x0f, 0xa2};
 	struct x86_rig *r = rig(true, WINDOWS_OFF, DIRECT_EARLY);
 	static struct program p;
 	p.base = code_at[0] + X86_PAGE - AWAY;
@@ -487,4 +488,42 @@ TEST(x86_direct_is_given_up_in_a_run)
 	else
 		fprintf(stderr, "SKIPPED: this host has no place for direct execution\n");
 	done(r);
+}
+/* Two pages of code with three instructions each that tell of the CPU: they run directly all the
+ * same, by turns, and what those say is the guest's. */
+TEST(x86_direct_stops_where_code_asks_for_its_cpu)
+{
+	enum { HERE = 64, AWAY = 512 };
+	static const uint8_t first[] = {0x41,	 0xbc,
+					A32(50),		 /* mov r12d, 50 */
+					0xe8,	 A32(HERE - 11), /* call; call */
+					0xe8,	 A32(AWAY - 16),
+					0x41,	 0xff,
+					0xcc,	 0x75,
+					0xf1, /* dec r12d; jnz */
+					0x0f,	 0x0b};
+#define ASK(leaf) /* mov eax, leaf; xor ecx, ecx; cpuid; add r8, rax; ... rbx, rcx, rdx */         \
+	0xb8, A32(leaf), 0x31, 0xc9, 0x0f, 0xa2, 0x49, 0x01, 0xc0, 0x49, 0x01, 0xd8, 0x49, 0x01,   \
+		0xc8, 0x49, 0x01, 0xd0
+	static const uint8_t asks[] = {ASK(1), ASK(7), 0x31, 0xc9, 0x0f, 0x01,
+				       0xd0,   0x49,   0x01, 0xc0, 0xc3};
+	struct x86_rig *r[2] = {rig(false, WINDOWS_OFF, DIRECT_OFF),
+				rig(true, WINDOWS_OFF, DIRECT_EARLY)};
+	static struct program p;
+	p.base = code_at[0] + X86_PAGE - AWAY;
+	for (unsigned k = 0; k < SLOTS; k++) memcpy(p.code + k * SLOT, (uint8_t[]){0x0f, 0x0b}, 2);
+	memcpy(p.code, first, sizeof(first));
+	memcpy(p.code + HERE, asks, sizeof(asks));
+	memcpy(p.code + AWAY, asks, sizeof(asks));
+	for (unsigned k = 0; k < COUNT(r); k++) {
+		begin(r[k], &p, 1);
+		r[k]->v->cpu.r[RSP] = view[0] + X86_PAGE + 0x800;
+		CHECK(go(r[k]));
+	}
+	CHECK((uint32_t)r[1]->v->cpu.r[12] == 0 && !differ(r[0], r[1]));
+	if (r[1]->v->stats[X86_STAT_DIRECT_STOPS])
+		CHECK(r[1]->v->stats[X86_STAT_DIRECT_STEPS] >= 300);
+	else
+		fprintf(stderr, "SKIPPED: this host has no place for direct execution\n");
+	for (unsigned k = 0; k < COUNT(r); k++) done(r[k]);
 }
