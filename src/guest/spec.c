@@ -37,7 +37,7 @@ static const struct field {
 	FIELD(TEXT, gdb),
 	FIELD(FLAG, gdb_wait),
 	FIELD(FLAG, no_balloon),
-	FIELD(FLAG, direct),
+	FIELD(FLAG, no_direct),
 	FIELD(FLAG, disk_copy),
 	FIELD(FLAG, boot_cdrom),
 #undef FIELD
