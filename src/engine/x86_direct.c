@@ -630,6 +630,11 @@ void x86_direct_empty(struct x86_vcpu *v)
 	v->direct->now = NULL;
 	look(v);
 }
+void x86_direct_fence(struct x86_vcpu *v)
+{
+	struct place *p;
+	for (unsigned k = 0; (p = each(v, &k));) x86_shadow_fence(v, &p->s);
+}
 void x86_direct_drop_page(struct x86_vcpu *v, uint64_t la)
 {
 	struct place *p;

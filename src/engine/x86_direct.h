@@ -23,6 +23,7 @@ void x86_direct_cr3(struct x86_vcpu *v, bool keeps);
 void x86_direct_drop(struct x86_vcpu *v);
 void x86_direct_empty(struct x86_vcpu *v);
 void x86_direct_drop_page(struct x86_vcpu *v, uint64_t la);
+void x86_direct_fence(struct x86_vcpu *v);
 void x86_direct_readonly(struct x86_vcpu *v, gpa_t page);
 /* Code there was written to, or is not watched any more; ~0: none is. */
 void x86_direct_drop_code(struct x86_vcpu *v, gpa_t page);

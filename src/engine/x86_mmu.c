@@ -350,8 +350,8 @@ void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page)
 void x86_tlb_flush_writes_to_code(struct x86_vcpu *v)
 {
 	x86_contexts_drop(v);
-	x86_window_drop(v);
-	x86_direct_drop(v);
+	x86_window_fence(v);
+	x86_direct_fence(v);
 	for (unsigned view = 0; view < X86_VIEWS; view++)
 		for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
 			struct x86_tlb_entry *e = &v->tlb[view][i];

@@ -173,6 +173,19 @@ void x86_shadow_look_over(struct x86_vcpu *v, struct x86_shadow *s, uint64_t cr3
 	s->listed = n;
 	v->cr3 = now;
 }
+void x86_shadow_fence(struct x86_vcpu *v, struct x86_shadow *s)
+{
+	unsigned n = 0;
+	for (unsigned k = 0; k < s->listed; k++) {
+		struct x86_shadow_page *p = page_find(s, s->list[k] & PAGE_MASK);
+		unsigned pages = (unsigned)(size_of(p->la) / X86_PAGE);
+		if (p->la & IS_WRITABLE && !no_code(v, s, p->at, pages))
+			page_drop(s, p);
+		else if (p->la)
+			s->list[n++] = p->la;
+	}
+	s->listed = n;
+}
 void x86_shadow_drop_page(struct x86_shadow *s, uint64_t la)
 {
 	if (!s->pages) return;

@@ -206,9 +206,12 @@ static bool regset(const struct x86_stub *s, enum __ptrace_request request, unsi
 
 /* ---- orders */
 
+enum { ID = 1 << 21 };
+/* With flags of its own: the guest's TF would stop it before it is done. */
 static bool program_run(struct x86_stub *s, const struct user_regs_struct *r)
 {
 	struct user_regs_struct copy = *r;
+	copy.eflags = (s->first.eflags & ~(uint64_t)ID) | (s->flags & ID);
 	bool good = regset(s, PTRACE_SETREGSET, NT_PRSTATUS, &copy, sizeof(copy));
 	for (int sig = 0; good && sig != SIGTRAP;) { /* others are for nobody */
 		good = !ptrace(PTRACE_CONT, s->pid, 0, 0);
@@ -227,7 +230,6 @@ bool x86_stub_ready(struct x86_stub *s)
 	s->orders = 0;
 	s->done += n;
 	if (!n || s->failed) return !s->failed;
-	r.eflags = s->flags;
 	r.rip += s->orders_at;
 	r.rax = o->nr, r.rdi = o->arg[0], r.rsi = o->arg[1], r.rdx = o->arg[2];
 	r.r10 = o->arg[3], r.r8 = o->arg[4], r.r9 = o->arg[5];
@@ -393,7 +395,6 @@ static void come_along(struct x86_stub *s)
 /* EFLAGS.ID, which ptrace leaves alone. */
 static bool id_set(struct x86_stub *s, uint64_t flags)
 {
-	enum { ID = 1 << 21 };
 	if (!((flags ^ s->flags) & ID)) return true;
 	struct user_regs_struct r = s->first;
 	s->shared->flags = (s->first.eflags & ~(uint64_t)ID) | (flags & ID);

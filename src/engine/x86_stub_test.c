@@ -96,6 +96,27 @@ TEST(x86_stub_stops)
 	CHECK(run(&g) == X86_STUB_FAULT && g.at == DATA_AT + 56);
 	rig_free(&g);
 }
+/* A guest's program that steps itself: what is to be mapped next is, all of it. */
+TEST(x86_stub_takes_orders_while_it_steps)
+{
+	enum { PAGES = 8 };
+	struct rig g;
+	if (!rig_make(&g)) return;
+	CODE(&g, 0x90, 0x90);
+	g.r.eflags = 0x302; /* TF */
+	CHECK(run(&g) == X86_STUB_STEP && g.r.rip == CODE_AT + 1);
+	for (uint64_t k = 1; k <= PAGES; k++) /* every other one, so that each is an order */
+		CHECK(x86_stub_map(g.s, DATA_AT + 2 * k * PAGE, PAGE, PROT_READ | PROT_WRITE, 0,
+				   PAGE * (k + 1)));
+	CHECK(x86_stub_ready(g.s));
+	for (uint64_t k = 1; k <= PAGES; k++) {
+		CODE(&g, 0x88, 0x03, 0xcc); /* mov [rbx], al; int3 */
+		g.r.eflags = 0x202;
+		g.r.rbx = DATA_AT + 2 * k * PAGE;
+		CHECK(run(&g) == X86_STUB_INT3);
+	}
+	rig_free(&g);
+}
 /* ptrace does not set EFLAGS.ID. */
 TEST(x86_stub_has_all_flags)
 {

@@ -219,6 +219,10 @@ void x86_window_drop(struct x86_vcpu *v)
 {
 	if (v->window) x86_shadow_look_over(v, &v->window->s, v->window->cr3);
 }
+void x86_window_fence(struct x86_vcpu *v)
+{
+	if (v->window) x86_shadow_fence(v, &v->window->s);
+}
 void x86_window_drop_page(struct x86_vcpu *v, uint64_t la)
 {
 	if (v->window) x86_shadow_drop_page(&v->window->s, la);

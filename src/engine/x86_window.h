@@ -42,6 +42,7 @@ void x86_window_drop(struct x86_vcpu *v);
 void x86_window_empty(struct x86_vcpu *v);
 void x86_window_drop_page(struct x86_vcpu *v, uint64_t la);
 void x86_window_readonly(struct x86_vcpu *v, gpa_t page); /* it has code now */
+void x86_window_fence(struct x86_vcpu *v); /* the same of all that another CPU has code of */
 static inline enum x86_cluster x86_cluster_of(uint64_t la)
 {
 	if (la < X86_LOW_END) return X86_WIN_LOW;
