@@ -80,7 +80,7 @@ def squeezed(arch):
     g.run("head -c 16777216 /dev/urandom > /mnt/kept; md5sum /mnt/kept > /tmp/sum")
     g.run("(n=0; while [ ! -e /tmp/stop ]; do cp /mnt/kept /mnt/copy; cmp /mnt/kept /mnt/copy || echo no >> /tmp/bad; "
           "rm /mnt/copy; n=$((n+1)); echo $n > /tmp/rounds; done) & true")
-    for size in 256, 400, 240:
+    for size in 256, 400, 200:
         check(arch + ": update: %s" % size, lodge("update", "--memory", "%dM" % size, g.name)[0] == 0)
         until(arch + ": keeps %d MiB" % size, g, lambda: stat(g, "memory_balloon") == (1024 - size) * MIB)
         check(arch + ": and the host no more", stat(g, "memory_resident") <= size * MIB, g)
