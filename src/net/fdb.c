@@ -27,7 +27,7 @@ static struct fdb_entry *entry(const struct fdb *f, const uint8_t mac[6])
 static void drop(struct fdb *f, struct fdb_entry *n)
 {
 	if (n->seen) f->of_port[n->port]--;
-	n->seen = 0;
+	*n = (struct fdb_entry){0};
 }
 
 static void put(struct fdb *f, struct fdb_entry *n, const uint8_t mac[6], unsigned port,

@@ -44,6 +44,16 @@ TEST(fdb_fixed_ones_stay)
 	CHECK(fdb_find(&f, mac(1), 5) == FDB_NONE);
 }
 
+TEST(fdb_takes_a_card_any_number_of_times)
+{
+	begin();
+	for (unsigned i = 0; i < 20; i++) {
+		CHECK(fdb_fix(&f, mac(1), 1) && fdb_find(&f, mac(1), 5) == 1);
+		fdb_forget(&f, 1);
+	}
+	CHECK(f.of_port[1] == 0);
+}
+
 TEST(fdb_flooded_with_addresses)
 {
 	begin();

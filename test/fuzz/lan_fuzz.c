@@ -2,7 +2,8 @@
  * or the uplink. What comes out of a guest's port is the guest's own, or nothing; the network's own
  * answers go to who asked. The first byte says whether there is a guard, a NAT, and how sources and
  * lengths are made good, so that more than the first check is reached; and whether something is
- * said of each frame: what is unfinished must become frames like others. */
+ * said of each frame: what is unfinished must become frames like others. A frame's first byte also
+ * has its guest leave and come again, and makes it a long TCP segment that is to be cut. */
 #include "base/buf.h"
 #include "net/frame.h"
 #include "net/lan.h"
@@ -55,17 +56,20 @@ static void on_answer(void *ctx, unsigned to, const uint8_t *frame, size_t len)
 
 static const struct lan_ops ops = {on_forward, on_answer};
 
-static void begin(uint8_t how)
+static void plug(unsigned i)
 {
 	static const char *const name[3] = {"a", "web", ""};
+	uint8_t mac[6] = {0x52, 0x54, 0, 0, 0, (uint8_t)i};
+	port[i] = lan_plug(&lan, mac, name[i], lan.conf.subnet.net + 10 + i, NULL);
+	must(port[i] >= 0);
+}
+
+static void begin(uint8_t how)
+{
 	struct lan_conf c = {.name = "lan", .nat = how & 1, .guard = !(how & 2)};
 	must(!subnet_parse(&c.subnet, "10.89.0.0/24", NULL));
 	lan_init(&lan, &c, &ops, NULL);
-	for (unsigned i = 0; i < 3; i++) {
-		uint8_t mac[6] = {0x52, 0x54, 0, 0, 0, (uint8_t)i};
-		port[i] = lan_plug(&lan, mac, name[i], c.subnet.net + 10 + i, NULL);
-		must(port[i] >= 0);
-	}
+	for (unsigned i = 0; i < 3; i++) plug(i);
 	port[3] = lan_uplink(&lan, NULL);
 }
 
@@ -92,6 +96,37 @@ static void agree(uint8_t *f, size_t len)
 	if (be16_at(f + 12) == ETH_IP6) be16_put(f + 18, (unsigned)len - 54);
 }
 
+/* TCP from one end of the frame to the other, over the IP that it names, of which no more is known
+ * than what it says there. */
+static void unfinished(uint8_t *f, size_t len)
+{
+	bool six = said.size & 1;
+	size_t l4 = six ? 54 : 34;
+	if (len < l4 + 20) return;
+	be16_put(f + 12, six ? ETH_IP6 : ETH_IP4);
+	f[14] = six ? 0x60 : 0x45;
+	f[six ? 20 : 23] = 6;
+	if (!six) be16_put(f + 20, 0);
+	f[l4 + 12] |= 0x50;
+	agree(f, len);
+	said.kind = six ? OFFLOAD_TCP6 : OFFLOAD_TCP4;
+	said.l4 = (uint16_t)l4;
+}
+
+static void send(uint8_t how, uint8_t first, uint8_t *f, size_t len, uint64_t now)
+{
+	unsigned who = first & 3;
+	if (first & 4 && who < 3) {
+		lan_unplug(&lan, (unsigned)port[who]);
+		plug(who);
+	}
+	if (how & 16) agree(f, len);
+	if (how & 8 && first & 8) unfinished(f, len);
+	if (how & 4 && who < 3) make_good(f, len, (unsigned)port[who]);
+	from = (unsigned)port[who];
+	lan_input(&lan, from, &said, f, len, now);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
@@ -100,8 +135,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	uint8_t how = *p++;
 	begin(how);
 	for (n--; n >= 3;) {
-		unsigned who = p[0] & 3;
-		size_t len = be16_at(p + 1) & 2047;
+		uint8_t first = p[0];
+		size_t len = be16_at(p + 1) & 2047, all = first & 16 ? len * 32 : len;
 		p += 3, n -= 3;
 		said = (struct offload){0};
 		if (how & 8 && n >= 4) {
@@ -109,13 +144,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 			p += 4, n -= 4;
 		}
 		if (len > n) len = n;
-		uint8_t *f = malloc(len + 1);
+		if (!(first & 16)) all = len;
+		uint8_t *f = calloc(1, all + 1);
 		must(f);
 		memcpy(f, p, len);
-		if (how & 16) agree(f, len);
-		if (how & 4 && who < 3) make_good(f, len, (unsigned)port[who]);
-		from = (unsigned)port[who];
-		lan_input(&lan, from, &said, f, len, n);
+		send(how, first, f, all, n);
 		free(f);
 		p += len, n -= len;
 	}
