@@ -4,6 +4,7 @@
 # make bench     figures per guest CPU          make bench-quick ARCH=riscv64
 # make bench-guests ARCH=amd64   figures of guests as things that are kept
 # make install PREFIX=/usr DESTDIR=             make test-long    with minutes of fuzzing
+# make fuzz-soak SOAK="vhdx lan"                fuzz what is hostile for ten CPU-minutes each
 # make test SAN=address,undefined               make BUILD=dir V=1 CC=clang
 comma := ,
 Q := $(if $(V),,@)
@@ -140,6 +141,13 @@ $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/test/fuzz/%_fuzz.o $(BUILD)/fuzz/lib.a
 	@echo "  LD    $@"
 	$(Q)clang -pthread -fsanitize=fuzzer,address,undefined $^ $(LDLIBS) -o $@
 
+# What reads bytes of strangers, SOAK_SECONDS of CPU time each, one after the other: test/README.md.
+SOAK ?= qcow2 vmdk vhdx fuse lan agent control snapshot move
+SOAK_SECONDS ?= 600
+fuzz-soak: fuzz
+	$(Q)bad=; for t in $(SOAK); do BUILD=$(BUILD) test/fuzz/soak $$t $(SOAK_SECONDS) || bad="$$bad $$t"; done; \
+		[ -z "$$bad" ] || { echo "found something:$$bad" >&2; exit 1; }
+
 # What a newcomer types. The libraries may arrive only now, hence the second make.
 run:
 	$(Q)tools/deps
@@ -178,7 +186,7 @@ install: $(BUILD)/lodge docs
 	install -m 755 tools/deps $(DESTDIR)$(PREFIX)/share/lodge/
 clean:
 	rm -rf build build-*
-.PHONY: all-green unit bless test test-long check fuzz run bench bench-quick bench-guests docs install clean
+.PHONY: all-green unit bless test test-long check fuzz fuzz-soak run bench bench-quick bench-guests docs install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(call obj,$(src) $(oracle) $(vector) test/dev/chips.c test/blk/diskops.c src/main.c $(wildcard bench/interp/interp_bench.c bench/jit/*.c)) $(call gobj,$(lib) $(fuzz)))

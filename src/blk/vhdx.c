@@ -49,15 +49,15 @@ static bool vhdx_probe(int fd, const uint8_t *head, size_t n, uint64_t size)
 /* CRC-32C, of a whole with its own field taken as zero. */
 static bool crc_ok(uint8_t *p, size_t n)
 {
+#ifdef LODGE_FUZZ
+	return true;
+#endif
 	uint32_t crc = ~0u, is = (uint32_t)load_le(p + 4, 4);
 	memset(p + 4, 0, 4);
 	for (size_t i = 0; i < n; i++) {
 		crc ^= p[i];
 		for (int k = 0; k < 8; k++) crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
 	}
-#ifdef LODGE_FUZZ
-	is = ~crc;
-#endif
 	return is == ~crc;
 }
 

@@ -28,7 +28,7 @@ struct request {
 	/* On the loop's thread, without waiting. Negative errno with words: so it is answered. */
 	int (*serve)(struct ask *a, struct err *e);
 	/* NULL, or what happens to the connection once the answer is on its way: it is fn's from
-	 * then on, unless fn fails. */
+	 * then on, unless fn fails, and stays open until fn has returned. */
 	int (*stream)(struct guest *g, const char *words, int fd, struct err *e);
 };
 extern const struct request requests[]; /* ended by one without a name; requests.c. What is not

@@ -1,6 +1,7 @@
 /* Files of every disk format: no bytes may break what reads, checks, writes or lists them. The
- * first byte says which format, the second what is done. VHDX has its parts so far apart that they
- * are put in place from pieces of the input; checksums are not looked at in fuzz targets. */
+ * first byte says which format, unless FUZZ_FORMAT does, the second what is done. VHDX has its
+ * parts so far apart that they are put in place from pieces of the input; checksums are not looked
+ * at in fuzz targets. */
 #include "base/types.h"
 #include "blk/qcow2.h"
 #include <stdio.h>
@@ -89,7 +90,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	if (n < 2 || n > MOST) return 0;
 	int fd = memfd_create("image", MFD_CLOEXEC);
 	must(fd >= 0);
-	const char *format = formats[p[0] % COUNT(formats)];
+	const char *format = getenv("FUZZ_FORMAT");
+	if (!format) format = formats[p[0] % COUNT(formats)];
 	if (!strcmp(format, "vhdx"))
 		pieces(fd, p + 2, n - 2);
 	else

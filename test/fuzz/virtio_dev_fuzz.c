@@ -1,9 +1,11 @@
 /* The virtio devices under a driver that puts anything into their rings, at any time, while the
  * back ends do their part: disks complete, frames and keys come, peers and sitters have room or
- * not. Requests that reach the disk must be inside it. Input: device and features, steps whose
- * stores build the rings. */
+ * not, and states are loaded that are somewhat others than those saved. Requests that reach the
+ * disk must be inside it. Input: device and features, steps whose stores build the rings. */
+#include "base/buf.h"
 #include "base/chr.h"
 #include "base/log.h"
+#include "base/state.h"
 #include "blk/impl.h"
 #include "dev/dev.h"
 #include "hw/gmem.h"
@@ -203,6 +205,21 @@ static void outside(uint16_t at, uint16_t val)
 	if (v == dev[CON] && !(at & 1)) must(chr.input(chr.dev, bytes, at % 2048u) <= at % 2048u);
 }
 
+/* As it was, or with other bits somewhere. */
+static void reload(uint16_t at, uint16_t val)
+{
+	auto_buf struct buf b = {0};
+	struct state out = {.b = &b}, in = {.b = &b, .loading = true};
+	disk_run(0);
+	virtio_pause(v);
+	virtio_state(v, &out);
+	must(!state_end(&out, NULL));
+	b.at[at % b.len] ^= (char)val;
+	virtio_state(v, &in);
+	must(!state_end(&in, NULL) || (val & 0xff && !v->live));
+	virtio_resume(v);
+}
+
 static void step(const struct step *s)
 {
 	switch (s->what % 8) {
@@ -219,6 +236,7 @@ static void step(const struct step *s)
 	case 6: head(s->at, s->val); break;
 	default:
 		if (s->at % 4 == 0) start(s->val);
+		if (s->at % 4 == 1) reload(s->at / 4, s->val);
 	}
 }
 

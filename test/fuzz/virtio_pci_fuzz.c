@@ -1,6 +1,9 @@
 /* Any accesses to the registers, the config window and the guest memory of a virtio function,
- * by a driver that first set the device up (or not). Whatever happened, a reset and an honest
- * driver must find it working. Input: how to start, then steps. */
+ * by a driver that first set the device up (or not); and its state loaded again with other bits.
+ * Whatever happened, a reset and an honest driver must find it working. Input: how to start, then
+ * steps. */
+#include "base/buf.h"
+#include "base/state.h"
 #include "hw/pci_rig_test.h"
 #include "hw/virtio_echo_test.h"
 
@@ -51,6 +54,19 @@ static void offer_echo(struct rig *r)
 	put(r, 0x3000, 0, 2);
 }
 
+static void reload(struct rig *r, const struct step *s)
+{
+	auto_buf struct buf b = {0};
+	struct state out = {.b = &b}, in = {.b = &b, .loading = true};
+	pci_host_pause(r->p.h);
+	pci_host_state(r->p.h, &out);
+	must(!state_end(&out, NULL));
+	b.at[s->off % b.len] ^= (char)s->val;
+	pci_host_state(r->p.h, &in);
+	must(!state_end(&in, NULL) || s->val & 0xff);
+	pci_host_resume(r->p.h);
+}
+
 static void step(struct rig *r, const struct step *s)
 {
 	unsigned len = 1u << (s->what >> 3) % 4;
@@ -62,7 +78,12 @@ static void step(struct rig *r, const struct step *s)
 	case 4: mem_put(r, DESC + s->off % 0x100 / 4 * 4, s->val, 4); break;
 	case 5: mem_put(r, AVAIL + 2, s->val % 32, 2); break;
 	case 6: put(r, 0x3000 + s->off % 2 * 4, 0, 2); break;
-	case 7: pci_set(&r->p, 1, 0x40 + s->off % 0x80, s->val, len); break;
+	case 7:
+		if (s->what & 128)
+			reload(r, s);
+		else
+			pci_set(&r->p, 1, 0x40 + s->off % 0x80, s->val, len);
+		break;
 	}
 }
 
