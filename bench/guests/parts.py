@@ -187,21 +187,39 @@ def move_qemu(place, figures, busy):
 
 
 # ---- devices
-PATTERNS = {"read": ("sequential read", 1024), "write": ("sequential write, flushed", 512),
-            "rread": ("random read, 4 KiB, 16 deep", 96), "rwrite": ("random write, 4 KiB, 16 deep", 96)}
+# What is done to a disk, in this order: a pattern of work.c, its name, MiB.
+RAW = [("read", "sequential read", 1024), ("read1", "4 KiB reads in a row", 48), ("rread1", "random 4 KiB reads", 48),
+       ("rread", "random 4 KiB reads, 16 deep", 96), ("write", "sequential write, flushed", 512),
+       ("rwrite1", "random 4 KiB writes", 16), ("rwrite", "random 4 KiB writes, 16 deep", 96)]
+LAYER = [*RAW[:4], ("rwrite1", "random 4 KiB first writes", 16), ("write", "sequential first write, flushed", 512),
+         ("write", "sequential write, flushed", 512), ("rwrite1", "random 4 KiB writes", 16),
+         ("rwrite", "random 4 KiB writes, 16 deep", 96), ("read1", "4 KiB reads in a row, of its own", 48)]
+
+
+def with_disk(place, peer, path, format):
+    if peer == "lodge":
+        return place.lodge_machine("--disk", path + (",format=qcow2,backing" if format == "qcow2" else ""))
+    return place.qemu_machine("-drive", "file=%s,format=%s,if=none,id=d" % (path, format), "-device", "virtio-blk-pci,drive=d")
 
 
 def disk(place, figures):
+    """A raw file, and an empty layer over it as guests get one over their image."""
     path = place.disk("disk", 1024)
     for _ in range(place.runs):
-        for peer in place.peers:
-            with place.turn(peer):
-                m = (place.lodge_machine("--disk", path) if peer == "lodge" else
-                     place.qemu_machine("-drive", "file=%s,format=raw,if=none,id=d" % path, "-device", "virtio-blk-pci,drive=d"))
-                m.shell()
-                for pattern, (what, mib) in PATTERNS.items():
-                    rated(figures, peer, what, m, "/bench/work disk %s /dev/vda %d" % (pattern, mib))
-                m.end()
+        for format, patterns in ("raw", RAW), ("qcow2", LAYER):
+            for peer in place.peers:
+                with place.turn(peer):
+                    on = path
+                    if format == "qcow2":
+                        on = "%s/%s.qcow2" % (place.dir, place.name())
+                        place.lodge("image", "create", "-f", "qcow2", "-b", path, "-F", "raw", on)
+                    m = with_disk(place, peer, on, format).shell()
+                    for pattern, what, mib in patterns:
+                        rated(figures, peer, ("raw: " if on == path else "layer: ") + what, m,
+                              "/bench/work disk %s /dev/vda %d" % (pattern, mib))
+                    m.end()
+                    if on != path:
+                        os.unlink(on)
     os.unlink(path)
 
 

@@ -1,10 +1,10 @@
 /* What the guests of bench/guests do, so that both peers' do the same:
- *   work disk PATTERN DEVICE MIB    PATTERN: read, write, rread, rwrite; past the page cache,
- * random ones in 4 KiB, 16 at a time; writes end with a flush work send ADDRESS PORT MIB      a TCP
- * stream; its end is acknowledged by the other side work sink PORT                  the other side
- * of one work look DIR                   what git status does: each file's state is asked for work
- * dirty MIB                  writes a word to each page, over and over, 200 MiB a second Each
- * prints "done BYTES-OR-FILES SECONDS" by its own clock. */
+ * work disk PATTERN DEVICE MIB    past the page cache; writes end with a flush
+ * work send ADDRESS PORT MIB      a TCP stream; its end is acknowledged by the other side
+ * work sink PORT                  the other side of one
+ * work look DIR                   each file's state is asked for
+ * work dirty MIB                  writes a word to each page, over and over, 200 MiB a second
+ * Each prints "done BYTES-OR-FILES SECONDS" by its own clock. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -64,20 +64,39 @@ static void *disk_thread(void *random)
 	}
 }
 
+static const struct pattern {
+	const char *name;
+	int write, random;
+	size_t piece;
+	int threads;
+} patterns[] = {
+	{"read", 0, 0, BIG, 1},		 {"write", 1, 0, BIG, 1},
+	{"rread", 0, 1, SMALL, THREADS}, {"rwrite", 1, 1, SMALL, THREADS},
+	{"read1", 0, 0, SMALL, 1},	 {"rread1", 0, 1, SMALL, 1},
+	{"write1", 1, 0, SMALL, 1},	 {"rwrite1", 1, 1, SMALL, 1},
+};
+
+static const struct pattern *pattern_named(const char *name)
+{
+	for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++)
+		if (!strcmp(patterns[i].name, name)) return &patterns[i];
+	die(name);
+}
+
 static void disk_run(const char *pattern, const char *device, long mib)
 {
+	const struct pattern *p = pattern_named(pattern);
 	pthread_t t[THREADS];
-	int random = *pattern == 'r' && pattern[1] != 'e', n = random ? THREADS : 1;
-	disk.write = !strcmp(pattern + random, "write");
+	disk.write = p->write;
 	disk.fd = open(device, O_DIRECT | (disk.write ? O_WRONLY : O_RDONLY));
 	if (disk.fd < 0) die(device);
-	disk.piece = random ? SMALL : BIG;
+	disk.piece = p->piece;
 	disk.pieces = mib * MIB / (long)disk.piece;
 	disk.all = lseek(disk.fd, 0, SEEK_END) / (long)disk.piece;
 	double since = now();
-	for (int i = 0; i < n; i++)
-		if (pthread_create(&t[i], NULL, disk_thread, random ? t : NULL)) die("thread");
-	for (int i = 0; i < n; i++) (void)pthread_join(t[i], NULL);
+	for (int i = 0; i < p->threads; i++)
+		if (pthread_create(&t[i], NULL, disk_thread, p->random ? t : NULL)) die("thread");
+	for (int i = 0; i < p->threads; i++) (void)pthread_join(t[i], NULL);
 	if (disk.write && fsync(disk.fd)) die("flush");
 	done((double)disk.pieces * (double)disk.piece, since);
 }
