@@ -10,8 +10,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
-/* syscalls loop vcpu disk move: preadv pwritev pread64 pwrite64 fallocate fdatasync fsync ftruncate
- */
+/* syscalls loop vcpu disk move: preadv preadv2 pwritev pread64 pwrite64 fallocate fdatasync fsync
+ * ftruncate */
 
 enum { SEGS = 64, ZERO_CHUNK = 64 * 1024 };
 
@@ -75,6 +75,12 @@ static int rw_run(int fd, const struct blk_req *q, uint64_t from)
 		from += (uint64_t)n;
 	}
 	return 0;
+}
+
+bool file_read_now(int fd, const struct blk_req *q)
+{
+	if (q->niov > SEGS) return false;
+	return preadv2(fd, q->iov, q->niov, (off_t)q->off, RWF_NOWAIT) == (ssize_t)q->len;
 }
 
 static int allocate(int fd, int mode, const struct blk_req *q)

@@ -30,6 +30,7 @@ int pool_new(struct aio **out, int (*run)(void *ctx, const struct blk_req *q), v
 	     struct err *e);
 /* Carry out what is left of q after its first `from` bytes, on the calling thread. */
 int file_run(int fd, const struct blk_req *q, uint64_t from);
+bool file_read_now(int fd, const struct blk_req *q);	/* all of a READ, if it is in memory */
 int file_write_zeroes(int fd, const struct blk_req *q); /* ZERO where there are no holes */
 /* A thread that takes no signals: those are the main thread's. */
 int aio_thread(pthread_t *t, void *(*run)(void *), void *ctx);

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+enum { NOW_MAX = 64 << 10 }; /* bytes: what is copied sooner than another thread wakes up */
+
 static const struct blk_ops *const formats[] = {&blk_raw, &blk_qcow2, &blk_vmdk,
 						&blk_vdi, &blk_vhd,   &blk_vhdx};
 
@@ -218,7 +220,7 @@ static int req_check(const struct blk *b, const struct blk_req *q)
 
 static void count(struct blk *b, const struct blk_req *q)
 {
-	if (!q->res && (q->op == BLK_READ || q->op == BLK_WRITE))
+	if (q->op == BLK_READ || q->op == BLK_WRITE)
 		atomic_fetch_add_explicit(&b->moved[q->op == BLK_WRITE], q->len,
 					  memory_order_relaxed);
 }
@@ -232,11 +234,20 @@ void blk_moved(const struct blk *b, uint64_t *read, uint64_t *written)
 void blk_submit(struct blk *b, struct blk_req *q)
 {
 	q->res = req_check(b, q);
-	count(b, q);
+	if (!q->res) count(b, q);
 	if (b->ops->submit)
 		b->ops->submit(b, q);
 	else
 		aio_submit(b->aio, q);
+}
+
+bool blk_read_now(struct blk *b, const struct blk_req *q)
+{
+	if (!b->ops->read_now || q->op != BLK_READ || q->len > NOW_MAX || req_check(b, q))
+		return false;
+	if (!b->ops->read_now(b, q)) return false;
+	count(b, q);
+	return true;
 }
 
 struct waiter {

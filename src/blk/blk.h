@@ -53,6 +53,9 @@ struct blk_info blk_info(const struct blk *b);
 /* Any thread: bytes that have been asked for and were given, since it was opened. */
 void blk_moved(const struct blk *b, uint64_t *read, uint64_t *written);
 void blk_submit(struct blk *b, struct blk_req *q); /* any thread; out-of-range: done(-EINVAL) */
+/* Any thread: a short READ for which nothing has to be waited for is carried out here and now.
+ * False: it was not, for whatever reason, and is to be submitted. done() is not called. */
+bool blk_read_now(struct blk *b, const struct blk_req *q);
 int blk_rw(struct blk *b, enum blk_op op, void *buf, uint64_t len, uint64_t off); /* and wait */
 struct blk *blk_ref(struct blk *b);
 /* NULL is fine; the last one waits for what is in flight, so it may not be given by done(). */

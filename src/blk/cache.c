@@ -80,20 +80,24 @@ static int slot_take(struct cache *c, uint64_t at, unsigned *out)
 
 int cache_get(struct cache *c, uint64_t at, uint8_t **table)
 {
-	unsigned i = at ? slot_find(c, at) : c->slots;
+	unsigned i;
+	*table = cache_peek(c, at);
+	if (*table) return 0;
 	if (!at) return -EIO;
-	if (i == c->slots) {
-		int r = slot_take(c, at, &i);
-		if (r < 0) return r;
-		r = file_get(c->fd, c->mem + i * c->unit, c->unit, at);
-		if (r < 0) {
-			slot_clear(c, i);
-			return r;
-		}
-	}
-	c->slot[i].hot = true;
+	int r = slot_take(c, at, &i);
+	if (r < 0) return r;
 	*table = c->mem + i * c->unit;
-	return 0;
+	r = file_get(c->fd, *table, c->unit, at);
+	if (r < 0) slot_clear(c, i);
+	return r;
+}
+
+uint8_t *cache_peek(struct cache *c, uint64_t at)
+{
+	unsigned i = at ? slot_find(c, at) : c->slots;
+	if (i == c->slots) return NULL;
+	c->slot[i].hot = true;
+	return c->mem + i * c->unit;
 }
 
 int cache_make(struct cache *c, uint64_t at, uint8_t **table)

@@ -28,6 +28,8 @@ int cache_init(struct cache *c, int fd, size_t unit, size_t bytes);
 void cache_done(struct cache *c); /* what is dirty is lost; zeroed is fine */
 /* The table at that place of the file; good until the next cache_get() but one. -EIO. */
 int cache_get(struct cache *c, uint64_t at, uint8_t **table);
+/* NULL: it is not there. */
+uint8_t *cache_peek(struct cache *c, uint64_t at);
 /* The same without reading: zeroed and dirty. */
 int cache_make(struct cache *c, uint64_t at, uint8_t **table);
 void cache_dirty(struct cache *c, const uint8_t *table);

@@ -44,6 +44,8 @@ struct blk_ops {
 	/* q is inside the disk and allowed. Waits. Any thread, several at once. */
 	int (*run)(struct blk *b, const struct blk_req *q);
 	int (*map)(struct blk *b, uint64_t off, uint64_t len, struct extent *x);
+	/* blk_read_now(); may be NULL. What it does not know in an instant it leaves to run(). */
+	bool (*read_now)(struct blk *b, const struct blk_req *q);
 	void (*close)(struct blk *b); /* no request is left; frees b, but not fd and backing */
 	/* The rest may be NULL: this format cannot. */
 	int (*create)(int fd, const struct blk_make *m, struct err *e); /* in an empty file */
@@ -78,6 +80,9 @@ void req_zero(const struct blk_req *q); /* as if zeroes had been read */
 int image_read(struct blk *b, const struct blk_req *q,
 	       int (*map)(struct blk *b, uint64_t off, uint64_t len, struct extent *x),
 	       int (*unpack)(struct blk *b, const struct extent *x, const struct blk_req *q));
+/* The same without waiting; map() does not wait either, and may fail for that. */
+bool image_read_now(struct blk *b, const struct blk_req *q,
+		    int (*map)(struct blk *b, uint64_t off, uint64_t len, struct extent *x));
 /* From the image behind b, zeroes where it ends. */
 int backing_read(struct blk *b, const struct blk_req *q);
 /* All len bytes of the file there; zeroes behind its end, but -EIO when all of it is behind. */

@@ -70,6 +70,41 @@ int image_read(struct blk *b, const struct blk_req *q,
 	return 0;
 }
 
+static bool backing_read_now(struct blk *b, const struct blk_req *q)
+{
+	struct blk *in = b->backing;
+	if (!in) {
+		req_zero(q);
+		return true;
+	}
+	bool inside = q->off < in->info.size && q->len <= in->info.size - q->off;
+	return inside && in->ops->read_now && in->ops->read_now(in, q);
+}
+
+bool image_read_now(struct blk *b, const struct blk_req *q,
+		    int (*map)(struct blk *b, uint64_t off, uint64_t len, struct extent *x))
+{
+	struct iovec v[PART_SEGS];
+	bool ok = true;
+	for (uint64_t at = 0; ok && at < q->len;) {
+		struct extent x = {0};
+		if (map(b, q->off + at, q->len - at, &x) < 0) return false;
+		struct blk_req p = req_part(q, at, x.len, q->off + at, v);
+		if (!p.len) return false;
+		at += p.len;
+		switch (x.kind) {
+		case EXTENT_NONE: ok = backing_read_now(b, &p); break;
+		case EXTENT_ZERO: req_zero(&p); break;
+		case EXTENT_DATA:
+			p.off = x.at;
+			ok = file_read_now(b->fd, &p);
+			break;
+		case EXTENT_PACKED: return false;
+		}
+	}
+	return ok;
+}
+
 int file_get(int fd, void *to, size_t len, uint64_t at)
 {
 	size_t have = 0;

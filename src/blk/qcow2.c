@@ -335,6 +335,7 @@ const struct blk_ops blk_qcow2 = {
 	.open = qcow2_open,
 	.run = qcow2_run,
 	.map = qcow2_map,
+	.read_now = qcow2_read_now,
 	.close = qcow2_close,
 	.create = qcow2_create,
 	.resize = qcow2_resize,

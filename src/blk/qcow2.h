@@ -119,6 +119,7 @@ int entry_kind(const struct qcow2 *q, uint64_t entry, enum extent_kind *kind);
 /* qcow2_map.c. The _locked need the lock, in either way. */
 int qcow2_map(struct blk *b, uint64_t off, uint64_t len, struct extent *x);
 int qcow2_map_locked(struct blk *b, uint64_t off, uint64_t len, struct extent *x);
+bool qcow2_read_now(struct blk *b, const struct blk_req *r);
 int qcow2_read_locked(struct qcow2 *q, const struct blk_req *r);
 
 /* qcow2_write.c */

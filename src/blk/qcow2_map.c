@@ -54,20 +54,46 @@ static int table_run(const struct qcow2 *q, const uint8_t *table, uint64_t off, 
 	return 0;
 }
 
+/* The table that off needs, at *at; 0: there is none, and x says so for as much as it would cover.
+ */
+static int table_for(const struct qcow2 *q, uint64_t off, uint64_t *len, uint64_t *at,
+		     struct extent *x)
+{
+	uint32_t i = l1_index(q, off);
+	uint64_t span = 1ull << (q->cluster_bits + l2_bits(q)), left = span - (off & (span - 1));
+	if (*len > left) *len = left;
+	*x = (struct extent){.kind = EXTENT_NONE, .len = *len};
+	*at = 0;
+	if (i >= q->l1_size) return 0; /* behind a ragged end */
+	if (!l1_entry_ok(q, q->l1[i])) return -EIO;
+	*at = q->l1[i] & ENTRY_OFFSET;
+	return 0;
+}
+
 int qcow2_map_locked(struct blk *b, uint64_t off, uint64_t len, struct extent *x)
 {
 	struct qcow2 *q = qcow2_of(b);
-	uint32_t i = l1_index(q, off);
-	uint64_t span = 1ull << (q->cluster_bits + l2_bits(q)), left = span - (off & (span - 1));
+	uint64_t at;
 	uint8_t *table;
-	if (len > left) len = left;
-	*x = (struct extent){.kind = EXTENT_NONE, .len = len};
-	if (i >= q->l1_size) return 0; /* behind a ragged end */
-	if (!l1_entry_ok(q, q->l1[i])) return -EIO;
-	if (!(q->l1[i] & ENTRY_OFFSET)) return 0;
+	int r = table_for(q, off, &len, &at, x);
+	if (r < 0 || !at) return r;
 	(void)pthread_mutex_lock(&q->l2.mutex);
-	int r = cache_get(&q->l2, q->l1[i] & ENTRY_OFFSET, &table);
+	r = cache_get(&q->l2, at, &table);
 	if (!r) r = table_run(q, table, off, len, x);
+	(void)pthread_mutex_unlock(&q->l2.mutex);
+	return r;
+}
+
+/* Whoever has the mutex may be reading a table from the disk. */
+static int map_now(struct blk *b, uint64_t off, uint64_t len, struct extent *x)
+{
+	struct qcow2 *q = qcow2_of(b);
+	uint64_t at;
+	int r = table_for(q, off, &len, &at, x);
+	if (r < 0 || !at) return r;
+	if (pthread_mutex_trylock(&q->l2.mutex)) return -EAGAIN;
+	const uint8_t *table = cache_peek(&q->l2, at);
+	r = table ? table_run(q, table, off, len, x) : -EAGAIN;
 	(void)pthread_mutex_unlock(&q->l2.mutex);
 	return r;
 }
@@ -79,6 +105,15 @@ int qcow2_map(struct blk *b, uint64_t off, uint64_t len, struct extent *x)
 	int r = qcow2_map_locked(b, off, len, x);
 	(void)pthread_rwlock_unlock(&q->lock);
 	return r;
+}
+
+bool qcow2_read_now(struct blk *b, const struct blk_req *r)
+{
+	struct qcow2 *q = qcow2_of(b);
+	if (pthread_rwlock_tryrdlock(&q->lock)) return false;
+	bool ok = image_read_now(b, r, map_now);
+	(void)pthread_rwlock_unlock(&q->lock);
+	return ok;
 }
 
 static int unpack(struct blk *b, const struct extent *x, const struct blk_req *p)

@@ -19,6 +19,8 @@ static bool can_discard(int fd, uint64_t size)
 	return device || fallocate(fd, mode, (off_t)size, 4096) == 0;
 }
 
+static bool raw_read_now(struct blk *b, const struct blk_req *q) { return file_read_now(b->fd, q); }
+
 static int raw_run(struct blk *b, const struct blk_req *q) { return file_run(b->fd, q, 0); }
 
 /* What no file system says is taken as data. */
@@ -81,6 +83,7 @@ const struct blk_ops blk_raw = {
 	.open = raw_open,
 	.run = raw_run,
 	.map = raw_map,
+	.read_now = raw_read_now,
 	.close = raw_close,
 	.create = raw_create,
 	.resize = raw_resize,

@@ -21,7 +21,7 @@ enum { /* 5.2.3, 5.2.6 */
        F_WRITE_ZEROES = 14
 };
 enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_WRITE_ZEROES = 13 };
-enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2, S_LATER = 256 };
+enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2, S_LATER = 256, S_NOW = 257 };
 enum { SECTOR = 512, ID_LEN = 20, SLOTS = 256, F_UNMAP = 1 };
 enum { DISCARD_MAX = 1 << 22, ZEROES_MAX = 1 << 18 }; /* sectors */
 
@@ -106,7 +106,8 @@ static unsigned start_data(struct vblk *d, struct slot *s, uint64_t sector, bool
 	s->b.off = sector * SECTOR;
 	s->b.len = len;
 	s->b.niov = vreq_slice(&s->q, in, off, len, s->iov, VREQ_IOV);
-	return s->b.niov < 0 ? S_IOERR : submit(d, s);
+	if (s->b.niov < 0) return S_IOERR;
+	return in && blk_read_now(d->disk, &s->b) ? S_NOW : submit(d, s);
 }
 
 static unsigned start_flush(struct vblk *d, struct slot *s)
@@ -159,6 +160,18 @@ static void get_id(struct vblk *d, struct slot *s)
 	finish(d, s, S_OK, vreq_put(&d->v.vq[0], &s->q, 0, d->serial, n));
 }
 
+static void complete(struct vblk *d, struct slot *s, int res)
+{
+	if (s->b.op != BLK_READ && s->b.op != BLK_FLUSH) blk_changed(d->disk, s->b.off, s->b.len);
+	if (res == 0 && s->b.op == BLK_WRITE && virtio_live(&d->v) && !writeback(d)) {
+		(void)start_flush(d, s);
+		return;
+	}
+	if (s->b.op == BLK_READ) vreq_dirty(&d->v.vq[0], &s->q);
+	finish(d, s, res == 0 ? S_OK : S_IOERR,
+	       res == 0 && s->b.op == BLK_READ ? (uint32_t)s->b.len : 0);
+}
+
 static void begin(struct vblk *d, struct slot *s)
 {
 	s->b.niov = 0;
@@ -167,7 +180,10 @@ static void begin(struct vblk *d, struct slot *s)
 		return;
 	}
 	unsigned status = start(d, s);
-	if (status != S_LATER) finish(d, s, (uint8_t)status, 0);
+	if (status == S_NOW)
+		complete(d, s, 0);
+	else if (status != S_LATER)
+		finish(d, s, (uint8_t)status, 0);
 }
 
 static bool may_take(const struct vblk *d) { return !d->paused && !(d->in_order && d->inflight); }
@@ -225,18 +241,6 @@ static void blk_notify(struct virtio_dev *v, unsigned queue)
 	struct vblk *d = (struct vblk *)v;
 	run(d);
 	while (d->in_order && d->inflight) (void)pthread_cond_wait(&d->idle, &v->mutex);
-}
-
-static void complete(struct vblk *d, struct slot *s, int res)
-{
-	if (s->b.op != BLK_READ && s->b.op != BLK_FLUSH) blk_changed(d->disk, s->b.off, s->b.len);
-	if (res == 0 && s->b.op == BLK_WRITE && virtio_live(&d->v) && !writeback(d)) {
-		(void)start_flush(d, s);
-		return;
-	}
-	if (s->b.op == BLK_READ) vreq_dirty(&d->v.vq[0], &s->q);
-	finish(d, s, res == 0 ? S_OK : S_IOERR,
-	       res == 0 && s->b.op == BLK_READ ? (uint32_t)s->b.len : 0);
 }
 
 static void blk_done(struct blk_req *q, int res)
