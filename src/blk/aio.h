@@ -17,7 +17,8 @@ struct aio { /* embedded first in the way's own struct */
 	int fd;
 };
 extern const struct aio_ops aio_uring, aio_pool;
-/* By io_uring where the host allows it, else (or when threads) by a pool of threads. */
+/* Reads by io_uring where the host allows it, all else (or all, when threads) by a pool of threads.
+ */
 int aio_new(struct aio **out, int fd, bool threads, struct err *e);
 static inline void aio_submit(struct aio *a, struct blk_req *q) { a->ops->submit(a, q); }
 static inline void aio_free(struct aio *a)

@@ -45,8 +45,8 @@ static void pool_submit(struct aio *a, struct blk_req *q)
 	(void)pthread_mutex_lock(&p->mutex);
 	*p->last = q;
 	p->last = &q->next;
-	(void)pthread_cond_signal(&p->work);
 	(void)pthread_mutex_unlock(&p->mutex);
+	(void)pthread_cond_signal(&p->work); /* now: it needs the mutex when it wakes up */
 }
 
 static void pool_free(struct aio *a)

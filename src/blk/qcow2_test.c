@@ -48,12 +48,21 @@ static uint64_t dice(uint64_t *s)
 	return *s ^= *s << 17;
 }
 
+static bool read_now(struct blk *b, void *to, uint64_t len, uint64_t off)
+{
+	struct iovec v[2] = {{to, len / 2}, {(char *)to + len / 2, len - len / 2}};
+	struct blk_req q = {.op = BLK_READ, .off = off, .len = len, .iov = v, .niov = 2};
+	return blk_read_now(b, &q);
+}
+
 static void model_step(struct blk *b, uint8_t *model, uint8_t *buf, uint64_t *seed)
 {
 	uint64_t off = dice(seed) % (SIZE / 512) * 512, len = (1 + dice(seed) % 90) * 512;
 	if (len > SIZE - off) len = SIZE - off;
 	switch (dice(seed) % 6) {
 	case 0:
+		if (read_now(b, buf, len, off)) CHECK(!memcmp(buf, model + off, len));
+		return;
 	case 1:
 		CHECK(blk_rw(b, BLK_READ, buf, len, off) == 0 && !memcmp(buf, model + off, len));
 		return;
@@ -100,6 +109,43 @@ static void model_run(const char *format, unsigned flags, uint64_t seed)
 	blk_unref(b);
 	free(model);
 	free(buf);
+}
+
+/* Where this file system says what it has in memory: behind, in front, and where there is nothing.
+ */
+TEST(qcow2_reads_at_once_what_is_in_memory)
+{
+	enum { CLUSTER = 65536 };
+	struct blk_make m = {.format = "qcow2", .backing = "behind", .backing_format = "raw"};
+	static char at[2 * CLUSTER];
+	folder_make();
+	const struct blk_make raw = {.format = "raw", .size = SIZE};
+	CHECK(!blk_create(behind, &raw, NULL));
+	struct blk *b = opened(behind, "raw", 0);
+	memset(at, 'a', sizeof(at));
+	CHECK(!blk_rw(b, BLK_WRITE, at, sizeof(at), CLUSTER));
+	bool can = read_now(b, at, 4096, CLUSTER);
+	blk_unref(b);
+	m.size = SIZE + CLUSTER;
+	CHECK(!blk_create(top, &m, NULL));
+	b = opened(top, "qcow2", BLK_BACKING);
+	CHECK(read_now(b, at, 4096, CLUSTER) == can); /* without any table */
+	memset(at, 'b', CLUSTER);
+	CHECK(!blk_rw(b, BLK_WRITE, at, CLUSTER, 2 * CLUSTER));
+	memset(at, 0, sizeof(at));
+	if (can) {
+		CHECK(read_now(b, at, 8192, 2 * CLUSTER - 4096) && at[0] == 'a' && at[4095] == 'a');
+		CHECK(at[4096] == 'b' && at[8191] == 'b');
+	}
+	CHECK(!read_now(b, at, 4096,
+			SIZE - 512)); /* the end of what lies behind: not in an instant */
+	CHECK(!read_now(b, at, 2 * CLUSTER, 0) && !read_now(b, at, 512, SIZE + CLUSTER));
+	blk_unref(b);
+	b = opened(top, "qcow2", BLK_BACKING);
+	CHECK(!read_now(b, at, 4096, CLUSTER) && !blk_rw(b, BLK_READ, at, 4096, CLUSTER));
+	CHECK(read_now(b, at, 4096, CLUSTER) == can && at[0] == 'a'); /* its table is known now */
+	blk_unref(b);
+	folder_remove();
 }
 
 TEST(qcow2_agrees_with_a_model)

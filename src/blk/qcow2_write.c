@@ -83,14 +83,35 @@ static int l2_own(struct qcow2 *q, uint64_t off, uint8_t **table)
 	return 0;
 }
 
+/* The disk's old contents, less than a cluster. */
+static int read_old(struct qcow2 *q, uint64_t from, uint64_t len, uint8_t *to)
+{
+	struct iovec v = {to, len};
+	struct blk_req r = {.op = BLK_READ, .off = from, .len = len, .iov = &v, .niov = 1};
+	return len ? qcow2_read_locked(q, &r) : 0;
+}
+
+/* A cluster of which r has a part, old contents around it: one write of all of it. */
+static int fill_one(struct qcow2 *q, const struct blk_req *r, uint64_t at, uint64_t len,
+		    uint64_t host)
+{
+	uint64_t in = cluster_rest(q, r->off + at), begin = r->off + at - in, end = in + len;
+	struct iovec v[PART_SEGS];
+	int bad = read_old(q, begin, in, q->spare);
+	if (!bad) bad = read_old(q, begin + end, cluster_size(q) - end, q->spare + end);
+	for (uint64_t done = 0; !bad && done < len;) {
+		struct blk_req p = req_part(r, at + done, len - done, 0, v);
+		for (int i = 0; i < p.niov; done += v[i++].iov_len)
+			memcpy(q->spare + in + done, v[i].iov_base, v[i].iov_len);
+	}
+	return bad ? bad : file_put(q->b.fd, q->spare, cluster_size(q), host);
+}
+
 /* Old contents of [from, to) of the disk, into a new cluster whose data begins at `at`. */
 static int copy_old(struct qcow2 *q, uint64_t from, uint64_t to, uint64_t at)
 {
 	if (from == to) return 0;
-	struct iovec v = {q->spare, to - from};
-	struct blk_req r = {.op = BLK_READ, .off = from, .len = to - from, .iov = &v};
-	r.niov = 1;
-	int bad = qcow2_read_locked(q, &r);
+	int bad = read_old(q, from, to - from, q->spare);
 	return bad ? bad : file_put(q->b.fd, q->spare, to - from, at);
 }
 
@@ -100,6 +121,8 @@ static int fill_new(struct qcow2 *q, const struct blk_req *r, uint64_t at, uint6
 	struct iovec v[PART_SEGS];
 	uint64_t off = r->off + at, begin = off - cluster_rest(q, off), end = off + len;
 	uint64_t last = (end + cluster_size(q) - 1) & ~(uint64_t)(cluster_size(q) - 1);
+	if (last - begin == cluster_size(q) && len < cluster_size(q))
+		return fill_one(q, r, at, len, host);
 	int bad = copy_old(q, begin, off, host);
 	if (!bad) bad = copy_old(q, end, last, host + (end - begin));
 	for (uint64_t done = 0; !bad && done < len;) {

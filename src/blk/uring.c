@@ -1,13 +1,13 @@
-/* Asynchronous file i/o by io_uring: submitters fill the ring under a lock, one reaper thread
- * takes completions. No more is in the ring than its completion side holds, the rest waits in a
- * list, so nothing is ever dropped and no submitter waits for the disk. */
+/* Asynchronous reads by io_uring: submitters fill the ring under a lock, one reaper thread takes
+ * completions. No more is in the ring than its completion side holds, the rest waits in a list, so
+ * nothing is ever dropped and no submitter waits for the disk. All else goes to threads: most file
+ * systems make the kernel use one for it anyway, and then the reaper is one wake-up more. */
 #include "base/jail.h"
 #include "base/types.h"
 #include "blk/aio.h"
 #include <errno.h>
 #include <liburing.h>
 #include <limits.h>
-#include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -19,6 +19,7 @@ enum { DEPTH = 128, RETRY_US = 100 };
 
 struct uring {
 	struct aio a;
+	struct aio *others;   /* threads, for what is no read */
 	struct io_uring ring; /* submission side under mutex, completion side the reaper's */
 	pthread_t reaper;
 	pthread_mutex_t mutex;
@@ -30,20 +31,10 @@ struct uring {
 static void prepare(struct io_uring_sqe *s, int fd, struct blk_req *q)
 {
 	unsigned n = q->niov < IOV_MAX ? (unsigned)q->niov : IOV_MAX;
-	int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-	int zero = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
-	io_uring_prep_nop(s);
-	if (q->res == 0) switch (q->op) {
-		case BLK_READ: io_uring_prep_readv(s, fd, q->iov, n, q->off); break;
-		case BLK_WRITE: io_uring_prep_writev(s, fd, q->iov, n, q->off); break;
-		case BLK_FLUSH: io_uring_prep_fsync(s, fd, IORING_FSYNC_DATASYNC); break;
-		case BLK_DISCARD:
-			io_uring_prep_fallocate(s, fd, punch, (off_t)q->off, (off_t)q->len);
-			break;
-		case BLK_ZERO:
-			io_uring_prep_fallocate(s, fd, zero, (off_t)q->off, (off_t)q->len);
-			break;
-		}
+	if (q->res < 0)
+		io_uring_prep_nop(s);
+	else
+		io_uring_prep_readv(s, fd, q->iov, n, q->off);
 	io_uring_sqe_set_data(s, q);
 }
 
@@ -66,6 +57,10 @@ static void ring_add(struct uring *u, struct blk_req *q)
 static void uring_submit(struct aio *a, struct blk_req *q)
 {
 	struct uring *u = (struct uring *)a;
+	if (q->op != BLK_READ) {
+		aio_submit(u->others, q);
+		return;
+	}
 	(void)pthread_mutex_lock(&u->mutex);
 	if (u->inflight < DEPTH) {
 		ring_add(u, q);
@@ -80,8 +75,6 @@ static void uring_submit(struct aio *a, struct blk_req *q)
 static int outcome(int fd, struct blk_req *q, int res)
 {
 	if (q->res < 0) return q->res;
-	if (q->op == BLK_FLUSH) return res;
-	if (q->op == BLK_DISCARD || q->op == BLK_ZERO) return res < 0 ? file_run(fd, q, 0) : 0;
 	if (res == -EINTR || res == -EAGAIN) res = 0;
 	if (res < 0) return res;
 	return (uint64_t)res == q->len ? 0 : file_run(fd, q, (uint64_t)res);
@@ -135,6 +128,7 @@ static void stop_reaper(struct uring *u)
 static void uring_free(struct aio *a)
 {
 	struct uring *u = (struct uring *)a;
+	aio_free(u->others);
 	stop_reaper(u);
 	io_uring_queue_exit(&u->ring);
 	(void)pthread_cond_destroy(&u->idle);
@@ -151,8 +145,7 @@ static long ring_register(struct io_uring *r, unsigned what, const void *at, uns
  * of system calls. Kernels before 5.10 have no such limits: confined, threads do it there. */
 static int ring_open(struct io_uring *ring)
 {
-	static const uint8_t ops[] = {IORING_OP_NOP, IORING_OP_READV, IORING_OP_WRITEV,
-				      IORING_OP_FSYNC, IORING_OP_FALLOCATE};
+	static const uint8_t ops[] = {IORING_OP_NOP, IORING_OP_READV};
 	struct io_uring_restriction only[COUNT(ops)];
 	int r = io_uring_queue_init(DEPTH, ring, IORING_SETUP_R_DISABLED);
 	if (r == -EINVAL && !jail_is_on()) return io_uring_queue_init(DEPTH, ring, 0);
@@ -183,10 +176,14 @@ static int uring_start(struct aio **out, int fd, struct err *e)
 	u->last = &u->first;
 	(void)pthread_mutex_init(&u->mutex, NULL);
 	(void)pthread_cond_init(&u->idle, NULL);
-	if (aio_thread(&u->reaper, reap, u) < 0) {
+	r = aio_pool.start(&u->others, fd, e);
+	if (!r && aio_thread(&u->reaper, reap, u) < 0)
+		r = fail(e, -EAGAIN, "no thread could be started for disk i/o");
+	if (r < 0) {
+		aio_free(u->others);
 		io_uring_queue_exit(&u->ring);
 		free(u);
-		return fail(e, -EAGAIN, "no thread could be started for disk i/o");
+		return r;
 	}
 	*out = &u->a;
 	return 0;

@@ -20,6 +20,7 @@ struct disk {
 	struct blk_req *held[HELD];
 	unsigned nheld, closed;
 	int fails; /* what every request ends with */
+	bool now;
 	enum blk_op log[HELD];
 	unsigned nlog;
 };
@@ -34,7 +35,15 @@ static void disk_submit(struct blk *b, struct blk_req *q)
 	k->log[k->nlog++ % HELD] = q->op;
 }
 static void disk_close(struct blk *b) { ((struct disk *)b)->closed++; }
-static const struct blk_ops disk_ops = {.name = "test", .submit = disk_submit, .close = disk_close};
+static bool disk_read_now(struct blk *b, const struct blk_req *q)
+{
+	struct disk *k = (struct disk *)b;
+	struct blk_req copy = *q;
+	if (k->now) disk_rig_carry_out(k->at, &copy);
+	return k->now;
+}
+static const struct blk_ops disk_ops = {
+	.name = "test", .submit = disk_submit, .read_now = disk_read_now, .close = disk_close};
 
 static void disk_run(void)
 {
@@ -123,6 +132,19 @@ TEST(vblk_marks_what_it_read_into)
 	gmem_track(d.mem, true);
 	CHECK(request(OUT, 0, 4096) == OK && !gmem_dirty_take(d.mem, page + 4096, 4096, &bits));
 	CHECK(request(IN, 0, 8192) == OK && gmem_dirty_take(d.mem, page + 4096, 4096, &bits));
+	stop();
+}
+
+TEST(vblk_reads_at_once_what_the_disk_has_at_hand)
+{
+	uint64_t bits = 0;
+	start();
+	disk.now = true;
+	gmem_track(d.mem, true);
+	CHECK(request(IN, 5, 1024) == OK && used == 1025 && at(data)[0] == 6 && at(data)[512] == 7);
+	CHECK(gmem_dirty_take(d.mem, data & ~4095ull, 4096, &bits) && !disk.nlog);
+	CHECK(request(OUT, 5, 1024) == OK && disk.nlog == 1);
+	CHECK(request(IN, SECTORS, 512) == IOERR && d.queue_irqs[0] == 3);
 	stop();
 }
 
