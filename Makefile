@@ -32,7 +32,9 @@ override CFLAGS += -std=gnu17 -D_GNU_SOURCE -Isrc -I$(BUILD)/gen $(WARN) -MMD -M
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover -DLODGE_SAN=1) \
 	$(if $(findstring thread,$(SAN)),$(if $(findstring clang,$(CC)),,-Wno-tsan))
 override LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN))
-LDLIBS := $(pkg_libs) -lfdt -lslirp -lZydis -lm
+# libarchive is loaded when it is needed (store/tar.h); only tests call it by themselves.
+LDLIBS := $(filter-out -larchive,$(pkg_libs)) -lfdt -lslirp -lZydis -lm
+$(BUILD)/unit: override LDLIBS += -larchive
 
 src   := $(sort $(wildcard src/*/*.c src/*/*/*.c))
 hdr   := $(sort $(wildcard src/*/*.h src/*/*/*.h))

@@ -2,8 +2,7 @@
  * nobody's key or name can say anything else. */
 #include "store/seed.h"
 #include "base/buf.h"
-#include <archive.h>
-#include <archive_entry.h>
+#include "store/tar.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <string.h>
@@ -18,17 +17,17 @@ static la_ssize_t keep(struct archive *a, void *to, const void *p, size_t n)
 
 static int add(struct archive *a, const char *name, const char *text, size_t n, struct err *e)
 {
-	struct archive_entry *en = archive_entry_new();
+	struct archive_entry *en = tar.archive_entry_new();
 	must(en);
-	archive_entry_set_pathname(en, name);
-	archive_entry_set_filetype(en, S_IFREG);
-	archive_entry_set_perm(en, 0444);
-	archive_entry_set_size(en, (la_int64_t)n);
-	int r = archive_write_header(a, en) == ARCHIVE_OK &&
-				archive_write_data(a, text, n) == (la_ssize_t)n
+	tar.archive_entry_set_pathname(en, name);
+	tar.archive_entry_set_filetype(en, S_IFREG);
+	tar.archive_entry_set_perm(en, 0444);
+	tar.archive_entry_set_size(en, (la_int64_t)n);
+	int r = tar.archive_write_header(a, en) == ARCHIVE_OK &&
+				tar.archive_write_data(a, text, n) == (la_ssize_t)n
 			? 0
-			: fail(e, -EIO, "seed: %s: %s", name, archive_error_string(a));
-	archive_entry_free(en);
+			: fail(e, -EIO, "seed: %s: %s", name, tar.archive_error_string(a));
+	tar.archive_entry_free(en);
 	return r;
 }
 
@@ -70,20 +69,22 @@ int seed_make(const struct seed *s, struct buf *to, struct err *e)
 {
 	static const char nothing[] = "#cloud-config\n{}\n";
 	auto_buf struct buf meta = {0};
-	struct archive *a = archive_write_new();
+	int r = tar_load(e);
+	if (r < 0) return r;
+	struct archive *a = tar.archive_write_new();
 	must(a);
 	meta_data(s, &meta);
-	(void)archive_write_set_format_iso9660(a);
-	(void)archive_write_set_options(a, "volume-id=cidata,rockridge=useful,joliet");
-	int r = archive_write_open(a, to, NULL, keep, NULL) == ARCHIVE_OK
-			? 0
-			: fail(e, -EIO, "seed: %s", archive_error_string(a));
+	(void)tar.archive_write_set_format_iso9660(a);
+	(void)tar.archive_write_set_options(a, "volume-id=cidata,rockridge=useful,joliet");
+	r = tar.archive_write_open(a, to, NULL, keep, NULL) == ARCHIVE_OK
+		    ? 0
+		    : fail(e, -EIO, "seed: %s", tar.archive_error_string(a));
 	if (!r) r = add(a, "meta-data", meta.at, meta.len, e);
 	if (!r)
 		r = s->user_data ? add(a, "user-data", s->user_data, s->len, e)
 				 : add(a, "user-data", nothing, strlen(nothing), e);
-	if (!r && archive_write_close(a) != ARCHIVE_OK)
-		r = fail(e, -EIO, "seed: %s", archive_error_string(a));
-	(void)archive_write_free(a);
+	if (!r && tar.archive_write_close(a) != ARCHIVE_OK)
+		r = fail(e, -EIO, "seed: %s", tar.archive_error_string(a));
+	(void)tar.archive_write_free(a);
 	return r;
 }
