@@ -18,12 +18,26 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-enum { LOCK_SECONDS = 10, LOCK_STEP_US = 20000, END_SECONDS = 30, DEFAULT_MEMORY = 1024 /* MiB */ };
+enum {
+	LOCK_SECONDS = 10,
+	LOCK_STEP_US = 500,
+	LOCK_STEP_MAX_US = 20000,
+	END_SECONDS = 30,
+	DEFAULT_MEMORY = 1024 /* MiB */
+};
 #define SECOND 1000000000ull
+
+/* Mostly it is the helper of a monitor that has just ended, and gone in a moment. */
+static void lock_wait(unsigned *step)
+{
+	(void)usleep(*step);
+	if (*step < LOCK_STEP_MAX_US) *step *= 2;
+}
 
 int kept_lock(struct kept *k, const char *name, bool create, struct err *e)
 {
 	uint64_t until = now_ns() + LOCK_SECONDS * SECOND;
+	unsigned step = LOCK_STEP_US;
 	(void)snprintf(k->name, sizeof(k->name), "%s", name);
 	int r;
 	while ((r = store_guest_open(k->store, name, create, &k->folder, e)) == -EBUSY) {
@@ -31,7 +45,7 @@ int kept_lock(struct kept *k, const char *name, bool create, struct err *e)
 			return fail(e, -EBUSY, "guest %s is running; see 'lodge ps'", name);
 		if (now_ns() > until)
 			return fail(e, -EBUSY, "guest %s: another command has it in hands", name);
-		(void)usleep(LOCK_STEP_US);
+		lock_wait(&step);
 	}
 	if (r) return r;
 	record_sweep(k->folder);
@@ -253,10 +267,11 @@ int kept_stop(struct store *s, const char *name, unsigned seconds, bool force, s
 static void look_after(struct guest_state *st, const char *name, int dirfd)
 {
 	uint64_t until = now_ns() + LOCK_SECONDS * SECOND;
+	unsigned step = LOCK_STEP_US;
 	for (;;) {
 		look_state(st, name, dirfd);
 		if (!life_runs(st->life) || control_alive(name) || now_ns() > until) return;
-		(void)usleep(LOCK_STEP_US);
+		lock_wait(&step);
 	}
 }
 

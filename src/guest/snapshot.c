@@ -262,7 +262,7 @@ void snapshot_mark(const char *path)
 	char text[MARK];
 	auto_mem char *name = NULL;
 	struct stat st;
-	if (stat(path, &st)) return;
+	if (stat(path, &st) || is_marked(path, &st)) return;
 	int n = mark_make(path, &st, text, &name);
 	(void)file_replace(name, text, (size_t)n, 0600, NULL);
 }
