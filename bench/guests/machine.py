@@ -99,6 +99,13 @@ class Machine:
         self.run("true")
         return self
 
+    def settled(self):
+        """Its shell has asked the terminal where the cursor is, and has an answer. busybox sleeps 20 ms
+        after a line if it has none by then, which no person at a terminal sees."""
+        self.expect("\x1b\\[6n", 5)
+        self.p.stdin.write(b"\x1b[1;1R")
+        time.sleep(0.3)
+
     def answers(self):
         """Seconds since it was started until its shell has answered. QEMU drops what is typed before the
         guest goes on; so it is typed again and again, to both."""

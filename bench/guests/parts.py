@@ -73,6 +73,7 @@ def saved_in_qemu(place):
     """The file of a machine at its shell."""
     path, monitor = place.monitor()
     m = place.qemu_machine(monitor=path).shell()
+    m.settled()
     file = place.dir + "/qemu.state"
     said = monitor().ask('migrate "exec:cat > %s"' % file)
     m.end()
@@ -85,8 +86,11 @@ def restore(place, figures):
     """Until the shell of a guest that was saved has answered."""
     name = place.name()
     place.lodge("run", "-d", "--name", name, *place.lodge_words())
-    place.lodge_attach(name).run("true")
+    m = place.lodge_attach(name)
+    m.run("true")
+    m.settled()
     place.lodge("snapshot", name, "ready")
+    m.end()
     state = "%s/home/guests/%s/snapshots/ready" % (place.dir, name)
     file = None
     with place.turn("qemu"):
