@@ -184,7 +184,7 @@ static int files_take(struct receive *r, struct err *e)
 static void spec_own(struct receive *r, struct spec *s, char paths[SPEC_DISKS][OWN_PATH])
 {
 	const uint64_t *has = r->hello.file;
-	s->image = s->dump = s->symbols = NULL;
+	s->image = s->dump = s->symbols = s->trace = s->trace_file = NULL;
 	s->profile = false;
 	s->kernel = has[0] ? SPEC_OWN "kernel" : NULL;
 	s->initrd = has[1] ? SPEC_OWN "initrd" : NULL;

@@ -33,7 +33,7 @@
 
 struct run_opts {
 	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *cap_rate, *kind,
-		*dump, *symbols, *restore, *vars, *gdb, *cpus, *record, *replay;
+		*dump, *symbols, *restore, *vars, *gdb, *cpus, *record, *replay, *trace;
 	unsigned cpu_shares, io_ops;
 	uint64_t memory, memory_max, memory_high, code_cache, io_rate;
 	bool stats, profile, deterministic, detach, remove, gdb_wait, no_balloon, no_direct,
@@ -167,6 +167,11 @@ static const struct opt run_table[] = {
 	 "When the guest has ended, say on standard error what it used and counted.", NULL},
 	{"symbols", 0, OPT_TEXT, AT(symbols), "FILE",
 	 "Names of the guest's code for these: an ELF file, System.map or /proc/kallsyms.", NULL},
+	{"trace-cpu", 0, OPT_TEXT, AT(trace), "WHAT[,WHAT...][:FILE]",
+	 "Write what its CPUs execute, to FILE or standard error: insn[=WHERE], exec[=WHERE] "
+	 "(jumps only), regs, int, csr; only user, kernel, machine, cpu=N, after skip=N, count=N "
+	 "of them, size=SIZE (1G). WHERE: PC, FROM-TO (hexadecimal) or a function.",
+	 NULL},
 	{"tty", 't', OPT_IGNORE, 0, NULL, "For habit: a terminal is passed on when there is one.",
 	 NULL},
 	{"vars", 0, OPT_TEXT, AT(vars), "FILE",
@@ -206,7 +211,8 @@ struct run {
 	struct image image;
 	int folder, disk_fd, seed_fd; /* -1: none */
 	struct guest_disk disk;
-	char *vars; /* found beside the firmware */
+	char *vars;  /* found beside the firmware */
+	char *trace; /* the words of --trace-cpu; its file is behind them */
 	char disk_at[32], seed_at[32];
 	char append[1024];
 	struct shares shares;
@@ -224,6 +230,7 @@ static void run_done(struct run *r)
 	drop_fd(&r->folder);
 	guest_disk_done(&r->disk);
 	free(r->vars);
+	free(r->trace);
 	image_done(&r->image);
 	tapes_done(&r->tapes);
 	store_close(r->kept.store);
@@ -337,6 +344,21 @@ static int add_vars(struct run *r, struct err *e)
 	return 0;
 }
 
+/* What follows the first colon is the file; no word of what is traced has any. */
+static int add_trace(struct run *r, struct err *e)
+{
+	const char *what = r->opts->trace;
+	if (!what) return 0;
+	r->trace = strdup(what);
+	if (!r->trace) return fail(e, -ENOMEM, "no memory");
+	char *colon = strchr(r->trace, ':');
+	if (colon) *colon++ = 0;
+	if (colon && !*colon) return fail(e, -EINVAL, "--trace-cpu: no file behind the colon");
+	r->wish.trace = r->trace;
+	r->wish.trace_file = colon;
+	return 0;
+}
+
 static int add_options(struct run *r, const struct call *c, struct err *e)
 {
 	const struct run_opts *o = r->opts;
@@ -370,8 +392,9 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 	enum arch arch = s->arch;
 	bad = o->arch ? arch_parse(&s->arch, o->arch, e) : 0;
 	if (bad) return bad;
-	if (o->symbols && !o->profile && !o->dump)
-		return fail(e, -EINVAL, "--symbols: only --profile and --dump use names");
+	if (o->symbols && !o->profile && !o->dump && !o->trace)
+		return fail(e, -EINVAL,
+			    "--symbols: only --profile, --dump and --trace-cpu use names");
 	if (s->memory && s->memory < LEAST_MEMORY * MIB)
 		return fail(e, -EINVAL, "--memory: %llu bytes is too little; did you mean %lluM?",
 			    (unsigned long long)s->memory, (unsigned long long)s->memory);
@@ -382,6 +405,7 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 	if (!bad) bad = drives_firmware(&s->firmware, &arch, s, &o->drives, e);
 	if (!bad && !o->arch) s->arch = arch;
 	if (!bad) bad = add_vars(r, e);
+	if (!bad) bad = add_trace(r, e);
 	if (!bad) bad = add_network(s, o, e);
 	if (!bad) bad = add_volumes(s, &o->volumes, e);
 	return bad ? bad : drives_add(s, &o->drives, e);
@@ -534,6 +558,8 @@ static int replay(struct run *r, struct err *e)
 	s->code_cache = w->code_cache;
 	s->profile = w->profile;
 	s->dump = w->dump;
+	s->trace = w->trace;
+	s->trace_file = w->trace_file;
 	s->symbols = w->symbols;
 	s->gdb = w->gdb;
 	s->gdb_wait = w->gdb_wait;

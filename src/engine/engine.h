@@ -12,6 +12,7 @@ struct bus;
 struct counters;
 struct gmem;
 struct loop;
+struct tracer;
 struct unitlog;
 struct vclock;
 struct engine;
@@ -75,7 +76,8 @@ struct engine_env { /* what an engine is given; everything outlives it */
 	enum windows { WINDOWS_CHOSEN, WINDOWS_OFF, WINDOWS_EARLY } windows; /* early: for tests */
 	/* x86-64 on x86-64: run user code that computes by itself, in a process beside. */
 	enum direct { DIRECT_CHOSEN, DIRECT_OFF, DIRECT_EARLY } direct;
-	struct unitlog *log; /* told of what is translated; NULL: nobody wants to know */
+	struct unitlog *log;   /* told of what is translated; NULL: nobody wants to know */
+	struct tracer *tracer; /* told of what is executed; NULL: nobody wants to know */
 	/* A clock to be driven by the instructions of the only vCPU, which then does the same each
 	 * time it is given the same; NULL: none. tick: called by the vCPU's thread when time has
 	 * come to what it answered last, and more often; answers when it wants to be called next,

@@ -7,6 +7,15 @@
 
 const char *inspect_csr(unsigned csr) { return rv64_csr_name(csr); }
 
+const char *inspect_register(enum arch arch, unsigned i)
+{
+	static const char *const x86[33] = {"rax", "rcx", "rdx", "rbx", "rsp",		"rbp",
+					    "rsi", "rdi", "r8",	 "r9",	"r10",		"r11",
+					    "r12", "r13", "r14", "r15", [32] = "rflags"};
+	if (arch == ARCH_RV64) return i < 64 ? rv64_register_name(i) : NULL;
+	return i < COUNT(x86) ? x86[i] : NULL;
+}
+
 static unsigned rv64_text(gva_t pc, const uint8_t *code, size_t n, char *to, size_t room)
 {
 	struct rv64_insn i;

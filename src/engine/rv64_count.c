@@ -70,7 +70,7 @@ static void one_by_one(struct rv64_cpu *c)
 void rv64_count_run(struct rv64_cpu *c)
 {
 	rv64_count_due(c);
-	if (c->slice_end - c->n <= SLACK) {
+	if (c->slice_end - c->n <= SLACK && !c->trace.steps) {
 		one_by_one(c);
 		return;
 	}

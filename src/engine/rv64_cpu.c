@@ -8,6 +8,7 @@
 #include "engine/rv64_reserve.h"
 #include "engine/rv64_vector.h"
 #include "engine/rv64_window.h"
+#include "engine/tracer.h"
 #include "hw/clock.h"
 #include <errno.h>
 #include <linux/futex.h>
@@ -82,7 +83,10 @@ struct rv64_cpu *rv64_cpu_new(const struct engine_env *env, unsigned id)
 	c->hot_jumps = env->hot ? (uint8_t)env->hot : HOT;
 	c->id = id;
 	if (env->counted) rv64_count_new(c, env);
+	c->trace.to = tracer_cpu_new(env->tracer, id);
+	c->trace.steps = tracer_steps(c->trace.to);
 	if (!rv64_cpu_init(c)) return c;
+	tracer_cpu_free(c->trace.to);
 	free(c);
 	return NULL;
 }
@@ -90,6 +94,7 @@ struct rv64_cpu *rv64_cpu_new(const struct engine_env *env, unsigned id)
 void rv64_cpu_free(struct rv64_cpu *c)
 {
 	if (c) rv64_cpu_done(c);
+	if (c) tracer_cpu_free(c->trace.to);
 	free(c);
 }
 
@@ -341,9 +346,8 @@ static void interpret(struct rv64_cpu *c, const struct slot *ip)
 		rv64_go(c, ip);
 }
 
-void rv64_step(struct rv64_cpu *c)
+static void step(struct rv64_cpu *c)
 {
-	if (unlikely(c->debug != NULL) && rv64_debug_here(c)) return;
 	const struct slot *ip = rv64_code_enter(c);
 	c->stop = STOP_TRAP;
 	if (ip && unlikely(c->hot)) rv64_jit_hot(c, ip);
@@ -351,6 +355,15 @@ void rv64_step(struct rv64_cpu *c)
 		rv64_jit_run(c, ip);
 	else if (ip)
 		interpret(c, ip);
+}
+
+void rv64_step(struct rv64_cpu *c)
+{
+	if (unlikely(c->debug != NULL) && rv64_debug_here(c)) return;
+	if (unlikely(c->trace.steps))
+		rv64_debug_one(c);
+	else
+		step(c);
 	if (c->stop == STOP_TRAP) rv64_trap(c, c->cause, c->tval);
 }
 
@@ -400,6 +413,7 @@ enum vcpu_exit rv64_run(struct rv64_cpu *c)
 	atomic_store_explicit(&c->retired, c->n, memory_order_relaxed);
 	set_running(c, false);
 	if (why == VCPU_SYSCALL) rv64_count(c, COUNT_CALL);
+	if (why == VCPU_SYSCALL && c->trace.to) rv64_trace_call(c);
 	return why;
 }
 

@@ -16,6 +16,7 @@ struct debug;
 struct engine_env;
 struct gmem;
 struct timer;
+struct tracer_cpu;
 struct vclock;
 struct rv64_cpu;
 struct rv64_jit;
@@ -218,6 +219,12 @@ struct rv64_cpu {
 	const struct debug *debug; /* NULL: nobody debugs */
 	struct vcpu_stop stopped;
 	bool stepping, watching;
+	struct rv64_trace {
+		struct tracer_cpu *to; /* NULL: nobody traces */
+		bool steps;	       /* wants to know of each instruction */
+		unsigned csr;	       /* that this one names; 0: none */
+		uint64_t csr_was;
+	} trace;
 	unsigned id, max_satp;
 	bool sbi;
 	uint8_t hot_jumps;		   /* to a place before it is translated */
@@ -302,6 +309,14 @@ enum rv64_stop rv64_debug_met(struct rv64_cpu *c, const struct vcpu_watch *w);
 void rv64_debug_one(struct rv64_cpu *c);  /* the instruction at pc, by itself */
 bool rv64_debug_ends(struct rv64_cpu *c); /* a point was met, or a step is done */
 bool rv64_debug_peek(struct rv64_cpu *c, gva_t va, gpa_t *out);
+
+/* rv64_tracer.c: around an instruction that is executed alone, if trace.steps; begin false: it is
+ * of no interest, and there is no end. With trace.to: behind a trap that was taken from there;
+ * before the board is called. */
+bool rv64_trace_begin(struct rv64_cpu *c);
+void rv64_trace_end(struct rv64_cpu *c);
+void rv64_trace_trap(struct rv64_cpu *c, uint64_t cause, uint64_t tval, unsigned from, gva_t pc);
+void rv64_trace_call(struct rv64_cpu *c);
 
 /* rv64_pmp.c */
 enum rv64_access { ACCESS_R = PMP_R, ACCESS_W = PMP_W, ACCESS_X = PMP_X };

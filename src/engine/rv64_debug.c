@@ -29,12 +29,14 @@ enum rv64_stop rv64_debug_met(struct rv64_cpu *c, const struct vcpu_watch *w)
 
 void rv64_debug_one(struct rv64_cpu *c)
 {
+	bool stepped = c->trace.steps, traced = stepped && rv64_trace_begin(c);
 	atomic_fetch_or(&c->poll, POLL_ONCE); /* so that no jump goes on */
-	const struct slot *ip = rv64_code_step(c);
+	const struct slot *ip = stepped ? rv64_code_single(c) : rv64_code_step(c);
 	c->stop = STOP_TRAP;
 	c->solo = false;
 	if (ip) rv64_go(c, ip);
 	atomic_fetch_and(&c->poll, ~(uint32_t)POLL_ONCE);
+	if (traced) rv64_trace_end(c);
 }
 
 bool rv64_debug_ends(struct rv64_cpu *c)

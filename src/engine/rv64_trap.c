@@ -56,10 +56,13 @@ void rv64_trap(struct rv64_cpu *c, uint64_t cause, uint64_t tval)
 	c->res_len = 0;
 	if (c->windows && c->priv == PRIV_U && is_timer(cause)) rv64_window_tick(c);
 	rv64_count(c, cause & CAUSE_INTERRUPT ? COUNT_INTERRUPT : COUNT_TRAP);
+	unsigned from = c->priv;
+	gva_t pc = c->pc;
 	if (c->priv != PRIV_M && deleg >> (cause & 63) & 1)
 		trap_s(c, cause, tval);
 	else
 		trap_m(c, cause, tval);
+	if (unlikely(c->trace.to != NULL)) rv64_trace_trap(c, cause, tval, from, pc);
 	rv64_mode_update(c);
 }
 

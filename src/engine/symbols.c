@@ -184,3 +184,14 @@ const char *symbols_find(const struct symbols *s, gva_t va, uint64_t *off)
 	*off = va - s->all[lo - 1].at;
 	return s->text.at + s->all[lo - 1].name;
 }
+
+bool symbols_range(const struct symbols *s, const char *name, gva_t *from, gva_t *to)
+{
+	size_t i = 0, k;
+	while (i < s->n && strcmp(s->text.at + s->all[i].name, name) != 0) i++;
+	if (i == s->n) return false;
+	for (k = i; k < s->n && s->all[k].at == s->all[i].at;) k++;
+	*from = s->all[i].at;
+	*to = k < s->n && s->all[k].at - *from < NEAR ? s->all[k].at - 1 : *from + NEAR - 1;
+	return true;
+}

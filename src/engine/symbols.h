@@ -17,5 +17,8 @@ int symbols_parse(struct symbols *s, const void *at, size_t len, struct err *e);
 int symbols_image(struct symbols *s, const void *at, size_t len, struct err *e);
 /* The last name at or before va, if it is near; "" otherwise. *off: how far behind it. */
 const char *symbols_find(const struct symbols *s, gva_t va, uint64_t *off);
+/* From that function's beginning to the next one's, the last byte included. False: none has that
+ * name. */
+bool symbols_range(const struct symbols *s, const char *name, gva_t *from, gva_t *to);
 size_t symbols_count(const struct symbols *s);
 #endif

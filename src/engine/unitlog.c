@@ -166,6 +166,8 @@ void unitlog_kernel(struct unitlog *u, const void *at, size_t len)
 	if (!symbols_count(u->symbols)) (void)symbols_image(u->symbols, at, len, NULL);
 }
 
+const struct symbols *unitlog_symbols(const struct unitlog *u) { return u->symbols; }
+
 int unitlog_open(struct unitlog **out, const struct unitlog_how *how, struct err *e)
 {
 	struct unitlog *u = calloc(1, sizeof(*u));

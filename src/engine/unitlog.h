@@ -7,6 +7,7 @@
 #include <stdio.h>
 /* What a translator tells those who debug or measure it: of each unit it makes, a line of perf's
  * map of this process and a text. An engine is given one, or none. Any thread; it has a lock. */
+struct symbols;
 struct unitlog;
 struct unitlog_how {
 	const char *dump;    /* FILE, FILE:PC or FILE:FROM-TO, hexadecimal; NULL: no texts */
@@ -18,7 +19,8 @@ int unitlog_open(struct unitlog **out, const struct unitlog_how *how, struct err
 /* The guest's kernel as it lies in memory, unpacked: it may name its own code. Before any vCPU
  * runs, and only of use if no file did. */
 void unitlog_kernel(struct unitlog *u, const void *at, size_t len);
-void unitlog_close(struct unitlog *u); /* the files stay; NULL is fine */
+const struct symbols *unitlog_symbols(const struct unitlog *u); /* as they are by then */
+void unitlog_close(struct unitlog *u);				/* the files stay; NULL is fine */
 
 /* For engines. */
 struct unit_about {

@@ -70,7 +70,7 @@ void x86_count_run(struct x86_vcpu *v)
 		slice_begin(v);
 		if (atomic_load_explicit(&v->poll, memory_order_relaxed) && !v->shadow) return;
 	}
-	if (!v->jit || v->slice_end - v->n <= X86_JIT_LATE) {
+	if (!v->jit || v->trace.steps || v->slice_end - v->n <= X86_JIT_LATE) {
 		one_by_one(v);
 		return;
 	}

@@ -556,7 +556,7 @@ static __attribute__((noinline)) void step_watched(struct x86_vcpu *v)
 	if (e) trap(v, e);
 }
 
-void x86_step(struct x86_vcpu *v)
+static inline void step(struct x86_vcpu *v)
 {
 	const struct x86_insn *in;
 	if (unlikely(!x86_is_plain(v) || v->debug)) {
@@ -569,4 +569,12 @@ void x86_step(struct x86_vcpu *v)
 		v->n++;
 	else if (e != X86_REPEAT)
 		trap(v, e);
+}
+
+void x86_step(struct x86_vcpu *v)
+{
+	bool traced = v->trace.steps;
+	if (unlikely(traced)) x86_trace_begin(v);
+	step(v);
+	if (unlikely(traced)) x86_trace_end(v);
 }

@@ -214,6 +214,7 @@ int x86_interrupt(struct x86_vcpu *v, unsigned vector, enum x86_source from, uin
 		e.code = v->code;
 		if (is_fault(vector)) e.flags |= X86_RF;
 	}
+	if (unlikely(v->trace.to != NULL)) x86_trace_int(v, vector, from);
 	return deliver(v, &e);
 }
 /* What is kept of an exception even if its handler cannot be entered. */

@@ -2,6 +2,7 @@
  * `poll`, and whoever sets one that cannot be served yet sees to it that it is set again. */
 #include "engine/x86_vcpu.h"
 #include "base/err.h"
+#include "engine/tracer.h"
 #include "engine/x86_context.h"
 #include "engine/x86_direct.h"
 #include "engine/x86_jit.h"
@@ -61,6 +62,8 @@ struct x86_vcpu *x86_vcpu_new(struct x86_machine *m, unsigned id)
 	}
 	m->vcpu[id] = v;
 	if (m->n <= id) m->n = id + 1;
+	v->trace.to = tracer_cpu_new(m->env.tracer, id);
+	v->trace.steps = tracer_steps(v->trace.to);
 	if (m->env.counted) x86_count_new(v);
 	x86_vcpu_reset(v, false);
 	return v;
@@ -71,6 +74,7 @@ void x86_vcpu_free(struct x86_vcpu *v)
 	if (!v) return;
 	if (v->machine->vcpu[v->id] == v) v->machine->vcpu[v->id] = NULL;
 	x86_jit_free(v->jit);
+	tracer_cpu_free(v->trace.to);
 	free(v->msrs);
 	free(v->own);
 	free(v->contexts);
@@ -291,6 +295,18 @@ static enum vcpu_exit step_alone(struct x86_vcpu *v)
 	return run_ended(v);
 }
 
+/* True: it can go on translated. */
+static bool run_interpreted(struct x86_vcpu *v)
+{
+	while (!v->jit || v->trace.steps) {
+		if (atomic_load(&v->poll) && !x86_events(v)) return false;
+		/* What waits for the next instruction leaves its bit set. */
+		if (atomic_load_explicit(&v->poll, memory_order_relaxed)) x86_step(v);
+		run_some(v);
+	}
+	return true;
+}
+
 enum vcpu_exit x86_vcpu_run(struct x86_vcpu *v)
 {
 	if (!x86_is_possible(v)) v->broken = "its registers make no state that a CPU can be in";
@@ -302,12 +318,7 @@ enum vcpu_exit x86_vcpu_run(struct x86_vcpu *v)
 	if (unlikely(v->stepping)) return step_alone(v);
 	(void)atomic_fetch_or(&v->poll, X86_POLL_INTR); /* look once; it may be halted, too */
 	while (v->counted && x86_events(v)) x86_count_run(v);
-	if (v->jit && !v->counted) (void)x86_jit_run(v);
-	while (!v->jit && !v->counted && (!atomic_load(&v->poll) || x86_events(v))) {
-		/* What waits for the next instruction leaves its bit set. */
-		if (atomic_load_explicit(&v->poll, memory_order_relaxed)) x86_step(v);
-		run_some(v);
-	}
+	if (!v->counted && run_interpreted(v)) (void)x86_jit_run(v);
 	set_running(v, false);
 	atomic_store_explicit(&v->retired, v->n, memory_order_relaxed);
 	return run_ended(v);

@@ -24,6 +24,7 @@ struct device;
 struct gmem;
 struct bus;
 struct timer;
+struct tracer_cpu;
 struct x86_jit;
 struct x86_machine;
 struct x86_window;
@@ -135,6 +136,7 @@ struct x86_xarea {
 	_Alignas(64) uint8_t bytes[576 + 256];
 };
 
+enum { X86_TRACE_CRS = 6 };
 /* What translated code keeps beside the registers; x86_jit.h. */
 enum { X86_IBTC = 65536, X86_ADDS = 12, X86_CROSS = 256 };
 #define X86_CROSS_NONE (~0ull)
@@ -255,6 +257,16 @@ struct x86_vcpu {
 			const uint8_t *host; /* NULL: a device */
 		} at[256];
 	} fetches;
+	struct x86_trace {	       /* x86_tracer.c's */
+		struct tracer_cpu *to; /* NULL: nobody traces */
+		bool steps;	       /* wants to know of each instruction */
+		bool wanted;	       /* this instruction is */
+		bool goes_on;	       /* a REP that is not done */
+		bool msr;	       /* it writes one */
+		uint32_t index;
+		unsigned got; /* bytes of it that are there */
+		uint64_t pc, n, traps, val, cr[X86_TRACE_CRS];
+	} trace;
 	/* x86_count.c's, where time is instructions; counted NULL: it is not. In instructions: when
 	 * to look at timers, and when others may do something; ns that were slept. */
 	const struct vclock *counted;
@@ -342,6 +354,11 @@ bool x86_debug_here(struct x86_vcpu *v, uint64_t la); /* a breakpoint: the run e
 void x86_debug_look(struct x86_vcpu *v);	      /* behind an instruction */
 void x86_debug_step(struct x86_vcpu *v);
 
+/* ---- x86_tracer.c: around a step if trace.steps; with trace.to: before the delivery of something,
+ * CR2 being set. */
+void x86_trace_begin(struct x86_vcpu *v);
+void x86_trace_end(struct x86_vcpu *v);
+
 /* x86_step.c: which function does an operation; what is decoded. */
 void x86_groups_init(void);
 struct x86_own *x86_own_new(void);
@@ -408,6 +425,7 @@ int x86_seg_load(struct x86_vcpu *v, unsigned seg, uint16_t sel);
  * already. Double and triple faults are seen to; a triple fault sets reset_asked. */
 enum x86_source { X86_FROM_CPU, X86_FROM_INTN, X86_FROM_OUTSIDE };
 void x86_deliver(struct x86_vcpu *v, unsigned vector, enum x86_source from);
+void x86_trace_int(struct x86_vcpu *v, unsigned vector, enum x86_source from);
 /* Linear address of seg:offset for an access of n bytes: limit, rights and canonical form
  * checked; 0 or #GP, #SS. */
 int x86_linear(struct x86_vcpu *v, unsigned seg, uint64_t off, unsigned n, bool write,

@@ -44,7 +44,8 @@ struct spec {
 	struct tape_out *record;
 	struct tape *replay;
 	uint64_t seed, clock;
-	const char *dump, *symbols; /* as in engine/unitlog.h; NULL: none */
+	const char *trace, *trace_file; /* as tracer_open() takes them; NULL: none */
+	const char *dump, *symbols;	/* as in engine/unitlog.h; NULL: none */
 	struct spec_disk {
 		const char *path, *format;
 		bool readonly, backing; /* backing: its file may name others: BLK_BACKING */

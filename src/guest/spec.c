@@ -30,6 +30,8 @@ static const struct field {
 	FIELD(FLAG, profile),
 	FIELD(FLAG, deterministic),
 	FIELD(PATH, dump),
+	FIELD(TEXT, trace),
+	FIELD(PATH, trace_file),
 	FIELD(PATH, symbols),
 	FIELD(SIZE, cap_rate),
 	FIELD(FLAG, remove),

@@ -9,6 +9,7 @@
 #include "blk/blk.h"
 #include "dev/dev.h"
 #include "engine/kvm.h"
+#include "engine/tracer.h"
 #include "engine/unitlog.h"
 #include "guest/arrival.h"
 #include "guest/guest.h"
@@ -383,7 +384,8 @@ static int vm_log(struct vm *vm, const struct spec *s, struct err *e)
 				  .profile = s->profile,
 				  .symbols = s->symbols,
 				  .kernel = s->kernel ? s->kernel : s->firmware};
-	return s->dump || s->profile ? unitlog_open(&vm->log, &how, e) : 0;
+	int r = s->dump || s->profile || s->trace ? unitlog_open(&vm->log, &how, e) : 0;
+	return r == 0 && s->trace ? tracer_open(&vm->tracer, s->trace, s->trace_file, e) : r;
 }
 
 /* Where a kernel is loaded to, and as much as one may be. */
@@ -408,6 +410,7 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 				 .loop = vm->guest->loop,
 				 .clock = &vm->clock,
 				 .log = vm->log,
+				 .tracer = vm->tracer,
 				 .code_room = s->code_cache,
 				 .cpus = s->cpus,
 				 .hot = hot_wanted(),
@@ -440,6 +443,9 @@ static int engine_named(const struct spec *s, const struct engine_ops **out, str
 	*out = NULL;
 	if (!s->engine || !strcmp(s->engine, "auto")) return 0;
 	*out = engine_find(b, s->engine);
+	if (*out == &engine_kvm && s->trace)
+		return fail(e, -ENOTSUP,
+			    "--trace-cpu: what kvm runs is not seen: use --engine jit or interp");
 	if (*out) return (*out)->probe(s->arch, e);
 	return fail(e, -EINVAL, "--engine: '%s': there are %s", s->engine, b->engine_names);
 }
@@ -465,7 +471,7 @@ static int vm_engine(struct vm *vm, struct err *e)
 	int r = engine_named(s, &ops, e);
 	if (r < 0) return r;
 	/* Finding out takes longer than restoring, which it cannot do. */
-	bool ask = !ops && !s->deterministic && !s->restore && !s->arrival && !s->gdb;
+	bool ask = !ops && !s->deterministic && !s->restore && !s->arrival && !s->gdb && !s->trace;
 	if (ask && !engine_kvm.probe(s->arch, e)) ops = &engine_kvm;
 	if (ops) return vm_engine_open(vm, ops, e);
 	return vm_engine_first(vm, e);
@@ -538,6 +544,7 @@ static int build(struct guest *g, struct err *e)
 	if (r == 0) r = vm->kind->wire(vm, e);
 	if (r == 0) r = vm_load_or_boot(vm, e);
 	if (r == 0) name_kernel(vm);
+	if (r == 0 && vm->tracer) r = tracer_name(vm->tracer, unitlog_symbols(vm->log), e);
 	if (r == 0 && g->spec->gdb) r = vm_debugger(vm, e);
 	return r;
 }
@@ -629,6 +636,7 @@ static void vm_free(struct guest *g)
 	show_free(vm->show);
 	vm->kind->free(vm->board);
 	if (vm->engine) vm->ops->close(vm->engine);
+	tracer_close(vm->tracer);
 	unitlog_close(vm->log);
 	bus_free(vm->mmio);
 	bus_free(vm->pio);

@@ -22,6 +22,7 @@ struct guest;
 struct keys;
 struct kind;
 struct leave;
+struct tracer;
 struct unitlog;
 extern const struct kind kind_vm;
 enum { VM_CPUS = 8, VM_DISKS = 8 };
@@ -54,6 +55,7 @@ struct vm {
 	const struct engine_ops *ops;
 	struct engine *engine;
 	struct unitlog *log; /* NULL: not asked for */
+	struct tracer *tracer;
 	struct gmem *mem;
 	struct bus *mmio, *pio; /* pio NULL: its CPU has no ports */
 	struct vclock clock;

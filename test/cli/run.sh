@@ -89,7 +89,7 @@ refuses 'is not a name' run --name ../x --kernel x
 refuses '--publish needs a network' run --net none -p 1:2
 refuses 'a port is a number' run --kernel x -p 70000:1
 refuses '--code-cache: 4096 bytes is not within 1M to 1000M' run --code-cache 4K --kernel x
-refuses 'only --profile and --dump' run --symbols x --kernel x
+refuses 'only --profile, --dump and --trace-cpu' run --symbols x --kernel x
 refuses '/no/dump' run --dump /no/dump --kernel off
 refuses '/no/names: No such file' run --profile --symbols /no/names --kernel off
 refuses 'is not within' run --code-cache 2G --kernel x
@@ -101,6 +101,15 @@ refuses 'only {{.Field}}' ps --format '{{range .}}'
 refuses "no guest named 'nosuch'" stats nosuch
 refuses 'is not the name of a guest' stats ../x
 refuses 'no event matches' --trace 'nothing*' image ls
+elf off 'li a0, 0x100000\nli a1, 0x5555\nsw a1, 0(a0)\n1: j 1b\n'
+refuses 'there are insn[=WHERE]' run --net none --kernel off --trace-cpu nothing
+refuses 'of what?' run --net none --kernel off --trace-cpu regs:trace
+refuses 'no file behind the colon' run --net none --kernel off --trace-cpu insn:
+refuses 'nosuch/trace' run --net none --kernel off --trace-cpu insn:nosuch/trace
+refuses "nothing here is called 'main'" run --net none --kernel off --trace-cpu insn=main:trace
+does '' run --net none --kernel off --trace-cpu insn=_start,regs:trace
+is 'each instruction is told of' [ "$(wc -l < trace)" = 4 ]
+is 'with what it did' grep -q 'lui.*a0,0x100 <_start+0x0> ; a0=0x100000$' trace
 refuses 'try: lodge image build' run nosuchimage
 refuses "no recipe for an image 'nosuch'" image build nosuch
 refuses 'image nosuch' image rm nosuch

@@ -3,12 +3,13 @@ moments. Addresses are the kernel's own, from /proc/kallsyms."""
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
 
-from guest import LODGE, Guest, check, finish, give_up, part, refuses, tried, work
+from guest import LIMIT, LODGE, TOP, Guest, check, finish, give_up, part, refuses, tried, work
 
 os.environ["LODGE_HOME"] = work + "/home"
 IMAGE = {"riscv64": os.environ["GUEST"], "amd64": os.environ["AMD64"]}
@@ -190,6 +191,51 @@ def odd_moments(arch):
     d.close()
 
 
+def executed(arch, engine, steps=300):
+    """What --trace-cpu writes is where gdb's steps come to. A REP is one there, many for gdb."""
+    name, out = "%s %s: " % (arch, engine), work + "/" + arch + ".trace"
+    code = "for i in range(%d):\n    out(state())\n    gdb.execute('stepi', to_string=True)" % steps
+    script = work + "/executed.gdb"
+    with open(script, "w") as f:
+        f.write(STATE % ([PC[arch]], code))
+    g = Debugged(arch, engine, "--trace-cpu", "insn,count=%d:%s" % (4 * steps, out))
+    said = g.gdb("source " + script, "kill")
+    tried(g.end)
+    states = [json.loads(l[6:])[PC[arch]] for l in said.splitlines() if l.startswith("STATE ")]
+    with open(out) as f:
+        lines = [l for l in f if l[0].isdigit()]
+    traced = [int(l.split()[2], 16) for l in lines]
+    short = [a for a, b in zip(states, [None] + states) if a != b]
+    if arch == "amd64":
+        traced = [a for a, b in zip(traced, [None] + traced) if a != b]
+    check(name + "%d steps" % len(states), len(states) == steps)
+    check(name + "traced are gdb's steps", len(short) > 50 and traced[:len(short)] == short)
+
+
+def traced_as_by_qemu():
+    """A bare program of harts' traps, to its end: each instruction is one that QEMU executed, too."""
+    qemu, log, out = shutil.which("qemu-system-riscv64"), work + "/qemu.trace", work + "/own.trace"
+    if not qemu:
+        return print("    there is no qemu-system-riscv64")
+    here, elf = os.path.join(TOP, "test/guest"), work + "/traced.elf"
+    subprocess.run(["riscv64-linux-gnu-gcc", "-march=rv64imac_zicsr_zifencei", "-mabi=lp64", "-mcmodel=medany",
+                    "-nostdlib", "-static", "-ffreestanding", "-fno-pic", "-no-pie", "-O1", "-Wl,--build-id=none",
+                    "-Wl,--no-warn-rwx-segments", "-Wl,--defsym=BASE=0x80000000", "-T", here + "/link.ld",
+                    "-o", elf, here + "/start.S", here + "/rt.c", here + "/pmp.c"], check=True)
+    subprocess.run([qemu, "-M", "virt", "-m", "64M", "-nographic", "-singlestep", "-bios", elf, "-d", "exec,nochain",
+                    "-D", log], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=LIMIT)
+    g = Guest("--net", "none", "-m", "64M", "--firmware", elf, "--trace-cpu", "insn:" + out)
+    check("a bare program ends", tried(g.end) == 0, g)
+    with open(log) as f:
+        theirs = [int(m[1], 16) for m in re.finditer(r"^Trace \d+: \S+ \[[0-9a-f]+/([0-9a-f]+)/", f.read(), re.M)]
+    with open(out) as f:
+        ours = [int(l.split()[2], 16) for l in f if l[0].isdigit()]
+    ours, theirs = ([pc for pc in all if pc >= 0x80000000] for all in (ours, theirs))
+    same = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
+    check("all %d instructions are QEMU's %d (%d)" % (len(ours), len(theirs), same),
+          len(ours) > 1000 and same == len(ours))
+
+
 def modes():
     """16-bit and 32-bit code of x86 can be read and stepped, by firmware's first steps."""
     bios = "/usr/share/seabios/bios-256k.bin"
@@ -256,9 +302,10 @@ for arch in ("riscv64", "amd64"):
     for engine in ["jit"] + (["interp"] if os.environ.get("LONG") else []):
         PARTS.append(named("session-%s-%s" % (arch, engine), session, arch, engine))
     PARTS.append(named("exact-" + arch, exact, arch))
+    PARTS.append(named("executed-" + arch, executed, arch, "jit"))
     PARTS.append(named("odd-" + arch, odd_moments, arch))
     PARTS.append(named("looks-" + arch, looks, arch))
-PARTS += [modes, refusals]
+PARTS += [traced_as_by_qemu, modes, refusals]
 for fn in PARTS:
     if not sys.argv[1:] or fn.__name__ in sys.argv[1:]:
         part(fn)

@@ -32,6 +32,7 @@ static const char *const f_name[32] = {"ft0", "ft1", "ft2",  "ft3",  "ft4", "ft5
 				       "fs0", "fs1", "fa0",  "fa1",  "fa2", "fa3", "fa4",  "fa5",
 				       "fa6", "fa7", "fs2",  "fs3",  "fs4", "fs5", "fs6",  "fs7",
 				       "fs8", "fs9", "fs10", "fs11", "ft8", "ft9", "ft10", "ft11"};
+const char *rv64_register_name(unsigned i) { return i < 32 ? x_name[i] : f_name[i & 31]; }
 static const char *const rm_name[8] = {"rne", "rtz",	 "rdn",	    "rup",
 				       "rmm", "unknown", "unknown", "dyn"};
 static const char *const aqrl_name[4] = {"", ".rl", ".aq", ".aqrl"};

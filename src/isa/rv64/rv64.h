@@ -22,6 +22,7 @@ struct rv64_insn {
 void rv64_decode(struct rv64_insn *out, uint32_t w);
 /* "mstatus", NULL if the number has no name */
 const char *rv64_csr_name(unsigned number);
+const char *rv64_register_name(unsigned i); /* "a0": 0..31 x, 32..63 f */
 /* Text of a decoded instruction as objdump -M no-aliases writes it, compressed ones by their own
  * names. Returns what snprintf would. */
 int rv64_format(char *out, size_t room, const struct rv64_insn *i, uint64_t pc);
