@@ -168,7 +168,7 @@ static uint64_t fs_known(long abi)
 	       (abi >= 5 ? FS_IOCTL_DEV : 0);
 }
 
-static void permit(int fd, const char *path, uint64_t access)
+static void permit_access(int fd, const char *path, uint64_t access)
 {
 	struct stat st;
 	auto_fd int at = open(path, O_PATH | O_CLOEXEC);
@@ -178,32 +178,85 @@ static void permit(int fd, const char *path, uint64_t access)
 	(void)syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &a, 0);
 }
 
-/* A ruleset: no files but those, no signals to other processes, no sockets without a name. */
-static int landlock_rules(const struct jail_plan *kept)
+/* No files, no signals to other processes, no sockets without a name. A negative errno: none. */
+static int rules_new(uint64_t *fs)
 {
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	if (abi < 0) return -errno;
 	struct landlock_attr a = {.fs = fs_known(abi), .scoped = SCOPES};
 	size_t len = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
 	long fd = syscall(SYS_landlock_create_ruleset, &a, len, 0);
-	if (fd < 0) return -errno;
-	for (unsigned i = 0; i < kept->nkept; i++)
-		permit((int)fd, kept->keep[i], kept->writable[i] ? a.fs : FS_READ);
-	return (int)fd;
+	*fs = a.fs;
+	return fd < 0 ? -errno : (int)fd;
+}
+
+static int landlock_rules(const struct jail_plan *kept)
+{
+	uint64_t all;
+	int fd = rules_new(&all);
+	for (unsigned i = 0; fd >= 0 && i < kept->nkept; i++)
+		permit_access(fd, kept->keep[i], kept->writable[i] ? all : FS_READ);
+	return fd;
+}
+
+static uint64_t known_access; /* of this kernel, once there are rules */
+
+int jail_rules(void)
+{
+	int fd = rules_new(&known_access);
+	return fd < 0 ? -1 : fd;
+}
+
+void jail_permit(int rules, const char *path, unsigned may)
+{
+	const uint64_t folders = LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR;
+	const uint64_t write = LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE;
+	const uint64_t device = LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
+				LANDLOCK_ACCESS_FS_EXECUTE | FS_IOCTL_DEV;
+	uint64_t a = may & JAIL_READ ? FS_READ : 0;
+	if (may & JAIL_WRITE) a |= known_access & ~device;
+	if (may & JAIL_FOLDERS) a |= folders | LANDLOCK_ACCESS_FS_REFER;
+	if (may & JAIL_SOCKETS)
+		a |= LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_MAKE_SOCK |
+		     LANDLOCK_ACCESS_FS_REMOVE_FILE;
+	if (may & JAIL_GROUPS) a |= folders | write | LANDLOCK_ACCESS_FS_READ_DIR;
+	if (rules >= 0) permit_access(rules, path, a & known_access);
+}
+
+static void be_small(unsigned files)
+{
+	const struct rlimit none = {0, 0}, few = {files, files};
+	(void)setrlimit(RLIMIT_CORE, &none);
+	if (files) (void)setrlimit(RLIMIT_NOFILE, &few);
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+void jail_settle(int rules, uint64_t caps, unsigned files, enum jail_class c)
+{
+	const int apart = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+	if (geteuid())
+		(void)jail_own_users(apart);
+	else
+		(void)unshare(apart);
+	jail_drop_privileges(caps);
+	if (rules >= 0) {
+		(void)syscall(SYS_landlock_restrict_self, rules, 0);
+		(void)close(rules);
+	}
+	be_small(files);
+	(void)jail_filter(c, JAIL_EPERM, false);
 }
 
 /* ---- the order of it */
 void jail_begin(struct jail_plan *p)
 {
-	const struct rlimit none = {0, 0};
 	p->what[0] = 0;
 	on = true;
 	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	begin_namespaces(p);
 	ruleset = landlock_rules(p);
 	if (ruleset < 0) say(p, "Landlock", ruleset);
-	(void)setrlimit(RLIMIT_CORE, &none);
-	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	be_small(0);
 }
 
 static struct {

@@ -24,6 +24,8 @@ enum jail_class {
 	JAIL_MOVE,   /* sends a guest to another host */
 	JAIL_SWITCH, /* the main thread of a network's switch */
 	JAIL_FS,     /* all of a shared folder's server, a process of its own */
+	JAIL_HELPER, /* all of the process that does for a monitor what needs names: guest/outside.h
+		      */
 	JAIL_CLASSES
 };
 const char *jail_class_name(enum jail_class c);
@@ -55,6 +57,21 @@ void jail_thread(enum jail_class c);
 bool jail_is_wanted(void); /* LODGE_JAIL=off and sanitizers forbid it */
 /* Of this process, from jail_begin() on. */
 bool jail_is_on(void);
+
+/* ---- a process that needs names of files as long as it lives: these, and no others */
+enum jail_may { /* bits of what it may at a file, or at a folder and below it */
+		JAIL_READ = 1,
+		JAIL_WRITE = 2,	  /* all but devices; make, move and remove, too */
+		JAIL_FOLDERS = 4, /* make, move and remove folders */
+		JAIL_SOCKETS = 8, /* list, move and remove sockets */
+		JAIL_GROUPS = 16  /* a file system of control groups: folders, and write to files */
+};
+/* Landlock's rules, none yet; -1: there is no Landlock here. */
+int jail_rules(void);
+void jail_permit(int rules, const char *path, unsigned may); /* if it is there */
+/* While there is one thread: rules (which is closed) and these privileges are all that it has, its
+ * network is an empty one, and what is not noted for its class is refused. No more than FILES. */
+void jail_settle(int rules, uint64_t caps, unsigned files, enum jail_class c);
 
 /* ---- parts of it, for other orders of events */
 int jail_own_users(int namespaces); /* unshare() them and a user's, ids mapped to themselves */

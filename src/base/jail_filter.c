@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
@@ -44,8 +45,9 @@ static const struct note {
 static const char *const names[] = {
 #include "syscall_names.inc"
 };
-static const char *const classes[JAIL_CLASSES] = {"all", "loop",  "vcpu", "disk", "nat",    "lan",
-						  "tap", "share", "term", "move", "switch", "fs"};
+static const char *const classes[JAIL_CLASSES] = {"all",    "loop", "vcpu",  "disk", "nat",
+						  "lan",    "tap",  "share", "term", "move",
+						  "switch", "fs",   "helper"};
 enum { PROCESSES = 32, RULES = COUNT(notes) * 2 + 160 + 3 * (2 * PROCESSES + 4) };
 
 const char *jail_class_name(enum jail_class c) { return classes[c]; }
@@ -58,30 +60,45 @@ static const struct rule {
 	uint8_t arg, test;
 	uint32_t mask;
 	uint32_t word[WORDS]; /* ended by 0, but for the first */
+	enum jail_class only; /* JAIL_ALL: of any */
 } rules[] = {
-	{SYS_mmap, 2, ANY_BIT_REFUSES, PROT_EXEC, {0}},
-	{SYS_mprotect, 2, ANY_BIT_REFUSES, PROT_EXEC, {0}},
+	{SYS_mmap, 2, ANY_BIT_REFUSES, PROT_EXEC, {0}, JAIL_ALL},
+	{SYS_mprotect, 2, ANY_BIT_REFUSES, PROT_EXEC, {0}, JAIL_ALL},
 	/* To read, and not from a folder that was opened in another root. */
-	{SYS_openat, 0, MUST_BE, ~0u, {(uint32_t)AT_FDCWD}},
-	{SYS_openat, 2, ANY_BIT_REFUSES, O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND, {0}},
-	{SYS_socket, 0, ONE_OF, ~0u, {AF_INET, AF_INET6}},
+	{SYS_openat, 0, MUST_BE, ~0u, {(uint32_t)AT_FDCWD}, JAIL_ALL},
+	{SYS_openat, 2, ANY_BIT_REFUSES, O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND, {0}, JAIL_ALL},
+	{SYS_socket, 0, ONE_OF, ~0u, {AF_INET, AF_INET6}, JAIL_NAT},
+	{SYS_socket, 0, ONE_OF, ~0u, {AF_UNIX}, JAIL_HELPER},
 	/* Threads, and nothing else. */
 	{SYS_clone,
 	 0,
 	 ONE_OF,
 	 CLONE_THREAD | CLONE_VM | CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET,
-	 {CLONE_THREAD | CLONE_VM}},
+	 {CLONE_THREAD | CLONE_VM},
+	 JAIL_ALL},
 	/* No keys into the terminal we were started at (TIOCSTI), no shared memory of KVM's makers
 	 * but what it has: the numbers of KVM are 0xae??. */
-	{SYS_ioctl, 1, ONE_OF, 0xff00, {0xae00}},
-	{SYS_ioctl, 1, ONE_OF, ~0u, {TCGETS, TCSETS, TCSETSW, TIOCGWINSZ, FIONREAD, FIONBIO}},
+	{SYS_ioctl, 1, ONE_OF, 0xff00, {0xae00}, JAIL_ALL},
+	{SYS_ioctl,
+	 1,
+	 ONE_OF,
+	 ~0u,
+	 {TCGETS, TCSETS, TCSETSW, TIOCGWINSZ, FIONREAD, FIONBIO},
+	 JAIL_ALL},
+	{SYS_ioctl, 1, ONE_OF, ~0u, {(uint32_t)FICLONE}, JAIL_HELPER},
 	/* Who owns a file gets its signals. */
-	{SYS_fcntl, 1, NONE_OF, ~0u, {F_SETOWN, F_SETOWN_EX, F_SETSIG, F_NOTIFY, F_SETLEASE}},
+	{SYS_fcntl,
+	 1,
+	 NONE_OF,
+	 ~0u,
+	 {F_SETOWN, F_SETOWN_EX, F_SETSIG, F_NOTIFY, F_SETLEASE},
+	 JAIL_ALL},
 	{SYS_prctl,
 	 0,
 	 ONE_OF,
 	 ~0u,
-	 {PR_SET_NAME, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, 0x53564d41}},
+	 {PR_SET_NAME, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, 0x53564d41},
+	 JAIL_ALL},
 };
 
 struct filter {
@@ -131,7 +148,7 @@ static void rule_add(struct filter *f, const struct rule *r)
 /* Signals to our own threads only. */
 static void own_threads(struct filter *f)
 {
-	const struct rule own = {SYS_tgkill, 0, ONE_OF, ~0u, {(uint32_t)getpid()}};
+	const struct rule own = {SYS_tgkill, 0, ONE_OF, ~0u, {(uint32_t)getpid()}, JAIL_ALL};
 	rule_add(f, &own);
 }
 
@@ -212,7 +229,8 @@ static void fill(struct filter *f, enum jail_class c)
 		answer(f, SECCOMP_RET_ALLOW);
 	}
 	for (unsigned i = 0; i < COUNT(rules); i++)
-		if (noted.nr[rules[i].nr] == HELD) rule_add(f, &rules[i]);
+		if (noted.nr[rules[i].nr] == HELD && (!rules[i].only || rules[i].only == c))
+			rule_add(f, &rules[i]);
 	if (noted.nr[SYS_tgkill] == HELD) own_threads(f);
 	for (unsigned i = 0; i < COUNT(by_process); i++)
 		if (noted.nr[by_process[i].nr] == HELD) own_processes(f, &by_process[i]);

@@ -27,9 +27,10 @@ struct attack {
 #define NAT    (1u << JAIL_NAT)
 #define FS     (1u << JAIL_FS)
 #define SWITCH (1u << JAIL_SWITCH)
-#define OWN    (FS | SWITCH) /* in a folder of theirs: there the mount is the limit */
-static pid_t other;	     /* a process of the same user */
-static int folder;	     /* a descriptor from before */
+#define HELPER (1u << JAIL_HELPER)    /* of its guest's: there Landlock is the limit */
+#define OWN    (FS | SWITCH | HELPER) /* in a folder of theirs: there the mount is the limit */
+static pid_t other;		      /* a process of the same user */
+static int folder;		      /* a descriptor from before */
 
 static long open_file(void) { return open("/etc/passwd", O_RDONLY); }
 static long open_written(void) { return open("/nowhere/lodge/escape", O_WRONLY | O_CREAT, 0600); }
@@ -112,7 +113,7 @@ static const struct attack attacks[] = {
 	{"perf_event_open", counters, 0},
 	{"userfaultfd", faults, 0},
 	{"open_by_handle_at", handle, 0},
-	{"AF_UNIX", local_socket, 0},
+	{"AF_UNIX", local_socket, HELPER},
 	{"AF_PACKET", raw_socket, 0},
 	{"AF_NETLINK", kernel_socket, 0},
 	{"io_uring_setup", ring, 0},
@@ -121,8 +122,8 @@ static const struct attack attacks[] = {
 	{"mprotect to execute", make_code, 0},
 	{"TIOCSTI", type_keys, 0},
 	{"F_SETOWN", signals_of_files, 0},
-	{"unlink", remove_name, SWITCH},
-	{"rename", change_name, SWITCH},
+	{"unlink", remove_name, SWITCH | HELPER},
+	{"rename", change_name, SWITCH | HELPER},
 	{"prlimit of others", limits, 0},
 	{"clock_settime", clock_set, 0},
 };

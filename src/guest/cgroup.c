@@ -135,19 +135,43 @@ static void sweep(const char *outer)
 	if (d) (void)closedir(d);
 }
 
-static int find(struct cgroup *c, struct err *e)
+static struct place { /* of this process's groups */
+	bool looked, there, unified;
+	char outer[PATH];
+} places[CGROUPS];
+
+static int look(enum cgroup_what what, struct err *e)
 {
+	struct place *p = &places[what];
 	auto_buf struct buf groups = {0}, mounts = {0};
+	if (p->looked) return 0;
 	int r = file_read(&groups, "/proc/self/cgroup", TEXT_MAX, e);
 	if (!r) r = file_read(&mounts, "/proc/self/mounts", TEXT_MAX, e);
 	if (r) return r;
 	buf_add(&groups, "", 1);
 	buf_add(&mounts, "", 1);
-	if (cgroup_place(c->outer, sizeof(c->outer), (enum cgroup_what)(c->what - whats), groups.at,
-			 mounts.at, &c->unified))
-		return 0;
-	return fail(e, -EOPNOTSUPP, "%s: this host has no control groups for %s", c->what->option,
-		    c->what->words);
+	p->there =
+		cgroup_place(p->outer, sizeof(p->outer), what, groups.at, mounts.at, &p->unified);
+	p->looked = true;
+	return 0;
+}
+
+const char *cgroup_remember(enum cgroup_what what)
+{
+	return !look(what, NULL) && places[what].there ? places[what].outer : NULL;
+}
+
+static int find(struct cgroup *c, struct err *e)
+{
+	enum cgroup_what what = (enum cgroup_what)(c->what - whats);
+	int r = look(what, e);
+	if (r) return r;
+	if (!places[what].there)
+		return fail(e, -EOPNOTSUPP, "%s: this host has no control groups for %s",
+			    c->what->option, c->what->words);
+	(void)strcpy(c->outer, places[what].outer);
+	c->unified = places[what].unified;
+	return 0;
 }
 
 static int enter(struct cgroup *c, struct err *e)

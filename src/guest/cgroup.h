@@ -11,6 +11,8 @@ enum cgroup_what { CGROUP_CPU, CGROUP_MEMORY, CGROUPS };
 /* Make one and move process pid there; -EOPNOTSUPP with words: this host, or who confines us, has
  * none for us. */
 int cgroup_open(struct cgroup **out, enum cgroup_what what, int pid, struct err *e);
+/* The folder in which this process would make one, which is looked for once; NULL: none. */
+const char *cgroup_remember(enum cgroup_what what);
 int cgroup_shares(struct cgroup *c, uint64_t shares, struct err *e); /* 1024 is usual; 0 is that */
 /* Bytes of the host's memory that it may keep while others need some: memory.high, which slows it
  * down at any time; version 1 has only a soft limit, for when memory is short. 0: as many as it

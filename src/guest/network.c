@@ -283,21 +283,34 @@ int network_serve(const char *name, bool detach, struct err *e)
 	return r;
 }
 
-int network_dial(const char *name, int *fd, struct err *e)
+int network_join(const char *name, const struct lan_hello *h, int *fd, struct err *e)
 {
 	struct network n;
+	int r = network_find(name, &n, e);
+	if (r) return r == -ENOENT ? -ENODEV : r;
+	r = lan_call(n.dir, h, fd, e);
+	network_done(&n);
+	return r;
+}
+
+int network_start(const char *name, struct err *e)
+{
 	char exe[4096];
 	auto_mem char *root = NULL;
-	int r = network_find(name, &n, e);
-	if (r) return r;
-	r = root_of(&root, e);
+	int r = root_of(&root, e);
 	ssize_t len = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	exe[len > 0 ? len : 0] = 0;
 	if (access(exe, X_OK)) (void)strcpy(exe, "/proc/self/exe"); /* replaced meanwhile */
 	const char *start[] = {exe, "--root", root, "network", "serve", "--detach", name, NULL};
-	if (!r) r = lan_dial(n.dir, name, start, fd, e);
-	network_done(&n);
-	return r;
+	return r ? r : lan_start(name, start, e);
+}
+
+int network_dial(const char *name, const struct lan_hello *h, int *fd, struct err *e)
+{
+	int r = network_join(name, h, fd, e);
+	if (r != -ENOENT) return r;
+	r = network_start(name, e);
+	return r ? r : -EAGAIN;
 }
 
 static const char *after(const char *text, const char *prefix)
@@ -306,10 +319,15 @@ static const char *after(const char *text, const char *prefix)
 	return strncmp(text, prefix, n) ? NULL : text + n;
 }
 
+bool network_has_switch(const char *net)
+{
+	return strcmp(net, "user") && !after(net, "tap:") && !after(net, "bridge:");
+}
+
 int network_check(const char *net, struct err *e)
 {
 	struct network n;
-	if (!strcmp(net, "user") || after(net, "tap:") || after(net, "bridge:")) return 0;
+	if (!network_has_switch(net)) return 0;
 	int r = network_find(net, &n, e);
 	network_done(&n);
 	return r;

@@ -28,8 +28,13 @@ int network_serve(const char *name, bool detach, struct err *e);
 
 /* Whether that can be plugged into, as far as can be told before; words if not. */
 int network_check(const char *net, struct err *e);
-/* A connection to its switch, which is started if there is none: then -EAGAIN. */
-int network_dial(const char *name, int *fd, struct err *e);
+/* A connection to its switch on which that has been said; -ENOENT: there is no switch now. */
+struct lan_hello;
+int network_join(const char *name, const struct lan_hello *h, int *fd, struct err *e);
+int network_start(const char *name, struct err *e); /* its switch */
+/* Both, one after the other: -EAGAIN once it was started. */
+int network_dial(const char *name, const struct lan_hello *h, int *fd, struct err *e);
+bool network_has_switch(const char *net); /* and is no other word that --net takes */
 /* What --net takes: "user", "tap:NAME", "bridge:NAME", or a network's name. The port at the far
  * end of the guest's cable. guest: its name, or "". */
 int network_plug(struct port **out, const char *net, const char *guest, const uint8_t mac[6],

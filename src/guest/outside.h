@@ -17,7 +17,8 @@ int outside_start(const struct spec *s, const struct guest_home *home, struct er
 void outside_end(void); /* wait for its last work; none is fine */
 bool outside_is_there(void);
 int outside_fd(void); /* hangs up when it is gone; -1: none */
-/* Once, before the monitor is confined: what the guest is called. */
+/* Once, before the monitor is confined: what the guest is called, or "". From then on its cards are
+ * known on their networks by what outside_dial() has said until then, and by nothing else. */
 int outside_named(const char *name, struct err *e);
 
 int outside_state(const struct guest_state *s, int folder, struct err *e);
@@ -44,6 +45,8 @@ int outside_copy(const struct spec *s, unsigned n, const char *to, struct err *e
 int outside_rename(const char *to, struct err *e);
 void outside_unlisten(void);	   /* the control socket goes */
 int outside_remove(struct err *e); /* the folder goes, with all in it */
-/* A connection to the switch of a network, which is started if there is none; -EAGAIN: not yet. */
-int outside_dial(const char *network, int *fd, struct err *e);
+/* A connection to the switch of a network, which has been told that hello and has not answered; it
+ * is started if there is none; -EAGAIN: not yet. */
+struct lan_hello;
+int outside_dial(const char *network, const struct lan_hello *h, int *fd, struct err *e);
 #endif

@@ -5,6 +5,7 @@
 #include "guest/guest.h"
 #include "guest/outside.h"
 #include "guest/record.h"
+#include "net/lan_wire.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -61,12 +62,15 @@ TEST(outside_a_refused_call_is_the_words_of_its_end)
 }
 
 /* One that was taken over asks for what is not its own. */
-static int asks(const char *top)
+static int asks(void)
 {
+	const char *top = getenv("LODGE_HOME");
 	const struct spec s = {.name = "test", .nnets = 1, .net = {"lan"}, .ndisks = 1};
 	struct err e;
+	struct lan_hello h;
 	int fd = -1, bad = 0;
 	char path[200];
+	lan_hello_make(&h, LAN_JOIN);
 	if (outside_start(&s, NULL, NULL) || outside_named("test", NULL)) return 100;
 	static const char *const places[] = {"/etc/passwd",
 					     "/guests/other/snapshots/x/state",
@@ -80,8 +84,8 @@ static int asks(const char *top)
 		bad += outside_keep(path, &e) != -EACCES;
 		bad += outside_copy(&s, 0, path, &e) != -EACCES;
 	}
-	bad += outside_dial("other", &fd, &e) != -EPERM;
-	bad += outside_dial("../other", &fd, &e) != -EPERM;
+	bad += outside_dial("other", &h, &fd, &e) != -EPERM;
+	bad += outside_dial("../other", &h, &fd, &e) != -EPERM;
 	bad += outside_named("other", &e) != -EINVAL;
 	bad += outside_remove(&e) != -EPERM;
 	bad += outside_rename("other", &e) != -ENOTSUP;
@@ -92,7 +96,41 @@ static int asks(const char *top)
 	return bad;
 }
 
-TEST(outside_does_what_is_the_guests_own_and_no_more)
+/* One that was taken over would be somebody else on its network. */
+static int pretends(void)
+{
+	const struct spec s = {.name = "test", .nnets = 1, .net = {"lan"}};
+	struct err e;
+	struct lan_hello h;
+	int fd = -1, bad = 0;
+	char dir[200];
+	lan_hello_make(&h, LAN_JOIN);
+	(void)strcpy(h.name, "test");
+	(void)snprintf(dir, sizeof(dir), "%s/networks/lan", getenv("LODGE_HOME"));
+	if (dir_make(dir, NULL) || outside_start(&s, NULL, NULL)) return 100;
+	bad += outside_dial("lan", &h, &fd, &e) != -ENODEV; /* since it was removed */
+	if (outside_named("", NULL)) return 101;
+	bad += outside_dial("lan", &h, &fd, &e) != -ENODEV;
+	h.want = le32_of(0x0a000001);
+	bad += outside_dial("lan", &h, &fd, &e) != -ENODEV;
+	(void)strcpy(h.name, "other");
+	bad += outside_dial("lan", &h, &fd, &e) != -EPERM;
+	(void)strcpy(h.name, "test");
+	h.mac[5]++;
+	bad += outside_dial("lan", &h, &fd, &e) != -EPERM;
+	h.mac[5]--;
+	h.nforward = 1;
+	h.forward[0].host_port = h.forward[0].guest_port = le16_of(80);
+	bad += outside_dial("lan", &h, &fd, &e) != -EPERM;
+	h.what = le32_of(LAN_DESCRIBE);
+	bad += outside_dial("lan", &h, &fd, &e) != -EPERM;
+	h.version = le32_of(99);
+	bad += outside_dial("lan", &h, &fd, &e) != -EPROTO;
+	outside_end();
+	return bad;
+}
+
+static void in_a_home_of_its_own(int (*try)(void))
 {
 	char top[] = "/tmp/lodge-outside-XXXXXX";
 	int status = 0;
@@ -100,8 +138,12 @@ TEST(outside_does_what_is_the_guests_own_and_no_more)
 	pid_t pid = fork();
 	if (!pid) {
 		(void)setenv("LODGE_HOME", top, 1);
-		_exit(asks(top));
+		_exit(try());
 	}
 	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status));
 	CHECK(!dir_remove(top, NULL));
 }
+
+TEST(outside_a_guest_is_itself_on_its_networks) { in_a_home_of_its_own(pretends); }
+
+TEST(outside_does_what_is_the_guests_own_and_no_more) { in_a_home_of_its_own(asks); }

@@ -27,7 +27,8 @@ enum { PARTS = 16, ARGS = 12, SNDBUF = 1 << 20, ANSWER_S = 3, AGAIN_MS = 20, RET
 struct lan_end {
 	struct port port;
 	char *dir, *network, *arg[ARGS];
-	int (*dial)(const char *network, int *fd, struct err *e); /* NULL: lan_dial() */
+	int (*dial)(const char *network, const struct lan_hello *h, int *fd,
+		    struct err *e); /* NULL: dial_self() */
 	struct lan_hello hello;
 	pthread_t thread;
 	bool running;
@@ -121,11 +122,11 @@ static int dial(const char *dir, int *out, struct err *e)
 	return 0;
 }
 
-/* -EAGAIN: it ended just now, or has not noticed yet that an earlier monitor of this guest has. */
-static int greet(struct lan_end *p, int fd, struct err *e)
+/* Hello has been said by whoever has dialed. -EAGAIN: it ended just now, or has not noticed yet
+ * that an earlier monitor of this guest has. */
+static int hear(struct lan_end *p, int fd, struct err *e)
 {
 	struct lan_welcome w;
-	if (send(fd, &p->hello, sizeof(p->hello), MSG_NOSIGNAL) != sizeof(p->hello)) return -EAGAIN;
 	ssize_t n = recv(fd, &w, sizeof(w), 0);
 	if (n < 0 && errno == EAGAIN)
 		return fail(e, -ETIMEDOUT, "network %s: its switch does not answer", p->network);
@@ -146,7 +147,7 @@ static void keep_line(void *ctx, const char *line)
 	(void)fail(e, -EIO, "%s", strncmp(line, "lodge: ", 7) ? line : line + 7);
 }
 
-static int start(const char *network, const char *const *arg, struct err *e)
+int lan_start(const char *network, const char *const *arg, struct err *e)
 {
 	struct err said = {0};
 	struct proc run = {.argv = arg, .line = keep_line, .ctx = &said};
@@ -159,20 +160,29 @@ static int start(const char *network, const char *const *arg, struct err *e)
 	return r;
 }
 
-int lan_dial(const char *dir, const char *network, const char *const *arg, int *fd, struct err *e)
+int lan_call(const char *dir, const struct lan_hello *h, int *out, struct err *e)
 {
-	int r = dial(dir, fd, e);
+	auto_fd int fd = -1;
+	int r = dial(dir, &fd, e);
+	if (r) return r;
+	if (send(fd, h, sizeof(*h), MSG_NOSIGNAL) != sizeof(*h)) return -EAGAIN;
+	*out = give_fd(&fd);
+	return 0;
+}
+
+static int dial_self(struct lan_end *p, int *fd, struct err *e)
+{
+	int r = lan_call(p->dir, &p->hello, fd, e);
 	if (r != -ENOENT) return r;
-	r = start(network, arg, e);
+	r = lan_start(p->network, (const char *const *)p->arg, e);
 	return r ? r : -EAGAIN;
 }
 
 static int try_join(struct lan_end *p, int *out, struct err *e)
 {
 	auto_fd int fd = -1;
-	int r = p->dial ? p->dial(p->network, &fd, e)
-			: lan_dial(p->dir, p->network, (const char *const *)p->arg, &fd, e);
-	if (r == 0) r = greet(p, fd, e);
+	int r = p->dial ? p->dial(p->network, &p->hello, &fd, e) : dial_self(p, &fd, e);
+	if (r == 0) r = hear(p, fd, e);
 	if (r == 0) *out = give_fd(&fd);
 	return r;
 }

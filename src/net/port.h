@@ -63,6 +63,7 @@ int nat_forward_parse(struct nat_forward *out, const char *text, struct err *e);
 
 /* A guest's place in a software network: the cable to the switch of the network in folder dir.
  * When that ends or is killed, frames are lost until another one serves; the card stays. */
+struct lan_hello;
 struct lan_how { /* strings are copied */
 	const char *dir, *network;
 	const char *guest; /* its name there; "" : none */
@@ -71,13 +72,13 @@ struct lan_how { /* strings are copied */
 	unsigned nforward;
 	/* What starts a switch and returns 0 when one serves, NULL-ended; NULL: nobody does. */
 	const char *const *start;
-	/* NULL, or how its switch is reached instead of by lan_dial(); also on the port's thread.
-	 */
-	int (*dial)(const char *network, int *fd, struct err *e);
+	/* NULL, or how its switch is reached and told that hello, instead of by lan_call() and
+	 * lan_start(); -EAGAIN: not yet. Also on the port's thread. */
+	int (*dial)(const char *network, const struct lan_hello *h, int *fd, struct err *e);
 };
-/* A connection to the switch at this folder, which is started if need be: then -EAGAIN. */
-int lan_dial(const char *dir, const char *network, const char *const *start, int *fd,
-	     struct err *e);
+/* A connection to the switch at this folder, which has been told hello; -ENOENT: there is none. */
+int lan_call(const char *dir, const struct lan_hello *h, int *fd, struct err *e);
+int lan_start(const char *network, const char *const *arg, struct err *e); /* as in lan_how */
 int lan_port_new(struct port **out, const struct lan_how *how, struct err *e);
 /* What the network's switch says of its guests, JSON. -ENOENT: there is no switch now. */
 struct buf;

@@ -251,7 +251,12 @@ static long program(struct victim *v) { return senseless(v, SYS_bpf); }
 static long faults(struct victim *v) { return senseless(v, SYS_userfaultfd); }
 static long handle(struct victim *v) { return senseless(v, SYS_open_by_handle_at); }
 
-enum { WITHOUT = 1 /* also where no system call is filtered */, INTERNET = 2, FOLDER = 4 };
+enum {
+	WITHOUT = 1 /* also where no system call is filtered */,
+	INTERNET = 2,
+	FOLDER = 4,
+	LOCAL = 8
+};
 static const struct attack {
 	const char *name;
 	long (*try)(struct victim *v);
@@ -273,7 +278,7 @@ static const struct attack {
 	{"tgkill", end_thread, 0},
 	{"pidfd_open", get_other, 0},
 	{"prlimit", limits, 0},
-	{"a local socket", connect_local, WITHOUT},
+	{"a local socket", connect_local, WITHOUT | LOCAL},
 	{"a port of this host", connect_host, INTERNET},
 	{"raw frames", raw, WITHOUT},
 	{"netlink", netlink, 0},
@@ -334,14 +339,15 @@ static int stop(struct victim *v)
 	return at > 0;
 }
 
-enum how { FILTERED, UNFILTERED, SWITCH };
+enum how { FILTERED, UNFILTERED, SWITCH, HELPER };
 static void attack_thread(struct victim *v, enum how how, unsigned *internet)
 {
 	unsigned refused = 0, failed = 0, got = 0;
 	for (unsigned i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
 		const struct attack *a = &attacks[i];
 		if (how == UNFILTERED && !(a->how & WITHOUT)) continue;
-		if (how == SWITCH && a->how & FOLDER) continue; /* it has one of its own */
+		if (how >= SWITCH && a->how & FOLDER) continue; /* it has one of its own */
+		if (how == HELPER && a->how & LOCAL) continue;	/* it finds switches by that */
 		long r = a->try(v);
 		int takes = r >= 0 || r == LOST;
 		if (takes && a->how == INTERNET &&
@@ -408,9 +414,11 @@ int main(int argc, char **argv)
 		printf("    it cannot be tried: %s\n", strerror(errno));
 		return 2;
 	}
-	attack_all(argc < 4			? FILTERED
-		   : !strcmp(argv[3], "switch") ? SWITCH
-						: UNFILTERED,
+	const char *what = argc < 4 ? "" : argv[3];
+	attack_all(!*what		     ? FILTERED
+		   : !strcmp(what, "switch") ? SWITCH
+		   : !strcmp(what, "helper") ? HELPER
+					     : UNFILTERED,
 		   &internet);
 	(void)kill(canary, SIGKILL);
 	printf("%u held, %u fell, %u with the internet\n", held, fell, internet);

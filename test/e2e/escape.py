@@ -46,6 +46,28 @@ def unfiltered():
     attacked("unfiltered", "riscv64", "--net", "none", env={"LODGE_SECCOMP": "off"}, unfiltered=True)
 
 
+def helper():
+    """The process that does for a monitor what needs names: they are its own guest's."""
+    at, other = KERNEL["riscv64"], work + "/homes/guests/other"
+    os.makedirs(other)
+    open(other + "/canary", "w").close()
+    os.environ["LODGE_HOME"] = work + "/homes"
+    g = Guest("--name", "one", "--kernel", at + "/kernel", "--initrd", at + "/initrd", "--append", "console=ttyS0 quiet", "--net", "none")
+    if not check("helper: boots", tried(g.shell), g):
+        return
+    pids = subprocess.run(["pgrep", "-P", str(g.p.pid), "-f", "lodge-helper"], stdout=subprocess.PIPE, text=True).stdout.split()
+    if check("helper: there is one", len(pids) == 1, g):
+        r = subprocess.run([ESCAPE, pids[0], other, "helper"], stdout=subprocess.PIPE, text=True)
+        print(r.stdout.rstrip())
+        check("helper: nothing is got", r.returncode == 0 and "0 with the internet" in r.stdout, g)
+        lodge = lambda *a: subprocess.run([guest.LODGE, *a], capture_output=True, text=True)
+        check("helper: saves it all the same", lodge("snapshot", "one", "tag").returncode == 0, g)
+        check("helper: renames it", lodge("rename", "one", "two").returncode == 0, g)
+        check("helper: saves it under that name", lodge("snapshot", "two", "again").returncode == 0, g)
+    g.type("exit")
+    ends("helper", g)
+
+
 def switch():
     """The switch of a network, whose frames are guests'."""
     at, folder = KERNEL["riscv64"], os.path.join(work, "switch")
@@ -70,7 +92,7 @@ if os.geteuid():
     print("SKIPPED: only root may put calls into a monitor, which is no debuggee for its user")
     print("0 passed, 0 failed")
     sys.exit()
-for p in [plain, nat, unfiltered, switch]:
+for p in [plain, nat, unfiltered, helper, switch]:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)
 guest.finish()
