@@ -63,7 +63,7 @@ void x86_shadow_drop_page(struct x86_shadow *s, uint64_t la); /* invlpg */
 /* The guest has flushed all there is of the space at cr3, as it does when many pages have changed,
  * or one did while another space was current: what did not change stays. */
 void x86_shadow_look_over(struct x86_vcpu *v, struct x86_shadow *s, uint64_t cr3);
-void x86_shadow_readonly(struct x86_shadow *s, gpa_t page);  /* it has code now */
+void x86_shadow_readonly(struct x86_shadow *s, gpa_t page); /* it has code now */
 /* Nothing that some CPU has code of is writable any more. */
 void x86_shadow_fence(struct x86_vcpu *v, struct x86_shadow *s);
 void x86_shadow_drop_code(struct x86_shadow *s, gpa_t page); /* ~0: all that is executed */
