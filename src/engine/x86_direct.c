@@ -32,7 +32,8 @@ enum { PLACES = 8, SPACES = 32, IDLE_MS = 2, AROUND = 16 };
 enum { STRAY = 2048, STRAY_CALL = 256 }; /* instructions interpreted: at most; as dear as a call */
 enum { USER_CS = 0x33, USER_SS = 0x2b, USER_CS32 = 0x23 }; /* Linux's, guest and host */
 
-enum { MADE = 4 }; /* beforehand, where none can be made later */
+enum { MOST_LOST = 16 }; /* then there are no new ones */
+enum { MADE = 4 };	 /* beforehand, where none can be made later */
 /* A page of code that runs but for so many places, where its process has breakpoints. */
 enum { SPOTS = X86_STUB_BREAKS };
 struct place {
@@ -56,6 +57,7 @@ struct x86_direct {
 	unsigned made;
 	struct space space[SPACES];
 	bool refused;	  /* by the host */
+	unsigned lost;	  /* stubs */
 	bool paid;	  /* when that was last looked at */
 	uint64_t missing; /* a page that the guest has been told is missing; 0: none */
 	uint64_t units;	  /* made when CR3 was written */
@@ -93,6 +95,7 @@ static void hide(void *ctx, uint64_t la, uint64_t len)
 static void place_clear(struct place *p)
 {
 	x86_shadow_clear(&p->s, true);
+	x86_stub_forget(p->stub);
 	memset(p->spotted, 0, sizeof(p->spotted));
 	for (unsigned k = 0; k < X86_STUB_BREAKS; k++) x86_stub_break(p->stub, k, 0);
 	p->cr3 = 0;
@@ -146,6 +149,21 @@ static struct place *place_for(struct x86_vcpu *v)
 
 /* ---- whether it can */
 
+/* Has the guest anything at the stub's own addresses, which are one entry of a page directory? */
+static bool is_taken(const struct x86_vcpu *v)
+{
+	enum { PRESENT = 1, TOP = 39, DIRECTORY = 21, BITS = 9 };
+	const uint64_t frame = 0xffffffffff000;
+	uint64_t e = v->cr3;
+	for (unsigned at = TOP; at >= DIRECTORY; at -= BITS) {
+		uint64_t k = X86_STUB_AT >> at & ((1 << BITS) - 1);
+		if (!gmem_read(v->machine->env.mem, (e & frame) + k * sizeof(e), &e, sizeof(e)) ||
+		    !(e & PRESENT))
+			return false;
+	}
+	return true;
+}
+
 /* All that user code can see of its CPU is as the host has it, or is set by us. */
 static bool is_usual(const struct x86_vcpu *v)
 {
@@ -159,7 +177,7 @@ static bool is_usual(const struct x86_vcpu *v)
 	       v->seg[X86_CS].sel == USER_CS && v->seg[X86_SS].sel == USER_SS && !data &&
 	       !(v->cr0 & (CR0_EM | CR0_TS)) && (v->cr4 & VECTORS) == VECTORS &&
 	       !(v->cr4 & CR4_TSD) && v->xcr0 == X86_XCR0 && v->cr0 & CR0_PG &&
-	       v->cpu.rip < X86_USER_END;
+	       v->cpu.rip < X86_USER_END && !is_taken(v);
 }
 
 /* ---- who */
@@ -340,6 +358,27 @@ static bool is_plain(struct x86_vcpu *v, gpa_t page)
 	unsigned n;
 	return code_of(v, page, spot, &n) == PLAIN;
 }
+/* Its code and that of the page before or behind it, if that is there. */
+static bool joins(struct x86_vcpu *v, struct place *p, uint64_t la, gpa_t page, bool behind)
+{
+	struct gmem *mem = v->machine->env.mem;
+	struct x86_page_found pg;
+	uint64_t other = behind ? la + X86_PAGE : la - X86_PAGE;
+	if (!x86_shadow_has(&p->s, other, X86_X) ||
+	    !x86_peek_page(v, other, X86_X, X86_VIEW_USER, &pg))
+		return true;
+	const uint8_t *this = gmem_ptr(mem, page, X86_PAGE, false);
+	const uint8_t *that = gmem_ptr(mem, pg.at, X86_PAGE, false);
+	return this && that && x86_code_joins_plainly(behind ? this : that, behind ? that : this);
+}
+/* If not, it does not run. */
+static bool joins_both(struct x86_vcpu *v, struct place *p, uint64_t la, gpa_t page)
+{
+	if (joins(v, p, la, page, false) && joins(v, p, la, page, true)) return true;
+	x86_mark(v->direct->plain, page, false);
+	x86_mark(v->direct->other, page, true);
+	return false;
+}
 /* One that is nobody's any more, or the one that has been had longest. */
 static unsigned break_free(struct place *p, uint64_t mine)
 {
@@ -356,13 +395,18 @@ static bool put_spotted(struct x86_vcpu *v, struct place *p, uint64_t la,
 {
 	for (unsigned k = 0; k < X86_STUB_BREAKS; k++)
 		if (p->spotted[k] == la) p->spotted[k] = 0;
-	if (!x86_shadow_put_code(v, &p->s, la, pg)) return false;
+	if (!joins_both(v, p, la, pg->at) || !x86_shadow_put_code(v, &p->s, la, pg)) return false;
 	for (unsigned k = 0; k < n; k++) {
 		unsigned b = break_free(p, la);
 		p->spotted[b] = la;
 		x86_stub_break(p->stub, b, la + spot[k]);
 	}
 	return x86_shadow_has(&p->s, la, X86_X);
+}
+static bool put_plain(struct x86_vcpu *v, struct place *p, uint64_t la,
+		      const struct x86_page_found *pg)
+{
+	return joins_both(v, p, la, pg->at) && x86_shadow_put_code(v, &p->s, la, pg);
 }
 /* What the guest has used already, and is likely to again. */
 static void bring_around(struct x86_vcpu *v, struct place *p, uint64_t la, enum x86_access access)
@@ -377,7 +421,7 @@ static void bring_around(struct x86_vcpu *v, struct place *p, uint64_t la, enum 
 		if (access == X86_R)
 			(void)x86_shadow_put(v, &p->s, at, &pg, false);
 		else if (!(pg.writable && pg.dirty) && is_plain(v, pg.at))
-			(void)x86_shadow_put_code(v, &p->s, at, &pg);
+			(void)put_plain(v, p, at, &pg);
 	}
 }
 static bool bring_code(struct x86_vcpu *v, struct place *p, uint64_t la)
@@ -390,7 +434,7 @@ static bool bring_code(struct x86_vcpu *v, struct place *p, uint64_t la)
 	if (what == OTHER) return false;
 	if (what == SPOTTED) return put_spotted(v, p, la & PAGE_OF, &pg, spot, n);
 	bring_around(v, p, la, X86_X);
-	return x86_shadow_has(&p->s, la, X86_X) || x86_shadow_put_code(v, &p->s, la & PAGE_OF, &pg);
+	return x86_shadow_has(&p->s, la, X86_X) || put_plain(v, p, la & PAGE_OF, &pg);
 }
 /* A fault says where, not what was wanted: what is there for reading was to be written. */
 static bool bring_data(struct x86_vcpu *v, struct place *p, uint64_t la)
@@ -442,17 +486,17 @@ static void step(struct x86_vcpu *v)
 	v->calls += n / STRAY_CALL;
 	if (n > STRAY && v->runs_direct) end(v);
 }
-/* Which of those that bring rip behind them was it? */
+/* Which of those that bring rip behind them was it, if it was one? */
 static void step_back(struct x86_vcpu *v, enum x86_stub_end why)
 {
-	enum { INT = 0xcd, THREE = 3, FOUR = 4 };
+	enum { INT = 0xcd, THREE = 3, FOUR = 4, INTO = 0xce };
 	uint8_t code[2] = {0};
 	bool is_int3 = why == X86_STUB_INT3;
 	if (x86_load(v, v->cpu.rip - 2, code, sizeof(code), X86_VIEW_USER)) code[0] = 0;
 	if (code[0] == INT && code[1] == (is_int3 ? THREE : FOUR))
 		v->cpu.rip -= 2;
 	else
-		v->cpu.rip -= is_int3;
+		v->cpu.rip -= is_int3 || (v->mode == X86_32 && code[1] == INTO);
 }
 static void call(struct x86_vcpu *v, const struct user_regs_struct *r)
 {
@@ -468,16 +512,17 @@ static void single_step(struct x86_vcpu *v)
 	v->code = 0;
 	x86_deliver(v, DB, X86_FROM_CPU);
 }
-static void refuse(struct x86_vcpu *v)
+/* Its stub is of no use any more: it was killed, or the host did not do as it was told. */
+static void lose(struct x86_vcpu *v, struct place *p)
 {
 	struct x86_direct *d = v->direct;
-	for (unsigned k = 0; k < PLACES; k++) {
-		place_free(d->place[k]);
-		d->place[k] = NULL;
-	}
-	d->refused = true;
+	for (unsigned k = 0; k < PLACES; k++)
+		if (d->place[k] == p) d->place[k] = NULL;
+	place_free(p);
+	d->refused |= ++d->lost == MOST_LOST;
 	d->now = NULL;
 	look(v);
+	x86_count(v, X86_STAT_DIRECT_LOST);
 }
 /* True: it is user code's turn again. */
 static bool after(struct x86_vcpu *v, struct place *p, enum x86_stub_end why,
@@ -492,8 +537,9 @@ static bool after(struct x86_vcpu *v, struct place *p, enum x86_stub_end why,
 			step(v);
 		}
 		break;
-	case X86_STUB_TRAP:
+	case X86_STUB_OVERFLOW:
 	case X86_STUB_INT3: step_back(v, why); /* fall through */
+	case X86_STUB_TRAP:
 	case X86_STUB_BREAK:
 		v->calls++; /* as dear as one */
 		step(v);
@@ -501,10 +547,10 @@ static bool after(struct x86_vcpu *v, struct place *p, enum x86_stub_end why,
 	case X86_STUB_CALL: call(v, r); break;
 	case X86_STUB_STEP: single_step(v); break;
 	case X86_STUB_POKED: break;
-	case X86_STUB_REFUSED: refuse(v); break;
+	case X86_STUB_REFUSED: lose(v, p); break;
 	case X86_STUB_GONE:
 		v->broken = "the process that its programs run in was killed";
-		refuse(v);
+		lose(v, p);
 		break;
 	}
 	return v->runs_direct && goes_on(v) && is_usual(v);
@@ -574,7 +620,7 @@ bool x86_direct_run(struct x86_vcpu *v)
 	expect(v, p);
 	do {
 		if (!x86_stub_ready(p->stub)) { /* nothing is lost yet */
-			refuse(v);
+			lose(v, p);
 			return false;
 		}
 	} while (run_once(v, p) && !is_much(v));

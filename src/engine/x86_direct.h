@@ -30,4 +30,6 @@ void x86_direct_drop_code(struct x86_vcpu *v, gpa_t page);
 /* x86_direct_code.c. Where in these 4096 bytes instructions could begin, if anything ever jumps
  * there, that may not run by themselves. The first `room` of those places; how many there are. */
 unsigned x86_code_spots(const uint8_t *page, uint16_t *at, unsigned room);
+/* May those run that begin in one and end in the next? */
+bool x86_code_joins_plainly(const uint8_t *page, const uint8_t *next);
 #endif

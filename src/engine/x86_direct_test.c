@@ -5,7 +5,10 @@
 #include "engine/x86_jit.h"
 #include "engine/x86_rig.h"
 #include "engine/x86_stub.h"
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 enum {
 	GDT = 0x2000,
@@ -139,4 +142,67 @@ TEST(x86_patches_reach_code_of_another_cpu)
 	patched_from_afar(WINDOWS_OFF, DIRECT_OFF);
 	patched_from_afar(WINDOWS_EARLY, DIRECT_OFF);
 	patched_from_afar(WINDOWS_OFF, DIRECT_EARLY);
+}
+/* Its stub is killed by somebody, when it computes: it goes on. */
+static void *killer(void *of)
+{
+	struct x86_vcpu *v = of;
+	for (unsigned k = 0; k < 5000 && !atomic_load(&v->native); k++) (void)usleep(1000);
+	(void)usleep(20000);
+	char path[64];
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/children", atomic_load(&v->native));
+	FILE *f = fopen(path, "re");
+	int pid;
+	while (f && fscanf(f, "%d", &pid) == 1) (void)kill(pid, SIGKILL);
+	if (f) (void)fclose(f);
+	return NULL;
+}
+TEST(x86_direct_outlives_its_stub)
+{
+	struct x86_rig *r = rig(WINDOWS_OFF, DIRECT_EARLY);
+	pthread_t t;
+	/* mov ecx, 2000000000; dec ecx; jnz back; ud2 */
+	CODE_IS(r, 0xb9, 0x00, 0x94, 0x35, 0x77, 0xff, 0xc9, 0x75, 0xfc, 0x0f, 0x0b);
+	CHECK(!pthread_create(&t, NULL, killer, r->v));
+	go(r, 0);
+	CHECK(!pthread_join(t, NULL));
+	CHECK(!(uint32_t)r->v->cpu.r[1]);
+	if (has_direct(r)) CHECK(r->v->stats[X86_STAT_DIRECT_LOST] == 1);
+	done(r);
+}
+/* A guest that has memory of its own where the stub lives sees that and no other. */
+TEST(x86_direct_is_not_where_the_guest_is)
+{
+	struct x86_rig *r = rig(WINDOWS_OFF, DIRECT_EARLY);
+	/* mov eax, [rdi]; ud2 */
+	CODE_IS(r, 0x8b, 0x07, 0x0f, 0x0b);
+	x86_rig_put(r, DATA, 0x12345678, 4);
+	r->v->cpu.r[7] = DATA_LA;
+	go(r, 0);
+	CHECK((uint32_t)r->v->cpu.r[0] == 0x12345678);
+	uint64_t stops = r->v->stats[X86_STAT_DIRECT_STOPS];
+	(void)has_direct(r);
+	x86_rig_map(r, X86_STUB_AT, DATA, 0x67 | NX, 0);
+	x86_tlb_flush(r->v, true);
+	r->v->cpu.r[7] = X86_STUB_AT;
+	go(r, 0);
+	CHECK((uint32_t)r->v->cpu.r[0] == 0x12345678);
+	CHECK(r->v->stats[X86_STAT_DIRECT_STOPS] == stops);
+	done(r);
+}
+/* Once the guest has cleared A and flushed, the next access sets it again. */
+TEST(x86_direct_marks_pages_as_accessed_again)
+{
+	struct x86_rig *r = rig(WINDOWS_OFF, DIRECT_EARLY);
+	CODE_IS(r, 0x8b, 0x07, 0x0f, 0x0b); /* mov eax, [rdi]; ud2 */
+	gpa_t pte = x86_rig_map(r, DATA_LA, DATA, 7 | NX, 0);
+	for (unsigned k = 0; k < 2; k++) {
+		r->v->cpu.r[7] = DATA_LA;
+		go(r, 0);
+		CHECK(x86_rig_get(r, pte, 8) & 0x20);
+		x86_rig_put(r, pte, DATA | 7 | NX, 8);
+		x86_tlb_flush(r->v, true);
+	}
+	(void)has_direct(r);
+	done(r);
 }

@@ -151,7 +151,8 @@ static bool still_is(struct x86_vcpu *v, const struct x86_shadow_page *p)
 	struct x86_page_found pg;
 	uint64_t in = p->la & (LARGE - 1) * (uint64_t)X86_PAGE & PAGE_MASK;
 	if (!x86_peek_page(v, p->la & PAGE_MASK, p->la & IS_EXEC ? X86_X : X86_R, X86_VIEW_USER,
-			   &pg))
+			   &pg) ||
+	    !pg.accessed) /* the guest wants to hear of the next access */
 		return false;
 	if (p->la & IS_WRITABLE && !(pg.writable && pg.dirty)) return false;
 	if (p->la & IS_LARGE) return pg.large && pg.at == p->at && !in;

@@ -27,9 +27,10 @@
 
 /* syscalls vcpu: ptrace wait4 kill sched_setaffinity getcpu */
 
-enum { PAGE = 4096, ORDERS = 511, REGIONS = 16, POKE = SIGUSR1, KILLED = -1 };
+enum { PAGE = 4096, ORDERS = 511, REGIONS = 16, POKE = SIGUSR1, KILLED = -1, DYING = -2 };
+enum { CALL = SIGTRAP | 0x80 }; /* it stops so for a system call */
 #define ORDERS_AT (X86_STUB_AT + PAGE)
-#define ENTRY	  (X86_STUB_AT + sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr))
+#define ENTRY	  (X86_STUB_AT + sizeof(Elf64_Ehdr) + 2 * sizeof(Elf64_Phdr))
 struct order { /* a system call */
 	uint64_t nr, arg[6], unused;
 };
@@ -42,7 +43,7 @@ struct x86_stub {
 	pid_t pid;
 	int cpu;
 	unsigned regions, orders;
-	bool failed;
+	bool failed, forgets, is_counted;
 	uint64_t ran, done;
 	struct shared *shared;
 	struct user_regs_struct first; /* at its program's beginning */
@@ -87,13 +88,21 @@ static void program(struct x86_stub *s, struct x64_asm *a)
 	s->flags_at = (unsigned)(a->p - wait);
 	put8(a, 0x9d), put8(a, 0xcc); /* popf */
 }
-/* An ELF file of one page, which is its only segment. */
+/* One that may be executed, also where the host wants that said (vm.memfd_noexec). */
+static int file_new(void)
+{
+	enum { EXEC = 0x10 }; /* MFD_EXEC, of Linux 6.3 */
+	int fd = memfd_create("lodge-stub", MFD_CLOEXEC | EXEC);
+	return fd < 0 && errno == EINVAL ? memfd_create("lodge-stub", MFD_CLOEXEC) : fd;
+}
+/* An ELF file of one page, which is its only segment. That it wants no executable stack keeps older
+ * kernels from making executable all that is readable. */
 static int file_make(struct x86_stub *s)
 {
 	struct {
 		Elf64_Ehdr e;
-		Elf64_Phdr p;
-		uint8_t code[PAGE - sizeof(Elf64_Ehdr) - sizeof(Elf64_Phdr)];
+		Elf64_Phdr p[2];
+		uint8_t code[PAGE - sizeof(Elf64_Ehdr) - 2 * sizeof(Elf64_Phdr)];
 	} f = {
 		.e = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
 				  EV_CURRENT},
@@ -103,18 +112,19 @@ static int file_make(struct x86_stub *s)
 		      .e_entry = ENTRY,
 		      .e_phoff = sizeof(f.e),
 		      .e_ehsize = sizeof(f.e),
-		      .e_phentsize = sizeof(f.p),
-		      .e_phnum = 1},
-		.p = {.p_type = PT_LOAD,
-		      .p_flags = PF_R | PF_X,
-		      .p_vaddr = X86_STUB_AT,
-		      .p_filesz = PAGE,
-		      .p_memsz = PAGE,
-		      .p_align = PAGE},
+		      .e_phentsize = sizeof(f.p[0]),
+		      .e_phnum = COUNT(f.p)},
+		.p = {{.p_type = PT_LOAD,
+		       .p_flags = PF_R | PF_X,
+		       .p_vaddr = X86_STUB_AT,
+		       .p_filesz = PAGE,
+		       .p_memsz = PAGE,
+		       .p_align = PAGE},
+		      {.p_type = PT_GNU_STACK, .p_flags = PF_R | PF_W}},
 	};
 	struct x64_asm a = {.p = f.code};
 	program(s, &a);
-	int fd = memfd_create("lodge-stub", MFD_CLOEXEC);
+	int fd = file_new();
 	if (fd >= 0 && write(fd, &f, sizeof(f)) == sizeof(f)) return fd;
 	if (fd >= 0) (void)close(fd);
 	return -1;
@@ -151,6 +161,7 @@ static bool narrow(void)
 struct birth {
 	int exe, shared, region[REGIONS];
 	unsigned regions;
+	pid_t parent;
 };
 /* In the new process, which has our memory until it becomes another program: system calls only.
  * Files: the regions from 0 on, then the orders. */
@@ -167,7 +178,7 @@ static int child(void *p)
 	for (unsigned k = 0; k < n; k++)
 		if (fd[k] < 0 || dup2(fd[k], (int)k) < 0) _exit(1);
 	if (fcntl((int)n - 1, F_SETFD, FD_CLOEXEC) || syscall(SYS_close_range, n, ~0u, 0) ||
-	    prctl(PR_SET_PDEATHSIG, SIGKILL) || !narrow())
+	    prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != b->parent || !narrow())
 		_exit(1);
 	(void)syscall(SYS_execveat, n - 1, "", none, none, AT_EMPTY_PATH);
 	_exit(1);
@@ -185,16 +196,25 @@ static pid_t born(struct birth *b)
 	free(stack);
 	return pid < 0 ? 0 : pid;
 }
-/* The signal that it stopped by next; 0: by no signal; KILLED. */
+static void uncount(struct x86_stub *s)
+{
+	if (s->is_counted) usage_remove(s->pid);
+	s->is_counted = false;
+}
+/* The signal that it stopped by next; 0: by no signal; DYING: it was killed, and has its registers
+ * still; KILLED. */
 static int wait_stop(struct x86_stub *s)
 {
 	enum { EVENT = 16 };
 	int st;
 	pid_t got;
 	while ((got = waitpid(s->pid, &st, __WALL)) < 0 && errno == EINTR) continue;
-	if (got == s->pid && WIFSTOPPED(st)) return st >> EVENT ? 0 : WSTOPSIG(st);
-	s->pid = 0;
+	if (got == s->pid && WIFSTOPPED(st) && st >> EVENT != PTRACE_EVENT_EXIT)
+		return st >> EVENT ? 0 : WSTOPSIG(st);
 	s->failed = true;
+	uncount(s);
+	if (got == s->pid && WIFSTOPPED(st)) return DYING;
+	s->pid = 0;
 	return KILLED;
 }
 static bool regset(const struct x86_stub *s, enum __ptrace_request request, unsigned which,
@@ -202,6 +222,19 @@ static bool regset(const struct x86_stub *s, enum __ptrace_request request, unsi
 {
 	struct iovec v = {at, n};
 	return !ptrace(request, s->pid, (void *)(uintptr_t)which, &v);
+}
+
+/* It is stopped by a signal: of its own doing, not a kill() from outside? */
+static bool is_exception(int sig, const siginfo_t *info)
+{
+	bool known = sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL ||
+		     sig == SIGTRAP || sig == SIGSYS;
+	return known && info->si_code > 0;
+}
+static bool is_own(const struct x86_stub *s, int sig)
+{
+	siginfo_t info;
+	return !ptrace(PTRACE_GETSIGINFO, s->pid, 0, &info) && is_exception(sig, &info);
 }
 
 /* ---- orders */
@@ -213,13 +246,12 @@ static bool program_run(struct x86_stub *s, const struct user_regs_struct *r)
 	struct user_regs_struct copy = *r;
 	copy.eflags = (s->first.eflags & ~(uint64_t)ID) | (s->flags & ID);
 	bool good = regset(s, PTRACE_SETREGSET, NT_PRSTATUS, &copy, sizeof(copy));
-	for (int sig = 0; good && sig != SIGTRAP;) { /* others are for nobody */
-		good = !ptrace(PTRACE_CONT, s->pid, 0, 0);
+	int sig = 0;
+	do {
+		good = good && !ptrace(PTRACE_CONT, s->pid, 0, 0);
 		if (good) sig = wait_stop(s);
-		good &= sig != KILLED && sig != SIGSEGV && sig != SIGSYS && sig != SIGILL &&
-			sig != SIGBUS;
-	}
-	return good;
+	} while (good && sig >= 0 && !is_own(s, sig));
+	return good && sig == SIGTRAP;
 }
 /* Those that are there. */
 bool x86_stub_ready(struct x86_stub *s)
@@ -235,6 +267,7 @@ bool x86_stub_ready(struct x86_stub *s)
 	r.r10 = o->arg[3], r.r8 = o->arg[4], r.r9 = o->arg[5];
 	r.rbx = ORDERS_AT, r.r12 = n;
 	s->failed = !program_run(s, &r);
+	memset(s->shared->order, 0, n * sizeof(*o)); /* the guest's code could read them */
 	return !s->failed;
 }
 static bool order(struct x86_stub *s, struct order o)
@@ -301,17 +334,19 @@ static bool learn(struct x86_stub *s)
 }
 bool x86_stub_have(struct x86_stub *s)
 {
-	const unsigned long how = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD;
+	const unsigned long how = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXIT;
 	if (s->is_had) return !s->failed;
 	s->is_had = true;
 	s->failed = ptrace(PTRACE_SEIZE, s->pid, 0, how) ||
-		    ptrace(PTRACE_INTERRUPT, s->pid, 0, 0) || wait_stop(s) == KILLED || !learn(s) ||
+		    ptrace(PTRACE_INTERRUPT, s->pid, 0, 0) || wait_stop(s) < 0 || !learn(s) ||
 		    !confine(s);
 	return !s->failed;
 }
 static bool start(struct x86_stub *s, struct gmem *m)
 {
-	struct birth b = {.exe = file_make(s), .shared = memfd_create("lodge-orders", MFD_CLOEXEC)};
+	struct birth b = {.exe = file_make(s),
+			  .shared = memfd_create("lodge-orders", MFD_CLOEXEC),
+			  .parent = getpid()};
 	struct gmem_region r;
 	while (b.regions < REGIONS && gmem_region(m, b.regions, &r)) b.region[b.regions++] = r.fd;
 	s->regions = b.regions;
@@ -333,6 +368,7 @@ struct x86_stub *x86_stub_new(struct gmem *m)
 	s->breaks_set = true;
 	if (start(s, m)) {
 		usage_add(s->pid);
+		s->is_counted = true;
 		return s;
 	}
 	x86_stub_free(s);
@@ -341,13 +377,15 @@ struct x86_stub *x86_stub_new(struct gmem *m)
 void x86_stub_free(struct x86_stub *s)
 {
 	if (!s) return;
-	if (s->pid) usage_remove(s->pid);
-	if (s->pid && !kill(s->pid, SIGKILL))
-		while (waitpid(s->pid, NULL, __WALL) < 0 && errno == EINTR) continue;
+	uncount(s);
+	if (s->pid && !kill(s->pid, SIGKILL)) do /* it may stop once more, or be at that */
+			(void)ptrace(PTRACE_CONT, s->pid, 0, 0);
+		while (wait_stop(s) != KILLED);
 	if (s->shared) (void)munmap(s->shared, sizeof(struct shared));
 	free(s->x);
 	free(s);
 }
+void x86_stub_forget(struct x86_stub *s) { s->forgets = true; }
 uint64_t x86_stub_ran(const struct x86_stub *s) { return s->ran; }
 uint64_t x86_stub_orders(const struct x86_stub *s) { return s->done; }
 int x86_stub_pid(const struct x86_stub *s) { return s->pid; }
@@ -408,7 +446,8 @@ static bool give(struct x86_stub *s, struct user_regs_struct *r, const uint8_t *
 	r->orig_rax = ~0ull;
 	if (!id_set(s, r->eflags) || !regset(s, PTRACE_SETREGSET, NT_PRSTATUS, r, sizeof(*r)))
 		return false;
-	if (!memcmp(x, s->x, X86_STUB_X)) return true;
+	if (!s->forgets && !memcmp(x, s->x, X86_STUB_X)) return true;
+	s->forgets = false;
 	memcpy(s->x, x, X86_STUB_X);
 	memset(s->x + X_HEADER_AT, 0, X_HEADER);
 	s->x[X_HEADER_AT] = X_PARTS;
@@ -432,15 +471,16 @@ static void undo_vsyscall(struct user_regs_struct *r, const siginfo_t *info)
 	r->rip = (uintptr_t)info->si_call_addr;
 	r->rsp -= sizeof(uint64_t);
 }
-/* Its own doing, not a kill() from outside? */
 static enum x86_stub_end what(int sig, const siginfo_t *info, struct user_regs_struct *r,
 			      uint64_t *at)
 {
+	enum { RF = 1 << 16 }; /* what faults pushes it set, what traps does not */
 	*at = (uintptr_t)info->si_addr;
 	switch (sig) {
 	case SIGSEGV:
-		return info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR ? X86_STUB_FAULT
-										    : X86_STUB_TRAP;
+		if (info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR)
+			return X86_STUB_FAULT;
+		return r->eflags & RF ? X86_STUB_TRAP : X86_STUB_OVERFLOW;
 	case SIGTRAP:
 		if (info->si_code == TRAP_HWBKPT) return X86_STUB_BREAK;
 		return info->si_code == TRAP_TRACE ? X86_STUB_STEP : X86_STUB_INT3;
@@ -448,28 +488,22 @@ static enum x86_stub_end what(int sig, const siginfo_t *info, struct user_regs_s
 	default: return X86_STUB_TRAP;
 	}
 }
-static bool is_exception(int sig, const siginfo_t *info)
-{
-	bool known = sig == SIGSEGV || sig == SIGBUS || sig == SIGFPE || sig == SIGILL ||
-		     sig == SIGTRAP || sig == SIGSYS;
-	return known && info->si_code > 0;
-}
 enum x86_stub_end x86_stub_run(struct x86_stub *s, struct user_regs_struct *r,
 			       uint8_t x[X86_STUB_X], uint64_t *at)
 {
-	enum { CALL = SIGTRAP | 0x80 };
 	siginfo_t info;
 	int sig;
 	if (s->failed || !breaks_give(s) || !give(s, r, x)) return X86_STUB_REFUSED;
 	come_along(s);
 	uint64_t began = __builtin_ia32_rdtsc();
 	do {
-		if (ptrace(PTRACE_SYSEMU, s->pid, 0, 0)) return X86_STUB_GONE;
+		(void)ptrace(PTRACE_SYSEMU, s->pid, 0, 0); /* fails if it is killed just now */
 		sig = wait_stop(s);
-		if (sig == KILLED) return X86_STUB_GONE;
-		if (sig == CALL || sig == POKE) break;
-	} while (ptrace(PTRACE_GETSIGINFO, s->pid, 0, &info) || !is_exception(sig, &info));
+	} while (sig >= 0 && sig != CALL && sig != POKE &&
+		 (ptrace(PTRACE_GETSIGINFO, s->pid, 0, &info) || !is_exception(sig, &info)));
 	s->ran = __builtin_ia32_rdtsc() - began;
-	if (!take(s, r, x)) return X86_STUB_GONE;
+	if (sig == KILLED || (!take(s, r, x) && (wait_stop(s) != DYING || !take(s, r, x))))
+		return X86_STUB_GONE;
+	if (sig == DYING) return (int64_t)r->orig_rax < 0 ? X86_STUB_POKED : X86_STUB_CALL;
 	return sig == CALL ? X86_STUB_CALL : sig == POKE ? X86_STUB_POKED : what(sig, &info, r, at);
 }

@@ -18,15 +18,16 @@ struct x86_stub;
 #define X86_USER_END 0x7ffffffff000ull /* hosts give nobody more */
 
 enum x86_stub_end {
-	X86_STUB_CALL,	/* behind syscall, int $0x80 or sysenter; orig_rax is what rax was */
-	X86_STUB_FAULT, /* of memory, at `at`: missing or not allowed */
-	X86_STUB_TRAP,	/* any other exception, at rip; #OF is behind its instruction */
-	X86_STUB_INT3,	/* behind int3, int $3 or icebp */
-	X86_STUB_STEP,	/* #DB, behind an instruction */
-	X86_STUB_BREAK, /* at a place that x86_stub_break() named */
+	X86_STUB_CALL,	   /* behind syscall, int $0x80 or sysenter; orig_rax is what rax was */
+	X86_STUB_FAULT,	   /* of memory, at `at`: missing or not allowed */
+	X86_STUB_TRAP,	   /* any other exception, at rip */
+	X86_STUB_OVERFLOW, /* behind int $4 or into; or it is X86_STUB_TRAP */
+	X86_STUB_INT3,	   /* behind int3, int $3 or icebp */
+	X86_STUB_STEP,	   /* #DB, behind an instruction */
+	X86_STUB_BREAK,	   /* at a place that x86_stub_break() named */
 	X86_STUB_POKED,
 	X86_STUB_REFUSED, /* the host does not take such registers: it has not run */
-	X86_STUB_GONE,	  /* it was killed: what it had in registers is lost */
+	X86_STUB_GONE,	  /* what it had in registers is lost */
 };
 /* XSAVE's standard layout, SDM 1, 13.4: x87, SSE, header, AVX. What more there is starts anew. */
 enum { X86_STUB_X = 576 + 256 };
@@ -47,7 +48,10 @@ bool x86_stub_hide(struct x86_stub *s, uint64_t at, size_t len);
 void x86_stub_break(struct x86_stub *s, unsigned k, uint64_t at);
 /* Have all of it done now. False: it could not be, and the stub is of no use any more. */
 bool x86_stub_ready(struct x86_stub *s);
-/* Run until something happens. *regs and x are what it has before, and behind it. */
+/* Registers beyond those of x, which it may have used, are not the next guest program's. */
+void x86_stub_forget(struct x86_stub *s);
+/* Run until something happens. *regs and x are what it has before, and behind it: also if it was
+ * killed, of which x86_stub_ready() tells next. */
 enum x86_stub_end x86_stub_run(struct x86_stub *s, struct user_regs_struct *regs,
 			       uint8_t x[X86_STUB_X], uint64_t *at);
 /* How long it has run last, in ticks of the host's TSC, with the way there and back. */

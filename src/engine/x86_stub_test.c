@@ -87,6 +87,12 @@ TEST(x86_stub_stops)
 	CHECK(run(&g) == X86_STUB_TRAP && g.r.rip == CODE_AT + 2);
 	CODE(&g, 0xcc);
 	CHECK(run(&g) == X86_STUB_INT3 && g.r.rip == CODE_AT + 1);
+	CODE(&g, 0xcd, 4); /* int $4 */
+	CHECK(run(&g) == X86_STUB_OVERFLOW && g.r.rip == CODE_AT + 2);
+	CODE(&g, 0xb8, 0, 0, 0xcd, 4, 0x0f, 0x31); /* mov eax, 0x4cd0000; rdtsc */
+	CHECK(run(&g) == X86_STUB_TRAP && g.r.rip == CODE_AT + 5);
+	CODE(&g, 0xb8, 0, 0, 0xcd, 4, 0xf4); /* and hlt */
+	CHECK(run(&g) == X86_STUB_TRAP && g.r.rip == CODE_AT + 5);
 	/* pushf; or byte [rsp + 1], 1; popf; nop: TF */
 	CODE(&g, 0x9c, 0x80, 0x4c, 0x24, 1, 1, 0x9d, 0x90, 0x90);
 	CHECK(run(&g) == X86_STUB_STEP && g.r.rip == CODE_AT + 8);
@@ -114,6 +120,20 @@ TEST(x86_stub_takes_orders_while_it_steps)
 		g.r.eflags = 0x202;
 		g.r.rbx = DATA_AT + 2 * k * PAGE;
 		CHECK(run(&g) == X86_STUB_INT3);
+	}
+	rig_free(&g);
+}
+/* Where guest memory lies, and where other programs' does, is not for the guest's to know. */
+TEST(x86_stub_shows_no_orders)
+{
+	struct rig g;
+	if (!rig_make(&g)) return;
+	for (uint64_t at = 0; at < 511 * 64; at += 8) {
+		CODE(&g, 0x48, 0x8b, 0x03, 0xcc); /* mov rax, [rbx]; int3 */
+		g.r.rbx = X86_STUB_AT + PAGE + at;
+		g.r.rax = 1;
+		CHECK(run(&g) == X86_STUB_INT3 && !g.r.rax);
+		if (at == 1024) at = 510 * 64;
 	}
 	rig_free(&g);
 }
@@ -150,7 +170,7 @@ TEST(x86_stub_is_not_lent)
 	if (!rig_make(&g)) return;
 	for (unsigned at = 0; at < 160; at++) {
 		CODE(&g, 0xcc);
-		g.r.rip = X86_STUB_AT + 120 + at; /* into its file's header, into its code */
+		g.r.rip = X86_STUB_AT + 176 + at; /* into its file's header, into its code */
 		g.r.rax = SYS_mmap, g.r.rdi = DATA_AT + PAGE, g.r.rsi = PAGE, g.r.rdx = 7;
 		g.r.r10 = MAP_SHARED | MAP_FIXED, g.r.r8 = 0, g.r.r9 = 2 * PAGE;
 		g.r.rbx = X86_STUB_AT + PAGE, g.r.r12 = 1, g.r.rsp = DATA_AT + 256;
@@ -174,7 +194,7 @@ static void *poker(void *p)
 	}
 	return NULL;
 }
-TEST(x86_stub_is_poked_and_killed)
+TEST(x86_stub_is_poked)
 {
 	struct rig g;
 	pthread_t t;
@@ -188,10 +208,36 @@ TEST(x86_stub_is_poked_and_killed)
 	CODE(&g, 0x0f, 0x05);
 	enum x86_stub_end why = run(&g);
 	CHECK(why == X86_STUB_POKED || why == X86_STUB_CALL);
+	rig_free(&g);
+}
+static void *killer(void *p)
+{
+	(void)usleep(20000);
+	(void)kill(x86_stub_pid(p), SIGKILL);
+	return NULL;
+}
+/* By somebody else, in the middle of its work: nothing is lost but the stub. */
+TEST(x86_stub_leaves_its_registers)
+{
+	struct rig g;
+	pthread_t t;
+	if (!rig_make(&g)) return;
+	CODE(&g, 0x66, 0x48, 0x0f, 0x6e, 0xd8, 0x48, 0xff, 0xc0, 0xeb,
+	     0xfb); /* movq xmm3, rax; inc rax; jmp back */
+	g.r.rax = 1ull << 62;
+	CHECK(!pthread_create(&t, NULL, killer, g.s));
+	CHECK(run(&g) == X86_STUB_POKED);
+	CHECK(!pthread_join(t, NULL));
+	CHECK(g.r.rax > 1ull << 62 && g.r.rip - CODE_AT <= 8 && g.r.rsp == DATA_AT + 64);
+	CHECK(g.x[160 + 3 * 16 + 7] == 0x40);
+	CHECK(!x86_stub_ready(g.s) && run(&g) == X86_STUB_REFUSED);
+	rig_free(&g);
+	/* while it does not run */
+	if (!rig_make(&g)) return;
 	CHECK(!kill(x86_stub_pid(g.s), SIGKILL));
-	CODE(&g, 0xeb, 0xfe);
-	why = run(&g);
-	CHECK(why == X86_STUB_GONE || why == X86_STUB_REFUSED);
+	CODE(&g, 0x0f, 0x05);
+	enum x86_stub_end why = run(&g);
+	CHECK(why == X86_STUB_REFUSED || (why == X86_STUB_POKED && g.r.rip == CODE_AT));
 	CHECK(!x86_stub_map(g.s, 0x500000, PAGE, PROT_READ, 0, 0) || !x86_stub_ready(g.s));
 	rig_free(&g);
 }
@@ -235,7 +281,10 @@ TEST(x86_code_spots_have_prefixes)
 	uint16_t spot[4] = {0};
 	memset(page, 0x90, sizeof(page));
 	memcpy(page, (uint8_t[]){0x66, 0x48, 0x0f, 0xa2}, 4);
-	CHECK(x86_code_spots(page, spot, 4) == 3 && spot[0] == 2 && spot[1] == 1 && spot[2] == 0);
+	CHECK(x86_code_spots(page, spot, 4) > PAGE); /* or in the page before */
+	memset(page, 0x90, 4);
+	memcpy(page + 1, (uint8_t[]){0x66, 0x48, 0x0f, 0xa2}, 4);
+	CHECK(x86_code_spots(page, spot, 4) == 3 && spot[0] == 3 && spot[1] == 2 && spot[2] == 1);
 	for (unsigned k = 0; k < 8; k++) memcpy(page + 100 + 4 * k, (uint8_t[]){0, 0x0f, 0xa2}, 3);
 	CHECK(x86_code_spots(page, spot, 4) == 11 && spot[3] == 101);
 }
@@ -258,4 +307,29 @@ TEST(x86_stub_breaks)
 	x86_stub_break(g.s, 3, 0);
 	CHECK(run(&g) == X86_STUB_CALL);
 	rig_free(&g);
+}
+/* Across two pages, and up to the end of the first. */
+TEST(x86_direct_knows_what_tells_at_borders)
+{
+	static const struct {
+		uint8_t code[4], n;
+	} is[] = {
+		{{0x0f, 0xa2}, 2},	       /* cpuid */
+		{{0x0f, 0x01, 0xd0}, 3},       /* xgetbv */
+		{{0x0f, 0xc7, 0x24, 0x24}, 3}, /* xsavec [rsp] */
+		{{0xf3, 0x0f, 0xc7, 0xf8}, 4}, /* rdpid rax */
+	};
+	static uint8_t page[2 * PAGE];
+	for (unsigned k = 0; k < COUNT(is); k++)
+		for (unsigned in = 1; in <= is[k].n; in++) { /* bytes in the first page */
+			memset(page, 0x90, sizeof(page));
+			memcpy(page + PAGE - in, is[k].code, is[k].n);
+			bool whole = in == is[k].n;
+			unsigned here = x86_code_spots(page, NULL, 0);
+			unsigned there = x86_code_spots(page + PAGE, NULL, 0);
+			bool joins = x86_code_joins_plainly(page, page + PAGE);
+			CHECK(whole ? here && !there && joins : there > PAGE || !joins);
+		}
+	memset(page, 0x90, sizeof(page));
+	CHECK(x86_code_joins_plainly(page, page + PAGE));
 }
