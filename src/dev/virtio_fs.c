@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/state.h"
 #include "dev/dev.h"
+#include "fs/quick.h"
 #include "fs/share.h"
 #include "hw/gmem.h"
 #include <errno.h>
@@ -31,6 +32,7 @@ struct vfs {
 	pthread_cond_t idle;
 	unsigned inflight;
 	bool paused;
+	struct fuse_quick quick;
 	struct slot *again; /* to be submitted when it goes on */
 	struct slot *free, slot[SHARE_PLACES];
 };
@@ -73,6 +75,20 @@ static void submit(struct vfs *d, struct slot *s)
 	finish(d, s, SHARE_DEAD);
 }
 
+/* The server need not know of it. */
+static bool answered(struct vfs *d, struct slot *s)
+{
+	const struct fuse_req q = {.in = s->q.iov,
+				   .out = s->q.iov + s->q.nout,
+				   .nin = s->q.nout,
+				   .nout = s->q.nin,
+				   .in_len = s->q.out_len,
+				   .out_len = s->q.in_len};
+	uint32_t n = fuse_quick(&d->quick, &q);
+	if (n) finish(d, s, n);
+	return n != 0;
+}
+
 static void drain(struct vfs *d, struct virtq *vq)
 {
 	for (unsigned n = vq->size; n && d->free && !d->paused; n--) {
@@ -84,7 +100,7 @@ static void drain(struct vfs *d, struct virtq *vq)
 		}
 		d->free = s->next;
 		s->vq = vq;
-		submit(d, s);
+		if (!answered(d, s)) submit(d, s);
 	}
 }
 
@@ -142,6 +158,7 @@ static void fs_reset(struct virtio_dev *v)
 		if (pthread_cond_timedwait(&d->idle, &v->mutex, &t)) share_reset(d->share);
 	}
 	again_free(d);
+	d->quick.locks = false;
 }
 
 static void fs_pause(struct virtio_dev *v)
@@ -199,6 +216,7 @@ static void server_state(struct vfs *d, struct state *s)
 	state_bytes(s, "length", &len, sizeof(len));
 	if (!state_need(s, len <= SHARE_STATE_MAX && len <= s->b->len, "length")) return;
 	if (s->loading) (void)buf_room(&b, len);
+	d->quick.locks |= s->loading; /* whatever it was */
 	state_bytes(s, "server", b.at, len);
 	if (s->loading && state_ok(s)) (void)share_load(d->share, &b, &s->e);
 }

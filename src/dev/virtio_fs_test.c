@@ -88,6 +88,26 @@ TEST(virtio_fs_carries_requests)
 	end();
 }
 
+/* Without asking its server, here a dead one, as long as nothing was locked. */
+TEST(virtio_fs_answers_by_itself_what_is_always_the_same)
+{
+	struct fuse_flush_in flush = {.fh = 1};
+	struct fuse_lk_in lk = {.owner = 5, .lk = {0, 9, F_WRLCK, 0}};
+	char get[sizeof(struct fuse_getxattr_in) + 20] = {0};
+	memcpy(get + sizeof(struct fuse_getxattr_in), "security.capability", 20);
+	CHECK(begin());
+	CHECK(ask(1, FUSE_GETXATTR, 1, get, sizeof(get), 80) == -EOPNOTSUPP);
+	CHECK(!kill(share_pid(share), SIGKILL));
+	CHECK(ask(1, FUSE_STATFS, 1, NULL, 0, 200) == -ENOTCONN);
+	CHECK(ask(1, FUSE_GETXATTR, 1, get, sizeof(get), 80) == -EOPNOTSUPP);
+	CHECK(ask(1, FUSE_GETXATTR, 1, get, sizeof(get) - 1, 80) == -ENOTCONN);
+	CHECK(ask(1, FUSE_FLUSH, 1, &flush, sizeof(flush), 80) == 0);
+	CHECK(ask(1, FUSE_FLUSH, 1, &flush, sizeof(flush) - 1, 80) == -ENOTCONN);
+	CHECK(ask(1, FUSE_SETLK, 1, &lk, sizeof(lk), 80) == -ENOTCONN);
+	CHECK(ask(1, FUSE_FLUSH, 1, &flush, sizeof(flush), 80) == -ENOTCONN);
+	end();
+}
+
 TEST(virtio_fs_breaks_without_a_header)
 {
 	CHECK(begin());

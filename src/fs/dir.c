@@ -36,6 +36,13 @@ static bool is_dots(const char *name)
 	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
 }
 
+static int entry_of(struct call *c, struct inode *dir, const struct found *e,
+		    struct fuse_entry_out *out)
+{
+	bool known = inode_is_open(c->f, dir->dev, e->ino);
+	return known ? entry_find(c, dir, e->name, out) : entry_make(c, dir, e->name, out);
+}
+
 /* One entry at to; how many bytes it took, 0 when it does not fit. */
 static uint32_t put(struct call *c, struct inode *dir, const struct found *e, bool plus, char *to,
 		    uint32_t room)
@@ -50,7 +57,7 @@ static uint32_t put(struct call *c, struct inode *dir, const struct found *e, bo
 	uint32_t len = head + (uint32_t)FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + name);
 	if (len > room) return 0;
 	if (is_dots(e->name)) d.ino = dir->ino; /* what is above the folder is nobody's matter */
-	if (plus && !is_dots(e->name) && entry_make(c, dir, e->name, &entry))
+	if (plus && !is_dots(e->name) && entry_of(c, dir, e, &entry))
 		entry = (struct fuse_entry_out){0};
 	memset(to, 0, len);
 	memcpy(to, &entry, head);

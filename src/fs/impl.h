@@ -130,6 +130,11 @@ void inode_put(struct fuse *f, struct inode *i);
 /* fd (taken over) was found as name in dir: make it known to the guest once more. */
 int inode_enter(struct fuse *f, int fd, const struct stat *st, struct inode *dir, const char *name,
 		struct fuse_entry_out *out);
+/* The same for one that is known and held by descriptor: nothing need be opened. False: it is not.
+ */
+bool inode_meet(struct fuse *f, const struct stat *st, struct inode *dir, const char *name,
+		struct fuse_entry_out *out);
+bool inode_is_open(struct fuse *f, dev_t dev, ino_t ino); /* a guess: it is known and held */
 /* What is told now may be believed for so many seconds. */
 uint64_t inode_tell(struct fuse *f, struct inode *i);
 /* The guest shares it with others from now on; until when (ns) it believes what it was told before.
@@ -186,6 +191,8 @@ bool dev_allowed(struct fuse *f, int fd, const struct stat *st);
 int open_plainly(struct fuse *f, int fd);
 mode_t mode_allowed(mode_t mode); /* what new files may have */
 int entry_make(struct call *c, struct inode *dir, const char *name, struct fuse_entry_out *out);
+/* The same, quicker if it is known already, else slower. */
+int entry_find(struct call *c, struct inode *dir, const char *name, struct fuse_entry_out *out);
 
 /* Operations: bytes of payload in c->reply, or -errno. */
 int op_init(struct call *c);

@@ -320,6 +320,26 @@ int inode_enter(struct fuse *f, int fd, const struct stat *st, struct inode *dir
 	return r;
 }
 
+bool inode_meet(struct fuse *f, const struct stat *st, struct inode *dir, const char *name,
+		struct fuse_entry_out *out)
+{
+	int none = -1;
+	(void)pthread_mutex_lock(&f->lock);
+	const struct inode *i = inode_find(f, st);
+	bool known = i && i->fd >= 0 && !enter_locked(f, &none, st, dir, name, out);
+	(void)pthread_mutex_unlock(&f->lock);
+	return known;
+}
+
+bool inode_is_open(struct fuse *f, dev_t dev, ino_t ino)
+{
+	(void)pthread_mutex_lock(&f->lock);
+	const struct inode *i = find(f, dev, ino);
+	bool is = i && i->fd >= 0;
+	(void)pthread_mutex_unlock(&f->lock);
+	return is;
+}
+
 void inode_forget(struct fuse *f, uint64_t id, uint64_t n)
 {
 	(void)pthread_mutex_lock(&f->lock);

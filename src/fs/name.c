@@ -32,6 +32,17 @@ int entry_make(struct call *c, struct inode *dir, const char *name, struct fuse_
 	return entry_of(c, fd, dir, name, out);
 }
 
+/* A number cannot be another file's while a descriptor holds the one that has it. */
+int entry_find(struct call *c, struct inode *dir, const char *name, struct fuse_entry_out *out)
+{
+	struct stat st;
+	*out = (struct fuse_entry_out){.entry_valid = SECONDS_VALID, .attr_valid = SECONDS_VALID};
+	if (fstatat(dir->fd, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)) return -errno;
+	if (!inode_meet(c->f, &st, dir, name, out)) return entry_make(c, dir, name, out);
+	attr_fill(c->f, &st, &out->attr);
+	return 0;
+}
+
 /* What was made just now belongs to who made it. A file that somebody put in its place does not:
  * it has another owner, or other names. In a set-group-ID folder the host has chosen the group. */
 static void own(struct call *c, const struct inode *dir, int fd)
@@ -69,7 +80,7 @@ int op_lookup(struct call *c)
 	uint32_t off = 0;
 	int r = begin(c, &off, &dir, &name);
 	if (r) return r;
-	r = entry_make(c, dir, name, (void *)c->reply);
+	r = entry_find(c, dir, name, (void *)c->reply);
 	inode_put(c->f, dir);
 	return r ? r : (int)sizeof(struct fuse_entry_out);
 }
