@@ -125,7 +125,7 @@ static unsigned data(struct nvme *n, struct nvme_slot *s, bool write)
 	s->b.niov = nvme_prps(n, s, (uint32_t)s->b.len, !write);
 	if (s->b.niov < 0) return (unsigned)-s->b.niov;
 	s->b.op = write ? BLK_WRITE : BLK_READ;
-	return submit(n, s);
+	return !write && blk_read_now(n->disk, &s->b) ? nvme_io_done(n, s, 0) : submit(n, s);
 }
 static unsigned zeroes(struct nvme *n, struct nvme_slot *s)
 {

@@ -14,6 +14,7 @@
 #include <time.h>
 
 enum { QUEUES = 2, QUEUE_MAX = 128, TAG_LEN = 36, AGAIN_NS = 20000000 };
+enum { WAIT_NS = 200000, VAIN_MOST = 8, VAIN_PAUSE = 256 };
 _Static_assert(QUEUES *QUEUE_MAX == SHARE_PLACES, "a place for each request there can be");
 
 struct config { /* 5.11.4 */
@@ -30,7 +31,7 @@ struct vfs {
 	struct share *share;
 	struct config config;
 	pthread_cond_t idle;
-	unsigned inflight;
+	unsigned inflight, vain;
 	bool paused;
 	struct fuse_quick quick;
 	struct slot *again; /* to be submitted when it goes on */
@@ -60,6 +61,36 @@ static void finish(struct vfs *d, struct slot *s, uint32_t written)
 	d->free = s;
 }
 
+static struct fuse_req req_of(const struct slot *s)
+{
+	return (struct fuse_req){.in = s->q.iov,
+				 .out = s->q.iov + s->q.nout,
+				 .nin = s->q.nout,
+				 .nout = s->q.nin,
+				 .in_len = s->q.out_len,
+				 .out_len = s->q.in_len};
+}
+
+/* Whether to stand and wait for it. Where that was in vain a few times, this machine is busy: the
+ * next ones are not waited for. */
+static bool is_awaited(struct vfs *d, const struct slot *s)
+{
+	const struct fuse_req q = req_of(s);
+	if (d->inflight || virtq_waiting(s->vq) || !fuse_is_short(&q)) return false;
+	if (d->vain < VAIN_MOST) return true;
+	if (d->vain++ > VAIN_MOST + VAIN_PAUSE) d->vain = 0;
+	return false;
+}
+
+static enum share_asked ask(struct vfs *d, struct slot *s, uint32_t *written)
+{
+	unsigned n = (unsigned)(s - d->slot);
+	if (!is_awaited(d, s)) return share_submit(d->share, n) ? SHARE_SENT : SHARE_GONE;
+	enum share_asked r = share_ask(d->share, n, WAIT_NS, written);
+	d->vain = r == SHARE_SENT ? d->vain + 1 : 0;
+	return r;
+}
+
 static void submit(struct vfs *d, struct slot *s)
 {
 	unsigned n = (unsigned)(s - d->slot);
@@ -69,21 +100,20 @@ static void submit(struct vfs *d, struct slot *s)
 	p->nwrite = s->q.nin;
 	p->read_len = s->q.out_len;
 	p->write_len = s->q.in_len;
-	d->inflight++;
-	if (share_submit(d->share, n)) return;
-	d->inflight--;
-	finish(d, s, SHARE_DEAD);
+	uint32_t written = SHARE_DEAD;
+	enum share_asked r = ask(d, s, &written);
+	if (r == SHARE_ANSWERED && written == SHARE_AGAIN)
+		r = share_submit(d->share, n) ? SHARE_SENT : SHARE_GONE;
+	if (r == SHARE_SENT)
+		d->inflight++;
+	else
+		finish(d, s, r == SHARE_GONE ? SHARE_DEAD : written);
 }
 
 /* The server need not know of it. */
 static bool answered(struct vfs *d, struct slot *s)
 {
-	const struct fuse_req q = {.in = s->q.iov,
-				   .out = s->q.iov + s->q.nout,
-				   .nin = s->q.nout,
-				   .nout = s->q.nin,
-				   .in_len = s->q.out_len,
-				   .out_len = s->q.in_len};
+	const struct fuse_req q = req_of(s);
 	uint32_t n = fuse_quick(&d->quick, &q);
 	if (n) finish(d, s, n);
 	return n != 0;

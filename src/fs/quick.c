@@ -6,6 +6,8 @@
 #include <linux/fuse.h>
 #include <string.h>
 
+enum { SHORT_BYTES = 64 << 10 };
+
 static bool is_capability(const struct fuse_req *q)
 {
 	static const char name[] = "security.capability";
@@ -33,4 +35,19 @@ uint32_t fuse_quick(struct fuse_quick *k, const struct fuse_req *q)
 	case FUSE_GETXATTR: return is_capability(q) ? answer(q, h.unique, -EOPNOTSUPP) : 0;
 	default: return 0;
 	}
+}
+
+bool fuse_is_short(const struct fuse_req *q)
+{
+	static const uint64_t ops =
+		1ull << FUSE_LOOKUP | 1ull << FUSE_GETATTR | 1ull << FUSE_SETATTR |
+		1ull << FUSE_READLINK | 1ull << FUSE_MKDIR | 1ull << FUSE_UNLINK |
+		1ull << FUSE_RMDIR | 1ull << FUSE_RENAME | 1ull << FUSE_LINK | 1ull << FUSE_OPEN |
+		1ull << FUSE_READ | 1ull << FUSE_WRITE | 1ull << FUSE_GETXATTR |
+		1ull << FUSE_FLUSH | 1ull << FUSE_OPENDIR | 1ull << FUSE_READDIR |
+		1ull << FUSE_READDIRPLUS | 1ull << FUSE_CREATE | 1ull << FUSE_RENAME2;
+	struct fuse_in_header h;
+	return q->in_len + q->out_len <= SHORT_BYTES &&
+	       iov_get(q->in, q->nin, 0, &h, sizeof(h)) == sizeof(h) && h.opcode < 64 &&
+	       ops >> h.opcode & 1;
 }

@@ -10,4 +10,6 @@ struct fuse_quick {
 /* Bytes of answer, in q->out; 0: it is the server's. The caller has every request pass here, one at
  * a time. done() is not called. */
 uint32_t fuse_quick(struct fuse_quick *k, const struct fuse_req *q);
+/* A program of the guest stands still for it, and as a rule it is over in an instant. */
+bool fuse_is_short(const struct fuse_req *q);
 #endif

@@ -4,11 +4,13 @@
 #include "base/buf.h"
 #include "base/jail.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/own.h"
 #include "fs/jail.h"
 #include "fs/share_impl.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -32,7 +34,12 @@ void share_note(int fd, uint32_t n, uint32_t written)
 static void job_done(struct fuse_req *q, uint32_t written)
 {
 	struct job *j = (struct job *)q;
-	share_note(j->of->notes, j->n, written);
+	struct share_place *p = &j->of->mem->place[j->n];
+	p->written = written;
+	if (__atomic_exchange_n(&p->wait, WAIT_OVER, __ATOMIC_ACQ_REL) == WAIT_WAKE)
+		(void)syscall(SYS_futex, &p->wait, FUTEX_WAKE, 1, NULL, NULL, 0);
+	else
+		share_note(j->of->notes, j->n, written);
 }
 
 static void job_run(struct server *s, uint32_t n, struct fuse_scratch *scratch)
@@ -132,16 +139,22 @@ _Noreturn static void server_main(struct share *s, int requests, int notes, int 
 }
 
 /* ---- the monitor ---- */
-static void tell(struct share *s, uint32_t n, uint32_t written)
+/* Whose answer is it? One asked for is taken once; its length is what there was room for. */
+static bool take(struct share *s, uint32_t n, uint32_t *written)
 {
 	(void)pthread_mutex_lock(&s->lock);
 	bool busy = n < SHARE_PLACES && s->busy[n];
 	if (busy) s->busy[n] = false;
 	(void)pthread_mutex_unlock(&s->lock);
-	if (!busy) return;
+	if (!busy) return false;
 	uint32_t room = s->mem->place[n].write_len;
-	if (written != SHARE_DEAD && written != SHARE_AGAIN && written > room) written = room;
-	s->done(s->ctx, n, written);
+	if (*written != SHARE_DEAD && *written != SHARE_AGAIN && *written > room) *written = room;
+	return true;
+}
+
+static void tell(struct share *s, uint32_t n, uint32_t written)
+{
+	if (take(s, n, &written)) s->done(s->ctx, n, written);
 }
 
 static void *listen_notes(void *ctx)
@@ -271,13 +284,44 @@ bool share_put(struct share *s, uint32_t n)
 	return r == sizeof(n);
 }
 
-bool share_submit(struct share *s, unsigned place)
+static bool submit(struct share *s, unsigned place)
 {
 	(void)pthread_mutex_lock(&s->lock);
 	bool ok = share_put(s, place);
 	if (ok) s->busy[place] = true;
 	(void)pthread_mutex_unlock(&s->lock);
 	return ok;
+}
+
+/* To a point in time: nothing that the other side does makes it later. */
+static bool wait_over(struct share_place *p, uint64_t ns)
+{
+	uint64_t until = now_ns() + ns;
+	const struct timespec t = {(time_t)(until / 1000000000), (long)(until % 1000000000)};
+	uint32_t waits = WAIT_WAKE;
+	while (__atomic_load_n(&p->wait, __ATOMIC_ACQUIRE) == WAIT_WAKE)
+		if (syscall(SYS_futex, &p->wait, FUTEX_WAIT_BITSET, WAIT_WAKE, &t, NULL,
+			    FUTEX_BITSET_MATCH_ANY) &&
+		    errno == ETIMEDOUT)
+			break;
+	return !__atomic_compare_exchange_n(&p->wait, &waits, WAIT_NOTE, false, __ATOMIC_ACQ_REL,
+					    __ATOMIC_ACQUIRE);
+}
+
+enum share_asked share_ask(struct share *s, unsigned place, uint64_t ns, uint32_t *written)
+{
+	struct share_place *p = &s->mem->place[place];
+	p->wait = WAIT_WAKE;
+	if (!submit(s, place)) return SHARE_GONE;
+	if (!wait_over(p, ns)) return SHARE_SENT;
+	*written = *(volatile uint32_t *)&p->written;
+	return take(s, place, written) ? SHARE_ANSWERED : SHARE_SENT;
+}
+
+bool share_submit(struct share *s, unsigned place)
+{
+	s->mem->place[place].wait = WAIT_NOTE;
+	return submit(s, place);
 }
 
 void share_reset(struct share *s)

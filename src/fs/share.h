@@ -19,7 +19,7 @@ struct share_opts {
 struct share_place {		    /* one request; between submit and done it is the share's */
 	struct iovec iov[FUSE_IOV]; /* nread that the server reads, then nwrite that it writes */
 	uint32_t nread, nwrite, read_len, write_len;
-	uint32_t written; /* private */
+	uint32_t written, wait; /* private */
 };
 /* -ENOENT, -ENOTDIR, -EACCES in words about the folder. */
 int share_open(struct share **out, const struct share_opts *o, struct err *e);
@@ -31,6 +31,10 @@ void share_attach(struct share *s, void (*done)(void *ctx, unsigned place, uint3
 		  void *ctx);
 struct share_place *share_place(struct share *s, unsigned n);
 bool share_submit(struct share *s, unsigned place); /* any thread; false: it has died */
+/* The same, and wait up to ns for the answer: *written is then what done() would have been told,
+ * and it is not called. Waking whoever asked costs less than a third thread that tells. */
+enum share_asked { SHARE_GONE, SHARE_SENT, SHARE_ANSWERED };
+enum share_asked share_ask(struct share *s, unsigned place, uint64_t ns, uint32_t *written);
 /* Any thread, at once: have it forget everything and end what waits for locks. */
 void share_reset(struct share *s);
 /* Any thread, at once: from now on nothing waits for locks in there; and the end of that, with

@@ -18,6 +18,10 @@ enum { SHARE_THREADS = 6, SHARE_NOTES = 64, SHARE_CHUNK = 64 << 10 };
 #define SHARE_READY	 0xffffffffu
 #define SHARE_READY_OPEN 0xfffffffeu
 
+/* share_place.wait, when the answer is there: write a note, or wake who waits; and then it is
+ * there. */
+enum { WAIT_NOTE, WAIT_WAKE, WAIT_OVER };
+
 struct note {
 	uint32_t n, written; /* of a command: the chunk's length; 0 or an errno */
 };

@@ -59,8 +59,8 @@ static void end(struct share *s)
 	CHECK(!system(rm));
 }
 
-static void submit(struct share *s, struct reply *r, uint32_t op, uint64_t node, const void *arg,
-		   size_t n, const char *name)
+static void fill(struct share *s, struct reply *r, uint32_t op, uint64_t node, const void *arg,
+		 size_t n, const char *name)
 {
 	struct share_place *p = share_place(s, 5);
 	size_t m = name ? strlen(name) + 1 : 0;
@@ -79,6 +79,12 @@ static void submit(struct share *s, struct reply *r, uint32_t op, uint64_t node,
 	p->nread = p->nwrite = 2;
 	p->read_len = page->h.len;
 	p->write_len = sizeof(page->out) + sizeof(page->data);
+}
+
+static void submit(struct share *s, struct reply *r, uint32_t op, uint64_t node, const void *arg,
+		   size_t n, const char *name)
+{
+	fill(s, r, op, node, arg, n, name);
 	CHECK(share_submit(s, 5));
 }
 
@@ -177,6 +183,30 @@ TEST(share_tells_when_its_server_died)
 	CHECK(wait_for(&r) == 1);
 	CHECK(!share_submit(s, 5));
 	share_reset(s);
+	end(s);
+}
+
+/* Who waits is told himself, and only he; who does not wait long enough is told as others are. */
+TEST(share_answers_who_waits)
+{
+	struct reply r = {0};
+	struct share *s = begin(&r, false);
+	const uint64_t long_ns = 60ull * 1000000000;
+	uint32_t n = 0;
+	if (!s) return;
+	CHECK(ask(s, &r, FUSE_INIT, 0, &init, sizeof(init), NULL) == 0);
+	fill(s, &r, FUSE_LOOKUP, 1, NULL, 0, "x");
+	CHECK(share_ask(s, 5, long_ns, &n) == SHARE_ANSWERED && n == sizeof(page->out));
+	CHECK(page->out.error == -ENOENT && !r.done);
+	CHECK(kill(share_pid(s), SIGSTOP) == 0 && is_stopped(share_pid(s)));
+	fill(s, &r, FUSE_STATFS, 1, NULL, 0, NULL);
+	CHECK(share_ask(s, 5, 1000, &n) == SHARE_SENT && !r.done);
+	CHECK(kill(share_pid(s), SIGCONT) == 0 && wait_for(&r) == 0);
+	CHECK(kill(share_pid(s), SIGSTOP) == 0 && is_stopped(share_pid(s)));
+	fill(s, &r, FUSE_STATFS, 1, NULL, 0, NULL);
+	CHECK(share_ask(s, 5, 1000, &n) == SHARE_SENT);
+	CHECK(kill(share_pid(s), SIGKILL) == 0 && wait_for(&r) == 1);
+	CHECK(share_ask(s, 5, long_ns, &n) == SHARE_GONE);
 	end(s);
 }
 
