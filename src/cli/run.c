@@ -33,7 +33,7 @@
 
 struct run_opts {
 	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *cap_rate, *kind,
-		*dump, *symbols, *restore, *vars, *gdb, *cpus, *record, *replay, *trace;
+		*dump, *symbols, *restore, *vars, *gdb, *cpu, *cpus, *record, *replay, *trace;
 	unsigned cpu_shares, io_ops;
 	uint64_t memory, memory_max, memory_high, code_cache, io_rate;
 	bool stats, profile, deterministic, detach, remove, gdb_wait, no_balloon, no_direct,
@@ -63,6 +63,10 @@ static const struct opt run_table[] = {
 	 "The most that each of its network cards sends and receives, in bits a second: 500k, 10M, "
 	 "1G.",
 	 NULL},
+	{"cpu", 0, OPT_TEXT, AT(cpu), "auto|v2|v3[,-FEATURE][,+FEATURE]",
+	 "amd64: what CPU it sees: all that this machine gives it (auto), or one that others have, "
+	 "too, so that it can go on there.",
+	 "auto v2 v3"},
 	{"cpu-shares", 0, OPT_NUMBER, AT(cpu_shares), "N",
 	 "Its weight where this machine's CPUs are short: 1024 is usual.", NULL},
 	{"cpus", 'c', OPT_TEXT, AT(cpus), "N",
@@ -211,8 +215,9 @@ struct run {
 	struct image image;
 	int folder, disk_fd, seed_fd; /* -1: none */
 	struct guest_disk disk;
-	char *vars;  /* found beside the firmware */
-	char *trace; /* the words of --trace-cpu; its file is behind them */
+	char *vars;    /* found beside the firmware */
+	char *trace;   /* the words of --trace-cpu; its file is behind them */
+	char *restore; /* a copy: a monitor's title goes over what was typed */
 	char disk_at[32], seed_at[32];
 	char append[1024];
 	struct shares shares;
@@ -231,6 +236,7 @@ static void run_done(struct run *r)
 	guest_disk_done(&r->disk);
 	free(r->vars);
 	free(r->trace);
+	free(r->restore);
 	image_done(&r->image);
 	tapes_done(&r->tapes);
 	store_close(r->kept.store);
@@ -375,6 +381,7 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 			   .append = o->append,
 			   .firmware = o->firmware,
 			   .engine = o->engine,
+			   .cpu = o->cpu,
 			   .control = true,
 			   .profile = o->profile,
 			   .no_balloon = o->no_balloon,
@@ -723,7 +730,8 @@ static int keep(struct run *r, struct err *e)
 		bad = seeds_keep(&r->opts->seed, r->kept.name, r->kept.record.id, r->kept.folder,
 				 e);
 	if (!bad) bad = kept_load(&r->kept, e);
-	r->kept.spec.restore = r->wish.restore; /* this time, not whenever it runs */
+	if (r->wish.restore) must((r->restore = strdup(r->wish.restore)));
+	r->kept.spec.restore = r->restore; /* this time, not whenever it runs */
 	return bad;
 }
 

@@ -14,6 +14,8 @@ struct gmem;
 struct loop;
 struct tracer;
 struct unitlog;
+struct x86_model;
+struct x86_leaf;
 struct vclock;
 struct engine;
 struct vcpu;
@@ -91,6 +93,7 @@ struct engine_env { /* what an engine is given; everything outlives it */
 	unsigned max_satp; /* RISC-V: widest page tables offered: 8 Sv39, 9 Sv48, 10 Sv57 */
 	enum irqchip irqchip;
 	struct x86_hooks x86;
+	const struct x86_model *cpu; /* x86: a model of a CPU; NULL: what the engine does best */
 };
 /* One number per register, for boards, debuggers and snapshots alike. x86's: x86_regs.h. */
 enum {
@@ -162,6 +165,11 @@ struct engine_ops {
 	/* x86, for a local APIC of the board's: when, in ns of env.clock, this vCPU's time stamp
 	 * counter comes to tsc. Any thread. NULL: not known. */
 	uint64_t (*tsc_ns)(struct vcpu *c, uint64_t tsc);
+	/* x86 (x86_model.h): what the guest is told of its CPU, how many leaves, X86_LEAVES at
+	 * most. be: before any vCPU has run, go on as the CPU that told so elsewhere; -ENOTSUP in
+	 * words that name what this one lacks. */
+	unsigned (*told)(struct engine *en, struct x86_leaf *to);
+	int (*be)(struct engine *en, const struct x86_leaf *told, unsigned n, struct err *e);
 	/* For debuggers, all of them while no vCPU runs; NULL points: this engine has none of it.
 	 * points: stop at these from now on (copied); NULL: no debugger is there any more. While
 	 * one is, state at a stop is exact, and code may be slower. */

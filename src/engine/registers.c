@@ -48,11 +48,12 @@ static const struct reg_range x86[] = {
 	{REG_X86_CR, 1},
 	{REG_X86_PDPTE, 4},
 	{REG_X86_XCR0, 1},
-	{REG_X86_XSAVE, (576 + 256) / 8},
+	{REG_X86_XSAVE, X86_XSAVE_ROOM / 8},
 	{REG_X86_DR, 4},
 	{REG_X86_DR + 6, 2},
-	MSR(0x3b), /* TSC_ADJUST */
-	MSR(0x48), /* SPEC_CTRL */
+	MSR(0x3b),  /* TSC_ADJUST */
+	MSR(0x48),  /* SPEC_CTRL */
+	MSR(0x10a), /* ARCH_CAPABILITIES: what it was told */
 	MSR(0x140),
 	MSRS(0x174, 3), /* SYSENTER */
 	MSR(0x17a),
@@ -64,7 +65,11 @@ static const struct reg_range x86[] = {
 	MSRS(0x268, 8),
 	MSR(0x277),
 	MSR(0x2ff),
-	MSRS(0x4b564d00, 2),  /* KVM's clock */
+	MSRS(0x400, 4),	     /* machine checks */
+	MSR(0xda0),	     /* XSS */
+	MSRS(0x4b564d00, 5), /* KVM's clock and its other services */
+	MSR(0x4b564d06),
+	MSR(0xc0010015u),     /* HWCR */
 	MSRS(0xc0000081u, 4), /* STAR LSTAR CSTAR SFMASK */
 	MSRS(0xc0000102u, 2), /* KERNEL_GS_BASE TSC_AUX */
 	{REG_X86_PV_TSC, 2},

@@ -30,9 +30,22 @@ static int x86_probe_host(enum arch guest, struct err *e)
 	return 0;
 }
 
+static int model_check(const struct x86_model *cpu, struct err *e)
+{
+	const struct x86_cpuid_ask all = {.cpus = 1, .apic = true, .x2apic = true, .khz = 1000000};
+	struct x86_leaf own[X86_LEAVES];
+	char names[160];
+	unsigned n = x86_cpuid_list(&all, own);
+	if (!x86_model_misses(cpu, own, n, names, sizeof(names))) return 0;
+	return fail(e, -ENOTSUP, "--cpu: this machine does not give %s; take that out with -NAME",
+		    names);
+}
+
 static int x86_open_any(struct engine **out, const struct engine_env *env, struct err *e)
 {
 	int rc = x86_probe_host(env->arch, e);
+	if (rc) return rc;
+	rc = env->cpu ? model_check(env->cpu, e) : 0;
 	if (rc) return rc;
 	if (env->irqchip != IRQCHIP_NONE)
 		return fail(e, -ENOTSUP, "x86 in software: interrupt controllers are the board's");
@@ -164,16 +177,26 @@ static void x86_close(struct engine *en)
 		free(c);
 	}
 	if (en) free((void *)en->machine.code);
+	if (en) free(en->machine.told);
 	if (en) free(en->debug);
 	free(en);
+}
+
+static unsigned x86_told_of(struct engine *en, struct x86_leaf *to)
+{
+	return x86_told(en->machine.vcpu[0], to);
+}
+static int x86_be_that(struct engine *en, const struct x86_leaf *told, unsigned n, struct err *e)
+{
+	return x86_be(&en->machine, told, n, e);
 }
 
 #define X86_OPS                                                                                    \
 	.vcpu = x86_vcpu_add, .run = x86_run, .kick = x86_kick, .irq = x86_line,                   \
 	.fence = x86_forget, .get = x86_get, .set = x86_set, .reset = x86_reset,                   \
-	.instret = x86_instret, .stats = x86_stats, .tsc_ns = x86_deadline_ns,                     \
-	.points = x86_points, .step = x86_step_next, .stopped = x86_stopped, .peek = x86_peek_any, \
-	.error = x86_error, .close = x86_close
+	.told = x86_told_of, .be = x86_be_that, .instret = x86_instret, .stats = x86_stats,        \
+	.tsc_ns = x86_deadline_ns, .points = x86_points, .step = x86_step_next,                    \
+	.stopped = x86_stopped, .peek = x86_peek_any, .error = x86_error, .close = x86_close
 const struct engine_ops engine_x86_interp = {
 	.name = "interp", .probe = x86_probe_host, .open = x86_interp_open, X86_OPS};
 const struct engine_ops engine_x86_jit = {

@@ -30,6 +30,7 @@ enum msr {
 	MSR_SYSENTER_EIP,
 	MSR_MCG_CAP = 0x179,
 	MSR_MCG_STATUS,
+	MSR_MC0_CTL = 0x400, /* and STATUS, ADDR, MISC: the only bank */
 	MSR_MISC_ENABLE = 0x1a0,
 	MSR_DEBUGCTL = 0x1d9,
 	MSR_MTRR_VARIABLE = 0x200,
@@ -72,7 +73,7 @@ enum msr {
 struct x86_msrs {
 	uint64_t pat, misc_enable, misc_features, debugctl, tsc_adjust, spec_ctrl, mcg_status;
 	uint64_t mtrr_default, mtrr_fixed[FIXED], mtrr_variable[2 * MTRRS];
-	uint64_t kvm_wall, kvm_system;
+	uint64_t kvm_wall, kvm_system, arch_capabilities, mc0[4];
 };
 struct x86_msrs *x86_msrs_new(void) { return calloc(1, sizeof(struct x86_msrs)); }
 
@@ -247,13 +248,22 @@ static void pv_system(struct x86_vcpu *v, uint64_t val)
 	pv_write(v, val & ~1ull, &t, sizeof(t));
 }
 
+/* What that clock shows now. One that came from elsewhere is not env.clock. */
+static uint64_t pv_now(const struct x86_vcpu *v)
+{
+	const struct x86_machine *m = v->machine;
+	if (!m->pv_tsc || v->counted) return clock_ns(v);
+	uint64_t passed = x86_tsc(v) - v->msrs->tsc_adjust - m->pv_tsc;
+	return m->pv_ns + (uint64_t)((u128)passed * 1000000 / x86_machine_khz(v->machine));
+}
+
 static void pv_wall(struct x86_vcpu *v, uint64_t val)
 {
 	struct timespec now;
 	v->msrs->kvm_wall = val;
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	if (v->counted) now = (struct timespec){.tv_sec = EPOCH};
-	uint64_t ns = (uint64_t)now.tv_sec * NS + (uint64_t)now.tv_nsec - clock_ns(v);
+	uint64_t ns = (uint64_t)now.tv_sec * NS + (uint64_t)now.tv_nsec - pv_now(v);
 	uint32_t wall[3] = {2, (uint32_t)(ns / NS), (uint32_t)(ns % NS)};
 	pv_write(v, val, wall, sizeof(wall));
 }
@@ -333,6 +343,10 @@ static uint64_t *plain(struct x86_vcpu *v, uint32_t i)
 	case MSR_SYSENTER_ESP: return &v->sysenter_esp;
 	case MSR_SYSENTER_EIP: return &v->sysenter_eip;
 	case MSR_MCG_STATUS: return &m->mcg_status;
+	case MSR_MC0_CTL:
+	case MSR_MC0_CTL + 1:
+	case MSR_MC0_CTL + 2:
+	case MSR_MC0_CTL + 3: return &m->mc0[i - MSR_MC0_CTL];
 	case MSR_MISC_ENABLE: return &m->misc_enable;
 	case MSR_DEBUGCTL: return &m->debugctl;
 	case MSR_PAT: return &m->pat;
@@ -360,12 +374,11 @@ static bool fixed(uint32_t i, uint64_t *val)
 	switch (i) {
 	case MSR_PLATFORM_ID:
 	case MSR_PLATFORM_INFO:
-	case MSR_MCG_CAP: /* no banks */
 	case MSR_XSS: *val = 0; return true;
+	case MSR_MCG_CAP:				 /* banks: one, as KVM has at least */
 	case MSR_FEATURE_CONTROL: *val = 1; return true; /* locked, nothing enabled */
 	case MSR_MICROCODE: *val = MICROCODE_REV; return true;
 	case MSR_MTRR_CAP: *val = MTRRS | 1 << 8 | 1 << 10; return true; /* fixed ones, WC */
-	case MSR_ARCH_CAPABILITIES: *val = ARCH_CAPABILITIES; return true;
 	default: return false;
 	}
 }
@@ -374,7 +387,9 @@ int x86_msr_read(struct x86_vcpu *v, uint32_t index, uint64_t *val)
 {
 	const uint64_t *p = plain(v, index);
 	*val = 0;
-	if (p)
+	if (index == MSR_ARCH_CAPABILITIES)
+		*val = v->msrs->arch_capabilities;
+	else if (p)
 		*val = *p;
 	else if (index == MSR_TSC)
 		*val = x86_tsc(v);
@@ -397,6 +412,8 @@ static bool is_legal(const struct x86_vcpu *v, uint32_t i, uint64_t val)
 	case MSR_GS_BASE:
 	case MSR_KERNEL_GS: return x86_canonical(val);
 	case MSR_MCG_STATUS: return !(val & ~7ull);
+	case MSR_MC0_CTL: return !val || val == UINT64_MAX;
+	case MSR_MC0_CTL + 1: return !val; /* SDM 3, 16.3.2.2 */
 	case MSR_PAT: return pat_good(val);
 	case MSR_SFMASK:
 	case MSR_TSC_AUX: return !(val >> 32);
@@ -450,6 +467,7 @@ int x86_msr_set(struct x86_vcpu *v, uint32_t index, uint64_t val)
 {
 	switch (index) {
 	case MSR_TSC_ADJUST: v->msrs->tsc_adjust = val; return 0;
+	case MSR_ARCH_CAPABILITIES: v->msrs->arch_capabilities = val; return 0;
 	case MSR_KVM_WALL_OLD:
 	case MSR_KVM_WALL: v->msrs->kvm_wall = val; return 0;
 	case MSR_KVM_SYSTEM_OLD:
@@ -465,6 +483,8 @@ void x86_msrs_reset(struct x86_vcpu *v, bool init)
 	if (init) return;
 	*v->msrs = (struct x86_msrs){.pat = PAT_RESET,
 				     .misc_enable = 1 | 1 << 11 | 1 << 12, /* no BTS, no PEBS */
+				     .arch_capabilities = ARCH_CAPABILITIES,
+				     .mc0 = {UINT64_MAX},
 				     .mtrr_default = 0};
 	v->star = v->lstar = v->cstar = v->sfmask = v->kernel_gs = v->tsc_aux = 0;
 	v->sysenter_cs = v->sysenter_esp = v->sysenter_eip = 0;

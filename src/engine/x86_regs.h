@@ -43,6 +43,7 @@ enum {
 	REG_X86_LAPIC = 256,	  /* +0..63: SDM 3, 11.4.1, at offset 16 * n */
 	REG_X86_XSAVE = 0x1000,	  /* +n: 8 bytes at 8 * n; SDM 1, 13.4, not compacted.
 				    XSTATE_BV (n = 64) decides which parts are meant */
+	X86_XSAVE_ROOM = 4096,	  /* bytes of it that are saved */
 	REG_X86_MSR = 0x10000,	  /* +index up to 0xfffeffff */
 };
 enum {

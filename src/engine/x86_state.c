@@ -50,6 +50,7 @@ void x86_vcpu_reset(struct x86_vcpu *v, bool init)
 	}
 	v->nmi_masked = v->nmi_waits = v->reset_asked = false;
 	v->shadow = 0;
+	v->cut_exception = v->cut_payload = v->cut_interrupt = 0;
 	v->activity = v->id == 0 ? X86_RUNNING : init ? X86_INIT_RECEIVED : X86_WAITS_FOR_INIT;
 	x86_msrs_reset(v, init);
 	x86_vector_reset(v, init);
@@ -132,9 +133,10 @@ static int event_get(const struct x86_vcpu *v, unsigned reg, uint64_t *val)
 	case REG_X86_GDT_LIMIT: *val = v->gdt.limit; return 0;
 	case REG_X86_IDT_LIMIT: *val = v->idt.limit; return 0;
 	case REG_X86_ACTIVITY: *val = v->activity; return 0;
-	case REG_X86_EVENT_EXCEPTION: /* none is ever on its way between two instructions */
-	case REG_X86_EVENT_PAYLOAD:
-	case REG_X86_EVENT_INTERRUPT: *val = 0; return 0;
+	/* None is ever on its way between two instructions, unless it came from elsewhere. */
+	case REG_X86_EVENT_EXCEPTION: *val = v->cut_exception; return 0;
+	case REG_X86_EVENT_PAYLOAD: *val = v->cut_payload; return 0;
+	case REG_X86_EVENT_INTERRUPT: *val = v->cut_interrupt; return 0;
 	case REG_X86_EVENT_NMI:
 		*val = v->nmi_masked ? X86_EVENT_MASKED : 0;
 		if (v->nmi_waits || atomic_load(&v->poll) & X86_POLL_NMI) *val |= X86_EVENT_PENDING;
@@ -156,12 +158,12 @@ static int event_set(struct x86_vcpu *v, unsigned reg, uint64_t val)
 		if (val > X86_SIPI) return -EINVAL;
 		v->activity = val == X86_SIPI ? X86_RUNNING : (uint8_t)val;
 		return 0;
-	case REG_X86_EVENT_EXCEPTION:
-	case REG_X86_EVENT_PAYLOAD:
-	case REG_X86_EVENT_INTERRUPT: return val ? -ENOTSUP : 0;
+	case REG_X86_EVENT_EXCEPTION: v->cut_exception = val; return 0;
+	case REG_X86_EVENT_PAYLOAD: v->cut_payload = val; return 0;
+	case REG_X86_EVENT_INTERRUPT: v->cut_interrupt = val; return 0;
 	case REG_X86_EVENT_NMI:
-		v->nmi_masked = val & X86_EVENT_MASKED;
-		if (val & X86_EVENT_PENDING) x86_poke(v, X86_POLL_NMI);
+		v->nmi_masked = val & X86_EVENT_MASKED && !(val & X86_EVENT_INJECTED);
+		if (val & (X86_EVENT_PENDING | X86_EVENT_INJECTED)) x86_poke(v, X86_POLL_NMI);
 		return 0;
 	case REG_X86_EVENT_SHADOW: v->shadow = val & 3; return 0;
 	case REG_X86_EVENT_SIPI: v->sipi = (uint8_t)val; return 0;

@@ -265,6 +265,28 @@ bool x86_events(struct x86_vcpu *v)
 	}
 }
 
+/* What another engine had begun to deliver. Events that instructions make by themselves (int n,
+ * int3, into) come again when those are executed again: SDM 3, 25.9.3. */
+static void deliver_cut(struct x86_vcpu *v)
+{
+	enum { BP = 3, OF = 4, DB = 1, PF = 14, ON = X86_EVENT_INJECTED | X86_EVENT_PENDING };
+	uint64_t x = v->cut_exception, i = v->cut_interrupt, payload = v->cut_payload;
+	unsigned vector = x & X86_EVENT_VECTOR;
+	v->cut_exception = v->cut_payload = v->cut_interrupt = 0;
+	if (x & ON && vector != BP && vector != OF) {
+		bool has = x & X86_EVENT_HAS_PAYLOAD;
+		v->code = (uint32_t)(x >> 32);
+		v->fault = vector == PF		 ? (has ? payload : v->cr2)
+			   : vector == DB && has ? payload
+						 : 0;
+		x86_deliver(v, vector, X86_FROM_CPU);
+	} else if (i & X86_EVENT_INJECTED && !(i & X86_EVENT_SOFT)) {
+		v->code = 0;
+		v->activity = X86_RUNNING;
+		x86_deliver(v, i & X86_EVENT_VECTOR, X86_FROM_OUTSIDE);
+	}
+}
+
 /* ---- running */
 static void run_some(struct x86_vcpu *v)
 {
@@ -315,6 +337,7 @@ enum vcpu_exit x86_vcpu_run(struct x86_vcpu *v)
 	atomic_store(&v->machine->tsc_got, 0);
 	atomic_store(&v->machine->tsc_put, 0);
 	x86_apic_moved(v);
+	if (unlikely(v->cut_exception | v->cut_interrupt)) deliver_cut(v);
 	if (unlikely(v->stepping)) return step_alone(v);
 	(void)atomic_fetch_or(&v->poll, X86_POLL_INTR); /* look once; it may be halted, too */
 	while (v->counted && x86_events(v)) x86_count_run(v);

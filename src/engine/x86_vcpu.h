@@ -3,6 +3,7 @@
 #include "base/types.h"
 #include "engine/engine.h"
 #include "engine/x86_counts.h"
+#include "engine/x86_model.h"
 #include "engine/x86_regs.h"
 #include "hw/clock.h"
 #include "isa/x86/step.h"
@@ -211,7 +212,9 @@ struct x86_vcpu {
 
 	const char *broken; /* why the engine cannot go on; NULL */
 	char words[160];
-	bool reset_asked; /* triple fault */
+	/* Put there by number: events whose delivery was cut short elsewhere. They come first. */
+	uint64_t cut_exception, cut_payload, cut_interrupt; /* REG_X86_EVENT_*; 0: none */
+	bool reset_asked;				    /* triple fault */
 	_Atomic uint64_t retired;
 	uint64_t n;			   /* instructions so far, by its own thread */
 	uint64_t traps;			   /* that x86_step() has delivered */
@@ -290,6 +293,9 @@ struct x86_machine {
 	uint64_t pv_tsc, pv_ns;		   /* one moment, by the guest's TSC and by env.clock */
 	_Atomic uint64_t tsc_got, tsc_put; /* moments of the host's TSC, x86_tsc_held(); 0: none */
 	_Atomic uint32_t locked;	   /* for what the host cannot do atomically */
+	/* What its guest was told of its CPU elsewhere; NULL: what x86_cpuid_own() says. */
+	struct x86_leaf *told;
+	unsigned ntold;
 	unsigned n;
 	struct x86_vcpu *vcpu[64];
 };
@@ -463,6 +469,9 @@ int x86_msr_read(struct x86_vcpu *v, uint32_t index, uint64_t *val); /* 0 or #GP
 int x86_msr_write(struct x86_vcpu *v, uint32_t index, uint64_t val);
 int x86_msr_set(struct x86_vcpu *v, uint32_t index, uint64_t val); /* no effects beside */
 void x86_cpuid(struct x86_vcpu *v, uint32_t leaf, uint32_t index, uint32_t out[4]);
+unsigned x86_told(struct x86_vcpu *v, struct x86_leaf *to); /* up to X86_LEAVES */
+/* Be the CPU that told of itself so; its vCPUs exist and none has run. */
+int x86_be(struct x86_machine *m, const struct x86_leaf *told, unsigned n, struct err *e);
 uint64_t x86_tsc(const struct x86_vcpu *v);
 /* All vCPUs' at one moment, and set at one moment, while none of them runs. */
 uint64_t x86_tsc_held(struct x86_vcpu *v);

@@ -31,6 +31,7 @@ struct spec {
 	unsigned cpus;
 	uint64_t memory;					  /* bytes */
 	const char *kernel, *initrd, *append, *firmware, *engine; /* NULL: none, or the default */
+	const char *cpu;     /* a model of it, as engine/x86_model.h has them; NULL: the best */
 	const char *vars;    /* x86-64: what firmware keeps its variables in; NULL: none */
 	bool vars_kept;	     /* changes go there; else they are forgotten */
 	uint64_t code_cache; /* bytes of translated code a CPU; 0: the engine's choice */

@@ -400,6 +400,16 @@ static void name_kernel(struct vm *vm)
 	}
 }
 
+/* --cpu */
+static int cpu_wanted(struct vm *vm, struct engine_env *env, struct err *e)
+{
+	const struct spec *s = vm->guest->spec;
+	if (!s->cpu || !strcmp(s->cpu, "auto")) return 0;
+	if (s->arch != ARCH_X86_64) return fail(e, -EINVAL, "--cpu: of x86-64 only");
+	env->cpu = &vm->model;
+	return x86_model_parse(&vm->model, s->cpu, e);
+}
+
 static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
@@ -425,6 +435,7 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 	vm->ops = ops;
 	vm->ncpus = 0;
 	int r = ops->probe(s->arch, e);
+	if (r == 0) r = cpu_wanted(vm, &env, e);
 	if (r == 0) r = vm->kind->engine(vm, &env, e);
 	if (r == 0) r = ops->open(&vm->engine, &env, e);
 	for (unsigned i = 0; r == 0 && i < s->cpus; i++) {

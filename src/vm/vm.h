@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/types.h"
 #include "engine/engine.h"
+#include "engine/x86_model.h"
 #include "hw/clock.h"
 #include <pthread.h>
 #include <stdbool.h>
@@ -66,6 +67,7 @@ struct vm {
 	struct keys *keys;	    /* of a machine whose time is counted, or NULL */
 	struct turns *turns;	    /* and is recorded or replayed; else NULL */
 	bool sbi;		    /* RISC-V: Lodge is the SBI, no firmware runs */
+	struct x86_model model;	    /* of --cpu */
 	unsigned ncpus;
 	struct hart hart[VM_CPUS];
 	pthread_mutex_t lock;
