@@ -51,7 +51,7 @@ static void start_on(struct loop *l)
 	memset(&sig, 0, sizeof(sig));
 	ring = l;
 	CHECK(lapics_new(&s, N, &env, NULL) == 0);
-	CHECK(ioapic_new(&io, &(struct ioapic_to){lapics_send, s}, NULL) == 0);
+	CHECK(ioapic_new(&io, &(struct ioapic_to){lapics_send, s, NULL}, NULL) == 0);
 	CHECK(pic_new(&pic, lapics_lint(s, 0), NULL) == 0);
 	lapics_wire(s, pic, io);
 	mmio = bus_new("mmio");
@@ -108,6 +108,36 @@ static void run_to(uint64_t ns)
 		lapics_tick(s);
 	}
 	ran = ns;
+}
+
+/* As KVM's are saved: out as registers, and into another, which does the same from then on. */
+TEST(lapic_goes_through_its_page)
+{
+	struct lapic_page page, again;
+	start();
+	on();
+	put(0, 0x80, 0x20);	       /* TPR */
+	put(0, 0x3e0, 3);	       /* by 16 */
+	put(0, 0x320, 0x20000 | 0x51); /* periodic */
+	put(0, 0x380, 10000);
+	run_to(ran + 40000);
+	lapics_msi(s, 0xfee00000, 0x61);
+	CHECK(lapic_ack(s, 0) == 0x61);
+	lapics_msi(s, 0xfee00000, 0x8000 | 0x33);
+	lapic_save(s, 0, &page);
+	CHECK(page.base == 0xfee00900 && page.reg[0x39] == 7500 && page.reg[0x13] == 2);
+	CHECK(page.reg[0x21] == 1 << 19 && page.reg[0x19] == 1 << 19 && page.reg[8] == 0x20);
+	lapic_load(s, 1, &page);
+	lapic_save(s, 1, &again);
+	again.reg[2] = page.reg[2]; /* its ID is its own */
+	again.reg[3] = page.reg[3];
+	CHECK(!memcmp(&page, &again, sizeof(page)));
+	put(1, 0xb0, 0);
+	CHECK(lapic_ack(s, 1) == 0x33);
+	put(1, 0xb0, 0);
+	run_to(ran + 120000 + 1);
+	CHECK(lapic_ack(s, 1) == 0x51);
+	stop();
 }
 
 TEST(lapic_reset_state)

@@ -22,22 +22,36 @@ enum { MODE_FIXED, MODE_LOWEST }; /* bits 10..8 */
 struct ioapic {
 	struct device d;
 	struct ioapic_to to;
-	uint64_t entry[IOAPIC_PINS];
-	uint32_t line; /* levels */
+	uint64_t entry[IOAPIC_PINS], routed[IOAPIC_PINS]; /* routed: the entry told of; 0: none */
+	uint32_t line;					  /* levels */
 	uint32_t id;
 	uint8_t select;
 };
 
+static uint64_t address_of(uint64_t e)
+{
+	return 0xfee00000 | (e >> 56) << 12 | (e & E_LOGICAL ? 4 : 0);
+}
+static uint32_t data_of(uint64_t e)
+{
+	return (uint32_t)(e & 0x7ff) | 1 << 14 | (uint32_t)(e & E_LEVEL);
+}
 static bool send(struct ioapic *a, uint64_t e)
 {
-	uint64_t addr = 0xfee00000 | (e >> 56) << 12 | (e & E_LOGICAL ? 4 : 0);
-	uint32_t data = (uint32_t)(e & 0x7ff) | 1 << 14 | (uint32_t)(e & E_LEVEL);
-	return a->to.send && a->to.send(a->to.ctx, addr, data);
+	return a->to.send && a->to.send(a->to.ctx, address_of(e), data_of(e));
 }
 
 static bool is_level(uint64_t e)
 {
 	return e & E_LEVEL && (e >> 8 & 7) <= MODE_LOWEST; /* the others are edges by nature */
+}
+
+static void route(struct ioapic *a, unsigned pin)
+{
+	uint64_t e = a->entry[pin] & ~(E_MASKED | E_READ_ONLY), is = is_level(e) ? e : 0;
+	if (!a->to.route || a->routed[pin] == is) return;
+	a->routed[pin] = is;
+	a->to.route(a->to.ctx, pin, is ? address_of(is) : 0, is ? data_of(is) : 0);
 }
 
 /* What a level asks for, if it may. */
@@ -99,6 +113,7 @@ static void window_write(struct ioapic *a, uint32_t v)
 	uint64_t mask = E_WRITABLE & 0xffffffffull << shift, *e = &a->entry[n / 2];
 	*e = (*e & ~mask) | ((uint64_t)v << shift & mask);
 	if (!is_level(*e)) *e &= ~E_REMOTE_IRR;
+	route(a, n / 2);
 	offer_level(a, n / 2);
 }
 
@@ -121,7 +136,10 @@ static void ioapic_write(struct device *d, uint64_t off, uint64_t val, unsigned 
 static void ioapic_reset(struct device *d)
 {
 	struct ioapic *a = (struct ioapic *)d;
-	for (unsigned i = 0; i < IOAPIC_PINS; i++) a->entry[i] = E_MASKED;
+	for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+		a->entry[i] = E_MASKED;
+		route(a, i);
+	}
 	a->id = 0;
 	a->select = 0;
 }
@@ -139,6 +157,7 @@ static void ioapic_state(struct device *d, struct state *s)
 	STATE(s, a, line);
 	STATE(s, a, id);
 	STATE(s, a, select);
+	for (unsigned i = 0; s->loading && i < IOAPIC_PINS; i++) route(a, i);
 }
 
 static const struct device_ops ops = {

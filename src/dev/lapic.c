@@ -4,75 +4,9 @@
  * timer: so an interrupt controller or another CPU may deliver here whatever it holds. Messages,
  * EOIs and signals go out after it was let go. Of a page's device mutex the order is before that
  * of the I/O APIC. Lowest priority means the first CPU that takes it. */
-#include "dev/pc.h"
-#include "dev/wake.h"
+#include "dev/lapic.h"
 #include <errno.h>
 #include <stdlib.h>
-
-enum { /* register numbers: offset / 16, and MSR - 0x800 (table 11-1, 11-6) */
-       ID = 0x02,
-       VERSION = 0x03,
-       TPR = 0x08,
-       APR = 0x09,
-       PPR = 0x0a,
-       EOI = 0x0b,
-       RRD = 0x0c,
-       LDR = 0x0d,
-       DFR = 0x0e,
-       SVR = 0x0f,
-       ISR = 0x10,
-       TMR = 0x18,
-       IRR = 0x20,
-       ESR = 0x28,
-       ICR = 0x30,
-       ICR_HIGH = 0x31,
-       LVT_TIMER = 0x32,
-       LVT_LINT0 = 0x35,
-       LVT_LINT1 = 0x36,
-       LVT_ERROR = 0x37,
-       TIMER_COUNT = 0x38,
-       TIMER_NOW = 0x39,
-       TIMER_DIVIDE = 0x3e,
-       SELF_IPI = 0x3f,
-       REGS = 0x40,
-};
-enum { MSR_FIRST = 0x800, MSR_LAST = 0x8ff, MSR_DEADLINE = 0x6e0 };
-enum { LVTS = LVT_ERROR - LVT_TIMER + 1, VERSION_IS = 0x14 | (LVTS - 1) << 16 };
-enum { BASE_BSP = 1 << 8, BASE_X2 = 1 << 10, BASE_ON = 1 << 11, BASE_AT = 0xfee00000u };
-enum { SVR_ON = 1 << 8, SVR_MASK = 0x3ff };
-enum { LVT_MASKED = 1 << 16, LVT_LEVEL = 1 << 15, LVT_REMOTE_IRR = 1 << 14, LVT_DS = 1 << 12 };
-enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_DEADLINE }; /* LVT bits 18..17 */
-enum { FIXED, LOWEST, SMI, NMI = 4, INIT, SIPI, EXTINT };
-enum { ICR_LOGICAL = 1 << 11, ICR_ASSERT = 1 << 14, ICR_LEVEL = 1 << 15, ICR_MASK = 0xccfff };
-enum { SELF = 1, ALL, OTHERS };
-enum { ERR_SEND_VECTOR = 1 << 5, ERR_RECEIVE_VECTOR = 1 << 6, ERR_REGISTER = 1 << 7 };
-enum { LEAST_NS = 50000, CPUS = 4096, NOBODY = CPUS };
-#define DEST_X2_ALL 0xffffffffu
-
-struct lapic {
-	struct device page;
-	struct lapics *of;
-	unsigned id;
-	pthread_mutex_t lock; /* all that follows */
-	uint64_t base;
-	uint32_t irr[8], isr[8], tmr[8];
-	uint32_t tpr, ldr, dfr, svr, esr, errors, icr, icr_high;
-	uint32_t lvt[LVTS];
-	uint32_t count, divide;
-	uint64_t started;  /* ns of the clock at which count was written, or the period began */
-	uint64_t fired;	   /* ns */
-	uint64_t deadline; /* in its TSC; 0: none */
-	struct wake wake;
-	bool lint[2]; /* levels */
-	int intr;     /* as last set */
-};
-
-struct lapics {
-	struct lapic_env env;
-	struct device *pic, *ioapic;
-	unsigned n;
-	struct lapic cpu[];
-};
 
 struct message {
 	uint32_t dest;
@@ -87,7 +21,7 @@ static bool is_on(const struct lapic *a) { return a->base & BASE_ON; }
 static bool is_x2(const struct lapic *a) { return a->base & BASE_X2; }
 static bool is_soft_on(const struct lapic *a) { return is_on(a) && a->svr & SVR_ON; }
 static uint32_t *lvt(struct lapic *a, unsigned reg) { return &a->lvt[reg - LVT_TIMER]; }
-static uint64_t now(const struct lapic *a) { return vclock_ns(a->wake.clock); }
+uint64_t lapic_now(const struct lapic *a) { return vclock_ns(a->wake.clock); }
 
 /* Vectors in and out (11.8.3, 11.8.4) */
 
@@ -126,7 +60,7 @@ static bool external(struct lapic *a)
 	return !(v & LVT_MASKED) && (v >> 8 & 7) == EXTINT;
 }
 
-static void update(struct lapic *a)
+void lapic_update(struct lapic *a)
 {
 	int level = deliverable(a) >= 0 || external(a);
 	if (level == a->intr) return;
@@ -148,7 +82,7 @@ static bool take(struct lapic *a, unsigned vector, bool level)
 	}
 	bit_put(a->irr, vector, true);
 	bit_put(a->tmr, vector, level);
-	update(a);
+	lapic_update(a);
 	return true;
 }
 
@@ -170,7 +104,7 @@ int lapic_ack(struct lapics *s, unsigned cpu)
 	if (v >= 0) {
 		bit_put(a->irr, (unsigned)v, false);
 		bit_put(a->isr, (unsigned)v, true);
-		update(a);
+		lapic_update(a);
 	}
 	unlock(a);
 	if (!ext) return v;
@@ -184,7 +118,7 @@ static int end_of_interrupt(struct lapic *a)
 	int v = highest(a->isr);
 	if (v < 0) return -1;
 	bit_put(a->isr, (unsigned)v, false);
-	update(a);
+	lapic_update(a);
 	uint32_t *l = lvt(a, LVT_LINT0);
 	if (*l & LVT_REMOTE_IRR && (*l & 0xff) == (uint32_t)v) {
 		*l &= ~(uint32_t)LVT_REMOTE_IRR;
@@ -196,31 +130,31 @@ static int end_of_interrupt(struct lapic *a)
 
 /* Timer (11.5.4) */
 
-static unsigned timer_mode(struct lapic *a) { return *lvt(a, LVT_TIMER) >> 17 & 3; }
+unsigned lapic_timer_mode(struct lapic *a) { return *lvt(a, LVT_TIMER) >> 17 & 3; }
 
 /* ns a tick: 1 GHz divided by 1 to 128 (figure 11-10). */
-static uint64_t tick_ns(const struct lapic *a)
+uint64_t lapic_tick_ns(const struct lapic *a)
 {
 	unsigned d = (a->divide & 3) | (a->divide >> 1 & 4);
 	return 1u << (d + 1) % 8;
 }
 
-static uint64_t whole_ns(const struct lapic *a) { return a->count * tick_ns(a); }
+static uint64_t whole_ns(const struct lapic *a) { return a->count * lapic_tick_ns(a); }
 
 static uint32_t timer_now(struct lapic *a)
 {
-	uint64_t e = now(a) - a->started, whole = whole_ns(a);
-	if (!a->count || timer_mode(a) == TIMER_DEADLINE) return 0;
-	if (timer_mode(a) == TIMER_PERIODIC) e %= whole;
-	return e >= whole ? 0 : (uint32_t)((whole - e + tick_ns(a) - 1) / tick_ns(a));
+	uint64_t e = lapic_now(a) - a->started, whole = whole_ns(a);
+	if (!a->count || lapic_timer_mode(a) == TIMER_DEADLINE) return 0;
+	if (lapic_timer_mode(a) == TIMER_PERIODIC) e %= whole;
+	return e >= whole ? 0 : (uint32_t)((whole - e + lapic_tick_ns(a) - 1) / lapic_tick_ns(a));
 }
 
 /* When an interrupt is due; UINT64_MAX. While it is masked none is. */
 static uint64_t timer_due_ns(struct lapic *a)
 {
-	uint64_t t = now(a), whole = whole_ns(a);
+	uint64_t t = lapic_now(a), whole = whole_ns(a);
 	if (*lvt(a, LVT_TIMER) & LVT_MASKED || !is_on(a)) return UINT64_MAX;
-	switch (timer_mode(a)) {
+	switch (lapic_timer_mode(a)) {
 	case TIMER_DEADLINE:
 		return a->deadline ? a->of->env.tsc_ns(a->of->env.ctx, a->id, a->deadline)
 				   : UINT64_MAX;
@@ -234,16 +168,16 @@ static uint64_t timer_due_ns(struct lapic *a)
 
 static void timer_fire(struct lapic *a)
 {
-	a->fired = now(a);
-	if (timer_mode(a) == TIMER_DEADLINE) a->deadline = 0;
+	a->fired = lapic_now(a);
+	if (lapic_timer_mode(a) == TIMER_DEADLINE) a->deadline = 0;
 	(void)take(a, *lvt(a, LVT_TIMER) & 0xff, false);
 }
 
 /* After anything about the timer changed. A deadline that has passed is due at once. */
-static void timer_arm_next(struct lapic *a)
+void lapic_timer_arm(struct lapic *a)
 {
 	uint64_t at = timer_due_ns(a);
-	if (at <= now(a) && timer_mode(a) == TIMER_DEADLINE) {
+	if (at <= lapic_now(a) && lapic_timer_mode(a) == TIMER_DEADLINE) {
 		timer_fire(a);
 		at = UINT64_MAX;
 	}
@@ -253,10 +187,10 @@ static void timer_arm_next(struct lapic *a)
 /* wake.at was right when it was set, and everything that changes it sets it anew. */
 static void timer_look(struct lapic *a)
 {
-	if (a->wake.at > now(a)) return;
+	if (a->wake.at > lapic_now(a)) return;
 	wake_at(&a->wake, UINT64_MAX);
 	timer_fire(a);
-	timer_arm_next(a);
+	lapic_timer_arm(a);
 }
 
 static void timer_due(void *ctx)
@@ -269,10 +203,10 @@ static void timer_due(void *ctx)
 
 static void timer_start(struct lapic *a, uint32_t count)
 {
-	if (timer_mode(a) == TIMER_DEADLINE) return;
+	if (lapic_timer_mode(a) == TIMER_DEADLINE) return;
 	a->count = count;
-	a->started = now(a);
-	timer_arm_next(a);
+	a->started = lapic_now(a);
+	lapic_timer_arm(a);
 }
 
 /* A new divisor counts what is left at its own pace. */
@@ -280,27 +214,28 @@ static void timer_divide(struct lapic *a, uint32_t v)
 {
 	uint32_t left = timer_now(a);
 	a->divide = v & 11;
-	a->started = now(a) - (a->count - left) * tick_ns(a);
-	timer_arm_next(a);
+	a->started = lapic_now(a) - (a->count - left) * lapic_tick_ns(a);
+	lapic_timer_arm(a);
 }
 
 /* What has passed while it was masked has passed. */
 static void deadline_expire(struct lapic *a)
 {
 	const struct lapic_env *env = &a->of->env;
-	if (a->deadline && env->tsc_ns(env->ctx, a->id, a->deadline) <= now(a)) a->deadline = 0;
+	if (a->deadline && env->tsc_ns(env->ctx, a->id, a->deadline) <= lapic_now(a))
+		a->deadline = 0;
 }
 
 static void timer_lvt(struct lapic *a, uint32_t v)
 {
-	unsigned was = timer_mode(a);
+	unsigned was = lapic_timer_mode(a);
 	deadline_expire(a);
 	if ((v >> 17 & 3) == 3 || ((v >> 17 & 3) == TIMER_DEADLINE && !a->of->env.tsc_ns))
 		v &= ~(3u << 17);
 	*lvt(a, LVT_TIMER) = v;
-	if ((was == TIMER_DEADLINE) != (timer_mode(a) == TIMER_DEADLINE))
+	if ((was == TIMER_DEADLINE) != (lapic_timer_mode(a) == TIMER_DEADLINE))
 		a->count = 0, a->deadline = 0;
-	timer_arm_next(a);
+	lapic_timer_arm(a);
 }
 
 /* Messages (11.6, 11.11) */
@@ -451,7 +386,7 @@ static void lint_set(void *ctl, unsigned pin, int level)
 		bool rises = level && !a->lint[pin];
 		a->lint[pin] = level;
 		if (rises) lint_rise(a, pin, &nmi);
-		update(a);
+		lapic_update(a);
 		unlock(a);
 		if (nmi && s->env.signal) s->env.signal(s->env.ctx, i, LAPIC_NMI, 0);
 	}
@@ -470,7 +405,7 @@ static uint32_t ldr(const struct lapic *a)
 	return is_x2(a) ? (a->id >> 4) << 16 | 1u << a->id % 16 : a->ldr;
 }
 
-static uint32_t reg_read(struct lapic *a, unsigned r)
+uint32_t lapic_register(struct lapic *a, unsigned r)
 {
 	if (r >= LVT_TIMER && r <= LVT_ERROR) return *lvt(a, r);
 	if (r >= ISR && r < ISR + 8) return a->isr[r - ISR];
@@ -515,7 +450,7 @@ static void lvt_write(struct lapic *a, unsigned r, uint32_t v)
 		return;
 	}
 	*lvt(a, r) = v | (v & LVT_LEVEL ? *lvt(a, r) & LVT_REMOTE_IRR : 0);
-	update(a);
+	lapic_update(a);
 }
 
 /* Software disable masks every entry, and they stay masked (11.4.7.2). */
@@ -523,8 +458,8 @@ static void svr_write(struct lapic *a, uint32_t v)
 {
 	a->svr = v & SVR_MASK & ~(1u << 9); /* no focus processor checking */
 	for (unsigned i = 0; !(v & SVR_ON) && i < LVTS; i++) a->lvt[i] |= LVT_MASKED;
-	timer_arm_next(a);
-	update(a);
+	lapic_timer_arm(a);
+	lapic_update(a);
 }
 
 struct effect { /* what a write does elsewhere, once the lock is gone */
@@ -538,7 +473,7 @@ static void reg_write(struct lapic *a, unsigned r, uint32_t v, struct effect *ou
 	switch (r) {
 	case TPR:
 		a->tpr = v & 0xff;
-		update(a);
+		lapic_update(a);
 		break;
 	case EOI: out->eoi = end_of_interrupt(a); break;
 	case LDR: a->ldr = v & 0xff000000; break;
@@ -572,7 +507,7 @@ static uint64_t page_read(struct device *d, uint64_t off, unsigned len)
 	struct lapic *a = (struct lapic *)d;
 	if (len != 4 || off % 16 || off / 16 >= SELF_IPI) return 0;
 	lock(a);
-	uint32_t v = is_on(a) && !is_x2(a) ? reg_read(a, (unsigned)off / 16) : 0xffffffff;
+	uint32_t v = is_on(a) && !is_x2(a) ? lapic_register(a, (unsigned)off / 16) : 0xffffffff;
 	unlock(a);
 	return v;
 }
@@ -638,7 +573,7 @@ bool lapic_msr_read(struct lapics *s, unsigned cpu, unsigned msr, uint64_t *v)
 	lock(a);
 	bool ok = msr == MSR_DEADLINE ? s->env.tsc_ns != NULL : is_x2(a) && msr_is(r, false);
 	if (ok && msr == MSR_DEADLINE && *lvt(a, LVT_TIMER) & LVT_MASKED) deadline_expire(a);
-	if (ok) *v = msr == MSR_DEADLINE ? a->deadline : reg_read(a, r);
+	if (ok) *v = msr == MSR_DEADLINE ? a->deadline : lapic_register(a, r);
 	if (ok && msr != MSR_DEADLINE && r == ICR) *v |= (uint64_t)a->icr_high << 32;
 	unlock(a);
 	return ok;
@@ -648,9 +583,9 @@ bool lapic_msr_read(struct lapics *s, unsigned cpu, unsigned msr, uint64_t *v)
 static bool deadline_write(struct lapic *a, uint64_t v)
 {
 	if (!a->of->env.tsc_ns) return false;
-	if (timer_mode(a) != TIMER_DEADLINE) return true;
+	if (lapic_timer_mode(a) != TIMER_DEADLINE) return true;
 	a->deadline = v;
-	timer_arm_next(a);
+	lapic_timer_arm(a);
 	return true;
 }
 
@@ -694,7 +629,7 @@ static bool base_set(struct lapic *a, uint64_t v)
 	a->base = v;
 	if (state == 0 && was) reset(a);
 	if (state != was) a->icr_high = 0;
-	update(a);
+	lapic_update(a);
 	return true;
 }
 
@@ -721,7 +656,7 @@ void lapic_cr8_set(struct lapics *s, unsigned cpu, unsigned v)
 	struct lapic *a = &s->cpu[cpu];
 	lock(a);
 	a->tpr = (v & 15) << 4;
-	update(a);
+	lapic_update(a);
 	unlock(a);
 }
 
@@ -739,7 +674,7 @@ static void reset(struct lapic *a)
 	a->deadline = a->started = a->fired = 0;
 	for (unsigned i = 0; i < LVTS; i++) a->lvt[i] = LVT_MASKED;
 	wake_at(&a->wake, UINT64_MAX);
-	update(a);
+	lapic_update(a);
 }
 
 static void page_reset(struct device *d)
@@ -771,57 +706,6 @@ static void page_resume(struct device *d)
 void lapics_resume(struct lapics *s)
 {
 	for (unsigned i = 0; i < s->n; i++) page_resume(&s->cpu[i].page);
-}
-
-static void timer_state(struct lapic *a, struct state *s)
-{
-	STATE(s, a, count);
-	STATE(s, a, divide);
-	STATE(s, a, started);
-	STATE(s, a, fired);
-	STATE(s, a, deadline);
-	wake_state(&a->wake, s);
-	bool late = timer_mode(a) == TIMER_DEADLINE || a->deadline;
-	if (state_need(s, timer_mode(a) <= TIMER_DEADLINE && (!late || a->of->env.tsc_ns), "timer"))
-		return;
-	*lvt(a, LVT_TIMER) = LVT_MASKED;
-	a->deadline = 0;
-}
-
-static void lapic_state(struct lapic *a, struct state *s)
-{
-	STATE(s, a, base);
-	STATE(s, a, irr);
-	STATE(s, a, isr);
-	STATE(s, a, tmr);
-	STATE(s, a, tpr);
-	STATE(s, a, ldr);
-	STATE(s, a, dfr);
-	STATE(s, a, svr);
-	STATE(s, a, esr);
-	STATE(s, a, errors);
-	STATE(s, a, icr);
-	STATE(s, a, icr_high);
-	STATE(s, a, lvt);
-	state_flag(s, "lint0", &a->lint[0], sizeof(bool));
-	state_flag(s, "lint1", &a->lint[1], sizeof(bool));
-	a->tpr &= 0xff;
-	timer_state(a, s);
-	if (!s->loading) return;
-	a->intr = -1; /* neither up nor down: say it again */
-	update(a);
-}
-
-void lapics_state(struct lapics *s, struct state *to)
-{
-	unsigned n = s->n;
-	state_bytes(to, "cpus", &n, sizeof(n));
-	(void)state_need(to, n == s->n, "number of local APICs");
-	for (unsigned i = 0; i < s->n; i++) {
-		lock(&s->cpu[i]);
-		lapic_state(&s->cpu[i], to);
-		unlock(&s->cpu[i]);
-	}
 }
 
 static const struct device_ops ops = {.name = "lapic",
@@ -899,6 +783,6 @@ void lapics_virtual_wire(struct lapics *s)
 	a->svr |= SVR_ON;
 	*lvt(a, LVT_LINT0) = EXTINT << 8;
 	*lvt(a, LVT_LINT1) = NMI << 8;
-	update(a);
+	lapic_update(a);
 	unlock(a);
 }

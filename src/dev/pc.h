@@ -39,6 +39,9 @@ uint64_t cmos_next(struct device *d);
 struct ioapic_to {
 	bool (*send)(void *ctx, uint64_t addr, uint32_t data);
 	void *ctx;
+	/* Told of what a pin will send as a level, where EOIs are reported only to those who ask
+	 * for them; 0, 0: it is no level any more. May be NULL. */
+	void (*route)(void *ctx, unsigned pin, uint64_t addr, uint32_t data);
 };
 enum { IOAPIC_PINS = 24 };
 int ioapic_new(struct device **out, const struct ioapic_to *to, struct err *e);
@@ -70,6 +73,15 @@ void lapics_free(struct lapics *s);
 void lapics_reset(struct lapics *s);
 void lapics_resume(struct lapics *s); /* as device_ops.resume */
 void lapics_state(struct lapics *s, struct state *to);
+/* One of them as registers by offset / 16 (SDM 3, table 11-1), with what is left of the timer's
+ * count; base and deadline: MSRs 0x1b and 0x6e0. */
+enum { LAPIC_REGS = 64 };
+struct lapic_page {
+	uint32_t reg[LAPIC_REGS];
+	uint64_t base, deadline;
+};
+void lapic_save(struct lapics *s, unsigned cpu, struct lapic_page *to);
+void lapic_load(struct lapics *s, unsigned cpu, const struct lapic_page *from);
 /* PIC's INTR is everyone's LINT0 (pin 0), NMI LINT1 (pin 1). */
 struct irq lapics_lint(struct lapics *s, unsigned pin);
 /* A message to 0xfeexxxxx, from a PCI function or an I/O APIC. Any thread. True: taken. */

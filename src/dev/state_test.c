@@ -92,7 +92,7 @@ static struct device *make_i8042(void)
 static struct device *make_ioapic(void)
 {
 	struct device *d;
-	const struct ioapic_to to = {on_send, NULL};
+	const struct ioapic_to to = {on_send, NULL, NULL};
 	CHECK(!ioapic_new(&d, &to, NULL));
 	return d;
 }

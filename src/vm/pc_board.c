@@ -8,6 +8,7 @@
 #include "dev/pc.h"
 #include "engine/kvm.h"
 #include "engine/x86_engine.h"
+#include "engine/x86_model.h"
 #include "engine/x86_regs.h"
 #include "guest/guest.h"
 #include "hw/gmem.h"
@@ -207,6 +208,14 @@ static void engine_msi(void *vm, uint64_t addr, uint32_t data)
 	(void)engine_send(vm, addr, data);
 }
 
+/* KVM reports the EOIs of vectors that its routes have as levels, and no others. */
+static void engine_route(void *vm, unsigned pin, uint64_t addr, uint32_t data)
+{
+	struct err e;
+	if (kvm_route(((struct vm *)vm)->engine, pin, addr, data, &e) < 0)
+		log_warn("I/O APIC, pin %u: %s", pin, e.msg);
+}
+
 /* The engine */
 
 static struct loop *chip_loop(struct vm *vm) /* where time is counted, the board calls */
@@ -244,8 +253,8 @@ static int wire_interrupts(struct vm *vm, struct pc *b, struct err *e)
 {
 	struct irq intr = b->lapics ? lapics_lint(b->lapics, 0)
 				    : (struct irq){hart_irq, &vm->hart[0], IRQ_X86_INTR};
-	const struct ioapic_to to = b->lapics ? (struct ioapic_to){lapics_send, b->lapics}
-					      : (struct ioapic_to){engine_send, vm};
+	const struct ioapic_to to = b->lapics ? (struct ioapic_to){lapics_send, b->lapics, NULL}
+					      : (struct ioapic_to){engine_send, vm, engine_route};
 	int r = pic_new(&b->chip[PIC], intr, e);
 	if (r == 0) r = ioapic_new(&b->chip[IOAPIC], &to, e);
 	if (r == 0) r = bus_map(vm->mmio, PC_IOAPIC, PC_CHIP_LEN, b->chip[IOAPIC], e);
@@ -534,11 +543,72 @@ static unsigned pc_chips(struct vm *vm, struct device *out[BOARD_CHIPS])
 	return CHIPS + 1;
 }
 
+/* KVM's local APICs are saved as ours are: through some that nothing is wired to. */
+
+enum { MSR_DEADLINE = 0x6e0 };
+
+/* When a stopped time stamp counter comes there. */
+static uint64_t stamp_ns(void *ctx, unsigned cpu, uint64_t tsc)
+{
+	struct vm *vm = ctx;
+	struct x86_leaf told[X86_LEAVES];
+	uint64_t khz = x86_leaf_khz(told, vm->ops->told(vm->engine, told));
+	uint64_t now = vclock_ns(&vm->clock), left = tsc - vm->hart[cpu].stamp;
+	if ((int64_t)left <= 0 || !khz) return now;
+	return now + (uint64_t)((unsigned __int128)left * 1000000 / khz);
+}
+
+static void nothing(void *ctx, unsigned line, int level) { (void)ctx, (void)line, (void)level; }
+
+static void page_get(struct hart *h, struct lapic_page *p)
+{
+	for (unsigned i = 0; i < LAPIC_REGS; i++)
+		p->reg[i] = (uint32_t)hart_get(h, REG_X86_LAPIC + i);
+	p->base = hart_get(h, REG_X86_APIC_BASE);
+	p->deadline = hart_get(h, REG_X86_MSR + MSR_DEADLINE);
+}
+
+/* The mode comes first, as it decides what the rest means; reserved registers are left alone. */
+static bool page_put(struct hart *h, const struct lapic_page *p)
+{
+	const struct engine_ops *ops = h->vm->ops;
+	bool good = !ops->set(h->cpu, REG_X86_APIC_BASE, p->base);
+	for (unsigned i = 0; good && i < LAPIC_REGS; i++)
+		if (hart_get(h, REG_X86_LAPIC + i) != p->reg[i])
+			good = !ops->set(h->cpu, REG_X86_LAPIC + i, p->reg[i]);
+	hart_set(h, REG_X86_MSR + MSR_DEADLINE, p->deadline);
+	return good;
+}
+
+static void engine_lapics_state(struct vm *vm, struct state *s)
+{
+	const struct lapic_env env = {
+		.intr = {nothing, NULL, 0}, .ctx = vm, .tsc_ns = stamp_ns, .clock = &vm->clock};
+	struct lapic_page p;
+	struct lapics *l;
+	bool good = true;
+	if (lapics_new(&l, vm->ncpus, &env, &s->e) < 0) return;
+	for (unsigned i = 0; !s->loading && i < vm->ncpus; i++) {
+		page_get(&vm->hart[i], &p);
+		lapic_load(l, i, &p);
+	}
+	lapics_state(l, s);
+	for (unsigned i = 0; s->loading && state_ok(s) && i < vm->ncpus; i++) {
+		lapic_save(l, i, &p);
+		good = page_put(&vm->hart[i], &p) && good;
+	}
+	(void)state_need(s, good, "local APIC");
+	lapics_free(l);
+}
+
 static void pc_state(struct vm *vm, struct state *s)
 {
 	struct pc *b = pc_of(vm);
 	STATE(s, b, intx);
-	if (b->lapics) lapics_state(b->lapics, s);
+	if (b->lapics)
+		lapics_state(b->lapics, s);
+	else
+		engine_lapics_state(vm, s);
 }
 
 static void pc_reset(struct vm *vm)
@@ -548,8 +618,7 @@ static void pc_reset(struct vm *vm)
 	if (b->lapics) lapics_reset(b->lapics);
 }
 
-/* Time stamp counters are the harts' own clocks. KVM's clock for guests goes on: it belongs to KVM.
- */
+/* Time stamp counters are the harts' own clocks, and KVM's clock for guests goes by them. */
 static void pc_pause(struct vm *vm)
 {
 	board_stop(vm->board, pc_of(vm)->chip, CHIPS);
@@ -557,11 +626,19 @@ static void pc_pause(struct vm *vm)
 		vm->hart[i].stamp = hart_get(&vm->hart[i], REG_X86_TSC);
 }
 
+/* KVM's timer is set by what the counter was when it was set. */
+static void deadline_again(struct hart *h)
+{
+	uint64_t at = hart_get(h, REG_X86_MSR + MSR_DEADLINE);
+	if (at) hart_set(h, REG_X86_MSR + MSR_DEADLINE, at);
+}
+
 static void pc_resume(struct vm *vm)
 {
 	struct pc *b = pc_of(vm);
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		hart_set(&vm->hart[i], REG_X86_TSC, vm->hart[i].stamp), vm->hart[i].stamp = 0;
+	for (unsigned i = 0; !b->lapics && i < vm->ncpus; i++) deadline_again(&vm->hart[i]);
 	if (b->lapics) lapics_resume(b->lapics);
 	board_go(vm->board, b->chip, CHIPS);
 }
