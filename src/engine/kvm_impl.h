@@ -1,6 +1,7 @@
 #ifndef ENGINE_KVM_IMPL_H
 #define ENGINE_KVM_IMPL_H
 #include "engine/kvm.h"
+#include "engine/x86_model.h"
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,6 +25,16 @@ struct engine {
 	struct kvm_msr_filter_range caught[KVM_CATCHES];
 	unsigned ncaught;
 	struct kvm_irqchip chips[KVM_NR_IRQCHIPS]; /* IRQCHIP_FULL: at power-on */
+	struct x86_leaf *told;			   /* CPU 0's CPUID; NULL: there is no vCPU yet */
+	unsigned ntold;
+	uint32_t tsc_khz;		/* of the guest's TSC; 0: not known */
+	bool scaled;			/* which is another than the host's */
+	struct kvm_time {		/* under `lock`; kvm_time.c */
+		uint64_t got, put;	/* moments of the host's TSC; 0: none */
+		uint64_t pv_tsc, pv_ns; /* a moment: REG_X86_PV_TSC, _NS; pv_tsc 0: none */
+		bool due;		/* KVM's clock is to be set by it before anything runs */
+	} time;
+	_Atomic bool holds; /* some of `time` is to be looked at */
 };
 
 /* Why a vCPU is to come out of KVM_RUN: bits of `poke`. */
@@ -82,6 +93,22 @@ int kvm_regs_flush(struct vcpu *c); /* -errno: no CPU has such registers */
 void kvm_regs_forget(struct vcpu *c);
 int kvm_power_on_take(struct vcpu *c, struct err *e);
 void kvm_reset(struct vcpu *c);
+
+/* kvm_time.c: time stamp counters, all read and then set at one moment, and KVM's clock by them. */
+int kvm_tsc_get(struct vcpu *c, uint64_t *val);
+int kvm_tsc_set(struct vcpu *c, uint64_t val);
+int kvm_pv_get(struct vcpu *c, unsigned reg, uint64_t *val);
+int kvm_pv_set(struct vcpu *c, unsigned reg, uint64_t val);
+void kvm_time_go(struct vcpu *c);				      /* a vCPU is about to run */
+int kvm_msr(struct vcpu *c, uint32_t index, uint64_t *val, bool set); /* kvm_regs.c */
+
+/* kvm_told.c: CPUID's tables between us and KVM. */
+int kvm_cpuid_set(struct vcpu *c, struct err *e); /* of a new vCPU: by the policy, or a model */
+unsigned kvm_told(struct engine *en, struct x86_leaf *to);
+int kvm_be(struct engine *en, const struct x86_leaf *told, unsigned n, struct err *e);
+
+/* kvm.c */
+int kvm_cap(const struct engine *en, int what); /* 0: it has no such thing */
 
 /* kvm_cpuid.c: what the guest is told its CPU is. */
 struct kvm_cpu_want {

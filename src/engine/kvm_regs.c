@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+/* syscalls loop vcpu: ioctl */
+
 #define NONE (-ENOENT)
 static int call(struct vcpu *c, unsigned long what, void *arg)
 {
@@ -203,8 +205,13 @@ static int activity(struct vcpu *c, uint64_t *val, bool set)
 
 static uint64_t flag(bool on, uint64_t bit) { return on ? bit : 0; }
 
+/* What is left of one that has come is nothing. */
 static void event_get(const struct kvm_vcpu_events *v, unsigned reg, uint64_t *val)
 {
+	bool exception = v->exception.injected || v->exception.pending;
+	*val = 0;
+	if (!exception && (reg == REG_X86_EVENT_EXCEPTION || reg == REG_X86_EVENT_PAYLOAD)) return;
+	if (!v->interrupt.injected && reg == REG_X86_EVENT_INTERRUPT) return;
 	switch (reg) {
 	case REG_X86_EVENT_EXCEPTION:
 		*val = v->exception.nr | flag(v->exception.injected, X86_EVENT_INJECTED) |
@@ -276,6 +283,40 @@ static int event(struct vcpu *c, unsigned reg, uint64_t *val, bool set)
 	return call(c, KVM_SET_VCPU_EVENTS, &v);
 }
 
+/* KVM serves them when it is asked for its state; asked of another engine, they are served here. */
+static int asked(struct vcpu *c, uint64_t *val, bool set)
+{
+	enum { INIT = 1 << 0, SIPI = 1 << 8 };
+	uint64_t to = X86_INIT_RECEIVED, vector = *val >> 32 & 0xff;
+	int rc = 0;
+	if (!set) return *val = 0, 0;
+	if (*val & INIT) kvm_reset(c);
+	if (*val & INIT && c->id) rc = activity(c, &to, true);
+	if (rc || !(*val & SIPI) || activity(c, &to, false) || to == X86_RUNNING ||
+	    to == X86_HALTED)
+		return rc;
+	to = X86_SIPI;
+	rc = event(c, REG_X86_EVENT_SIPI, &vector, true);
+	return rc ? rc : activity(c, &to, true);
+}
+
+/* Older KVMs read them from memory whenever CR3 is set, and do not tell. */
+static int pdpte(struct vcpu *c, unsigned n, uint64_t *val, bool set)
+{
+	struct kvm_sregs2 s;
+	if (!kvm_cap(c->en, KVM_CAP_SREGS2)) return set ? 0 : NONE;
+	int rc = kvm_regs_flush(c);
+	if (!rc) rc = call(c, KVM_GET_SREGS2, &s);
+	if (rc) return rc;
+	bool has = s.flags & KVM_SREGS2_FLAGS_PDPTRS_VALID;
+	if (!set) return *val = has ? s.pdptrs[n] : 0, 0;
+	if (!has) return 0;
+	s.pdptrs[n] = *val;
+	rc = call(c, KVM_SET_SREGS2, &s);
+	kvm_regs_forget(c);
+	return rc;
+}
+
 static int lapic(struct vcpu *c, unsigned n, uint64_t *val, bool set)
 {
 	struct kvm_lapic_state s;
@@ -285,14 +326,21 @@ static int lapic(struct vcpu *c, unsigned n, uint64_t *val, bool set)
 	if (rc) return rc;
 	if (!set) return *val = load_le(s.regs + (size_t)n * 16, 4), 0;
 	store_le(s.regs + (size_t)n * 16, *val, 4);
-	return call(c, KVM_SET_LAPIC, &s);
+	rc = call(c, KVM_SET_LAPIC, &s);
+	kvm_regs_forget(c); /* TPR is CR8, too */
+	return rc;
 }
 
 static int xsave(struct vcpu *c, unsigned n, uint64_t *val, bool set)
 {
+	enum {
+		FREE_FIRST = 464 / 8,
+		FREE_LAST = 511 / 8
+	}; /* software's: Linux notes things there */
 	if ((n + 1) * 8ul > c->en->xsave_size) return NONE;
 	int rc = kvm_regs_fetch(c, HAVE_XSAVE);
 	if (rc) return rc;
+	if (n >= FREE_FIRST && n <= FREE_LAST) return *val = set ? *val : 0, 0;
 	uint8_t *at = (uint8_t *)c->xsave + (size_t)n * 8;
 	if (set)
 		store_le(at, *val, 8);
@@ -302,7 +350,7 @@ static int xsave(struct vcpu *c, unsigned n, uint64_t *val, bool set)
 	return 0;
 }
 
-static int msr(struct vcpu *c, unsigned index, uint64_t *val, bool set)
+int kvm_msr(struct vcpu *c, uint32_t index, uint64_t *val, bool set)
 {
 	union {
 		struct kvm_msrs head;
@@ -325,11 +373,16 @@ static int msr(struct vcpu *c, unsigned index, uint64_t *val, bool set)
 
 static int access_reg(struct vcpu *c, unsigned reg, uint64_t *val, bool set)
 {
-	if (reg >= REG_X86_MSR) return msr(c, reg - REG_X86_MSR, val, set);
+	if (reg >= REG_X86_MSR) return kvm_msr(c, reg - REG_X86_MSR, val, set);
 	if (reg >= REG_X86_XSAVE) return xsave(c, reg - REG_X86_XSAVE, val, set);
 	if (reg >= REG_X86_LAPIC + 64) return NONE;
 	if (reg >= REG_X86_LAPIC) return lapic(c, reg - REG_X86_LAPIC, val, set);
-	if (reg == REG_X86_TSC) return msr(c, 0x10, val, set);
+	if (reg >= REG_X86_PDPTE && reg < REG_X86_PDPTE + 4)
+		return pdpte(c, reg - REG_X86_PDPTE, val, set);
+	if (reg == REG_X86_EVENT_INIT) return asked(c, val, set);
+	if (reg == REG_X86_PV_TSC || reg == REG_X86_PV_NS)
+		return set ? kvm_pv_set(c, reg, *val) : kvm_pv_get(c, reg, val);
+	if (reg == REG_X86_TSC) return set ? kvm_tsc_set(c, *val) : kvm_tsc_get(c, val);
 	if (reg > REG_X86_EVENT_SHUTDOWN) return NONE;
 	if (reg >= REG_X86_EVENT_EXCEPTION) return event(c, reg, val, set);
 	if (reg >= REG_X86_DR) return debug_reg(c, reg - REG_X86_DR, val, set);
@@ -352,7 +405,8 @@ static const uint32_t kept[] = {
 	0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, /* STAR to FMASK */
 	0xc0000102, 0xc0000103,				/* KERNEL_GS_BASE, TSC_AUX */
 	0x1a0,	    0x3b,	0x6e0,			/* MISC_ENABLE, TSC */
-	0x48,	    0xda0,				/* SPEC_CTRL, XSS */
+	0x48,	    0xda0,	0x10a,			/* SPEC_CTRL, XSS, ARCH_CAPABILITIES */
+	0x17a,	    0x400,	0x401,	    0x402,	0x403, /* machine checks */
 	0x4b564d00, 0x4b564d01, 0x4b564d02, 0x4b564d03, 0x4b564d04, 0x4b564d05, 0x4b564d06,
 };
 struct kvm_power_on {
@@ -383,7 +437,7 @@ int kvm_power_on_take(struct vcpu *c, struct err *e)
 	if (!rc && apic) rc = call(c, KVM_GET_LAPIC, &p->lapic);
 	if (!rc && apic) rc = call(c, KVM_GET_MP_STATE, &p->mp);
 	for (unsigned i = 0; !rc && i < COUNT(kept); i++)
-		p->has[i] = !msr(c, kept[i], &p->msr[i], false);
+		p->has[i] = !kvm_msr(c, kept[i], &p->msr[i], false);
 	return rc ? fail(e, rc, "cpu %u: its state at power-on: %s", c->id, strerror(-rc)) : 0;
 }
 
@@ -405,7 +459,7 @@ void kvm_reset(struct vcpu *c)
 	(void)call(c, KVM_SET_REGS, &p->regs);
 	(void)call(c, KVM_SET_DEBUGREGS, &p->debug);
 	for (unsigned i = 0; i < COUNT(kept); i++)
-		if (p->has[i]) (void)msr(c, kept[i], &p->msr[i], true);
+		if (p->has[i]) (void)kvm_msr(c, kept[i], &p->msr[i], true);
 	if (apic) (void)call(c, KVM_SET_LAPIC, &p->lapic);
 	if (apic) (void)call(c, KVM_SET_MP_STATE, &p->mp);
 	(void)call(c, KVM_SET_VCPU_EVENTS, &p->events);

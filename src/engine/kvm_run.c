@@ -324,6 +324,7 @@ static enum vcpu_exit run_on(struct vcpu *c)
 enum vcpu_exit kvm_run(struct vcpu *c)
 {
 	int rc = kvm_regs_flush(c);
+	kvm_time_go(c);
 	if (rc) return broken(c, "no CPU has these registers: %s", strerror(-rc));
 	here(c, true);
 	enum vcpu_exit out = run_on(c);

@@ -42,6 +42,7 @@ struct pc {
 	struct vcpu *cpu[2];
 	_Atomic unsigned asked; /* hooks */
 	uint64_t wrote;
+	unsigned eois, eoi_of;
 	struct x86_code code;
 };
 static const struct engine_ops *const ops = &engine_kvm;
@@ -102,6 +103,13 @@ static int hook_extint(void *ctx, unsigned cpu)
 	return 0x31;
 }
 
+static void hook_eoi(void *ctx, unsigned vector)
+{
+	struct pc *p = ctx;
+	p->eois++;
+	p->eoi_of = vector;
+}
+
 /* Say why a test cannot be done here. */
 static void skip(const char *test, const char *why) { (void)printf("SKIPPED %s: %s\n", test, why); }
 
@@ -121,13 +129,14 @@ static struct pc *pc_new(const char *test, enum irqchip chip, unsigned cpus)
 	CHECK(!gmem_add(p->mem, 0, ROM, 0, &e) && !gmem_add(p->mem, ROM, 0x1000, GMEM_ROM, &e));
 	CHECK(!bus_map(p->pio, PORT, 64, &p->ports, &e) && !bus_map(p->pio, DONE, 2, &p->done, &e));
 	CHECK(!bus_map(p->mmio, MMIO, 0x1000, &p->cells, &e));
-	struct engine_env env = {.arch = ARCH_X86_64,
-				 .mem = p->mem,
-				 .pio = p->pio,
-				 .mmio = p->mmio,
-				 .cpus = cpus,
-				 .irqchip = chip,
-				 .x86 = {.msr = hook_msr, .extint = hook_extint, .ctx = p}};
+	struct engine_env env = {
+		.arch = ARCH_X86_64,
+		.mem = p->mem,
+		.pio = p->pio,
+		.mmio = p->mmio,
+		.cpus = cpus,
+		.irqchip = chip,
+		.x86 = {.msr = hook_msr, .eoi = hook_eoi, .extint = hook_extint, .ctx = p}};
 	int rc = ops->open(&p->en, &env, &e);
 	for (unsigned i = 0; !rc && i < cpus; i++) rc = ops->vcpu(&p->cpu[i], p->en, i, &e);
 	if (rc) (void)printf("%s\n", e.msg);
@@ -484,6 +493,40 @@ TEST(kvm_an_eventfd_interrupts)
 	CHECK(kvm_route(p->en, KVM_GSIS, 1, 1, &e) == -EINVAL);
 	pc_free(p);
 	(void)close(fd);
+}
+
+/* Of the board's IOAPIC: the end of a level is told, if there is a route for it, and of an edge
+ * not. */
+TEST(kvm_ends_of_levels_are_told)
+{
+	enum { LEVEL = 1 << 15 };
+	struct err e = {0};
+	PC(IRQCHIP_SPLIT, 1);
+	struct x86_code h = {p->mem, HANDLER};
+	X86_EMIT(&h, 0x49, 0xff, 0xc0); /* inc r8 */
+	wrmsr(&h, 0x80b, 0);
+	X86_EMIT(&h, 0x48, 0xcf);
+	x86_gate(p->mem, 0x44, HANDLER, 0);
+	x86_gate(p->mem, 0x45, HANDLER, 0);
+	apic_on(c);
+	x86_mov(c, R8, 0);
+	done(p);
+	X86_EMIT(c, 0xfb, 0xf4, 0xf4, 0xfa);
+	done(p);
+	CHECK(!kvm_route(p->en, 9, 0xfee00000, 0x44 | LEVEL, &e));
+	RUN(p);
+	CHECK(kvm_msi(p->en, 0xfee00000, 0x44 | LEVEL));
+	(void)kvm_run_for(p->cpu[0], SECOND / 20);
+	if (!p->eois && kvm_probe()->state == KVM_UNFIT) {
+		skip(__func__, "this KVM tells of none");
+		pc_free(p);
+		return;
+	}
+	CHECK(p->eois == 1 && p->eoi_of == 0x44 && reg(p, R8) == 1);
+	CHECK(kvm_msi(p->en, 0xfee00000, 0x45));
+	RUN(p);
+	CHECK(p->eois == 1 && reg(p, R8) == 2);
+	pc_free(p);
 }
 
 static uint64_t rung(int fd)

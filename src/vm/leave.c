@@ -205,10 +205,17 @@ static int bits_send(struct leave *m, const struct gmem_region *g, struct err *e
 	return r;
 }
 
+/* What hardware has noted of writes, into gmem's bitmap. */
+static int log_take(struct leave *m, struct err *e)
+{
+	struct vm *vm = m->vm;
+	return vm->ops->dirty ? vm->ops->dirty(vm->engine, e) : 0;
+}
+
 static int memory_changed(struct leave *m, struct err *e)
 {
 	struct gmem_region g;
-	int r = 0;
+	int r = log_take(m, e);
 	for (unsigned i = 0; r == 0 && gmem_region(m->vm->mem, i, &g); i++) {
 		if (!gmem_dirty_take(m->vm->mem, g.base, g.len, m->bits)) continue;
 		fence(m); /* then what is written is told of again, before it is read */
@@ -262,11 +269,12 @@ static int disks_changed(struct leave *m, struct err *e)
 	return r;
 }
 
-static void track(struct leave *m, bool on)
+static int track(struct leave *m, bool on, struct err *e)
 {
 	for (unsigned i = 0; i < m->vm->guest->spec->ndisks; i++) blk_track(m->vm->disk[i], on);
 	gmem_track(m->vm->mem, on);
 	fence(m);
+	return log_take(m, e);
 }
 
 static uint64_t left(struct leave *m)
@@ -357,12 +365,14 @@ static int rounds(struct leave *m, struct err *e)
 	uint64_t least = UINT64_MAX;
 	unsigned stale = 0;
 	for (unsigned i = 1; i <= ROUNDS; i++) {
+		int r = log_take(m, e);
+		if (r) return r;
 		uint64_t n = left(m), sent = link_sent(m->link), since = now_ns();
 		stale = n < least - least / 8 ? 0 : stale + 1;
 		if (n < least) least = n;
 		if (enough(m, least, stale)) return 0;
 		atomic_store(&m->round, i);
-		int r = changes(m, e);
+		r = changes(m, e);
 		if (r) return r;
 		note_rate(m, sent, since);
 	}
@@ -372,10 +382,10 @@ static int rounds(struct leave *m, struct err *e)
 static int bulk(struct leave *m, struct err *e)
 {
 	gmem_fetch(m->vm->mem);
-	track(m, true);
+	int r = track(m, true, e);
 	atomic_store(&m->phase, PHASE_BULK);
 	uint64_t sent = link_sent(m->link), since = now_ns();
-	int r = disks_all(m, e);
+	if (r == 0) r = disks_all(m, e);
 	if (r == 0) r = memory_all(m, e);
 	note_rate(m, sent, since);
 	return r;
@@ -435,7 +445,7 @@ static void end(struct leave *m, enum end how, const struct err *why)
 static void stay(struct leave *m, int (*step)(struct leave *m, struct err *e), struct err *why)
 {
 	link_refuse(m->link, why);
-	track(m, false);
+	(void)track(m, false, NULL);
 	(void)on_loop(m, step, NULL);
 	end(m, END_FAILED, why);
 }

@@ -5,7 +5,7 @@
 #include "base/buf.h"
 #include "base/state.h"
 #include "blk/blk.h"
-#include "engine/kvm.h"
+#include "engine/x86_model.h"
 #include "guest/guest.h"
 #include "guest/outside.h"
 #include "guest/snapshot.h"
@@ -116,6 +116,18 @@ static void clock_state(struct vm *vm, unsigned n, struct state *s)
 	if (state_need(s, ns < UINT64_MAX / 4, "time") && s->loading) vclock_set(&vm->clock, ns);
 }
 
+/* What it was told its CPU is: who goes on with it must give it the same. */
+static void cpuid_state(struct vm *vm, unsigned n, struct state *s)
+{
+	struct x86_leaf told[X86_LEAVES] = {0};
+	uint32_t leaves = s->loading ? 0 : vm->ops->told(vm->engine, told);
+	(void)n;
+	state_bytes(s, "leaves", &leaves, sizeof(leaves));
+	if (!state_need(s, leaves && leaves <= X86_LEAVES, "number of leaves")) return;
+	state_bytes(s, "told", told, leaves * sizeof(*told));
+	if (s->loading && state_ok(s)) (void)vm->ops->be(vm->engine, told, leaves, &s->e);
+}
+
 struct reg {
 	uint64_t number, value;
 };
@@ -131,8 +143,23 @@ static void registers_save(struct hart *h, struct buf *to)
 		}
 }
 
-/* Only those that we would save, in our order; one that this engine lacks must have been idle. */
-static bool registers_load(struct hart *h, struct buf *from)
+/* One that this engine lacks, or does not let be set, must have been as it is here. */
+static bool register_load(struct hart *h, const struct reg *g, struct state *s)
+{
+	uint64_t is = 0;
+	int r = h->vm->ops->set(h->cpu, (unsigned)g->number, g->value);
+	if (r == 0) return true;
+	(void)h->vm->ops->get(h->cpu, (unsigned)g->number, &is);
+	if (is == g->value) return true;
+	if (state_ok(s))
+		(void)fail(&s->e, -ENOTSUP, "register %#llx cannot be %#llx with --engine %s",
+			   (unsigned long long)g->number, (unsigned long long)g->value,
+			   h->vm->ops->name);
+	return false;
+}
+
+/* Only those that we would save, in our order. */
+static bool registers_load(struct hart *h, struct buf *from, struct state *s)
 {
 	const struct reg_range *r = engine_registers(h->vm->guest->spec->arch);
 	struct reg g;
@@ -141,8 +168,7 @@ static bool registers_load(struct hart *h, struct buf *from)
 	for (; r->n; r++)
 		for (unsigned i = 0; i < r->n; i++) {
 			if (!more || g.number != r->first + i) continue;
-			int e = h->vm->ops->set(h->cpu, r->first + i, g.value);
-			if (e && (e != -ENOENT || g.value)) return false;
+			if (!register_load(h, &g, s)) return false;
 			more = buf_take(from, &g, sizeof(g));
 		}
 	return !more;
@@ -164,7 +190,7 @@ static void cpu_state(struct vm *vm, unsigned n, struct state *s)
 	h->state = state;
 	if (s->loading) (void)buf_room(&regs, len);
 	state_bytes(s, "registers", regs.at, regs.len);
-	if (s->loading) (void)state_need(s, registers_load(h, &regs), "registers");
+	if (s->loading) (void)state_need(s, registers_load(h, &regs, s), "registers");
 }
 
 static void board_state(struct vm *vm, unsigned n, struct state *s)
@@ -206,6 +232,7 @@ unsigned vm_parts(struct vm *vm, struct vm_part out[VM_PARTS])
 	char name[16];
 	add(out, &n, "machine", machine_state, 0);
 	add(out, &n, "clock", clock_state, 0);
+	if (vm->ops->told) add(out, &n, "cpuid", cpuid_state, 0);
 	for (unsigned i = 0; i < vm->ncpus; i++) {
 		(void)snprintf(name, sizeof(name), "cpu%u", i);
 		add(out, &n, name, cpu_state, i);
@@ -315,9 +342,6 @@ static int memory_load(struct vm *vm, struct snapshot *from, struct err *e)
 /* ---- all of it */
 int vm_can_save(const struct vm *vm, struct err *e)
 {
-	if (vm->ops == &engine_kvm)
-		return fail(e, -EOPNOTSUPP,
-			    "snapshot: not under --engine kvm yet: use --engine jit");
 	if (vm->turns)
 		return fail(e, -EOPNOTSUPP,
 			    "snapshot: not of a guest that is recorded or replayed");
