@@ -23,17 +23,21 @@ void grow_done(struct grow *g, int fd)
 	(void)pthread_rwlock_destroy(&g->lock);
 }
 
-int grow_take(struct grow *g, int fd, uint64_t bytes, uint64_t align, uint64_t *at)
+int grow_reach(struct grow *g, int fd, uint64_t end)
 {
-	uint64_t from = (g->end + align - 1) / align * align, end = from + bytes;
 	if (end > g->room) {
 		if (end > INT64_MAX - AHEAD) return -EFBIG;
 		if (ftruncate(fd, (off_t)(end + AHEAD)) < 0 || fsync(fd) < 0) return -errno;
 		g->room = end + AHEAD;
 	}
-	g->end = end;
-	*at = from;
+	if (end > g->end) g->end = end;
 	return 0;
+}
+
+int grow_take(struct grow *g, int fd, uint64_t bytes, uint64_t align, uint64_t *at)
+{
+	*at = (g->end + align - 1) / align * align;
+	return grow_reach(g, fd, *at + bytes);
 }
 
 static int read_alone(struct blk *b, const struct grow_ops *o, void *to, uint64_t off, uint64_t len)
@@ -60,7 +64,7 @@ static int unit_add(struct blk *b, struct grow *g, const struct grow_ops *o,
 	if (!r) r = read_alone(b, o, unit, begin, in);
 	if (!r) r = read_alone(b, o, unit + in + p->len, p->off + p->len, b->unit - in - p->len);
 	if (!r) part_copy(unit + in, p);
-	if (!r) r = grow_take(g, b->fd, b->unit, UNIT_ALIGN, &at);
+	if (!r) r = o->place ? o->place(b, &at) : grow_take(g, b->fd, b->unit, UNIT_ALIGN, &at);
 	if (!r) r = file_put(b->fd, unit, b->unit, at);
 	return r ? r : o->enter(b, begin, at);
 }

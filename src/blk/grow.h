@@ -16,9 +16,11 @@ struct grow_ops {
 	/* The unit that holds off lies at `at` from now on; its data is there. */
 	int (*enter)(struct blk *b, uint64_t off, uint64_t at);
 	int (*prepare)(struct blk *b, uint64_t off); /* what may take room before it; may be NULL */
+	int (*place)(struct blk *b, uint64_t *at);   /* where the next one goes; NULL: at the end */
 };
 void grow_init(struct grow *g, uint64_t file_size);
 void grow_done(struct grow *g, int fd); /* gives back what is spare behind the end */
 int grow_run(struct blk *b, struct grow *g, const struct grow_ops *o, const struct blk_req *q);
+int grow_reach(struct grow *g, int fd, uint64_t end); /* the file is at least so long */
 int grow_take(struct grow *g, int fd, uint64_t bytes, uint64_t align, uint64_t *at);
 #endif

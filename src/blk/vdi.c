@@ -1,5 +1,5 @@
 /* VDI, VirtualBox's format (its headers as in VirtualBox's VDICore.h): one table of blocks, kept
- * whole in memory; blocks are added at the end. */
+ * whole in memory; a block that is added gets the first number that is free, usually the next. */
 #include "base/types.h"
 #include "blk/grow.h"
 #include <errno.h>
@@ -36,7 +36,10 @@ enum { DYNAMIC = 1, FIXED = 2, SECTOR = 512, BLOCK = 1 << 20, TABLE_AT = 512, UU
 struct vdi {
 	struct blk b;
 	struct grow grow;
-	uint32_t n, used, kind, *table; /* the host's byte order */
+	uint32_t n, kind, *table; /* the host's byte order */
+	uint32_t used;		  /* behind the highest number of a block: others go on there */
+	uint32_t low;		  /* all below are taken */
+	uint8_t *taken;		  /* numbers: a bit each; for writing */
 	uint64_t data_at;
 };
 
@@ -61,21 +64,42 @@ static int vdi_map(struct blk *b, uint64_t off, uint64_t len, struct extent *x)
 	return 0;
 }
 
+static bool is_taken(const struct vdi *v, uint32_t block)
+{
+	return v->taken[block / 8] >> block % 8 & 1;
+}
+static void take(struct vdi *v, uint32_t block)
+{
+	v->taken[block / 8] |= (uint8_t)(1u << block % 8);
+	if (block >= v->used) v->used = block + 1;
+}
+
+/* The first number that no block has: so none becomes too high, whatever gaps failures and others
+ * have left. Each entry has one at most, so that for one without there is always one left. */
+static int vdi_place(struct blk *b, uint64_t *at)
+{
+	struct vdi *v = vdi_of(b);
+	while (v->low < v->n && is_taken(v, v->low)) v->low++;
+	if (v->low == v->n) return -EFBIG;
+	*at = v->data_at + (uint64_t)v->low * b->unit;
+	return grow_reach(&v->grow, b->fd, *at + b->unit);
+}
+
 static int vdi_enter(struct blk *b, uint64_t off, uint64_t at)
 {
 	struct vdi *v = vdi_of(b);
-	uint64_t i = off / b->unit, block = (at - v->data_at) / b->unit;
-	if (block >= BLOCK_ZERO) return -EFBIG;
-	le32 entry = le32_of((uint32_t)block), used = le32_of(v->used + 1);
+	uint64_t i = off / b->unit;
+	uint32_t block = (uint32_t)((at - v->data_at) / b->unit);
+	le32 entry = le32_of(block), used = le32_of(block < v->used ? v->used : block + 1);
 	int r = file_put(b->fd, &used, sizeof(used), V_USED);
 	if (!r) r = file_put(b->fd, &entry, sizeof(entry), TABLE_AT + i * 4);
 	if (r < 0) return r;
-	v->table[i] = (uint32_t)block;
-	v->used++;
+	v->table[i] = block;
+	take(v, block);
 	return 0;
 }
 
-static const struct grow_ops vdi_grow = {vdi_map, NULL, vdi_enter, NULL};
+static const struct grow_ops vdi_grow = {.map = vdi_map, .enter = vdi_enter, .place = vdi_place};
 
 static int vdi_run(struct blk *b, const struct blk_req *q)
 {
@@ -112,7 +136,8 @@ static int header_parse(struct vdi *v, const uint8_t *h, struct err *e)
 	if (!size || size > INT64_MAX / 2 || v->n > BLOCKS_MAX || (size + block - 1) / block > v->n)
 		return fail(e, -EINVAL, "header: %u blocks for %llu bytes", v->n,
 			    (unsigned long long)size);
-	if (load_le(h + V_TABLE, 4) != TABLE_AT || v->data_at < TABLE_AT + v->n * 4ull)
+	if (load_le(h + V_TABLE, 4) != TABLE_AT || v->data_at < TABLE_AT + v->n * 4ull ||
+	    v->data_at % SECTOR)
 		return fail(e, -EINVAL, "header: its table of blocks is out of place");
 	v->b.unit = block;
 	v->b.info = (struct blk_info){(size + SECTOR - 1) & ~(SECTOR - 1ull), SECTOR, true, false};
@@ -135,21 +160,19 @@ static int table_load(struct vdi *v, int fd, struct err *e)
 	return 0;
 }
 
-/* New blocks go behind all that there are, numbered without a gap. The header's count of them may
- * be one too high after a crash. */
+/* The header's count of blocks may be too high after a crash, or not, where numbers have gaps: it
+ * is where others put the next one. */
 static int end_find(struct vdi *v, int fd)
 {
-	uint32_t most = 0, used = 0;
-	for (uint32_t i = 0; i < v->n; i++) {
-		if (v->table[i] >= BLOCK_ZERO) continue;
-		used++;
-		if (v->table[i] >= most) most = v->table[i] + 1;
-	}
-	le32 count = le32_of(used);
-	bool right = v->used == used;
-	v->used = used;
-	v->grow.end = v->data_at + (uint64_t)most * v->b.unit;
-	return right ? 0 : file_put(fd, &count, sizeof(count), V_USED);
+	uint32_t said = v->used;
+	v->used = 0;
+	v->taken = calloc(v->n / 8 + 1, 1);
+	if (!v->taken) return -ENOMEM;
+	for (uint32_t i = 0; i < v->n; i++)
+		if (v->table[i] < BLOCK_ZERO) take(v, v->table[i]);
+	le32 count = le32_of(v->used);
+	v->grow.end = v->data_at + (uint64_t)v->used * v->b.unit;
+	return said == v->used ? 0 : file_put(fd, &count, sizeof(count), V_USED);
 }
 
 static int vdi_load(struct vdi *v, const struct blk_file *f, struct err *e)
@@ -165,7 +188,7 @@ static int vdi_load(struct vdi *v, const struct blk_file *f, struct err *e)
 	if (r < 0 || f->opts->flags & BLK_RDONLY) return r;
 	v->b.info.readonly = false;
 	r = end_find(v, f->fd);
-	return r < 0 ? fail(e, r, "its header cannot be written (%s)", strerror(-r)) : 0;
+	return r < 0 ? fail(e, r, "it cannot be written to (%s)", strerror(-r)) : 0;
 }
 
 static int vdi_open(struct blk **out, const struct blk_file *f, struct err *e)
@@ -174,6 +197,7 @@ static int vdi_open(struct blk **out, const struct blk_file *f, struct err *e)
 	if (!v) return fail(e, -ENOMEM, "out of memory");
 	int r = vdi_load(v, f, e);
 	if (r < 0) {
+		free(v->taken);
 		free(v->table);
 		free(v);
 		return r;
@@ -187,6 +211,7 @@ static void vdi_close(struct blk *b)
 	struct vdi *v = vdi_of(b);
 	if (b->info.readonly) v->grow.room = v->grow.end;
 	grow_done(&v->grow, b->fd);
+	free(v->taken);
 	free(v->table);
 	free(v);
 }

@@ -137,7 +137,8 @@ static int vmdk_prepare(struct blk *b, uint64_t off)
 	return r;
 }
 
-static const struct grow_ops vmdk_grow = {vmdk_map, vmdk_unpack, vmdk_enter, vmdk_prepare};
+static const struct grow_ops vmdk_grow = {
+	.map = vmdk_map, .unpack = vmdk_unpack, .enter = vmdk_enter, .prepare = vmdk_prepare};
 
 static int vmdk_run(struct blk *b, const struct blk_req *q)
 {
