@@ -155,7 +155,8 @@ void jail_drop_privileges(uint64_t keep_caps)
 #define FS_FILE	     (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE)
 #define FS_READ	     (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define NET_BIND     1ull
-#define SCOPES	     3ull /* abstract sockets, signals */
+#define SCOPE_SOCKET 1ull /* abstract ones */
+#define SCOPE_SIGNAL 2ull
 
 /* As of ABI 6; an older kernel is told the length it knows. */
 struct landlock_attr {
@@ -178,12 +179,12 @@ static void permit_access(int fd, const char *path, uint64_t access)
 	(void)syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &a, 0);
 }
 
-/* No files, no signals to other processes, no sockets without a name. A negative errno: none. */
-static int rules_new(uint64_t *fs)
+/* No files, and what of other processes' is `scoped`. A negative errno: none. */
+static int rules_new(uint64_t *fs, uint64_t scoped)
 {
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	if (abi < 0) return -errno;
-	struct landlock_attr a = {.fs = fs_known(abi), .scoped = SCOPES};
+	struct landlock_attr a = {.fs = fs_known(abi), .scoped = scoped};
 	size_t len = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
 	long fd = syscall(SYS_landlock_create_ruleset, &a, len, 0);
 	*fs = a.fs;
@@ -193,7 +194,7 @@ static int rules_new(uint64_t *fs)
 static int landlock_rules(const struct jail_plan *kept)
 {
 	uint64_t all;
-	int fd = rules_new(&all);
+	int fd = rules_new(&all, SCOPE_SOCKET);
 	for (unsigned i = 0; fd >= 0 && i < kept->nkept; i++)
 		permit_access(fd, kept->keep[i], kept->writable[i] ? all : FS_READ);
 	return fd;
@@ -203,7 +204,7 @@ static uint64_t known_access; /* of this kernel, once there are rules */
 
 int jail_rules(void)
 {
-	int fd = rules_new(&known_access);
+	int fd = rules_new(&known_access, SCOPE_SOCKET | SCOPE_SIGNAL);
 	return fd < 0 ? -1 : fd;
 }
 
@@ -247,6 +248,17 @@ void jail_settle(int rules, uint64_t caps, unsigned files, enum jail_class c)
 	(void)jail_filter(c, JAIL_EPERM, false);
 }
 
+/* No signals but to what is made from here on: a domain of its own, which all that is made later is
+ * in, too. One that was entered behind it would keep us from ending our own servers, and the kernel
+ * from doing it when we have gone. */
+static void no_signals(void)
+{
+	struct landlock_attr a = {.scoped = SCOPE_SIGNAL};
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	auto_fd int fd = abi < 6 ? -1 : (int)syscall(SYS_landlock_create_ruleset, &a, sizeof(a), 0);
+	if (fd >= 0) (void)syscall(SYS_landlock_restrict_self, fd, 0);
+}
+
 /* ---- the order of it */
 void jail_begin(struct jail_plan *p)
 {
@@ -254,6 +266,7 @@ void jail_begin(struct jail_plan *p)
 	on = true;
 	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	begin_namespaces(p);
+	no_signals();
 	ruleset = landlock_rules(p);
 	if (ruleset < 0) say(p, "Landlock", ruleset);
 	be_small(0);
