@@ -3,6 +3,7 @@
  * its shape is looked at. When it is paused, requests that wait for a lock come back undone; they
  * are kept by the heads of their chains, and begun again. */
 #include "base/buf.h"
+#include "base/log.h"
 #include "base/state.h"
 #include "dev/dev.h"
 #include "fs/quick.h"
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { QUEUES = 2, QUEUE_MAX = 128, TAG_LEN = 36, AGAIN_NS = 20000000 };
+enum { QUEUES = 2, QUEUE_MAX = 128, TAG_LEN = 36, AGAIN_NS = 20000000, PARTING_NS = 2000000000 };
 enum { WAIT_NS = 200000, VAIN_MOST = 8, VAIN_PAUSE = 256 };
 _Static_assert(QUEUES *QUEUE_MAX == SHARE_PLACES, "a place for each request there can be");
 
@@ -32,7 +33,7 @@ struct vfs {
 	struct config config;
 	pthread_cond_t idle;
 	unsigned inflight, vain;
-	bool paused;
+	bool paused, unquiet; /* it could not be waited for */
 	struct fuse_quick quick;
 	struct slot *again; /* to be submitted when it goes on */
 	struct slot *free, slot[SHARE_PLACES];
@@ -174,40 +175,69 @@ static void again_free(struct vfs *d)
 	}
 }
 
-/* A wait for a lock may begin just after the others were ended: so it is said again. */
-static void fs_reset(struct virtio_dev *v)
+static struct timespec in_ns(uint64_t ns)
 {
-	struct vfs *d = (struct vfs *)v;
+	enum { SECOND = 1000000000 };
 	struct timespec t;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	ns += (uint64_t)t.tv_nsec;
+	return (struct timespec){t.tv_sec + (time_t)(ns / SECOND), (long)(ns % SECOND)};
+}
+
+/* No request may touch memory any more: a server that keeps one too long does not live on. A wait
+ * for a lock may begin just after the others were ended, so that is said again. */
+static void end_all(struct vfs *d, uint64_t patience_ns)
+{
+	uint64_t waited = 0;
 	share_reset(d->share);
 	while (d->inflight) {
-		(void)clock_gettime(CLOCK_REALTIME, &t);
-		t.tv_nsec += AGAIN_NS;
-		t.tv_sec += t.tv_nsec / 1000000000;
-		t.tv_nsec %= 1000000000;
-		if (pthread_cond_timedwait(&d->idle, &v->mutex, &t)) share_reset(d->share);
+		struct timespec t = in_ns(AGAIN_NS);
+		if (!pthread_cond_timedwait(&d->idle, &d->v.mutex, &t)) continue;
+		waited += AGAIN_NS;
+		if (waited < patience_ns) {
+			share_reset(d->share);
+		} else if (waited - patience_ns < AGAIN_NS) {
+			log_warn("shared folder %s: its server does not answer, and is ended",
+				 share_path(d->share));
+			share_end(d->share);
+		}
 	}
 	again_free(d);
 	d->quick.locks = false;
 }
 
+static void fs_reset(struct virtio_dev *v)
+{
+	struct vfs *d = (struct vfs *)v;
+	end_all(d, share_patience(d->share) * 1000000ull);
+}
+
+/* A server that is silent holds nobody up; but what it still does may come at any time, so that
+ * what memory and rings are is not known until it goes on. */
 static void fs_pause(struct virtio_dev *v)
 {
 	struct vfs *d = (struct vfs *)v;
+	struct err e = {0};
 	d->paused = true;
 	virtio_unlock(v);
-	share_pause(d->share);
+	int late = share_pause(d->share, &e) == -ETIMEDOUT;
 	virtio_lock(v);
-	while (d->inflight) (void)pthread_cond_wait(&d->idle, &v->mutex);
+	struct timespec t = in_ns(share_patience(d->share) * 1000000ull);
+	while (d->inflight && !late) late = pthread_cond_timedwait(&d->idle, &v->mutex, &t);
+	d->unquiet = late;
+	if (late)
+		log_warn("shared folder %s: its server does not answer; until it does there are "
+			 "no snapshots and moves of this guest",
+			 share_path(d->share));
 }
 
 static void fs_resume(struct virtio_dev *v)
 {
 	struct vfs *d = (struct vfs *)v;
 	virtio_unlock(v);
-	share_resume(d->share);
+	(void)share_resume(d->share, NULL);
 	virtio_lock(v);
-	d->paused = false;
+	d->paused = d->unquiet = false;
 	for (struct slot *s; (s = d->again);) {
 		d->again = s->next;
 		submit(d, s);
@@ -254,6 +284,13 @@ static void server_state(struct vfs *d, struct state *s)
 static void fs_state(struct virtio_dev *v, struct state *s)
 {
 	struct vfs *d = (struct vfs *)v;
+	if (d->unquiet && !s->loading) {
+		(void)fail(&s->e, -ETIMEDOUT,
+			   "shared folder %s: its server does not answer: is what the folder is on "
+			   "still there?",
+			   share_path(d->share));
+		return;
+	}
 	again_state(d, s);
 	if (state_ok(s)) server_state(d, s);
 }
@@ -268,7 +305,8 @@ static void fs_free(struct virtio_dev *v)
 	struct vfs *d = (struct vfs *)v;
 	virtio_lock(v);
 	v->live = false;
-	fs_reset(v);
+	uint64_t patience = share_patience(d->share) * 1000000ull;
+	end_all(d, patience < PARTING_NS ? patience : PARTING_NS);
 	virtio_unlock(v);
 	(void)pthread_cond_destroy(&d->idle);
 	virtio_done(v);
@@ -294,11 +332,14 @@ int virtio_fs_new(struct virtio_dev **out, struct gmem *mem, struct share *share
 		  struct err *e)
 {
 	struct vfs *d = calloc(1, sizeof(*d));
+	pthread_condattr_t attr;
 	if (!d) return fail(e, -ENOMEM, "shared folder: out of memory");
 	d->share = share;
 	memcpy(d->config.tag, tag, strnlen(tag, TAG_LEN));
 	d->config.queues = le32_of(QUEUES - 1);
-	(void)pthread_cond_init(&d->idle, NULL);
+	must(!pthread_condattr_init(&attr) && !pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
+	(void)pthread_cond_init(&d->idle, &attr);
+	(void)pthread_condattr_destroy(&attr);
 	for (unsigned i = SHARE_PLACES; i-- > 0;) {
 		d->slot[i].next = d->free;
 		d->free = &d->slot[i];

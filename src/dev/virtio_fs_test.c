@@ -16,16 +16,19 @@ static struct vdrv d;
 static struct share *share;
 static char dir[64];
 
-static bool begin(void)
+static bool begin_within(unsigned patience_ms)
 {
 	struct virtio_dev *v;
 	vdrv_init(&d); /* memory first: the server has it, too */
 	(void)snprintf(dir, sizeof(dir), "/tmp/lodge-vfs.XXXXXX");
 	CHECK(mkdtemp(dir));
-	if (share_open(&share, &(struct share_opts){dir, false}, NULL)) return false;
+	if (share_open(&share, &(struct share_opts){.path = dir, .patience_ms = patience_ms}, NULL))
+		return false;
 	CHECK(virtio_fs_new(&v, d.mem, share, "share0", NULL) == 0);
 	return vdrv_start(&d, v, 1ull << VIRTIO_F_INDIRECT, 0);
 }
+
+static bool begin(void) { return begin_within(0); }
 
 static void end(void)
 {
@@ -204,4 +207,52 @@ TEST(virtio_fs_goes_on_elsewhere)
 	}
 	CHECK(!unlink(path));
 	end();
+}
+
+/* Its process stands: SIGSTOP. What holds up a guest's reset or end is ended with it. */
+TEST(virtio_fs_does_not_wait_for_ever)
+{
+	for (unsigned how = 0; how < 3; how++) {
+		CHECK(begin_within(200));
+		CHECK(ask(1, FUSE_INIT, 0, &init, sizeof(init), 80) == 0);
+		CHECK(!kill(share_pid(share), SIGSTOP));
+		if (how) begin_ask(1, FUSE_STATFS, 1, NULL, 0, 200);
+		if (how == 2) vdrv_reset(&d);
+		end();
+	}
+}
+
+/* A pause is one; what is saved meanwhile would be wrong, and is refused until it answers again. */
+TEST(virtio_fs_pauses_beside_a_silent_server)
+{
+	for (unsigned asked = 0; asked < 2; asked++) {
+		auto_buf struct buf b = {0};
+		struct state out = {.b = &b}, again = {.b = &b};
+		struct err e = {0};
+		CHECK(begin_within(200));
+		CHECK(ask(1, FUSE_INIT, 0, &init, sizeof(init), 80) == 0);
+		CHECK(!kill(share_pid(share), SIGSTOP));
+		if (asked) begin_ask(1, FUSE_STATFS, 1, NULL, 0, 200);
+		virtio_pause(d.v);
+		virtio_state(d.v, &out);
+		CHECK(state_end(&out, &e) == -ETIMEDOUT && strstr(e.msg, "does not answer"));
+		virtio_resume(d.v);
+		virtio_pause(d.v);
+		virtio_resume(d.v);
+		CHECK(!kill(share_pid(share), SIGCONT));
+		if (asked) CHECK(end_ask(1) == 0);
+		CHECK(ask(1, FUSE_STATFS, 1, NULL, 0, 200) == 0);
+		for (unsigned i = 0; i < 50; i++) { /* it catches up */
+			b.len = 0;
+			again = (struct state){.b = &b};
+			virtio_pause(d.v);
+			virtio_state(d.v, &again);
+			virtio_resume(d.v);
+			if (!state_end(&again, NULL)) break;
+			(void)usleep(20000);
+		}
+		CHECK(!state_end(&again, NULL));
+		CHECK(ask(1, FUSE_STATFS, 1, NULL, 0, 200) == 0);
+		end();
+	}
 }

@@ -22,7 +22,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* syscalls loop: wait4 pidfd_send_signal */
+enum { PATIENCE_MS = 10000 };
+
+/* syscalls loop: wait4 */
+/* syscalls loop vcpu: pidfd_send_signal */
 
 /* ---- the process that serves ---- */
 void share_note(int fd, uint32_t n, uint32_t written)
@@ -228,13 +231,17 @@ int share_open(struct share **out, const struct share_opts *o, struct err *e)
 			"shared folder %s: it holds no data but a view of this machine's kernel",
 			o->path);
 	struct share *s = calloc(1, sizeof(*s));
+	pthread_condattr_t attr;
 	must(s);
 	s->requests = s->notes = -1;
 	s->pid = s->pidfd = -1;
 	(void)signal(SIGPIPE, SIG_IGN);
 	must((s->path = strdup(o->path)));
 	(void)pthread_mutex_init(&s->lock, NULL);
-	(void)pthread_cond_init(&s->answered, NULL);
+	s->patience_ms = o->patience_ms ? o->patience_ms : PATIENCE_MS;
+	must(!pthread_condattr_init(&attr) && !pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
+	(void)pthread_cond_init(&s->answered, &attr);
+	(void)pthread_condattr_destroy(&attr);
 	s->mem = mmap(NULL, sizeof(*s->mem), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	must(s->mem != MAP_FAILED);
@@ -247,12 +254,17 @@ int share_open(struct share **out, const struct share_opts *o, struct err *e)
 	return 0;
 }
 
+void share_end(struct share *s)
+{
+	(void)syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
+}
+
 void share_close(struct share *s)
 {
 	if (!s) return;
 	drop_fd(&s->requests);
 	if (s->pid > 0) {
-		(void)syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
+		share_end(s);
 		while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR) continue;
 	}
 	if (s->threaded) (void)pthread_join(s->thread, NULL);
@@ -331,4 +343,6 @@ void share_reset(struct share *s)
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
+unsigned share_patience(const struct share *s) { return s->patience_ms; }
+const char *share_path(const struct share *s) { return s->path; }
 int share_pid(const struct share *s) { return s->pid; }

@@ -15,6 +15,7 @@ enum { SHARE_PLACES = 256 };
 struct share_opts {
 	const char *path;
 	bool readonly;
+	unsigned patience_ms; /* how long it may be silent where somebody waits; 0: 10 s */
 };
 struct share_place {		    /* one request; between submit and done it is the share's */
 	struct iovec iov[FUSE_IOV]; /* nread that the server reads, then nwrite that it writes */
@@ -38,12 +39,16 @@ enum share_asked share_ask(struct share *s, unsigned place, uint64_t ns, uint32_
 /* Any thread, at once: have it forget everything and end what waits for locks. */
 void share_reset(struct share *s);
 /* Any thread, at once: from now on nothing waits for locks in there; and the end of that, with
- * which locks that were loaded are taken again. */
-void share_pause(struct share *s);
-void share_resume(struct share *s);
-/* While it is paused and no request is out: what the guest knows and has open there; and instead of
- * it, into the folder of another share or of this one at another time. What is gone by then is told
- * in the log, in words. The bytes are looked at by the server only. */
+ * which locks that were loaded are taken again. -ETIMEDOUT: it is silent, and hears of it when it
+ * answers again; -EPIPE: it has died. */
+int share_pause(struct share *s, struct err *e);
+int share_resume(struct share *s, struct err *e);
+unsigned share_patience(const struct share *s); /* ms */
+const char *share_path(const struct share *s);
+void share_end(struct share *s); /* any thread: it is to die, whatever it does */
+/* While it is paused and no request is out (-ETIMEDOUT as above): what the guest knows and has open
+ * there; and instead of it, into the folder of another share or of this one at another time. What
+ * is gone by then is told in the log, in words. The bytes are looked at by the server only. */
 struct buf;
 enum { SHARE_STATE_MAX = 256 << 20 };
 int share_save(struct share *s, struct buf *to, struct err *e);

@@ -6,7 +6,7 @@
 #include <sys/types.h>
 /* What the two ends of a shared folder agree on. Down the one pipe go numbers of places, and
  * commands; up the other go notes, and one for each command. A command but RESET is not sent before
- * the last one was answered. */
+ * the last one was answered, however long that takes: `owed`. */
 enum { SHARE_THREADS = 6, SHARE_NOTES = 64, SHARE_CHUNK = 64 << 10 };
 #define SHARE_RESET  0xffffffffu
 #define SHARE_PAUSE  0xfffffffeu
@@ -47,7 +47,11 @@ struct share {
 	bool dead, busy[SHARE_PLACES];
 	unsigned resets;	  /* not answered yet */
 	uint32_t command, answer; /* command 0: answered */
-	unsigned warned;	  /* of the thread that hears notes */
+	uint32_t owed;		  /* one that nobody waits for any more; 0: none */
+	unsigned waiting;	  /* threads for their turn */
+	bool pause, told_pause;	  /* as it is to be; as it was told last */
+	unsigned patience_ms;
+	unsigned warned; /* of the thread that hears notes */
 };
 bool share_put(struct share *s, uint32_t n); /* lock is held; false: it has died */
 /* A note that answers a command, or tells something. */

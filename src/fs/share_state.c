@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- the process that serves ---- */
 static uint32_t save(struct server *s)
@@ -70,6 +71,16 @@ void server_lost(void *server, unsigned locks)
 /* ---- the monitor ---- */
 enum { WARNINGS = 10 }; /* a server that is not ours any more could fill the disk with them */
 
+/* lock is held: a server that was silent hears what it is to be by now. */
+static void catch_up(struct share *s)
+{
+	if (s->command || s->owed || s->resets || s->waiting || s->pause == s->told_pause) return;
+	uint32_t n = s->pause ? SHARE_PAUSE : SHARE_RESUME;
+	if (!share_put(s, n)) return;
+	s->told_pause = s->pause;
+	s->owed = n;
+}
+
 void share_noted(struct share *s, struct note note)
 {
 	if (note.n == SHARE_LOST && s->warned++ < WARNINGS)
@@ -81,36 +92,70 @@ void share_noted(struct share *s, struct note note)
 	if (note.n == s->command) {
 		s->command = 0;
 		s->answer = note.written;
+	} else if (note.n == s->owed) {
+		s->owed = 0;
 	}
+	catch_up(s);
 	(void)pthread_cond_broadcast(&s->answered);
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
-/* After what was told before it to forget. */
+static struct timespec patience_ends(const struct share *s)
+{
+	enum { SECOND = 1000000000 };
+	struct timespec t;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	uint64_t ns = (uint64_t)t.tv_nsec + s->patience_ms * 1000000ull;
+	return (struct timespec){t.tv_sec + (time_t)(ns / SECOND), (long)(ns % SECOND)};
+}
+
+/* After what was told before it to forget. One that is known to be silent is not waited for again.
+ * lock is held. */
+static int command_locked(struct share *s, uint32_t n)
+{
+	struct timespec until = patience_ends(s);
+	int late = s->owed ? ETIMEDOUT : 0;
+	s->waiting++;
+	while (s->resets && !s->dead && !late)
+		late = pthread_cond_timedwait(&s->answered, &s->lock, &until);
+	s->waiting--;
+	if (s->dead) return -EPIPE;
+	if (late) return -ETIMEDOUT;
+	s->command = n;
+	if (!share_put(s, n)) return -EPIPE;
+	if (n == SHARE_PAUSE || n == SHARE_RESUME) s->told_pause = n == SHARE_PAUSE;
+	while (s->command && !s->dead && !late)
+		late = pthread_cond_timedwait(&s->answered, &s->lock, &until);
+	if (s->command && !s->dead) s->owed = n;
+	return !s->command ? 0 : s->dead ? -EPIPE : -ETIMEDOUT;
+}
+
 static int command(struct share *s, uint32_t n, uint32_t *answer, struct err *e)
 {
 	(void)pthread_mutex_lock(&s->lock);
-	while (s->resets && !s->dead) (void)pthread_cond_wait(&s->answered, &s->lock);
-	s->command = n;
-	bool sent = share_put(s, n);
-	while (sent && s->command && !s->dead) (void)pthread_cond_wait(&s->answered, &s->lock);
-	bool done = sent && !s->command;
+	if (n == SHARE_PAUSE || n == SHARE_RESUME) s->pause = n == SHARE_PAUSE;
+	int r = command_locked(s, n);
 	s->command = 0;
 	*answer = s->answer;
 	(void)pthread_mutex_unlock(&s->lock);
-	return done ? 0 : fail(e, -EPIPE, "shared folder %s: its server has died", s->path);
+	if (r == -EPIPE) return fail(e, r, "shared folder %s: its server has died", s->path);
+	return r ? fail(e, r,
+			"shared folder %s: its server does not answer: is what the folder is on "
+			"still there?",
+			s->path)
+		 : 0;
 }
 
-void share_pause(struct share *s)
+int share_pause(struct share *s, struct err *e)
 {
 	uint32_t answer;
-	(void)command(s, SHARE_PAUSE, &answer, NULL);
+	return command(s, SHARE_PAUSE, &answer, e);
 }
 
-void share_resume(struct share *s)
+int share_resume(struct share *s, struct err *e)
 {
 	uint32_t answer;
-	(void)command(s, SHARE_RESUME, &answer, NULL);
+	return command(s, SHARE_RESUME, &answer, e);
 }
 
 int share_save(struct share *s, struct buf *to, struct err *e)

@@ -43,7 +43,7 @@ static struct share *begin(struct reply *r, bool readonly)
 	(void)snprintf(dir, sizeof(dir), "/tmp/lodge-share.XXXXXX");
 	CHECK(mkdtemp(dir));
 	page = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	const struct share_opts o = {dir, readonly};
+	const struct share_opts o = {.path = dir, .readonly = readonly};
 	struct err e = {0};
 	CHECK(share_open(&s, &o, &e) == 0);
 	if (s) share_attach(s, told, r);
@@ -214,10 +214,10 @@ TEST(share_needs_a_folder)
 {
 	struct share *s;
 	struct err e = {0};
-	CHECK(share_open(&s, &(struct share_opts){"/tmp/lodge no such folder", false}, &e) ==
+	CHECK(share_open(&s, &(struct share_opts){.path = "/tmp/lodge no such folder"}, &e) ==
 	      -ENOENT);
 	CHECK(strstr(e.msg, "no such folder"));
-	CHECK(share_open(&s, &(struct share_opts){"/proc/self/exe", false}, &e) == -ENOTDIR);
+	CHECK(share_open(&s, &(struct share_opts){.path = "/proc/self/exe"}, &e) == -ENOTDIR);
 }
 
 /* Read-only is the mount's, too, where there is one. */

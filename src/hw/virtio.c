@@ -112,7 +112,7 @@ void virtio_state(struct virtio_dev *v, struct state *s)
 	bool good = state_need(s, is_possible(v), "negotiation");
 	for (unsigned i = 0; good && i < v->ops->nqueues; i++) virtq_state(&v->vq[i], s);
 	if (good && v->ops->state) v->ops->state(v, s);
-	if (!state_ok(s)) virtio_reset(v);
+	if (s->loading && !state_ok(s)) virtio_reset(v);
 	v->live = (v->status & (VIRTIO_DRIVER_OK | VIRTIO_NEEDS_RESET)) == VIRTIO_DRIVER_OK;
 	virtio_unlock(v);
 }

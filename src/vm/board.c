@@ -12,6 +12,7 @@
 #include "vm/vm.h"
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -73,12 +74,21 @@ int board_files(struct board *b, const struct spec *s, struct err *e)
 	return r;
 }
 
+/* For tests: LODGE_PATIENCE, in ms. */
+static unsigned share_patience_wanted(void)
+{
+	const char *v = getenv("LODGE_PATIENCE");
+	return v ? (unsigned)strtoul(v, NULL, 10) : 0;
+}
+
 int board_shares(struct board *b, const struct spec *s, struct err *e)
 {
 	int r = 0;
 	_Static_assert((int)BOARD_SHARES == (int)SPEC_SHARES, "one for each");
 	for (unsigned i = 0; r == 0 && i < s->nshares; i++) {
-		const struct share_opts o = {s->share[i].path, s->share[i].readonly};
+		const struct share_opts o = {.path = s->share[i].path,
+					     .readonly = s->share[i].readonly,
+					     .patience_ms = share_patience_wanted()};
 		r = share_open(&b->share[i], &o, e);
 	}
 	return r;

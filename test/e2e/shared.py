@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import guest
 from guest import boots, check, ends, part, refuses, tried, work
@@ -204,6 +205,43 @@ def lost_server():
     ends("lost server", g)
 
 
+def silent_server():
+    """The server of a folder stands, as if its disk had gone: nobody waits for it for ever."""
+    at, name = folder("silent"), "silent-server"
+    os.environ["LODGE_PATIENCE"] = "1000"
+    g = boots("silent server", *args("riscv64", "-v", at + ":/w", "--name", name))
+    del os.environ["LODGE_PATIENCE"]
+    if not g:
+        return
+
+    def says(*words):
+        p = subprocess.run([guest.LODGE, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                           timeout=60)
+        return p.returncode, p.stdout
+
+    kids = subprocess.run(["ps", "-o", "pid=,comm=", "--ppid", str(g.p.pid)], stdout=subprocess.PIPE, text=True).stdout
+    server = [int(l.split()[0]) for l in kids.splitlines() if l.split()[1] == "lodge-share"][0]
+    os.kill(server, 19)
+    g.type("ls /w; echo s''aid-$?")
+    check("silent server: is paused", says("pause", name)[0] == 0)
+    check("silent server: and resumed", says("resume", name)[0] == 0)
+    code, text = says("snapshot", name, "tag")
+    check("silent server: no snapshot, in words (%s)" % text, code == 125 and "does not answer" in text)
+    os.kill(server, 18)
+    check("silent server: goes on when it does", tried(g.expect, "^said-0"), g)
+    until = time.monotonic() + 30
+    while (code := says("snapshot", name, "tag")[0]) and time.monotonic() < until:
+        time.sleep(0.2)
+    check("silent server: a snapshot then", code == 0)
+    check("silent server: the folder works", g.says("echo x > /w/x && cat /w/x", "^x"), g)
+    os.kill(server, 19)
+    g.type("ls /w")
+    check("silent server: is stopped", says("kill", name)[0] == 0)
+    check("silent server: has ended", tried(g.end) is not False, g)
+    check("silent server: leaves no process", not os.path.exists("/proc/%d" % server))
+    says("rm", "--force", name)
+
+
 def reboots():
     """A guest that starts anew, or mounts anew, finds its folder as it left it."""
     at = folder("reboots")
@@ -230,7 +268,7 @@ def words():
     refuses("deterministic", "shared folders", *args("riscv64", "-v", "/tmp:/w", "--deterministic"))
 
 
-for p in [words, files, trees, together, readonly, escapes, volumes, lost_server, reboots]:
+for p in [words, files, trees, together, readonly, escapes, volumes, lost_server, silent_server, reboots]:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)
 guest.finish()
