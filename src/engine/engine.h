@@ -141,7 +141,8 @@ struct vcpu_stop { /* why run() returned VCPU_DEBUG */
 };
 
 struct engine_ops {
-	const char *name;			      /* "interp", "jit", "kvm" */
+	const char *name; /* "interp", "jit", "kvm" */
+	bool whole;	  /* it reaches guest memory past gmem_ptr(): all of it must have come */
 	int (*probe)(enum arch guest, struct err *e); /* 0: this host runs that guest with it */
 	int (*open)(struct engine **out, const struct engine_env *env, struct err *e);
 	int (*vcpu)(struct vcpu **out, struct engine *en, unsigned id, struct err *e);

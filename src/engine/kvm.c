@@ -284,6 +284,7 @@ static int kvm_usable(enum arch guest, struct err *e)
 
 const struct engine_ops engine_kvm = {
 	.name = "kvm",
+	.whole = true,
 	.probe = kvm_usable,
 	.open = kvm_open,
 	.vcpu = kvm_vcpu,

@@ -150,6 +150,8 @@ static int khz_set(struct engine *en, uint32_t khz, struct err *e)
 	uint32_t is = en->tsc_khz, off = khz > is ? khz - is : is - khz;
 	int r = 0;
 	if (!khz || !is || off <= is / 4000) return 0; /* KVM's own tolerance */
+	/* Without that capability KVM would have it lag and catch up. */
+	if (!kvm_cap(en, KVM_CAP_TSC_CONTROL)) r = -1;
 	for (struct vcpu *c = en->vcpus; c && !r; c = c->next)
 		r = ioctl(c->fd, KVM_SET_TSC_KHZ, (unsigned long)khz);
 	en->scaled = !r;

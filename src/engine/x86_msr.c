@@ -96,14 +96,26 @@ static uint64_t raw_ns(void)
 	return (uint64_t)t.tv_sec * NS + (uint64_t)t.tv_nsec;
 }
 
-static struct {
+/* Both clocks at one moment: the closest of some tries, since anything may come between. */
+struct look {
 	uint64_t ns, tsc;
-} first; /* when we began to look */
-static void first_look(void)
+};
+static struct look look(void)
 {
-	first.ns = raw_ns();
-	first.tsc = x86_host_tsc();
+	enum { TRIES = 8 };
+	struct look best = {0};
+	uint64_t width = UINT64_MAX;
+	for (unsigned i = 0; i < TRIES; i++) {
+		uint64_t before = x86_host_tsc(), ns = raw_ns(), took = x86_host_tsc() - before;
+		if (took >= width) continue;
+		width = took;
+		best = (struct look){ns, before + took / 2};
+	}
+	return best;
 }
+
+static struct look first; /* when we began */
+static void first_look(void) { first = look(); }
 void x86_host_tsc_watch(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -117,8 +129,8 @@ static uint64_t measure_khz(void)
 	uint64_t passed = raw_ns() - first.ns;
 	const struct timespec rest = {.tv_nsec = passed < WHILE ? (long)(WHILE - passed) : 0};
 	if (rest.tv_nsec) (void)nanosleep(&rest, NULL);
-	uint64_t ns = raw_ns(), tsc = x86_host_tsc() - first.tsc;
-	ns -= first.ns;
+	const struct look now = look();
+	uint64_t ns = now.ns - first.ns, tsc = now.tsc - first.tsc;
 	return ns ? (uint64_t)((u128)tsc * 1000000 / ns) : 1000000;
 }
 

@@ -335,7 +335,8 @@ static int memory_load(struct vm *vm, struct snapshot *from, struct err *e)
 	int rc = 0;
 	for (unsigned i = 0; rc == 0 && gmem_region(vm->mem, i, &r); i++)
 		rc = region_load(vm, from, &r, e);
-	if (rc == 0 && vm->log) gmem_fetch(vm->mem); /* it looks for symbols everywhere */
+	/* The log looks for symbols everywhere. */
+	if (rc == 0 && (vm->log || vm->ops->whole)) gmem_fetch(vm->mem);
 	return rc;
 }
 

@@ -1,0 +1,41 @@
+#!/bin/bash
+# Debian's kernel goes from KVM to KVM, to the translator and back to KVM, by snapshots, with the jail
+# on: all of it in QEMU, which emulates AMD's SVM, since /dev/kvm here may be one that no kernel runs
+# on. Some minutes; nothing is measured. The host there is the built-in guest, too.
+cd "$(dirname "$0")/../e2e" || exit 1
+arch=amd64
+. ./built-in
+cd ../.. || exit 1
+BUILD=$PWD/${BUILD:-build}
+work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
+command -v qemu-system-x86_64 > /dev/null || cannot "no qemu-system-x86_64 here: tools/deps --test"
+package=$(ls "$LODGE_CACHE"/apt/*-amd64/debs/linux-image-*-cloud-amd64_*.deb 2> /dev/null | tail -n 1)
+[ -n "$package" ] || cannot "no package of the amd64 kernel, for its modules"
+mkdir -p "$work/deb" "$work/root/x"
+dpkg-deb -x "$package" "$work/deb"
+for m in irqbypass kvm kvm-amd; do
+	f=$(find "$work/deb" -name "$m.ko*")
+	case $f in
+	*.xz) xz -dc "$f" > "$work/root/x/$m.ko" ;;
+	*) cp "$f" "$work/root/x/$m.ko" ;;
+	esac
+done
+cp "$BUILD/lodge" "$GUEST/kernel" "$GUEST/initrd" "$work/root/x"
+for lib in $(ldd "$BUILD/lodge" | grep -o '/[^ ]*'); do
+	mkdir -p "$work/root${lib%/*}"
+	cp -L "$lib" "$work/root$lib"
+done
+cp test/kvm/engines-inside.sh "$work/root/x/inside"
+chmod +x "$work/root/x/inside"
+cp "$GUEST/initrd" "$work/initrd"
+truncate -s %512 "$work/initrd"
+(cd "$work/root" && find . | cpio -o -H newc 2> /dev/null) >> "$work/initrd"
+timeout "${LIMIT:-800}" qemu-system-x86_64 -accel tcg -cpu max -m 1500M -smp 1 -nodefaults -display none \
+	-no-reboot -serial stdio -kernel "$GUEST/kernel" -initrd "$work/initrd" \
+	-append "console=ttyS0 quiet mitigations=off lodge.run=/x/inside" < /dev/null > "$work/out" 2>&1
+tr -d '\r' < "$work/out" > "$work/lines"
+cat "$work/lines"
+p=$(grep -ac '^ok: ' "$work/lines") f=$(grep -ac '^FAILED: ' "$work/lines")
+grep -aq '^the end' "$work/lines" || f=$((f + 1))
+echo "$p passed, $f failed"
+[ "$f" = 0 ]
