@@ -40,6 +40,11 @@ bool bucket_take(struct bucket *b, uint64_t n, uint64_t now)
 	return true;
 }
 
+void bucket_owe(struct bucket *b, uint64_t n)
+{
+	if (b->rate) b->level -= (int64_t)(n < MOST ? n : MOST);
+}
+
 void bucket_back(struct bucket *b, uint64_t n) { add(b, n); }
 
 uint64_t bucket_when(const struct bucket *b, uint64_t n, uint64_t now)

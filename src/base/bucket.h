@@ -13,6 +13,7 @@ struct bucket {
 void bucket_set(struct bucket *b, uint64_t rate, uint64_t burst, uint64_t now);
 /* What is more than it ever holds goes when it is full, and the rest is owed. */
 bool bucket_take(struct bucket *b, uint64_t n, uint64_t now);
-void bucket_back(struct bucket *b, uint64_t n);				/* it was not used */
+void bucket_owe(struct bucket *b, uint64_t n);	/* it was used, whatever is in it */
+void bucket_back(struct bucket *b, uint64_t n); /* it was not used */
 uint64_t bucket_when(const struct bucket *b, uint64_t n, uint64_t now); /* when to try again */
 #endif

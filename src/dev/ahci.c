@@ -156,6 +156,7 @@ static void func_free(struct pci_func *f)
 	wait_idle(a);
 	device_unlock(&a->regs);
 	for (unsigned n = 0; n < a->nports; n++) {
+		meter_done(&a->port[n]->meter);
 		blk_unref(a->port[n]->disk);
 		free(a->port[n]);
 	}
@@ -187,6 +188,26 @@ int ahci_new(struct ahci **out, struct pci_host *h, struct gmem *mem, bool in_or
 	*out = r < 0 ? NULL : a;
 	return r;
 }
+static void meter_again(void *ctx)
+{
+	struct ahci_port *p = ctx;
+	device_lock(&p->of->regs);
+	ahci_port_run(p);
+	device_unlock(&p->of->regs);
+}
+int ahci_limit(struct ahci *a, unsigned port, struct loop *l, uint64_t bytes, uint64_t ops,
+	       struct err *e)
+{
+	struct ahci_port *p = a->port[port];
+	int r = bytes || ops ? meter_timer(&p->meter, l, meter_again, p, e) : 0;
+	if (r < 0) return r;
+	device_lock(&a->regs);
+	meter_limits(&p->meter, bytes, ops);
+	ahci_port_run(p);
+	device_unlock(&a->regs);
+	return 0;
+}
+
 struct pci_func *ahci_func(struct ahci *a) { return &a->f; }
 
 int ahci_add(struct ahci *a, struct blk *disk, bool is_cd, const char *serial, struct err *e)

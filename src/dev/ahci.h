@@ -2,6 +2,7 @@
 #define DEV_AHCI_H
 #include "blk/blk.h"
 #include "dev/dev.h"
+#include "dev/meter.h"
 #include "hw/gmem.h"
 #include "hw/pci.h"
 #include <stdbool.h>
@@ -84,6 +85,7 @@ struct ahci_port {
 	uint8_t multiple;		/* sectors */
 	uint8_t error_log[AHCI_SECTOR]; /* ACS, annex A.14: what a queued command failed of */
 	struct ahci_cd cd;
+	struct meter meter;
 };
 struct ahci {
 	struct pci_func f;

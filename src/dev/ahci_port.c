@@ -319,7 +319,9 @@ static bool begin(struct ahci_port *p, struct ahci_slot *s)
 		halt(p, IS_INTERFACE);
 		return false;
 	}
-	if (s->fis[1] & FIS_COMMAND)
+	bool command = s->fis[1] & FIS_COMMAND;
+	if (command && !meter_begin(&p->meter)) return false;
+	if (command)
 		execute(p, s);
 	else
 		control(p, s);
@@ -336,6 +338,7 @@ void ahci_port_run(struct ahci_port *p)
 
 unsigned ahci_port_submit(struct ahci_slot *s)
 {
+	if (s->b.op == BLK_READ || s->b.op == BLK_WRITE) meter_moved(&s->of->meter, s->b.len);
 	blk_submit(s->of->disk, &s->b);
 	return AHCI_LATER;
 }

@@ -132,11 +132,12 @@ void virtio_balloon_look(struct virtio_dev *v, struct balloon_report *to);
 /* The same numbers for the same seed, which is not 0: no secrets. */
 void virtio_rng_repeat(struct virtio_dev *v, uint64_t seed);
 
-/* NVMe 1.4 controller with one namespace, plugged into h. The blk reference is taken over, also on
- * failure. serial: up to 20 characters. in_order: as virtio_blk_in_order(). */
+/* NVMe 1.4 controller with one namespace, plugged into h, whose it is. The blk reference is taken
+ * over, also on failure. serial: up to 20 characters. in_order: as virtio_blk_in_order(). */
 struct pci_host;
-int nvme_new(struct pci_host *h, struct gmem *mem, struct blk *disk, const char *serial,
-	     bool in_order, struct err *e);
+struct nvme;
+int nvme_new(struct nvme **out, struct pci_host *h, struct gmem *mem, struct blk *disk,
+	     const char *serial, bool in_order, struct err *e);
 
 /* AHCI 1.3.1 controller, plugged into h. Drives are added before any CPU runs, and are its ports 0,
  * 1, ...: the port, or -errno. The blk reference is taken over, also on failure. serial: up to 20
@@ -147,4 +148,8 @@ struct pci_func;
 int ahci_new(struct ahci **out, struct pci_host *h, struct gmem *mem, bool in_order, struct err *e);
 int ahci_add(struct ahci *a, struct blk *disk, bool is_cd, const char *serial, struct err *e);
 struct pci_func *ahci_func(struct ahci *a);
+/* As virtio_blk_limit(); of a drive of the controller. */
+int nvme_limit(struct nvme *n, struct loop *l, uint64_t bytes, uint64_t ops, struct err *e);
+int ahci_limit(struct ahci *a, unsigned port, struct loop *l, uint64_t bytes, uint64_t ops,
+	       struct err *e);
 #endif

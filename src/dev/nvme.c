@@ -190,7 +190,10 @@ static void begin(struct nvme *n, unsigned sq)
 static void run(struct nvme *n)
 {
 	for (unsigned q = 0; q < NVME_QUEUES; q++)
-		for (unsigned k = 0; k < NVME_ENTRIES && may_begin(n, &n->sq[q]); k++) begin(n, q);
+		for (unsigned k = 0; k < NVME_ENTRIES && may_begin(n, &n->sq[q]); k++) {
+			if (q && !meter_begin(&n->meter)) break; /* not the administrator's */
+			begin(n, q);
+		}
 	event_tell(n);
 }
 
@@ -436,6 +439,7 @@ static void func_free(struct pci_func *f)
 	n->ending = false;
 	wait_idle(n);
 	device_unlock(&n->regs);
+	meter_done(&n->meter);
 	blk_unref(n->disk);
 	pci_func_done(f);
 	(void)pthread_cond_destroy(&n->idle);
@@ -561,8 +565,25 @@ static void slots_init(struct nvme *n)
 		n->free = &n->slot[i];
 	}
 }
-int nvme_new(struct pci_host *h, struct gmem *mem, struct blk *disk, const char *serial,
-	     bool in_order, struct err *e)
+static void meter_again(void *ctx)
+{
+	struct nvme *n = ctx;
+	device_lock(&n->regs);
+	run(n);
+	device_unlock(&n->regs);
+}
+int nvme_limit(struct nvme *n, struct loop *l, uint64_t bytes, uint64_t ops, struct err *e)
+{
+	int r = bytes || ops ? meter_timer(&n->meter, l, meter_again, n, e) : 0;
+	if (r < 0) return r;
+	device_lock(&n->regs);
+	meter_limits(&n->meter, bytes, ops);
+	run(n);
+	device_unlock(&n->regs);
+	return 0;
+}
+int nvme_new(struct nvme **out, struct pci_host *h, struct gmem *mem, struct blk *disk,
+	     const char *serial, bool in_order, struct err *e)
 {
 	struct nvme *n = calloc(1, sizeof(*n));
 	if (!n) {
@@ -588,5 +609,6 @@ int nvme_new(struct pci_host *h, struct gmem *mem, struct blk *disk, const char 
 	nvme_features_reset(n);
 	int r = pci_plug(h, &n->f, -1, e);
 	if (r < 0) func_free(&n->f);
+	*out = r < 0 ? NULL : n;
 	return r;
 }

@@ -2,6 +2,7 @@
 #define DEV_NVME_H
 #include "blk/blk.h"
 #include "dev/dev.h"
+#include "dev/meter.h"
 #include "hw/gmem.h"
 #include "hw/pci.h"
 #include <stdbool.h>
@@ -106,6 +107,7 @@ struct nvme {
 	bool in_order;	 /* one at a time, and the driver waits */
 	bool paused;	 /* no command is begun */
 	bool ending;	 /* shut down, once nothing is at work, by: */
+	struct meter meter;
 	struct blk_req last;
 	unsigned inflight;
 	pthread_cond_t idle; /* inflight became 0 */

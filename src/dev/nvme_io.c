@@ -93,6 +93,7 @@ unsigned nvme_take(struct nvme *n, struct nvme_slot *s, void *to, uint32_t len)
 static unsigned submit(struct nvme *n, struct nvme_slot *s)
 {
 	n->inflight++;
+	if (s->b.op == BLK_READ || s->b.op == BLK_WRITE) meter_moved(&n->meter, s->b.len);
 	blk_submit(n->disk, &s->b);
 	return NVME_LATER;
 }

@@ -22,6 +22,7 @@ struct nrig {
 	struct pci_rig pci;
 	struct gmem *mem;
 	struct disk_rig disk;
+	struct nvme *n;
 	uint32_t sq_tail[2], cq_head[2];
 	bool phase[2];
 	uint16_t cid;
@@ -50,7 +51,7 @@ static inline struct nrig *nrig_new(bool ro, bool msi)
 	r->mem = gmem_new();
 	must(!gmem_add(r->mem, 0, NRIG_RAM, 0, NULL));
 	disk_rig_init(&r->disk, ro);
-	must(!nvme_new(r->pci.h, r->mem, &r->disk.b, "serial", false, NULL));
+	must(!nvme_new(&r->n, r->pci.h, r->mem, &r->disk.b, "serial", false, NULL));
 	nrig_map(r);
 	return r;
 }

@@ -207,7 +207,8 @@ static int plug_disk(struct vm *vm, unsigned i, struct err *e)
 	b->drive[i].slot = (uint8_t)pci_free_slot(b->pci);
 	switch (d->bus) {
 	case BUS_NVME:
-		return nvme_new(b->pci, vm->mem, disk, serial, vm->guest->spec->deterministic, e);
+		return nvme_new(&b->nvme[i], b->pci, vm->mem, disk, serial,
+				vm->guest->spec->deterministic, e);
 	case BUS_SATA:
 	case BUS_CDROM: return plug_sata(vm, i, disk, serial, e);
 	default: return plug_virtio(vm, i, disk, serial, e);
@@ -358,6 +359,15 @@ int board_plug(struct vm *vm, struct err *e)
 	return r < 0 ? r : plug_serial(vm, e);
 }
 
+static int limit_disk(struct vm *vm, unsigned i, const struct limits *l, struct err *e)
+{
+	struct board *b = vm->board;
+	struct loop *loop = vm->guest->loop;
+	if (b->disk[i]) return virtio_blk_limit(b->disk[i], loop, l->io_rate, l->io_ops, e);
+	if (b->nvme[i]) return nvme_limit(b->nvme[i], loop, l->io_rate, l->io_ops, e);
+	return ahci_limit(b->ahci, b->drive[i].port, loop, l->io_rate, l->io_ops, e);
+}
+
 int board_limit(struct vm *vm, const struct limits *l, struct err *e)
 {
 	struct board *b = vm->board;
@@ -373,8 +383,7 @@ int board_limit(struct vm *vm, const struct limits *l, struct err *e)
 		virtio_balloon_target(b->balloon,
 				      l->target && l->target < memory ? memory - l->target : 0);
 	for (unsigned i = 0; r == 0 && i < BOARD_DISKS; i++)
-		if (b->disk[i])
-			r = virtio_blk_limit(b->disk[i], vm->guest->loop, l->io_rate, l->io_ops, e);
+		if (vm->disk[i]) r = limit_disk(vm, i, l, e);
 	return r;
 }
 

@@ -23,6 +23,7 @@ struct spec;
 struct state;
 struct virtio_dev;
 struct ahci;
+struct nvme;
 struct vm;
 
 enum { BOARD_SHARES = 8, BOARD_DISKS = 8 };
@@ -80,6 +81,7 @@ struct board {
 	struct rate *rate[BOARD_NETS];	/* and what slows them down; may be NULL */
 	struct share *share[BOARD_SHARES];
 	struct virtio_dev *disk[BOARD_DISKS], *balloon; /* its bus's; NULL: none */
+	struct nvme *nvme[BOARD_DISKS];			/* the bus's, too */
 	struct ahci *ahci;				/* the same */
 	struct board_drive drive[BOARD_DISKS];
 	struct virtio_dev *vsock; /* NULL: time is counted, so nobody may come from outside */
