@@ -49,7 +49,7 @@ static int put_text(const char *path, const char *text)
 }
 
 /* One user, one group: the same as before. */
-int jail_own_users(int namespaces)
+static int own_users(int namespaces)
 {
 	char uid[48], gid[48];
 	(void)snprintf(uid, sizeof(uid), "%u %u 1", geteuid(), geteuid());
@@ -58,6 +58,21 @@ int jail_own_users(int namespaces)
 	int r = put_text("/proc/self/setgroups", "deny");
 	if (!r) r = put_text("/proc/self/uid_map", uid);
 	return r ? r : put_text("/proc/self/gid_map", gid);
+}
+
+/* Whoever has been through this already, or whose parent has, may do it without a user's. */
+static int unshare_now(int namespaces)
+{
+	if (!unshare(namespaces)) return 0;
+	return geteuid() ? own_users(namespaces) : -errno;
+}
+
+int jail_unshare(int these, int if_can)
+{
+	int r = unshare_now(these | if_can);
+	if (!r || !if_can) return r;
+	r = these ? unshare_now(these) : 0;
+	return r ? r : 1;
 }
 
 static int make_above(char *path)
@@ -117,11 +132,15 @@ static int enter_root(void)
 	return 0;
 }
 
+static bool net_is_own;
+bool jail_net_is_own(void) { return net_is_own; }
+
 static void begin_namespaces(struct jail_plan *p)
 {
-	const int all = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
-	int r = geteuid() ? jail_own_users(all) : unshare(all) ? -errno : 0;
-	if (!r) r = new_root(p);
+	int r = jail_unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS, p->net ? 0 : CLONE_NEWNET);
+	net_is_own = r == 0 && !p->net;
+	if (r == 1) say(p, "network namespace", -EPERM);
+	if (r >= 0) r = new_root(p);
 	rooted = !r;
 	if (r) say(p, "namespaces", r);
 }
@@ -234,11 +253,7 @@ static void be_small(unsigned files)
 
 void jail_settle(int rules, uint64_t caps, unsigned files, enum jail_class c)
 {
-	const int apart = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
-	if (geteuid())
-		(void)jail_own_users(apart);
-	else
-		(void)unshare(apart);
+	(void)jail_unshare(CLONE_NEWIPC | CLONE_NEWUTS, CLONE_NEWNET);
 	jail_drop_privileges(caps);
 	if (rules >= 0) {
 		(void)syscall(SYS_landlock_restrict_self, rules, 0);

@@ -36,11 +36,12 @@ struct jail_plan {
 	const char *keep[JAIL_KEPT]; /* absolute paths that stay, as they are at jail_begin() */
 	bool writable[JAIL_KEPT];
 	unsigned nkept;
+	bool net; /* it needs this host's network; else it gets one in which there is nothing */
 	/* out: the layers that this host forbids and why, ended by "; "; "" when all are there */
 	char what[JAIL_WHAT];
 };
 /* While there is one thread: no new privileges, no core dumps, namespaces of its own (user, mount,
- * ipc, uts). Everything can still be opened. From here on jail_thread() does something. */
+ * ipc, uts, network). Files can still be opened. From here on jail_thread() does something. */
 void jail_begin(struct jail_plan *p);
 /* On the main thread, when all is open: nothing has a name any more but what is kept, here and for
  * all threads; and then jail_thread(c). */
@@ -74,7 +75,10 @@ void jail_permit(int rules, const char *path, unsigned may); /* if it is there *
 void jail_settle(int rules, uint64_t caps, unsigned files, enum jail_class c);
 
 /* ---- parts of it, for other orders of events */
-int jail_own_users(int namespaces); /* unshare() them and a user's, ids mapped to themselves */
+/* Namespaces of our own, and a user's where it takes that, ids mapped to themselves. The second are
+ * left out where they are refused: 1 then; 0, or a negative errno. While there is one thread. */
+int jail_unshare(int these, int if_can);
+bool jail_net_is_own(void);		       /* since jail_begin(); so it is for whom we fork */
 void jail_drop_privileges(uint64_t keep_caps); /* of this thread; and no new ones */
 /* How a call that is not noted ends. */
 enum jail_refusal {

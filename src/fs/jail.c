@@ -63,11 +63,14 @@ static int root_here(struct jail *j)
 
 int jail_enter(struct jail *j)
 {
-	int r = geteuid() ? jail_own_users(CLONE_NEWNS) : unshare(CLONE_NEWNS) ? -errno : 0;
+	int apart = CLONE_NEWIPC | CLONE_NEWUTS | (jail_net_is_own() ? 0 : CLONE_NEWNET);
+	int r = jail_unshare(CLONE_NEWNS, apart);
 	int self = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (self < 0) return -errno;
-	if (!r) r = root_here(j);
-	j->rooted = !r;
+	bool less = r == 1;
+	if (r >= 0) r = root_here(j);
+	j->rooted = !r && !less;
+	if (less) (void)strcpy(j->what, "no network namespace of its own");
 	if (r)
 		(void)snprintf(j->what, sizeof(j->what), "no mount namespace of its own: %s",
 			       strerror(-r));

@@ -7,11 +7,12 @@
 struct jail {
 	int root;      /* in: the folder; out: the same, as the root of a namespace of its own */
 	bool readonly; /* mount it so, too */
-	bool rooted;   /* out: nothing but the folder has a name */
+	bool rooted;   /* out: nothing but the folder has a name, and nothing is left out */
 	char what[160];
 };
-/* Mount namespace whose root is the folder; the current folder becomes that of our descriptors. No
- * privileges but those over files. Returns 0, or a negative errno: cannot serve at all. */
+/* Mount namespace whose root is the folder, and no network; the current folder becomes that of our
+ * descriptors. No privileges but those over files. Returns 0, or a negative errno: cannot serve at
+ * all. */
 int jail_enter(struct jail *j);
 /* No system calls but those that serving needs; of all threads. false: the host has no seccomp. */
 bool jail_seal(void);

@@ -66,6 +66,8 @@ void gdb_ended(struct gdb *g, struct buf *out); /* what is debugged is no more *
 struct gdb_server;
 int gdb_serve(struct gdb_server **out, struct loop *l, const char *where, const struct gdb_ops *ops,
 	      void *ctx, struct err *e);
+/* Listen now for the gdb_serve() to come: before this process leaves the host's network. */
+int gdb_prepare(const char *where, struct err *e);
 void gdb_server_stopped(struct gdb_server *s, const struct gdb_stop *why);
 void gdb_server_close(struct gdb_server *s); /* NULL is fine */
 /* Is `where` such a place? */

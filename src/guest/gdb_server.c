@@ -193,17 +193,37 @@ static int bind_at(int fd, const union place *p, socklen_t len)
 	return bind(fd, &p->any, len);
 }
 
+static int listen_now(const char *where, const union place *p, socklen_t len, struct err *e)
+{
+	int on = 1;
+	auto_fd int fd = socket(p->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd >= 0 && p->any.sa_family != AF_UNIX)
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (fd < 0 || bind_at(fd, p, len) || listen(fd, 4))
+		return fail(e, -errno, "--gdb %s: %s", where, strerror(errno));
+	return give_fd(&fd);
+}
+
+static int early = -1; /* listens already */
+
+int gdb_prepare(const char *where, struct err *e)
+{
+	union place p;
+	socklen_t len;
+	int r = place(&p, &len, where, e);
+	if (r || p.any.sa_family == AF_UNIX) return r;
+	early = listen_now(where, &p, len, e);
+	return early < 0 ? early : 0;
+}
+
 static int listen_at(struct gdb_server *s, const char *where, struct err *e)
 {
 	union place p;
 	socklen_t len;
-	int on = 1, r = place(&p, &len, where, e);
+	int r = place(&p, &len, where, e);
 	if (r) return r;
-	s->fd = socket(p.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (s->fd >= 0 && p.any.sa_family != AF_UNIX)
-		(void)setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (s->fd < 0 || bind_at(s->fd, &p, len) || listen(s->fd, 4))
-		return fail(e, -errno, "--gdb %s: %s", where, strerror(errno));
+	s->fd = early >= 0 ? give_fd(&early) : listen_now(where, &p, len, e);
+	if (s->fd < 0) return s->fd;
 	if (p.any.sa_family == AF_UNIX) (void)strcpy(s->path, p.un.sun_path);
 	return loop_watch(s->loop, &s->watch, s->fd, EPOLLIN, listen_ready, s, e);
 }

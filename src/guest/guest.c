@@ -9,7 +9,9 @@
 #include "guest/cgroup.h"
 #include "guest/console.h"
 #include "guest/control.h"
+#include "guest/gdb.h"
 #include "guest/life.h"
+#include "guest/network.h"
 #include "guest/outside.h"
 #include "guest/spec.h"
 #include <errno.h>
@@ -115,6 +117,8 @@ bool guest_is_to_be_confined(void) { return jail_is_wanted(); }
 int guest_confine(const struct spec *s, const struct guest_home *home, struct err *e)
 {
 	int r = outside_start(s, home, e);
+	if (r == 0 && !s->replay) r = network_prepare(s, &plan.net, e);
+	if (r == 0 && s->gdb) r = gdb_prepare(s->gdb, e);
 	if (r) return r;
 	spec_keep_folder();
 	tzset(); /* reads a file, the first time */

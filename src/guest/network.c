@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "base/own.h"
 #include "base/text.h"
+#include "base/types.h"
+#include "guest/guest.h"
 #include "guest/outside.h"
 #include "net/lan_serve.h"
 #include "store/store.h"
@@ -333,14 +335,49 @@ int network_check(const char *net, struct err *e)
 	return r;
 }
 
+/* Taps that are open and not plugged in yet. */
+static struct tap_ready {
+	const char *net; /* NULL: none, or taken */
+	int fd;
+} taps[SPEC_NETS];
+
+static int open_tap(const char *net, int *fd, struct err *e)
+{
+	return tap_open(fd, after(net, "tap:"), after(net, "bridge:"), e);
+}
+
+int network_prepare(const struct spec *s, bool *needs_host, struct err *e)
+{
+	int r = 0;
+	*needs_host = false;
+	for (unsigned i = 0; r == 0 && i < s->nnets; i++) {
+		const char *net = s->net[i];
+		*needs_host |= !strcmp(net, "user");
+		if (network_publishes(net)) continue;
+		r = open_tap(net, &taps[i].fd, e);
+		if (r == 0) taps[i].net = net;
+	}
+	return r;
+}
+
+static int plug_tap(struct port **out, const char *net, struct err *e)
+{
+	int fd = -1, r = 0;
+	unsigned i = 0;
+	while (i < COUNT(taps) && (!taps[i].net || strcmp(taps[i].net, net) != 0)) i++;
+	if (i < COUNT(taps))
+		fd = taps[i].fd, taps[i].net = NULL;
+	else
+		r = open_tap(net, &fd, e);
+	return r ? r : tap_new(out, fd, e);
+}
+
 int network_plug(struct port **out, const char *net, const char *guest, const uint8_t mac[6],
 		 const struct nat_forward *fwd, unsigned nfwd, struct err *e)
 {
 	struct lan_how how = {.guest = guest, .forward = fwd, .nforward = nfwd};
-	const char *tap = after(net, "tap:"), *bridge = after(net, "bridge:");
 	memcpy(how.mac, mac, 6);
-	if (tap) return tap_new(out, tap, e);
-	if (bridge) return tap_bridge_new(out, bridge, e);
+	if (!network_publishes(net)) return plug_tap(out, net, e);
 	if (!strcmp(net, "user")) return nat_new(out, NULL, fwd, nfwd, e);
 	how.network = net;
 	how.dial = outside_dial;

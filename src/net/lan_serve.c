@@ -501,10 +501,12 @@ static void on_signal(void *ctx, int sig) { (void)sig, loop_stop(ctx, 0); }
 
 static struct jail_plan plan; /* of this process */
 
-static void confine_begin(const char *dir)
+static void confine_begin(const char *dir, const struct lan_conf *conf)
 {
-	plan = (struct jail_plan){
-		.keep = {dir, "/etc/resolv.conf"}, .writable = {true}, .nkept = 2};
+	plan = (struct jail_plan){.keep = {dir, "/etc/resolv.conf"},
+				  .writable = {true},
+				  .nkept = 2,
+				  .net = conf->nat};
 	tzset(); /* reads a file, the first time */
 	jail_begin(&plan);
 }
@@ -526,7 +528,7 @@ static int serve_until(const char *dir, const struct lan_conf *conf, int told, s
 {
 	struct loop *l = NULL;
 	struct lan_serve *s = NULL;
-	if (jail_is_wanted()) confine_begin(dir);
+	if (jail_is_wanted()) confine_begin(dir, conf);
 	int r = loop_new(&l, e);
 	if (r == 0) r = loop_signal(l, SIGTERM, on_signal, l, e);
 	if (r == 0) r = loop_signal(l, SIGINT, on_signal, l, e);

@@ -84,10 +84,10 @@ int lan_port_new(struct port **out, const struct lan_how *how, struct err *e);
 struct buf;
 int lan_ask(const char *dir, struct buf *answer, struct err *e);
 
-/* A tap of the host, by name, made if it is not there; or a new one in this bridge of the host.
- * Needs the right to configure the host's network. */
-int tap_new(struct port **out, const char *name, struct err *e);
-int tap_bridge_new(struct port **out, const char *bridge, struct err *e);
+/* A tap of the host, by name, made if it is not there; or, bridge not NULL, a new one in that
+ * bridge of the host. Needs the right to configure the host's network. */
+int tap_open(int *fd, const char *tap, const char *bridge, struct err *e);
+int tap_new(struct port **out, int fd, struct err *e); /* takes fd, also when it fails */
 
 /* A cable for a guest whose time is counted. Frames to near, a NIC, wait until gate_pass(); those
  * from near go to far at once, or after a wait, or are lost, but near never hears that there was no

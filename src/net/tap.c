@@ -160,33 +160,29 @@ static int thread_start(struct tap *t, struct err *e)
 	return r ? fail(e, -r, "tap: no thread could be started") : 0;
 }
 
-static int tap_start(struct port **out, const char *name, const char *bridge, struct err *e)
+int tap_open(int *out, const char *tap, const char *bridge, struct err *e)
 {
-	struct tap *t = calloc(1, sizeof(*t));
 	struct ifreq got;
-	must(t);
-	t->port.ops = &tap_ops;
-	t->fd = -1;
-	(void)pthread_mutex_init(&t->mutex, NULL);
-	t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	int r = t->wake < 0 ? fail(e, -errno, "tap: %s", strerror(errno))
-			    : tap_attach(&t->fd, &got, name, e);
+	auto_fd int fd = -1;
+	int r = tap_attach(&fd, &got, bridge ? "lodge%d" : tap, e);
 	if (r == 0 && bridge) r = bridge_add(bridge, got.ifr_name, e);
 	if (r == 0) r = interface_up(got.ifr_name, e);
-	if (r == 0) r = thread_start(t, e);
+	if (r == 0) *out = give_fd(&fd);
+	return r;
+}
+
+int tap_new(struct port **out, int fd, struct err *e)
+{
+	struct tap *t = calloc(1, sizeof(*t));
+	must(t);
+	t->port.ops = &tap_ops;
+	t->fd = fd;
+	(void)pthread_mutex_init(&t->mutex, NULL);
+	t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int r = t->wake < 0 ? fail(e, -errno, "tap: %s", strerror(errno)) : thread_start(t, e);
 	if (r < 0)
 		tap_free(&t->port);
 	else
 		*out = &t->port;
 	return r;
-}
-
-int tap_new(struct port **out, const char *name, struct err *e)
-{
-	return tap_start(out, name, NULL, e);
-}
-
-int tap_bridge_new(struct port **out, const char *bridge, struct err *e)
-{
-	return tap_start(out, "lodge%d", bridge, e);
 }

@@ -31,6 +31,12 @@ static bool in_namespace(void (*fn)(void))
 
 #define NEED(x) ((x) ? (void)0 : (fprintf(stderr, "line %d: %s\n", __LINE__, #x), _exit(2)))
 
+static int tap_at(struct port **out, const char *tap, const char *bridge, struct err *e)
+{
+	int fd, r = tap_open(&fd, tap, bridge, e);
+	return r ? r : tap_new(out, fd, e);
+}
+
 static void frames_both_ways(void)
 {
 	static struct nic n;
@@ -38,7 +44,7 @@ static void frames_both_ways(void)
 	struct err e = {0};
 	static const uint8_t all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 	nic_init(&n, 1);
-	int r = tap_new(&p, "lodgetest", &e);
+	int r = tap_at(&p, "lodgetest", NULL, &e);
 	if (r == -EPERM || r == -ENOENT || r == -EACCES) _exit(77);
 	NEED(r == 0);
 	port_wire(&n.port, p);
@@ -55,9 +61,9 @@ static void frames_both_ways(void)
 	while (dev && fgets(line, sizeof(line), dev)) (void)sscanf(line, " lodgetest: %lu", &got);
 	NEED(got == f.len);
 	struct port *again = NULL;
-	NEED(tap_new(&again, "lodgetest", &e) == -EBUSY);
-	NEED(tap_new(&again, "a-name-that-is-too-long", &e) == -EINVAL);
-	NEED(tap_bridge_new(&again, "nobridge", &e) < 0 && strstr(e.msg, "nobridge"));
+	NEED(tap_at(&again, "lodgetest", NULL, &e) == -EBUSY);
+	NEED(tap_at(&again, "a-name-that-is-too-long", NULL, &e) == -EINVAL);
+	NEED(tap_at(&again, NULL, "nobridge", &e) < 0 && strstr(e.msg, "nobridge"));
 	port_free(p);
 	NEED(!if_nametoindex("lodgetest"));
 	_exit(0);
@@ -72,7 +78,7 @@ static void in_a_bridge(void)
 	struct ifreq r = {.ifr_name = "br0"};
 	int s = socket(AF_INET, SOCK_DGRAM, 0);
 	if (ioctl(s, SIOCBRADDBR, "br0")) _exit(77);
-	NEED(tap_bridge_new(&p, "br0", &e) == 0);
+	NEED(tap_at(&p, NULL, "br0", &e) == 0);
 	r.ifr_ifindex = (int)if_nametoindex("lodge0");
 	NEED(r.ifr_ifindex && !ioctl(s, SIOCBRDELIF, &r)); /* it was in there */
 	port_free(p);

@@ -279,7 +279,7 @@ static const struct attack {
 	{"pidfd_open", get_other, 0},
 	{"prlimit", limits, 0},
 	{"a local socket", connect_local, WITHOUT | LOCAL},
-	{"a port of this host", connect_host, INTERNET},
+	{"a port of this host", connect_host, INTERNET | WITHOUT},
 	{"raw frames", raw, WITHOUT},
 	{"netlink", netlink, 0},
 	{"vsock", hosts, 0},
@@ -350,8 +350,7 @@ static void attack_thread(struct victim *v, enum how how, unsigned *internet)
 		if (how == HELPER && a->how & LOCAL) continue;	/* it finds switches by that */
 		long r = a->try(v);
 		int takes = r >= 0 || r == LOST;
-		if (takes && a->how == INTERNET &&
-		    !*internet) { /* one thread has that: the NAT's */
+		if (takes && a->how & INTERNET && !*internet) { /* one thread has that: the NAT's */
 			++*internet;
 			continue;
 		}
@@ -395,6 +394,7 @@ static int canaries(void)
 	int l = socket(AF_INET, SOCK_STREAM, 0), u = socket(AF_UNIX, SOCK_STREAM, 0);
 	inet.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	(void)snprintf(local.sun_path, sizeof(local.sun_path), "%.90s/socket", folder);
+	(void)unlink(local.sun_path);
 	if (bind(l, (struct sockaddr *)&inet, n) || listen(l, 500)) return 0;
 	if (getsockname(l, (struct sockaddr *)&inet, &n)) return 0;
 	if (bind(u, (struct sockaddr *)&local, sizeof(local)) || listen(u, 500)) return 0;

@@ -11,6 +11,32 @@ ESCAPE = os.environ["ESCAPE"]
 KERNEL = {a: os.environ["GUEST_" + a] for a in ("riscv64", "amd64")}
 
 
+def children(pid):
+    return [int(p) for p in subprocess.run(["pgrep", "-P", str(pid)], stdout=subprocess.PIPE, text=True).stdout.split()]
+
+
+def named(pid):
+    with open("/proc/%d/comm" % pid) as f:
+        return f.read().strip()
+
+
+def apart(what, pid, *namespaces):
+    """Whether all threads of a process are in other namespaces than we are."""
+    same = [n for t in os.listdir("/proc/%d/task" % pid) for n in namespaces
+            if os.readlink("/proc/%d/task/%s/ns/%s" % (pid, t, n)) == os.readlink("/proc/self/ns/" + n)]
+    check("%s: %s of its own" % (what, ", ".join(namespaces)), not same)
+
+
+def all_apart(what, g, net):
+    """The monitor, unless it needs this host's network, its helper and the servers of its folders."""
+    apart(what, g.p.pid, "mnt", "ipc", "uts", *["net"] * net)
+    for c in children(g.p.pid):
+        if named(c) == "lodge-share":
+            apart(what + ": share", c, "mnt", "ipc", "uts", "net")
+        elif named(c) == "lodge-helper":
+            apart(what + ": helper", c, "ipc", "uts", "net")
+
+
 def attacked(what, arch, *more, env=None, unfiltered=False, internet=0):
     folder = os.path.join(work, what.replace(" ", "-"))
     os.makedirs(folder + "/shared")
@@ -22,6 +48,7 @@ def attacked(what, arch, *more, env=None, unfiltered=False, internet=0):
               "-c", "2", "--disk", folder + "/disk", "-v", folder + "/shared:/w", *more, env=env)
     if not check(what + ": boots", tried(g.shell), g):
         return
+    all_apart(what, g, not internet)
     r = subprocess.run([ESCAPE, str(g.p.pid), folder] + ["unfiltered"] * unfiltered, stdout=subprocess.PIPE, text=True)
     print(r.stdout.rstrip())
     check(what + ": nothing is got", r.returncode == 0 and "%d with the internet" % internet in r.stdout, g)
@@ -44,6 +71,27 @@ def nat():
 def unfiltered():
     """The other layers hold without the filter of system calls."""
     attacked("unfiltered", "riscv64", "--net", "none", env={"LODGE_SECCOMP": "off"}, unfiltered=True)
+
+
+def user():
+    """Nobody special: what confines root's guests confines his, and nothing is said to be missing."""
+    at, home = KERNEL["riscv64"], work + "/nobody"
+    for folder in work, home, home + "/shared":
+        os.makedirs(folder, exist_ok=True)
+        os.chmod(folder, 0o755)
+    os.chown(home, 65534, 65534)
+    subprocess.run(["cp", "-L", at + "/kernel", at + "/initrd", home], check=True)
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+    g = Guest("--name", "one", "--kernel", home + "/kernel", "--initrd", home + "/initrd", "--append", "console=ttyS0 quiet", "--net", "none",
+              "-v", home + "/shared:/w", env={"LODGE_HOME": home + "/home"}, **nobody)
+    if check("user: boots", tried(g.shell), g):
+        check("user: it is less confined nowhere", "less confined" not in g.text, g)
+        all_apart("user", g, True)
+        lodge = lambda *a: subprocess.run([guest.LODGE, *a], capture_output=True, text=True, env={**os.environ, "LODGE_HOME": home + "/home"}, **nobody)
+        check("user: is saved", lodge("snapshot", "one", "tag").returncode == 0, g)
+        check("user: is renamed", lodge("rename", "one", "two").returncode == 0, g)
+        g.type("exit")
+        ends("user", g)
 
 
 def helper():
@@ -69,30 +117,34 @@ def helper():
 
 
 def switch():
-    """The switch of a network, whose frames are guests'."""
+    """The switch of a network, whose frames are guests'; an isolated one has no network itself."""
     at, folder = KERNEL["riscv64"], os.path.join(work, "switch")
     os.makedirs(folder)
     open(folder + "/canary", "w").close()
     os.environ["LODGE_HOME"] = work + "/home"
-    subprocess.run([guest.LODGE, "network", "create", "lan"], stdout=subprocess.DEVNULL)
-    g = Guest("--name", "one", "--kernel", at + "/kernel", "--initrd", at + "/initrd", "--append", "console=ttyS0 quiet", "--net", "lan")
-    if not check("switch: boots", tried(g.shell), g):
-        return
-    pids = subprocess.run(["pgrep", "-f", "--", "--root %s/home network serve" % work], stdout=subprocess.PIPE, text=True).stdout.split()
-    if check("switch: there is one", len(pids) == 1, g):
-        r = subprocess.run([ESCAPE, pids[0], folder, "switch"], stdout=subprocess.PIPE, text=True)
-        print(r.stdout.rstrip())
-        check("switch: nothing is got", r.returncode == 0 and "1 with the internet" in r.stdout, g)
-        check("switch: goes on", g.says("for i in 1 2 3 4 5 6 7 8 9; do ip addr show eth0 | grep -q 'inet ' && break; sleep 1; done; ping -c 1 -W 5 one", "^64 bytes"), g)
-    g.type("exit")
-    ends("switch", g)
+    for name, *how in ("lan",), ("alone", "--isolated"):
+        subprocess.run([guest.LODGE, "network", "create", *how, name], stdout=subprocess.DEVNULL)
+        g = Guest("--name", "one", "--kernel", at + "/kernel", "--initrd", at + "/initrd", "--append", "console=ttyS0 quiet", "--net", name)
+        if not check(name + ": boots", tried(g.shell), g):
+            return
+        all_apart(name, g, True)
+        pids = subprocess.run(["pgrep", "-f", "--", "--root %s/home network serve --detach %s" % (work, name)], stdout=subprocess.PIPE, text=True).stdout.split()
+        if check(name + ": there is one", len(pids) == 1, g):
+            apart(name + ": switch", int(pids[0]), "mnt", "ipc", "uts", *["net"] * bool(how))
+            r = subprocess.run([ESCAPE, pids[0], folder, "switch"], stdout=subprocess.PIPE, text=True)
+            print(r.stdout.rstrip())
+            check(name + ": nothing is got", r.returncode == 0 and "%d with the internet" % (not how) in r.stdout, g)
+            check(name + ": goes on", g.says("for i in 1 2 3 4 5 6 7 8 9; do ip addr show eth0 | grep -q 'inet ' && break; sleep 1; done; ping -c 1 -W 5 one", "^64 bytes"), g)
+        g.type("exit")
+        ends(name, g)
+        subprocess.run([guest.LODGE, "rm", "one"], stdout=subprocess.DEVNULL)
 
 
 if os.geteuid():
     print("SKIPPED: only root may put calls into a monitor, which is no debuggee for its user")
     print("0 passed, 0 failed")
     sys.exit()
-for p in [plain, nat, unfiltered, helper, switch]:
+for p in [plain, nat, unfiltered, user, helper, switch]:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)
 guest.finish()

@@ -26,11 +26,11 @@ class Dead(Exception):
 
 
 class Guest:
-    def __init__(self, *args, env=None):
+    def __init__(self, *args, env=None, **who):
         self.args, self.text, self.at, self.marks, self.code = args, "", 0, 100, None
         self.p = subprocess.Popen([LODGE, "run", *args], stdin=subprocess.PIPE, bufsize=0,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                  env={**os.environ, **(env or {})}, start_new_session=True)
+                                  env={**os.environ, **(env or {})}, start_new_session=True, **who)
         alive.append(self)
 
     def _read(self, until):
