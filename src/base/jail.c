@@ -236,6 +236,7 @@ void jail_permit(int rules, const char *path, unsigned may)
 	uint64_t a = may & JAIL_READ ? FS_READ : 0;
 	if (may & JAIL_WRITE) a |= known_access & ~device;
 	if (may & JAIL_FOLDERS) a |= folders | LANDLOCK_ACCESS_FS_REFER;
+	if (may & JAIL_LIST) a |= LANDLOCK_ACCESS_FS_READ_DIR;
 	if (may & JAIL_SOCKETS)
 		a |= LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_MAKE_SOCK |
 		     LANDLOCK_ACCESS_FS_REMOVE_FILE;

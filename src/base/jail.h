@@ -65,7 +65,8 @@ enum jail_may { /* bits of what it may at a file, or at a folder and below it */
 		JAIL_WRITE = 2,	  /* all but devices; make, move and remove, too */
 		JAIL_FOLDERS = 4, /* make, move and remove folders */
 		JAIL_SOCKETS = 8, /* list, move and remove sockets */
-		JAIL_GROUPS = 16  /* a file system of control groups: folders, and write to files */
+		JAIL_LIST = 16,	  /* what folders hold */
+		JAIL_GROUPS = 32  /* a file system of control groups: folders, and write to files */
 };
 /* Landlock's rules, none yet; -1: there is no Landlock here. */
 int jail_rules(void);

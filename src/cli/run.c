@@ -748,6 +748,7 @@ static int run_kept(struct run *r, struct err *e)
 	struct kept *k = &r->kept;
 	struct guest_home home = {.folder = k->folder,
 				  .created = k->record.created,
+				  .fresh = r->fresh,
 				  .attach = -1,
 				  .starting = note,
 				  .ctx = r};
@@ -755,6 +756,7 @@ static int run_kept(struct run *r, struct err *e)
 		k->spec.append = append_terminal(r, k->spec.append);
 	int bad = run_here(&k->spec, &home, &r->end, e);
 	if (k->spec.confined && r->end.ran) k->folder = -1; /* closed */
+	if (!r->end.ran && r->fresh && outside_is_there() && !outside_remove(NULL)) k->folder = -1;
 	if (r->end.ran && k->spec.remove && outside_is_there()) {
 		(void)outside_remove(NULL);
 	} else if (r->end.ran && k->spec.remove) {

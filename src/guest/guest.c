@@ -153,9 +153,7 @@ static int confine(struct guest *g, struct err *e)
 static int live(struct guest *g, struct guest_end *end, struct err *e)
 {
 	g->began_ns = now_ns();
-	if (g->home && g->home->starting) g->home->starting(g->home->ctx);
-	int r = confine(g, e);
-	if (!r) r = g->kind->start(g, e);
+	int r = g->kind->start(g, e);
 	if (!r) r = guest_limit(g, e);
 	if (r) return r;
 	end->ran = true;
@@ -165,16 +163,26 @@ static int live(struct guest *g, struct guest_end *end, struct err *e)
 	return r;
 }
 
-static int started(struct guest *g, struct guest_end *end, struct err *e)
+static int lived(struct guest *g, struct guest_end *end, struct err *e)
 {
 	struct err why = {0};
-	control(g);
 	int r = life_began(g->life, &why);
 	if (!r) r = live(g, end, &why);
 	life_ended(g->life, end->code, &why);
 	if (g->shared) console_end(g->shared, life_last(g->life));
-	control_close(g->control);
 	if (r && e) *e = why;
+	return r;
+}
+
+/* What cannot be loaded has not lived, as what cannot be built. */
+static int started(struct guest *g, struct guest_end *end, struct err *e)
+{
+	control(g);
+	if (g->home && g->home->starting) g->home->starting(g->home->ctx);
+	int r = confine(g, e);
+	if (!r && g->kind->load) r = g->kind->load(g, e);
+	if (!r) r = lived(g, end, e);
+	control_close(g->control);
 	return r;
 }
 

@@ -102,6 +102,8 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 	const char *name;
 	int (*accepts)(const struct spec *s);	      /* 0..100: is this image mine? */
 	int (*build)(struct guest *g, struct err *e); /* all opening and allocating */
+	/* Then, confined as it will run: take in what it begins with, which is not trusted. */
+	int (*load)(struct guest *g, struct err *e);
 	int (*start)(struct guest *g, struct err *e); /* from here it runs, on its own threads */
 	int (*pause)(struct guest *g, struct err *e);
 	int (*resume)(struct guest *g, struct err *e);
@@ -177,6 +179,7 @@ int guest_run(const struct kind *k, const struct spec *s, struct loop *l, struct
 struct guest_home {
 	int folder; /* locked, and ours for that time; its state and its console's log go there */
 	int64_t created;
+	bool fresh; /* the folder goes, should it never run */
 	int attach; /* -1, or a connected socket: somebody is at its console before it starts */
 	void (*starting)(void *ctx); /* all is open, it is about to; may be NULL */
 	void (*started)(void *ctx);  /* now it runs, and can be spoken to; may be NULL */

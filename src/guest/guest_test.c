@@ -2,9 +2,11 @@
 #include "base/test.h"
 #include "guest/guest.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 
 /* A kind whose guests do what the test wants, on paper. */
 static struct {
@@ -132,4 +134,37 @@ TEST(guest_signals_ask_then_stop)
 	paper.can_stop = true;
 	CHECK(run(&code, &e) == 0 && code == 128 + SIGTERM);
 	CHECK(paper.stops == 2 && paper.forced == 1);
+}
+
+/* What a kernel that took its loader over would find. */
+static int load_hostile(struct guest *g, struct err *e)
+{
+	(void)g;
+	bool got = open("/etc/passwd", O_RDONLY) >= 0 || open("/proc/self/mem", O_RDWR) >= 0;
+	return got ? fail(e, -EEXIST, "it can open files") : fail(e, -ENOEXEC, "no kernel");
+}
+
+static int run_confined(void)
+{
+	static const struct kind k = {.name = "paper",
+				      .build = paper_build,
+				      .load = load_hostile,
+				      .start = paper_start,
+				      .free = paper_free};
+	struct spec s = {.name = "p", .confined = true};
+	struct guest_end got = {0};
+	struct loop *l = NULL;
+	struct err e;
+	if (guest_confine(&s, NULL, &e) || loop_new(&l, &e)) return 100;
+	return guest_run(&k, &s, l, NULL, &got, &e) == -ENOEXEC && !got.ran ? 0 : 1;
+}
+
+TEST(guest_loads_what_it_begins_with_once_it_is_confined)
+{
+	int status = 0;
+	if (!guest_is_to_be_confined()) return;
+	pid_t pid = fork();
+	if (!pid) _exit(run_confined());
+	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	CHECK(WEXITSTATUS(status) == 0);
 }

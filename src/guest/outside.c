@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/jail.h"
 #include "base/own.h"
+#include "guest/arrival.h"
 #include "guest/guest.h"
 #include "guest/limits.h"
 #include "guest/network.h"
@@ -79,7 +80,7 @@ int outside_start(const struct spec *s, const struct guest_home *home, struct er
 	helper = fork();
 	if (helper == 0) {
 		(void)close(ends[0]);
-		helper_main(s, home ? home->folder : -1, ends[1], monitor);
+		helper_main(s, home, ends[1], monitor);
 	}
 	(void)close(ends[1]);
 	ours = ends[0];
@@ -174,6 +175,11 @@ void outside_drop(const char *path)
 int outside_copy(const struct spec *s, unsigned n, const char *to, struct err *e)
 {
 	return ours < 0 ? disk_copy(s, n, to, e) : ask(COPY, n, to, NULL, e);
+}
+
+int outside_arrived(const struct arrival *a, struct err *e)
+{
+	return ours < 0 ? a->keep(a->ctx, e) : ask(ARRIVED, 0, "", NULL, e);
 }
 
 int outside_rename(const char *to, struct err *e) { return ask(RENAME, 0, to, NULL, e); }

@@ -42,6 +42,8 @@ void outside_drop(const char *path);
 enum { OUTSIDE_VARS = 1000 };
 int outside_copy(const struct spec *s, unsigned n, const char *to, struct err *e);
 /* Folder and control socket get another name; -ENOTSUP: no helper. */
+struct arrival;
+int outside_arrived(const struct arrival *a, struct err *e); /* its keep() */
 int outside_rename(const char *to, struct err *e);
 void outside_unlisten(void);	   /* the control socket goes */
 int outside_remove(struct err *e); /* the folder goes, with all in it */

@@ -5,6 +5,7 @@
 #include "base/own.h"
 #include "base/text.h"
 #include "base/title.h"
+#include "guest/arrival.h"
 #include "guest/cgroup.h"
 #include "guest/guest.h"
 #include "guest/limits.h"
@@ -33,6 +34,8 @@ struct known {
 	int monitor;	  /* its process */
 	int starter;	  /* of switches; -1: none */
 	struct store *store;
+	bool fresh;	/* its folder was made for this, and goes if it never runs */
+	bool lived;	/* it has run */
 	bool closed;	/* the monitor is confined, and may be in other hands */
 	char last[160]; /* what it said of its own end; "": nothing */
 	char name[64], root[PATH_MAX];
@@ -70,9 +73,10 @@ static int do_named(struct known *k, const char *name, struct err *e)
 	return 0;
 }
 
-static int do_state(const struct known *k, const char *text, struct err *e)
+static int do_state(struct known *k, const char *text, struct err *e)
 {
 	char path[64];
+	k->lived = true;
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/state.json", k->folder);
 	return k->folder < 0 ? -EBADF : file_replace(path, text, strlen(text), 0600, e);
 }
@@ -81,7 +85,7 @@ static int do_state(const struct known *k, const char *text, struct err *e)
 static int do_rename(struct known *k, const char *to, struct err *e)
 {
 	auto_fd int dir = -1;
-	if (k->folder < 0 || !k->store) return fail(e, -ENOTSUP, "it is not kept");
+	if (k->folder < 0 || !k->store || !*k->name) return fail(e, -ENOTSUP, "it is not kept");
 	int r = store_guest_rename(k->store, k->name, to, e);
 	if (!r) r = sockets_open(&dir, e);
 	if (!r) r = sockets_rename(dir, k->name, to, e);
@@ -99,9 +103,18 @@ static int do_unlisten(const struct known *k, struct err *e)
 
 static int do_remove(struct known *k, struct err *e)
 {
-	if (k->folder < 0 || !k->spec.remove || !k->store)
+	bool may = k->spec.remove || (k->fresh && !k->lived);
+	if (k->folder < 0 || !may || !k->store || !*k->name)
 		return fail(e, -EPERM, "it is to be kept");
 	return store_guest_remove(k->store, k->name, &k->folder, e);
+}
+
+/* Once, and by what was there before the monitor was confined. */
+static int do_arrived(struct known *k, struct err *e)
+{
+	const struct arrival *a = k->spec.arrival;
+	k->spec.arrival = NULL;
+	return a ? a->keep(a->ctx, e) : fail(e, -EINVAL, "it comes from nowhere");
 }
 
 /* What it may have is its owner's to say: a monitor in other hands says what an owner could. */
@@ -190,6 +203,7 @@ static int carry_out(struct known *k, const struct order *o, int *fd, struct err
 	case UNGDB: return do_ungdb(k);
 	case VSOCK: r = k->folder < 0 ? -ECONNREFUSED : vsock_dial(o->n, k->folder); break;
 	case RENAME: return do_rename(k, o->text, e);
+	case ARRIVED: return do_arrived(k, e);
 	case UNLISTEN: return do_unlisten(k, e);
 	case REMOVE: return do_remove(k, e);
 	case DIAL: return do_dial(k, o, fd, e);
@@ -274,17 +288,22 @@ static void confine(struct known *k)
 		(void)snprintf(k->root, sizeof(k->root), "%s", store_root(k->store));
 	hold_disks(k);
 	k->starter = starter_new(&k->spec);
-	const struct helper_needs n = {&k->spec, k->store ? k->root : NULL, k->folder};
+	const struct helper_needs n = {.spec = &k->spec,
+				       .root = k->store ? k->root : NULL,
+				       .folder = k->folder,
+				       .removes = k->spec.remove || k->fresh};
 	if (jail_is_wanted()) helper_settle(&n);
 }
 
 /* Signals of the terminal are for the monitor, whose end is ours. */
-_Noreturn void helper_main(const struct spec *s, int folder, int sock, int monitor)
+_Noreturn void helper_main(const struct spec *s, const struct guest_home *home, int sock,
+			   int monitor)
 {
 	static struct known k;
-	k = (struct known){.folder = folder, .monitor = monitor, .starter = -1};
+	k = (struct known){.folder = home ? home->folder : -1, .monitor = monitor, .starter = -1};
+	k.fresh = home && home->fresh;
 	know(&k, s);
-	close_others(folder, sock);
+	close_others(k.folder, sock);
 	for (int i = 1; i < 32; i++)
 		if (i != SIGCHLD) (void)signal(i, SIG_IGN);
 	title_set("lodge-helper");

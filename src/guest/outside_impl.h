@@ -25,6 +25,7 @@ enum order_kind {
 	VSOCK,
 	UNGDB,
 	LAST_WORDS,
+	ARRIVED,
 	KINDS
 };
 struct order {
@@ -37,14 +38,17 @@ _Static_assert(OUTSIDE_NET + sizeof(struct lan_hello) <= OUTSIDE_TEXT, "a hello 
 bool outside_send(int to, const void *p, size_t n, int fd);
 /* Its length, 0 or less at the end; fd NULL: none is taken. */
 ssize_t outside_receive(int from, void *p, size_t n, int *fd);
-/* The process of the helper: it serves sock until that hangs up. monitor: whose. */
-_Noreturn void helper_main(const struct spec *s, int folder, int sock, int monitor);
+/* The process of the helper: it serves sock until that hangs up. home may be NULL; monitor: whose.
+ */
+_Noreturn void helper_main(const struct spec *s, const struct guest_home *home, int sock,
+			   int monitor);
 
 /* ---- outside_jail.c */
 struct helper_needs {
 	const struct spec *spec; /* paths of disks that are open by now */
 	const char *root;	 /* of the store; NULL: there is none */
 	int folder;		 /* of the guest; -1: none */
+	bool removes;		 /* it may be asked to remove that */
 };
 /* This process is nobody's but its guest's from now on. */
 void helper_settle(const struct helper_needs *n);

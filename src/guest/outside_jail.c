@@ -34,6 +34,14 @@ static void permit_in(int rules, const char *root, const char *below, unsigned m
 	jail_permit(rules, path, may);
 }
 
+/* It gets its name at the end; what had that before it moved away goes. */
+static void permit_arrival(int rules, const struct helper_needs *n)
+{
+	auto_mem char *old = text_format("guests/%s", n->spec->name);
+	permit_in(rules, n->root, "guests", JAIL_LIST);
+	permit_in(rules, n->root, old, JAIL_READ | JAIL_WRITE);
+}
+
 /* Its folder may be renamed, and removed if that was asked for: the way there is .gone. */
 static void permit_store(int rules, const struct helper_needs *n)
 {
@@ -41,7 +49,8 @@ static void permit_store(int rules, const struct helper_needs *n)
 	permit_in(rules, n->root, "lock", JAIL_READ | JAIL_WRITE);
 	if (n->folder < 0) return;
 	permit_in(rules, n->root, "guests", JAIL_FOLDERS);
-	if (!n->spec->remove) return;
+	if (n->spec->arrival) permit_arrival(rules, n);
+	if (!n->removes) return;
 	auto_mem char *gone = text_format("%s/guests/.gone", n->root);
 	(void)mkdir(gone, 0777);
 	jail_permit(rules, gone, JAIL_READ | JAIL_WRITE);

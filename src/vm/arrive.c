@@ -4,6 +4,7 @@
 #include "base/own.h"
 #include "guest/arrival.h"
 #include "guest/guest.h"
+#include "guest/outside.h"
 #include "hw/gmem.h"
 #include "hw/pci.h"
 #include "net/port.h"
@@ -131,7 +132,7 @@ static int take(struct arrive *a, struct err *e)
 	if (r == 0) r = settle_disks(a, e);
 	if (r == 0) r = link_send(l, LINK_READY, 0, NULL, 0, e);
 	if (r == 0) r = link_expect(l, LINK_GO, GO_SECONDS, e);
-	return r ? r : a->from->keep(a->from->ctx, e);
+	return r ? r : outside_arrived(a->from, e);
 }
 
 int vm_arrive(struct vm *vm, struct err *e)

@@ -513,24 +513,19 @@ static int state_path(char *to, size_t room, const char *dir, struct err *e)
 	return fail(e, -ENAMETOOLONG, "%s: too long a path", dir);
 }
 
-/* All of the file is looked at first: what is refused has changed nothing. */
-static int vm_restore(struct vm *vm, struct err *e)
+static int vm_saved(struct vm *vm, struct err *e)
 {
-	struct snapshot *from;
 	char path[4096];
 	int r = state_path(path, sizeof(path), vm->guest->spec->restore, e);
-	if (r == 0) r = snapshot_open(&from, path, true, e);
-	if (r < 0) return r;
-	r = vm_load(vm, from, e);
-	snapshot_unref(from);
-	return r;
+	return r ? r : snapshot_open(&vm->saved, path, true, e);
 }
 
-static int vm_load_or_boot(struct vm *vm, struct err *e)
+static int vm_restore(struct vm *vm, struct err *e)
 {
-	const struct spec *s = vm->guest->spec;
-	if (s->arrival) return vm_arrive(vm, e);
-	return s->restore ? vm_restore(vm, e) : vm->kind->boot(vm, e);
+	int r = vm_load(vm, vm->saved, e);
+	snapshot_unref(vm->saved);
+	vm->saved = NULL;
+	return r;
 }
 
 static int vm_debugger(struct vm *vm, struct err *e)
@@ -553,9 +548,7 @@ static int build(struct guest *g, struct err *e)
 	if (r == 0) r = board_shares(vm->board, g->spec, e);
 	if (r == 0) r = vm_engine(vm, e);
 	if (r == 0) r = vm->kind->wire(vm, e);
-	if (r == 0) r = vm_load_or_boot(vm, e);
-	if (r == 0) name_kernel(vm);
-	if (r == 0 && vm->tracer) r = tracer_name(vm->tracer, unitlog_symbols(vm->log), e);
+	if (r == 0 && g->spec->restore) r = vm_saved(vm, e);
 	if (r == 0 && g->spec->gdb) r = vm_debugger(vm, e);
 	return r;
 }
@@ -563,6 +556,18 @@ static int build(struct guest *g, struct err *e)
 static int vm_build(struct guest *g, struct err *e)
 {
 	int r = build(g, e);
+	if (r < 0 && g->spec->arrival) link_refuse(g->spec->arrival->link, e);
+	return r;
+}
+
+static int vm_fill(struct guest *g, struct err *e)
+{
+	struct vm *vm = g->own;
+	int r = g->spec->arrival   ? vm_arrive(vm, e)
+		: g->spec->restore ? vm_restore(vm, e)
+				   : vm->kind->boot(vm, e);
+	if (r == 0) name_kernel(vm);
+	if (r == 0 && vm->tracer) r = tracer_name(vm->tracer, unitlog_symbols(vm->log), e);
 	if (r < 0 && g->spec->arrival) link_refuse(g->spec->arrival->link, e);
 	return r;
 }
@@ -640,6 +645,7 @@ static void vm_free(struct guest *g)
 	vm_want(vm, VM_QUIT);
 	for (unsigned i = 0; i < vm->ncpus; i++)
 		if (vm->hart[i].threaded) (void)pthread_join(vm->hart[i].thread, NULL);
+	snapshot_unref(vm->saved);
 	throttle_free(vm->throttle);
 	turns_free(vm->turns);
 	keys_free(vm->keys);
@@ -713,6 +719,7 @@ const struct kind kind_vm = {
 	.name = "vm",
 	.accepts = vm_accepts,
 	.build = vm_build,
+	.load = vm_fill,
 	.start = vm_start,
 	.pause = vm_pause,
 	.resume = vm_resume,

@@ -63,6 +63,7 @@ struct vm {
 	const struct board_ops *kind; /* of board */
 	struct board *board;
 	struct blk *disk[VM_DISKS]; /* as the spec has them */
+	struct snapshot *saved;	    /* to be restored; NULL: none, or it was */
 	struct leave *leave;	    /* NULL: it is not on its way to another host */
 	struct keys *keys;	    /* of a machine whose time is counted, or NULL */
 	struct turns *turns;	    /* and is recorded or replayed; else NULL */
