@@ -233,7 +233,7 @@ def killed():
                 p.kill()
             else:
                 there = state(B, name)
-                receiver = subprocess.run("cat %s/pid; pgrep -P $(cat %s/pid)" % (work, work), shell=True,
+                receiver = subprocess.run("cat %s/pid; echo; pgrep -P $(cat %s/pid)" % (work, work), shell=True,
                                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.split()
                 for x in receiver + ([str(there["pid"])] if there.get("pid") else []):
                     kill(int(x))
