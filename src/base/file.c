@@ -119,3 +119,18 @@ int dir_remove(const char *path, struct err *e)
 }
 
 bool file_exists(const char *path) { return !access(path, F_OK); }
+
+void fds_keep(const int *keep, unsigned n)
+{
+	for (int from = STDERR_FILENO + 1;;) {
+		int next = -1;
+		for (unsigned i = 0; i < n; i++)
+			if (keep[i] >= from && (next < 0 || keep[i] < next)) next = keep[i];
+		if (next < 0) {
+			(void)close_range((unsigned)from, ~0u, 0);
+			return;
+		}
+		if (next > from) (void)close_range((unsigned)from, (unsigned)next - 1, 0);
+		from = next + 1;
+	}
+}

@@ -15,4 +15,6 @@ int dir_make(const char *path, struct err *e);
 /* rm -rf without following links, never leaving the file system; what is not there is fine. */
 int dir_remove(const char *path, struct err *e);
 bool file_exists(const char *path);
+/* Of all open descriptors those and 0 to 2; -1 among them is nothing. */
+void fds_keep(const int *keep, unsigned n);
 #endif

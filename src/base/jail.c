@@ -3,6 +3,7 @@
  * thread, and left by pivot_root() when all is open: that moves all threads at once. */
 #include "base/jail.h"
 #include "base/own.h"
+#include "base/title.h"
 #include "base/types.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -69,10 +70,10 @@ static int unshare_now(int namespaces)
 
 int jail_unshare(int these, int if_can)
 {
-	int r = unshare_now(these | if_can);
+	int r = unshare_now(these | if_can), why = -r;
 	if (!r || !if_can) return r;
 	r = these ? unshare_now(these) : 0;
-	return r ? r : 1;
+	return r ? r : why;
 }
 
 static int make_above(char *path)
@@ -132,6 +133,13 @@ static int enter_root(void)
 	return 0;
 }
 
+static int no_pids; /* why not */
+int jail_own_pids(void)
+{
+	no_pids = jail_unshare(CLONE_NEWPID, 0);
+	return no_pids;
+}
+
 static bool net_is_own;
 bool jail_net_is_own(void) { return net_is_own; }
 
@@ -139,7 +147,8 @@ static void begin_namespaces(struct jail_plan *p)
 {
 	int r = jail_unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS, p->net ? 0 : CLONE_NEWNET);
 	net_is_own = r == 0 && !p->net;
-	if (r == 1) say(p, "network namespace", -EPERM);
+	if (r > 0) say(p, "network namespace", -r);
+	if (no_pids) say(p, "process namespace", no_pids);
 	if (r >= 0) r = new_root(p);
 	rooted = !r;
 	if (r) say(p, "namespaces", r);
@@ -279,6 +288,7 @@ static void no_signals(void)
 void jail_begin(struct jail_plan *p)
 {
 	p->what[0] = 0;
+	(void)title_pid();
 	on = true;
 	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	begin_namespaces(p);

@@ -40,6 +40,11 @@ struct jail_plan {
 	/* out: the layers that this host forbids and why, ended by "; "; "" when all are there */
 	char what[JAIL_WHAT];
 };
+/* Before fork(), while there is one thread: the child is the first process of a namespace in which
+ * it and those that it makes are all that there is; when it ends they do. We are not in it, but all
+ * that we fork is, and threads we cannot have any more. A negative errno: not here, which
+ * jail_begin() then says. */
+int jail_own_pids(void);
 /* While there is one thread: no new privileges, no core dumps, namespaces of its own (user, mount,
  * ipc, uts, network). Files can still be opened. From here on jail_thread() does something. */
 void jail_begin(struct jail_plan *p);
@@ -77,7 +82,8 @@ void jail_settle(int rules, uint64_t caps, unsigned files, enum jail_class c);
 
 /* ---- parts of it, for other orders of events */
 /* Namespaces of our own, and a user's where it takes that, ids mapped to themselves. The second are
- * left out where they are refused: 1 then; 0, or a negative errno. While there is one thread. */
+ * left out where they are refused: then why, an errno; 0, or a negative errno. While there is one
+ * thread. */
 int jail_unshare(int these, int if_can);
 bool jail_net_is_own(void);		       /* since jail_begin(); so it is for whom we fork */
 void jail_drop_privileges(uint64_t keep_caps); /* of this thread; and no new ones */

@@ -3,8 +3,10 @@
 #include "base/title.h"
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 static char *room;
 static size_t len;
@@ -23,4 +25,17 @@ void title_set(const char *text)
 	if (!room) return;
 	memset(room, 0, len);
 	(void)snprintf(room, len, "%s", text);
+}
+
+int title_pid(void)
+{
+	static int here, there;
+	char text[16];
+	int pid = (int)getpid();
+	if (pid == here) return there;
+	ssize_t n = readlink("/proc/self", text, sizeof(text) - 1);
+	text[n > 0 ? n : 0] = 0;
+	here = pid;
+	there = n > 0 ? atoi(text) : pid;
+	return there;
 }

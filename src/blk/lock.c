@@ -1,6 +1,7 @@
 /* Whole-file locks that keep two guests off one disk. flock() rather than OFD locks: both die
  * with their open file, but the kernel's list of locks names the holder of a flock only. */
 #include "blk/lock.h"
+#include "base/title.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -40,7 +41,7 @@ static pid_t lock_holder(int fd)
 static int busy(int fd, struct err *e)
 {
 	pid_t pid = lock_holder(fd);
-	if (pid == getpid()) return fail(e, -EBUSY, "is in use already, by this very guest");
+	if (pid == title_pid()) return fail(e, -EBUSY, "is in use already, by this very guest");
 	if (pid > 0) return fail(e, -EBUSY, "is in use by another guest (pid %d)", pid);
 	return fail(e, -EBUSY, "is in use by another guest");
 }

@@ -122,6 +122,7 @@ static void probe_cgroup(struct finding *f)
 static _Noreturn void confined_child(int to)
 {
 	struct jail_plan p = {.nkept = 0};
+	(void)jail_own_pids();
 	jail_begin(&p);
 	jail_close(&p, JAIL_NAT);
 	int fd = open("/proc/self/status", O_RDONLY);

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/own.h"
+#include "base/title.h"
 #include "engine/symbols.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -68,7 +69,7 @@ bool unitlog_wants(const struct unitlog *u, gva_t pc)
 static int map_open(struct unitlog *u, struct err *e)
 {
 	char path[64];
-	(void)snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)getpid());
+	(void)snprintf(path, sizeof(path), "/tmp/perf-%d.map", title_pid());
 	(void)unlink(path);
 	u->map = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	return u->map < 0 ? fail(e, -errno, "%s: %s", path, strerror(errno)) : 0;

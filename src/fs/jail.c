@@ -67,7 +67,7 @@ int jail_enter(struct jail *j)
 	int r = jail_unshare(CLONE_NEWNS, apart);
 	int self = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (self < 0) return -errno;
-	bool less = r == 1;
+	bool less = r > 0;
 	if (r >= 0) r = root_here(j);
 	j->rooted = !r && !less;
 	if (less) (void)strcpy(j->what, "no network namespace of its own");

@@ -179,8 +179,9 @@ int guest_run(const struct kind *k, const struct spec *s, struct loop *l, struct
 struct guest_home {
 	int folder; /* locked, and ours for that time; its state and its console's log go there */
 	int64_t created;
-	bool fresh; /* the folder goes, should it never run */
-	int attach; /* -1, or a connected socket: somebody is at its console before it starts */
+	bool behind; /* nobody knows this process yet: the guest may as well run in another */
+	bool fresh;  /* the folder goes, should it never run */
+	int attach;  /* -1, or a connected socket: somebody is at its console before it starts */
 	void (*starting)(void *ctx); /* all is open, it is about to; may be NULL */
 	void (*started)(void *ctx);  /* now it runs, and can be spoken to; may be NULL */
 	void *ctx;

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/own.h"
+#include "base/title.h"
 #include "guest/agent.h"
 #include "guest/outside.h"
 #include <errno.h>
@@ -40,7 +41,7 @@ struct life *life_new(struct guest *g)
 	struct life *l = calloc(1, sizeof(*l));
 	must(l);
 	l->guest = g;
-	l->state.pid = (int)getpid();
+	l->state.pid = title_pid();
 	return l;
 }
 

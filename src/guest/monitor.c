@@ -1,6 +1,7 @@
 /* Leaving whoever typed the command: session, folder, descriptors, terminal, title. What goes wrong
  * until the guest runs is told through a pipe; later words go to monitor.log in its folder. */
 #include "guest/monitor.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/own.h"
@@ -31,21 +32,6 @@ static void runs(void *ctx)
 	*(int *)ctx = -1;
 }
 
-static void close_others(const int *keep, unsigned n)
-{
-	for (int from = STDERR_FILENO + 1;;) {
-		int next = -1;
-		for (unsigned i = 0; i < n; i++)
-			if (keep[i] >= from && (next < 0 || keep[i] < next)) next = keep[i];
-		if (next < 0) {
-			(void)close_range((unsigned)from, ~0u, 0);
-			return;
-		}
-		if (next > from) (void)close_range((unsigned)from, (unsigned)next - 1, 0);
-		from = next + 1;
-	}
-}
-
 static int detach(const struct spec *s, const struct guest_home *home, int pipe, struct err *e)
 {
 	char title[80];
@@ -65,7 +51,7 @@ static int detach(const struct spec *s, const struct guest_home *home, int pipe,
 	if (setsid() < 0 || chdir("/") || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0)
 		return fail(e, -errno, "into the background: %s", strerror(errno));
-	close_others(keep, n);
+	fds_keep(keep, n);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)snprintf(title, sizeof(title), "lodge: %s", s->name);
 	title_set(title);
@@ -88,6 +74,7 @@ static _Noreturn void monitor(const struct kind *k, const struct spec *s, struct
 	struct err e = {0};
 	struct guest_end end = {0};
 	struct loop *l = NULL;
+	home.behind = true;
 	home.started = runs;
 	home.ctx = &pipe;
 	int r = detach(s, &home, pipe, &e);

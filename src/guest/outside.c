@@ -70,24 +70,40 @@ static void last_words(const char *words)
 	(void)!write(ours, &o, sizeof(o));
 }
 
+/* Of the two the child is the guest's, in a namespace of processes of its own. */
+static int start_behind(struct helper_of *of, const int *ends, struct err *e)
+{
+	int pid = fork();
+	if (pid < 0) return fail(e, -errno, "fork: %s", strerror(errno));
+	of->monitor = pid;
+	if (pid > 0) helper_main(of, ends[1]);
+	(void)setsid();
+	return 0;
+}
+
+static int start_beside(struct helper_of *of, const int *ends, struct err *e)
+{
+	of->monitor = (int)getpid();
+	helper = fork();
+	if (helper == 0) helper_main(of, ends[1]);
+	return helper < 0 ? fail(e, -errno, "fork: %s", strerror(errno)) : 0;
+}
+
 int outside_start(const struct spec *s, const struct guest_home *home, struct err *e)
 {
 	int ends[2];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
 		return fail(e, -errno, "socketpair: %s", strerror(errno));
 	(void)fflush(NULL);
-	int monitor = (int)getpid();
-	helper = fork();
-	if (helper == 0) {
-		(void)close(ends[0]);
-		helper_main(s, home, ends[1], monitor);
-	}
+	struct helper_of of = {.spec = s, .home = home, .starter = starter_new(s)};
+	bool behind = home && home->behind && jail_is_wanted() && !jail_own_pids();
+	int r = behind ? start_behind(&of, ends, e) : start_beside(&of, ends, e);
 	(void)close(ends[1]);
+	drop_fd(&of.starter);
 	ours = ends[0];
 	jail_tell(last_words);
-	if (helper > 0) return 0;
-	outside_end();
-	return fail(e, -errno, "fork: %s", strerror(errno));
+	if (r) outside_end();
+	return r;
 }
 
 void outside_end(void)

@@ -11,8 +11,9 @@ struct guest_state;
 struct limits;
 struct guest_home;
 struct spec;
-/* Fork it. Call while there is one thread; s and home stay the caller's and as they are. The
- * folder's lock is held by the helper, too; it ends with this process. */
+/* Fork it; if home is `behind` it is we who become it, and what returns is the child. Call while
+ * there is one thread; s and home stay the caller's and as they are. The folder's lock is held by
+ * the helper, too; it ends with this process. */
 int outside_start(const struct spec *s, const struct guest_home *home, struct err *e);
 void outside_end(void); /* wait for its last work; none is fine */
 bool outside_is_there(void);

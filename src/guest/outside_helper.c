@@ -16,7 +16,6 @@
 #include "store/store.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,16 +245,6 @@ static void know(struct known *k, const struct spec *s)
 	for (unsigned i = 0; i < s->ndisks; i++) k->spec.disk[i].path = copy_of(s->disk[i].path);
 }
 
-/* Who waits for the end of a stream waits for the monitor, not for us. */
-static void close_others(int a, int b)
-{
-	unsigned low = (unsigned)(a < b ? a : b), high = (unsigned)(a < b ? b : a);
-	if (a < 0) low = high;
-	(void)close_range(STDERR_FILENO + 1, low - 1, 0);
-	if (high > low + 1) (void)close_range(low + 1, high - 1, 0);
-	(void)close_range(high + 1, ~0u, 0);
-}
-
 /* Nobody else is left to say it. */
 static void broke(const struct known *k)
 {
@@ -287,7 +276,6 @@ static void confine(struct known *k)
 	if (!store_open(&k->store, NULL, &e))
 		(void)snprintf(k->root, sizeof(k->root), "%s", store_root(k->store));
 	hold_disks(k);
-	k->starter = starter_new(&k->spec);
 	const struct helper_needs n = {.spec = &k->spec,
 				       .root = k->store ? k->root : NULL,
 				       .folder = k->folder,
@@ -295,17 +283,17 @@ static void confine(struct known *k)
 	if (jail_is_wanted()) helper_settle(&n);
 }
 
-/* Signals of the terminal are for the monitor, whose end is ours. */
-_Noreturn void helper_main(const struct spec *s, const struct guest_home *home, int sock,
-			   int monitor)
+_Noreturn void helper_main(const struct helper_of *of, int sock)
 {
 	static struct known k;
-	k = (struct known){.folder = home ? home->folder : -1, .monitor = monitor, .starter = -1};
+	const struct guest_home *home = of->home;
+	k = (struct known){
+		.folder = home ? home->folder : -1, .monitor = of->monitor, .starter = of->starter};
 	k.fresh = home && home->fresh;
-	know(&k, s);
-	close_others(k.folder, sock);
-	for (int i = 1; i < 32; i++)
-		if (i != SIGCHLD) (void)signal(i, SIG_IGN);
+	know(&k, of->spec);
+	/* Who waits for the end of a stream waits for the monitor, not for us. */
+	fds_keep((const int[]){k.folder, sock, k.starter}, 3);
+	helper_deaf();
 	title_set("lodge-helper");
 	confine(&k);
 	serve(&k, sock);

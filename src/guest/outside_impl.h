@@ -38,10 +38,14 @@ _Static_assert(OUTSIDE_NET + sizeof(struct lan_hello) <= OUTSIDE_TEXT, "a hello 
 bool outside_send(int to, const void *p, size_t n, int fd);
 /* Its length, 0 or less at the end; fd NULL: none is taken. */
 ssize_t outside_receive(int from, void *p, size_t n, int *fd);
-/* The process of the helper: it serves sock until that hangs up. home may be NULL; monitor: whose.
- */
-_Noreturn void helper_main(const struct spec *s, const struct guest_home *home, int sock,
-			   int monitor);
+/* The process of the helper: it serves sock until that hangs up. */
+struct helper_of {
+	const struct spec *spec;
+	const struct guest_home *home; /* NULL: none */
+	int monitor;		       /* its process */
+	int starter;		       /* of switches; -1: none */
+};
+_Noreturn void helper_main(const struct helper_of *of, int sock);
 
 /* ---- outside_jail.c */
 struct helper_needs {
@@ -50,6 +54,7 @@ struct helper_needs {
 	int folder;		 /* of the guest; -1: none */
 	bool removes;		 /* it may be asked to remove that */
 };
+void helper_deaf(void); /* signals of the terminal are for the monitor, whose end is ours */
 /* This process is nobody's but its guest's from now on. */
 void helper_settle(const struct helper_needs *n);
 /* A process that starts switches of this guest's networks when it is told a number, and ends with

@@ -2,6 +2,7 @@
  * They are those of its guest: Landlock's rules are made before the monitor can ask for anything,
  * and stay with folders that are renamed. Switches are started by a process before it that is not
  * confined, and that understands a number and nothing else. */
+#include "base/file.h"
 #include "base/jail.h"
 #include "base/own.h"
 #include "base/text.h"
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -80,6 +82,12 @@ static void permit_gdb(int rules, const struct spec *s)
 	jail_permit(rules, slash ? path : ".", JAIL_SOCKETS);
 }
 
+void helper_deaf(void)
+{
+	for (int i = 1; i < 32; i++)
+		if (i != SIGCHLD) (void)signal(i, SIG_IGN);
+}
+
 void helper_settle(const struct helper_needs *n)
 {
 	char folder[32];
@@ -103,6 +111,7 @@ void helper_settle(const struct helper_needs *n)
 static _Noreturn void starter_main(const struct spec *s, int sock)
 {
 	uint8_t net;
+	helper_deaf();
 	title_set("lodge-starter");
 	while (recv(sock, &net, sizeof(net), 0) == sizeof(net)) {
 		struct err e = {0};
@@ -120,7 +129,7 @@ int starter_new(const struct spec *s)
 	if (!any || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) return -1;
 	int pid = fork();
 	if (pid == 0) {
-		(void)close(ends[0]);
+		fds_keep(&ends[1], 1);
 		starter_main(s, ends[1]);
 	}
 	(void)close(ends[1]);

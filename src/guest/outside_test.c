@@ -2,6 +2,7 @@
 #include "base/jail.h"
 #include "base/own.h"
 #include "base/test.h"
+#include "base/title.h"
 #include "guest/guest.h"
 #include "guest/outside.h"
 #include "guest/record.h"
@@ -147,3 +148,43 @@ static void in_a_home_of_its_own(int (*try)(void))
 TEST(outside_a_guest_is_itself_on_its_networks) { in_a_home_of_its_own(pretends); }
 
 TEST(outside_does_what_is_the_guests_own_and_no_more) { in_a_home_of_its_own(asks); }
+
+struct seen {
+	int pid, above, called;
+	bool other; /* somebody else can be named */
+};
+
+/* Becomes the helper; the child is the guest's. */
+static void behind(int folder, int to, int other)
+{
+	const struct spec s = {.name = "test"};
+	const struct guest_home home = {.folder = folder, .attach = -1, .behind = true};
+	if (outside_start(&s, &home, NULL)) _exit(1);
+	struct seen seen = {(int)getpid(), (int)getppid(), title_pid(), !kill(other, 0)};
+	(void)!write(to, &seen, sizeof(seen));
+	_exit(0);
+}
+
+TEST(outside_a_guest_behind_is_alone_with_what_it_makes)
+{
+	int ends[2], status = 0;
+	struct seen seen = {0};
+	auto_fd int folder = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(!pipe(ends));
+	pid_t pid = fork();
+	if (!pid) _exit(jail_own_pids() ? 77 : 0);
+	CHECK(waitpid(pid, &status, 0) == pid);
+	if (SANITIZED || WEXITSTATUS(status) == 77) {
+		(void)printf("outside: skipped, no namespaces of processes here\n");
+		return;
+	}
+	pid_t other = getpid();
+	pid = fork();
+	if (!pid) behind(folder, ends[1], other);
+	(void)close(ends[1]);
+	CHECK(read(ends[0], &seen, sizeof(seen)) == sizeof(seen));
+	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status));
+	CHECK(seen.pid == 1 && seen.above == 0 && !seen.other);
+	CHECK(seen.called > 1 && seen.called != pid && seen.called != other);
+	(void)close(ends[0]);
+}

@@ -3,6 +3,7 @@
 #include "guest/stats.h"
 #include "base/loop.h"
 #include "base/own.h"
+#include "base/title.h"
 #include "base/usage.h"
 #include "guest/guest.h"
 #include <fcntl.h>
@@ -26,7 +27,7 @@ void guest_stats(struct guest *g, struct guest_stats *to)
 {
 	*to = (struct guest_stats){
 		.kind = g->kind->name,
-		.pid = (int)getpid(),
+		.pid = title_pid(),
 		.cpus = g->spec->cpus,
 		.up_ns = now_ns() - g->began_ns,
 		.cpu_ns = usage_ns(),

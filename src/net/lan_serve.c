@@ -596,6 +596,7 @@ int lan_serve(const char *at, const struct lan_conf *conf, bool detach, struct e
 	if (!realpath(at, dir)) return fail(e, -errno, "%s: %s", at, strerror(errno));
 	if (!detach) return serve_until(dir, conf, -1, e);
 	if (pipe2(told, O_CLOEXEC)) return fail(e, -errno, "pipe: %s", strerror(errno));
+	if (jail_is_wanted()) (void)jail_own_pids();
 	pid_t pid = fork();
 	if (pid == 0) serve_child(dir, conf, told[1]);
 	(void)close(told[1]);

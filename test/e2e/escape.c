@@ -252,10 +252,11 @@ static long faults(struct victim *v) { return senseless(v, SYS_userfaultfd); }
 static long handle(struct victim *v) { return senseless(v, SYS_open_by_handle_at); }
 
 enum {
-	WITHOUT = 1 /* also where no system call is filtered */,
+	WITHOUT = 1, /* also where no system call is filtered */
 	INTERNET = 2,
 	FOLDER = 4,
-	LOCAL = 8
+	LOCAL = 8,
+	PIDS = 16 /* also without, where processes are its own */
 };
 static const struct attack {
 	const char *name;
@@ -274,10 +275,10 @@ static const struct attack {
 	{"a process of its own", fork_it, 0},
 	{"ptrace of another process", trace, WITHOUT},
 	{"another's memory", read_other, WITHOUT},
-	{"kill", end_other, 0},
-	{"tgkill", end_thread, 0},
-	{"pidfd_open", get_other, 0},
-	{"prlimit", limits, 0},
+	{"kill", end_other, PIDS},
+	{"tgkill", end_thread, PIDS},
+	{"pidfd_open", get_other, PIDS},
+	{"prlimit", limits, PIDS},
 	{"a local socket", connect_local, WITHOUT | LOCAL},
 	{"a port of this host", connect_host, INTERNET | WITHOUT},
 	{"raw frames", raw, WITHOUT},
@@ -339,13 +340,14 @@ static int stop(struct victim *v)
 	return at > 0;
 }
 
-enum how { FILTERED, UNFILTERED, SWITCH, HELPER };
+enum how { FILTERED, UNFILTERED, ALONE, SWITCH, HELPER };
 static void attack_thread(struct victim *v, enum how how, unsigned *internet)
 {
 	unsigned refused = 0, failed = 0, got = 0;
 	for (unsigned i = 0; i < sizeof(attacks) / sizeof(attacks[0]); i++) {
 		const struct attack *a = &attacks[i];
 		if (how == UNFILTERED && !(a->how & WITHOUT)) continue;
+		if (how == ALONE && !(a->how & (WITHOUT | PIDS))) continue;
 		if (how >= SWITCH && a->how & FOLDER) continue; /* it has one of its own */
 		if (how == HELPER && a->how & LOCAL) continue;	/* it finds switches by that */
 		long r = a->try(v);
@@ -418,6 +420,7 @@ int main(int argc, char **argv)
 	attack_all(!*what		     ? FILTERED
 		   : !strcmp(what, "switch") ? SWITCH
 		   : !strcmp(what, "helper") ? HELPER
+		   : !strcmp(what, "alone")  ? ALONE
 					     : UNFILTERED,
 		   &internet);
 	(void)kill(canary, SIGKILL);

@@ -3,6 +3,7 @@ them, with all of its confinement, and without its filter of system calls; see e
 import os
 import subprocess
 import sys
+import time
 
 import guest
 from guest import Guest, check, ends, part, tried, work
@@ -73,6 +74,33 @@ def unfiltered():
     attacked("unfiltered", "riscv64", "--net", "none", env={"LODGE_SECCOMP": "off"}, unfiltered=True)
 
 
+def behind():
+    """One in the background sees no process but its own, also without the filter of system calls."""
+    at, folder = KERNEL["riscv64"], work + "/behind"
+    os.makedirs(folder + "/shared")
+    open(folder + "/canary", "w").close()
+    lodge = lambda *a: subprocess.run([guest.LODGE, *a], stdout=subprocess.PIPE, text=True, env={**os.environ, "LODGE_HOME": folder + "/home", "LODGE_SECCOMP": "off"})
+    started = lodge("run", "-d", "--name", "one", "--kernel", at + "/kernel", "--initrd", at + "/initrd", "--append", "console=ttyS0 quiet",
+                    "--net", "none", "-v", folder + "/shared:/w")
+    if not check("behind: starts", started.returncode == 0):
+        return
+    pid = int(lodge("inspect", "--format", "{{.Pid}}", "one").stdout)
+    apart("behind", pid, "pid", "mnt", "ipc", "uts", "net")
+    check("behind: it serves its folder itself", [named(c) for c in children(pid)] == ["lodge-share"])
+    for c in children(pid):
+        apart("behind: share", c, "pid", "mnt", "ipc", "uts", "net")
+    r = subprocess.run([ESCAPE, str(pid), folder, "alone"], stdout=subprocess.PIPE, text=True)
+    print(r.stdout.rstrip())
+    check("behind: nothing is got", r.returncode == 0 and "0 with the internet" in r.stdout)
+    check("behind: goes on", lodge("stats", "--no-stream", "one").returncode == 0)
+    os.kill(pid, 9)
+    for _ in range(100):
+        if not os.path.exists("/proc/%d/task" % pid) or open("/proc/%d/stat" % pid).read().split(")")[1].split()[0] == "Z":
+            break
+        time.sleep(0.1)
+    lodge("rm", "-f", "one")
+
+
 def user():
     """Nobody special: what confines root's guests confines his, and nothing is said to be missing."""
     at, home = KERNEL["riscv64"], work + "/nobody"
@@ -130,7 +158,7 @@ def switch():
         all_apart(name, g, True)
         pids = subprocess.run(["pgrep", "-f", "--", "--root %s/home network serve --detach %s" % (work, name)], stdout=subprocess.PIPE, text=True).stdout.split()
         if check(name + ": there is one", len(pids) == 1, g):
-            apart(name + ": switch", int(pids[0]), "mnt", "ipc", "uts", *["net"] * bool(how))
+            apart(name + ": switch", int(pids[0]), "pid", "mnt", "ipc", "uts", *["net"] * bool(how))
             r = subprocess.run([ESCAPE, pids[0], folder, "switch"], stdout=subprocess.PIPE, text=True)
             print(r.stdout.rstrip())
             check(name + ": nothing is got", r.returncode == 0 and "%d with the internet" % (not how) in r.stdout, g)
@@ -144,7 +172,7 @@ if os.geteuid():
     print("SKIPPED: only root may put calls into a monitor, which is no debuggee for its user")
     print("0 passed, 0 failed")
     sys.exit()
-for p in [plain, nat, unfiltered, user, helper, switch]:
+for p in [plain, nat, unfiltered, behind, user, helper, switch]:
     if len(sys.argv) < 2 or any(a in p.__name__ for a in sys.argv[1:]):
         part(p)
 guest.finish()
