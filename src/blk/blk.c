@@ -196,6 +196,20 @@ int backing_open(struct blk *over, const struct blk_file *f, const char *name, c
 	return r < 0 && !told ? fail_in(e, "lies over %.100s", in.path) : r;
 }
 
+/* syscalls loop: dup3 */
+int blk_change(struct blk *b, int fd, struct err *e)
+{
+	uint64_t size, block = b->info.block;
+	if (b->ops != &blk_raw || !b->info.readonly)
+		return fail(e, -ENOTSUP, "only raw images that are read only can be changed");
+	int r = file_size(fd, &size);
+	if (r < 0) return fail(e, r, "its size cannot be told (%s)", strerror(-r));
+	if (!size || size > INT64_MAX - block) return fail(e, -EINVAL, "is empty, or too large");
+	if (dup3(fd, b->fd, O_CLOEXEC) < 0) return fail(e, -errno, "%s", strerror(errno));
+	b->info.size = (size + block - 1) / block * block;
+	return 0;
+}
+
 struct blk_info blk_info(const struct blk *b) { return b->info; }
 
 static bool iov_fits(const struct blk_req *q)

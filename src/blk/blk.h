@@ -49,6 +49,9 @@ struct blk_opts {
 	const char *snapshot;
 };
 int blk_open_with(struct blk **out, const char *path, const struct blk_opts *o, struct err *e);
+/* A raw disk that is only read becomes another file, of another size, read through fd, which stays
+ * the caller's. Nothing is at work on it. -EINVAL: the file can be no disk. */
+int blk_change(struct blk *b, int fd, struct err *e);
 struct blk_info blk_info(const struct blk *b);
 /* Any thread: bytes that have been asked for and were given, since it was opened. */
 void blk_moved(const struct blk *b, uint64_t *read, uint64_t *written);

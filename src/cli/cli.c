@@ -34,6 +34,7 @@ const struct verb *const verbs[] = {
 	&verb_stats,
 	&verb_top,
 	&verb_debug,
+	&verb_media,
 	&verb_update,
 	&verb_rename,
 	&verb_rm,

@@ -208,6 +208,54 @@ int ahci_limit(struct ahci *a, unsigned port, struct loop *l, uint64_t bytes, ui
 	return 0;
 }
 
+/* With the lock: nothing is at work from here to medium_end(). */
+static int medium_begin(struct ahci_port *p, bool force, struct err *e)
+{
+	if (!p->is_cd) return fail(e, -ENODEV, "it is no CD drive");
+	if (!ahci_cd_may_open(p, force))
+		return fail(e, -EBUSY,
+			    "the guest has locked the tray, and is asked to let go: try again, or "
+			    "--force");
+	p->of->held = true;
+	wait_idle(p->of);
+	return 0;
+}
+static void medium_end(struct ahci *a)
+{
+	a->held = false;
+	for (unsigned n = 0; n < a->nports; n++) ahci_port_run(a->port[n]);
+}
+int ahci_eject(struct ahci *a, unsigned port, bool force, struct err *e)
+{
+	struct ahci_port *p = a->port[port];
+	device_lock(&a->regs);
+	int r = p->cd.open ? fail(e, -EALREADY, "the tray is open already")
+			   : medium_begin(p, force, e);
+	if (!r) {
+		ahci_cd_opens(p);
+		medium_end(a);
+	}
+	device_unlock(&a->regs);
+	return r;
+}
+int ahci_insert(struct ahci *a, unsigned port, int fd, bool force, struct err *e)
+{
+	struct ahci_port *p = a->port[port];
+	device_lock(&a->regs);
+	int r = medium_begin(p, force, e);
+	if (!r) {
+		r = blk_change(p->disk, fd, e);
+		if (!r) {
+			p->info = blk_info(p->disk);
+			p->sectors = p->info.size / AHCI_CD_SECTOR;
+			ahci_cd_closes(p);
+		}
+		medium_end(a);
+	}
+	device_unlock(&a->regs);
+	return r;
+}
+
 struct pci_func *ahci_func(struct ahci *a) { return &a->f; }
 
 int ahci_add(struct ahci *a, struct blk *disk, bool is_cd, const char *serial, struct err *e)

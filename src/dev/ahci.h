@@ -95,6 +95,7 @@ struct ahci {
 	bool in_order;	/* one at a time, and the driver waits */
 	bool resetting; /* until nothing is at work */
 	bool paused;	/* nothing more is begun */
+	bool held;	/* the same, while a disc is changed */
 	unsigned inflight, nports;
 	pthread_cond_t idle; /* inflight became 0 */
 	struct ahci_port *port[AHCI_PORTS];
@@ -132,6 +133,9 @@ void ahci_identify_sum(uint16_t w[256]);
 void ahci_cd_reset(struct ahci_port *p, bool hard);
 unsigned ahci_cd_begin(struct ahci_port *p, struct ahci_slot *s);
 unsigned ahci_cd_done(struct ahci_port *p, struct ahci_slot *s, int res);
+bool ahci_cd_may_open(struct ahci_port *p, bool force); /* false: the guest is asked to let go */
+void ahci_cd_opens(struct ahci_port *p);
+void ahci_cd_closes(struct ahci_port *p); /* with another disc in it */
 void ahci_cd_state(struct ahci_port *p, struct state *s);
 /* ahci_cd_tell.c: commands that only tell something. Their answer to s->cdb goes to `to`, which is
  * all zero: its length, not more than the guest has room for; -1: there is no such command, -2: no

@@ -38,8 +38,15 @@ enum { /* MMC 6 */
        READ_CD = 0xbe
 };
 enum { NOT_READY = 2, MEDIUM_ERROR = 3, ILLEGAL = 5, ATTENTION = 6 }; /* SPC 4.5.6: sense keys */
-enum { SENSE_LEN = 18, COMPLETE = 3, SIGNATURE = 0xeb1401, ACTIVE = 0xff, ENDS_RESET = 0x29 };
-enum { EVENT_NEW = 2, EVENT_REMOVED = 3 };
+enum {
+	SENSE_LEN = 18,
+	COMPLETE = 3,
+	SIGNATURE = 0xeb1401,
+	ACTIVE = 0xff,
+	ENDS_RESET = 0x29,
+	CHANGED = 0x28
+};
+enum { EVENT_EJECT = 1, EVENT_NEW = 2, EVENT_REMOVED = 3 };
 
 /* ---- sense */
 
@@ -111,7 +118,7 @@ static unsigned start_stop(struct ahci_port *p, const struct ahci_slot *s)
 	if (!start && c->locked) return check(p, ILLEGAL, 0x53, 2);
 	c->open = !start;
 	c->event = start ? EVENT_NEW : EVENT_REMOVED;
-	c->attention[0] = start ? 0x28 : 0;
+	c->attention[0] = start ? CHANGED : 0;
 	c->attention[1] = 0;
 	return AHCI_OK;
 }
@@ -212,6 +219,28 @@ void ahci_cd_reset(struct ahci_port *p, bool hard)
 	if (!hard) return;
 	p->cd.locked = false;
 	p->cd.attention[0] = ENDS_RESET;
+	p->cd.attention[1] = 0;
+}
+/* Events, and what is to be told first: MMC 6.6.2.4.1, SPC 4.5.6: 28/00, it may have changed. */
+bool ahci_cd_may_open(struct ahci_port *p, bool force)
+{
+	struct ahci_cd *c = &p->cd;
+	if (c->open || !c->locked || force) return true;
+	c->event = EVENT_EJECT;
+	return false;
+}
+void ahci_cd_opens(struct ahci_port *p)
+{
+	p->cd.open = true;
+	p->cd.locked = false;
+	p->cd.event = EVENT_REMOVED;
+	p->cd.attention[0] = 0;
+}
+void ahci_cd_closes(struct ahci_port *p)
+{
+	p->cd.open = p->cd.locked = false;
+	p->cd.event = EVENT_NEW;
+	p->cd.attention[0] = CHANGED;
 	p->cd.attention[1] = 0;
 }
 void ahci_cd_state(struct ahci_port *p, struct state *s)

@@ -246,7 +246,7 @@ static bool may_begin(const struct ahci_port *p)
 {
 	const struct ahci *a = p->of;
 	bool up = p->cmd & CMD_ST && p->link && !p->waiting && !p->halted && !p->stopping;
-	return up && !a->paused && !a->resetting && !(a->in_order && a->inflight) &&
+	return up && !a->paused && !a->held && !a->resetting && !(a->in_order && a->inflight) &&
 	       !(p->tfd & (STATUS_BUSY | STATUS_DRQ)) && p->inflight == p->queued;
 }
 static bool is_queued(const struct ahci_port *p, const struct ahci_slot *s)

@@ -2,6 +2,8 @@
 #include "base/state.h"
 #include "dev/ahci_rig_test.h"
 #include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 enum { IDENTIFY = 0xec, READ_EXT = 0x25, WRITE_EXT = 0x35, FPDMA_READ = 0x60, FPDMA_WRITE };
 enum { ABRT = 4, IDNF = 0x10, UNC = 0x40, BAD_MEMORY = -2 };
@@ -490,6 +492,67 @@ TEST(cdrom_opens_and_closes)
 	CHECK(packet(r, 4, "4a 01 00 00 01 00 00 00 08") == 0 && got(r, 0, 4) == 0x00028010);
 	CHECK(packet(r, 8, "4a 00 00 00 10 00 00 00 08") == 0x54);
 	arig_free(r);
+}
+
+static int packet_2(struct arig *r, uint32_t room, uint8_t op, uint8_t b1, uint8_t b4, uint8_t b8)
+{
+	struct arig_cmd c = {.op = 0xa0,
+			     .feature = 1,
+			     .packet = true,
+			     .cdb = {op, b1, 0, 0, b4, 0, 0, 0, b8},
+			     .at = ARIG_DATA,
+			     .len = room};
+	return arig_do(r, 2, &c);
+}
+static uint32_t sense_2(struct arig *r)
+{
+	CHECK(packet_2(r, 18, 3, 0, 18, 0) == 0);
+	const uint8_t *p = arig_at(r, ARIG_DATA);
+	return (uint32_t)(p[2] << 16 | p[12] << 8 | p[13]);
+}
+static uint64_t event_2(struct arig *r)
+{
+	CHECK(packet_2(r, 8, 0x4a, 1, 0x10, 8) == 0);
+	return got(r, 4, 2);
+}
+static int disc_of(char *path, unsigned sectors)
+{
+	int fd = mkstemp(path);
+	CHECK(fd >= 0 && !ftruncate(fd, (off_t)sectors * 2048));
+	return fd;
+}
+
+/* As sr_mod looks at it: events, and 28/00 in front of whatever comes next. */
+TEST(cdrom_discs_are_changed_from_outside)
+{
+	struct arig *r = ready();
+	struct err e = {0};
+	struct blk *disk;
+	char a[] = "/tmp/lodge-disc.XXXXXX", b[] = "/tmp/lodge-disc.XXXXXX";
+	int first = disc_of(a, 100), second = disc_of(b, 200);
+	CHECK(!blk_open(&disk, a, "raw", BLK_RDONLY, &e) &&
+	      ahci_add(r->a, disk, true, "x", &e) == 2);
+	arig_start(r, 2);
+	CHECK(sense_2(r) == 0x062900 && packet_2(r, 8, 0x25, 0, 0, 0) == 0 && got(r, 0, 4) == 99);
+	CHECK(ahci_eject(r->a, 0, true, &e) == -ENODEV && ahci_insert(r->a, 0, second, true, &e));
+	CHECK(!ahci_insert(r->a, 2, second, false, &e)); /* in place of what is in there */
+	CHECK(event_2(r) == 0x0202 && event_2(r) == 0x0002);
+	CHECK(packet_2(r, 0, 0, 0, 0, 0) == 0x64 && sense_2(r) == 0x062800);
+	CHECK(packet_2(r, 8, 0x25, 0, 0, 0) == 0 && got(r, 0, 4) == 199);
+	CHECK(packet_2(r, 0, 0x1e, 0, 1, 0) == 0); /* the guest locks it */
+	CHECK(ahci_eject(r->a, 2, false, &e) == -EBUSY && event_2(r) == 0x0102);
+	CHECK(ahci_insert(r->a, 2, first, false, &e) == -EBUSY && event_2(r) == 0x0102);
+	CHECK(packet_2(r, 8, 0x25, 0, 0, 0) == 0 && got(r, 0, 4) == 199);
+	CHECK(!ahci_eject(r->a, 2, true, &e) && event_2(r) == 0x0301);
+	CHECK(packet_2(r, 0, 0, 0, 0, 0) == 0x24 && sense_2(r) == 0x023a02);
+	CHECK(ahci_eject(r->a, 2, false, &e) == -EALREADY);
+	CHECK(!ftruncate(first, 0) && ahci_insert(r->a, 2, first, false, &e) == -EINVAL);
+	CHECK(packet_2(r, 0, 0, 0, 0, 0) == 0x24); /* what is none leaves it as it was */
+	CHECK(!ftruncate(first, 2048 * 300) && !ahci_insert(r->a, 2, first, false, &e));
+	CHECK(event_2(r) == 0x0202 && packet_2(r, 0, 0, 0, 0, 0) == 0x64);
+	CHECK(packet_2(r, 8, 0x25, 0, 0, 0) == 0 && got(r, 0, 4) == 299);
+	arig_free(r);
+	CHECK(!close(first) && !close(second) && !unlink(a) && !unlink(b));
 }
 
 TEST(cdrom_tells_of_its_disc)

@@ -148,6 +148,11 @@ struct pci_func;
 int ahci_new(struct ahci **out, struct pci_host *h, struct gmem *mem, bool in_order, struct err *e);
 int ahci_add(struct ahci *a, struct blk *disk, bool is_cd, const char *serial, struct err *e);
 struct pci_func *ahci_func(struct ahci *a);
+/* The disc of a CD drive, on the loop's thread: out of it; in it, in place of what is in there: a
+ * raw image that fd reads. The guest hears of it as of a real drive's. -EBUSY: it has locked the
+ * tray and is asked to let go (MMC-5 6.6.2.4.1), unless forced. -ENODEV: no CD drive. */
+int ahci_eject(struct ahci *a, unsigned port, bool force, struct err *e);
+int ahci_insert(struct ahci *a, unsigned port, int fd, bool force, struct err *e);
 /* As virtio_blk_limit(); of a drive of the controller. */
 int nvme_limit(struct nvme *n, struct loop *l, uint64_t bytes, uint64_t ops, struct err *e);
 int ahci_limit(struct ahci *a, unsigned port, struct loop *l, uint64_t bytes, uint64_t ops,

@@ -125,6 +125,9 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 	int (*move_settle)(struct guest *g, bool there, struct err *e);
 	int (*verb)(struct guest *g, const char *verb, struct buf *in, struct buf *out,
 		    struct err *e);
+	/* On the loop's thread: the nth CD drive (from 1 on) gets another disc, which fd reads, or
+	 * -1: none. */
+	int (*media)(struct guest *g, unsigned nth, int fd, bool force, struct err *e);
 	/* On the loop's thread, once started and whenever they change: keep to g->limits. */
 	int (*limit)(struct guest *g, struct err *e);
 	/* On the loop's thread, once started: fill in engine and counters. */

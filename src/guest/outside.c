@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/jail.h"
 #include "base/own.h"
+#include "base/pass.h"
 #include "guest/arrival.h"
 #include "guest/guest.h"
 #include "guest/limits.h"
@@ -17,51 +18,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* syscalls loop lan: sendmsg recvmsg */
-
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER; /* an order and its answer */
 static int ours = -1;
 static pid_t helper;
 
-union ancillary {
-	struct cmsghdr head;
-	char room[CMSG_SPACE(sizeof(int))];
-};
-
-bool outside_send(int to, const void *p, size_t n, int fd)
-{
-	struct iovec v = {(void *)p, n};
-	union ancillary c = {.head = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
-	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
-	ssize_t done;
-	if (fd >= 0) {
-		m.msg_control = &c;
-		m.msg_controllen = sizeof(c);
-		memcpy(CMSG_DATA(&c.head), &fd, sizeof(fd));
-	}
-	while ((done = sendmsg(to, &m, MSG_NOSIGNAL)) < 0 && errno == EINTR) {
-	}
-	return done == (ssize_t)n;
-}
-
-/* fd NULL: none is taken. */
-ssize_t outside_receive(int from, void *p, size_t n, int *fd)
-{
-	struct iovec v = {p, n};
-	union ancillary c;
-	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
-	ssize_t got;
-	if (fd) {
-		m.msg_control = &c;
-		m.msg_controllen = sizeof(c);
-	}
-	while ((got = recvmsg(from, &m, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
-	}
-	struct cmsghdr *h = got > 0 && fd ? CMSG_FIRSTHDR(&m) : NULL;
-	if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS)
-		memcpy(fd, CMSG_DATA(h), sizeof(*fd));
-	return got;
-}
 /* In a signal handler, on any thread; nobody waits for the answer. */
 static void last_words(const char *words)
 {
@@ -131,8 +91,8 @@ static int ask_more(enum order_kind kind, unsigned n, const char *text, const st
 	o = (struct order){.kind = kind, .n = n};
 	(void)strcpy(o.text, text);
 	if (h) memcpy(o.text + OUTSIDE_NET, h, sizeof(*h));
-	bool good = outside_send(ours, &o, sizeof(o), -1) &&
-		    outside_receive(ours, &said, sizeof(said), &got) == sizeof(said);
+	bool good = pass_send(ours, &o, sizeof(o), -1) &&
+		    pass_receive(ours, &said, sizeof(said), &got) == sizeof(said);
 	(void)pthread_mutex_unlock(&turn);
 	if (!good) return fail(e, -EPIPE, "the guest's helper process is gone");
 	said.msg[sizeof(said.msg) - 1] = 0;

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/jail.h"
 #include "base/own.h"
+#include "base/pass.h"
 #include "base/text.h"
 #include "base/title.h"
 #include "guest/arrival.h"
@@ -216,14 +217,14 @@ static void serve(struct known *k, int sock)
 {
 	static struct order o;
 	ssize_t n;
-	while ((n = outside_receive(sock, &o, sizeof(o), NULL)) > 0) {
+	while ((n = pass_receive(sock, &o, sizeof(o), NULL)) > 0) {
 		struct err e = {0};
 		int fd = -1;
 		bool whole = n == sizeof(o) && memchr(o.text, 0, sizeof(o.text));
 		int r = whole ? carry_out(k, &o, &fd, &e) : -EPROTO;
 		if (r && !e.msg[0]) (void)fail(&e, r, "%s", strerror(-r));
 		e.code = r;
-		if (!outside_send(sock, &e, sizeof(e), fd)) break;
+		if (!pass_send(sock, &e, sizeof(e), fd)) break;
 		drop_fd(&fd);
 	}
 }

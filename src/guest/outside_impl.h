@@ -34,10 +34,6 @@ struct order {
 };
 _Static_assert(OUTSIDE_NET + sizeof(struct lan_hello) <= OUTSIDE_TEXT, "a hello fits");
 
-/* One message; fd -1: without a descriptor. */
-bool outside_send(int to, const void *p, size_t n, int fd);
-/* Its length, 0 or less at the end; fd NULL: none is taken. */
-ssize_t outside_receive(int from, void *p, size_t n, int *fd);
 /* The process of the helper: it serves sock until that hangs up. */
 struct helper_of {
 	const struct spec *spec;

@@ -1,6 +1,7 @@
 /* What a monitor can be asked, a line each. Whoever adds a request adds it here; what only one kind
  * of guest understands belongs to its verb(). */
 #include "base/loop.h"
+#include "base/pass.h"
 #include "base/types.h"
 #include "guest/agent.h"
 #include "guest/console.h"
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -258,7 +260,86 @@ static int stream_agent(struct guest *g, const char *words, int fd, struct err *
 	return agent_carry(g->port_agent, fd, e);
 }
 
+/* "eject N [force]", "insert N [force]": of the nth CD drive. */
+static int media_parse(const struct guest *g, const char *words, unsigned *n, bool *force,
+		       struct err *e)
+{
+	char *end = NULL;
+	*n = isdigit((unsigned char)words[0]) ? (unsigned)strtoul(words, &end, 10) : 0;
+	if (!*n || *n > SPEC_DISKS) return fail(e, -EINVAL, "which of its CD drives?");
+	*force = !strcmp(end, " force");
+	if (*end && !*force) return fail(e, -EINVAL, "'%s'?", end);
+	if (!g->kind->media) return fail(e, -ENOTSUP, "this kind of guest has no CD drives");
+	return check_lives(g, e);
+}
+
+static int serve_eject(struct ask *a, struct err *e)
+{
+	unsigned n;
+	bool force;
+	int r = media_parse(a->guest, a->words, &n, &force, e);
+	return r ? r : a->guest->kind->media(a->guest, n, -1, force, e);
+}
+
+struct inserting {
+	struct guest *guest;
+	struct watch *watch;
+	unsigned n;
+	bool force;
+	int fd;
+};
+
+static int insert_now(struct inserting *v, struct err *e)
+{
+	char byte;
+	int disc = -1;
+	if (pass_receive(v->fd, &byte, 1, &disc) != 1 || disc < 0)
+		return fail(e, -EPROTO, "insert: no file came with it");
+	int r = v->guest->kind->media(v->guest, v->n, disc, v->force, e);
+	(void)close(disc);
+	return r;
+}
+
+/* The file has come, or nobody is there any more. */
+static void insert_ready(void *inserting, uint32_t ready)
+{
+	struct inserting *v = inserting;
+	struct err why = {0};
+	struct json_object *o = json_object_new_object();
+	(void)ready;
+	must(o);
+	watch_free(v->watch);
+	if (insert_now(v, &why) < 0)
+		(void)json_object_object_add(o, "error", json_object_new_string(why.msg));
+	const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
+	(void)send(v->fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)json_object_put(o);
+	(void)close(v->fd);
+	free(v);
+}
+
+static int serve_insert(struct ask *a, struct err *e)
+{
+	unsigned n;
+	bool force;
+	return media_parse(a->guest, a->words, &n, &force, e);
+}
+
+static int stream_insert(struct guest *g, const char *words, int fd, struct err *e)
+{
+	struct inserting *v = calloc(1, sizeof(*v));
+	if (!v) return fail(e, -ENOMEM, "out of memory");
+	v->guest = g;
+	v->fd = fd;
+	int r = media_parse(g, words, &v->n, &v->force, e);
+	if (!r) r = loop_watch(g->loop, &v->watch, fd, EPOLLIN, insert_ready, v, e);
+	if (r) free(v);
+	return r;
+}
+
 const struct request requests[] = {
+	{.name = "eject", .serve = serve_eject},
+	{.name = "insert", .serve = serve_insert, .stream = stream_insert},
 	{.name = "agent", .stream = stream_agent},
 	{.name = "move", .serve = serve_move, .stream = stream_move},
 	{.name = "moving", .serve = serve_moving},

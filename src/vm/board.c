@@ -359,6 +359,25 @@ int board_plug(struct vm *vm, struct err *e)
 	return r < 0 ? r : plug_serial(vm, e);
 }
 
+int board_media(struct vm *vm, unsigned nth, int fd, bool force, struct err *e)
+{
+	const struct spec *s = vm->guest->spec;
+	struct board *b = vm->board;
+	unsigned i = 0, n = 0;
+	if (vm->turns)
+		return fail(e, -EOPNOTSUPP, "its time is counted: nobody comes from outside");
+	while (i < s->ndisks && !(s->disk[i].bus == BUS_CDROM && ++n == nth)) i++;
+	if (i == s->ndisks)
+		return fail(e, -ENODEV,
+			    n ? "it has CD drives, but not so many: %u"
+			      : "it has no CD drive: start it with --cdrom",
+			    n);
+	if (fd < 0) return ahci_eject(b->ahci, b->drive[i].port, force, e);
+	int r = ahci_insert(b->ahci, b->drive[i].port, fd, force, e);
+	if (!r) vm->changed_disc = true;
+	return r;
+}
+
 static int limit_disk(struct vm *vm, unsigned i, const struct limits *l, struct err *e)
 {
 	struct board *b = vm->board;

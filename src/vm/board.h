@@ -87,6 +87,8 @@ struct board {
 	struct virtio_dev *vsock; /* NULL: time is counted, so nobody may come from outside */
 	gpa_t kernel_at;	  /* where a kernel goes, for those who look for its symbols */
 };
+/* As kind's media. */
+int board_media(struct vm *vm, unsigned nth, int fd, bool force, struct err *e);
 void board_init(struct board *b);
 int board_files(struct board *b, const struct spec *s, struct err *e); /* open those asked for */
 /* Ends the outside world, which has threads, and frees what is above; the rest comes after. */

@@ -343,6 +343,10 @@ static int memory_load(struct vm *vm, struct snapshot *from, struct err *e)
 /* ---- all of it */
 int vm_can_save(const struct vm *vm, struct err *e)
 {
+	if (vm->changed_disc)
+		return fail(
+			e, -EOPNOTSUPP,
+			"snapshot: not with another disc in a CD drive than it was started with");
 	if (vm->turns)
 		return fail(e, -EOPNOTSUPP,
 			    "snapshot: not of a guest that is recorded or replayed");

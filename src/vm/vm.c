@@ -698,6 +698,11 @@ static int vm_limit(struct guest *g, struct err *e)
 	return r;
 }
 
+static int vm_media(struct guest *g, unsigned nth, int fd, bool force, struct err *e)
+{
+	return board_media(g->own, nth, fd, force, e);
+}
+
 static bool vm_runs(enum arch a)
 {
 	for (const struct engine_ops *const *o = boards[a]->engines; *o; o++)
@@ -731,6 +736,7 @@ const struct kind kind_vm = {
 	.verb = vm_verb,
 	.connect = vm_connect,
 	.limit = vm_limit,
+	.media = vm_media,
 	.stats = vm_stats,
 	.runs = vm_runs,
 	.hardware = vm_hardware,

@@ -110,6 +110,10 @@ refuses "nothing here is called 'main'" run --net none --kernel off --trace-cpu 
 does '' run --net none --kernel off --trace-cpu insn=_start,regs:trace
 is 'each instruction is told of' [ "$(wc -l < trace)" = 4 ]
 is 'with what it did' grep -q 'lui.*a0,0x100 <_start+0x0> ; a0=0x100000$' trace
+refuses 'insert FILE, or eject' media web load
+refuses 'insert which file' media web insert
+refuses 'eject takes no file' media web eject x
+refuses "no guest named 'web'" media web eject
 refuses 'try: lodge image build' run nosuchimage
 refuses "no recipe for an image 'nosuch'" image build nosuch
 refuses 'image nosuch' image rm nosuch
