@@ -16,7 +16,7 @@ up() { # name engine options
 	check "$n: runs with $e" $?
 }
 ask() { # name command
-	for i in 1 2 3 4 5 6 7 8 9; do
+	for i in $(seq 60); do
 		./lodge exec "$1" sh -c "$2" 2> /tmp/why && return 0
 	done
 	cat /tmp/why

@@ -30,7 +30,7 @@ chmod +x "$work/root/x/inside"
 cp "$GUEST/initrd" "$work/initrd"
 truncate -s %512 "$work/initrd"
 (cd "$work/root" && find . | cpio -o -H newc 2> /dev/null) >> "$work/initrd"
-timeout "${LIMIT:-800}" qemu-system-x86_64 -accel tcg -cpu max -m 1500M -smp 1 -nodefaults -display none \
+timeout "${LIMIT:-1500}" qemu-system-x86_64 -accel tcg -cpu max -m 1500M -smp 1 -nodefaults -display none \
 	-no-reboot -serial stdio -kernel "$GUEST/kernel" -initrd "$work/initrd" \
 	-append "console=ttyS0 quiet mitigations=off lodge.run=/x/inside" < /dev/null > "$work/out" 2>&1
 tr -d '\r' < "$work/out" > "$work/lines"
