@@ -145,6 +145,7 @@ static int receive(struct copy *c, struct carried *k, struct tree_unpack *u, str
 				.in = -1,
 				.out = ends[1],
 				.err = STDERR_FILENO,
+				.bulk = true,
 				.plain = true};
 	must(!pthread_create(&thread, NULL, carry, k));
 	int r = tree_unpack(ends[0], u, e);
@@ -189,6 +190,7 @@ static int send_tree(struct copy *c, const char *dir, const char *top, struct er
 				  .in = ends[0],
 				  .out = STDERR_FILENO,
 				  .err = STDERR_FILENO,
+				  .bulk = true,
 				  .plain = true}};
 	must(!pthread_create(&thread, NULL, carry, &k));
 	int r = tree_pack(ends[1], c->outside, top, e);

@@ -84,9 +84,8 @@ static int reach(const char *guest, int *fd, uint64_t until, struct err *e)
 	return r;
 }
 
-/* arguments are given away. */
-static int ask(const char *guest, const char *command, struct json_object *arguments,
-	       struct json_object **out, struct err *e)
+int foreign_ask(const char *guest, const char *command, struct json_object *arguments,
+		struct json_object **out, struct err *e)
 {
 	static unsigned n;
 	char id[32];
@@ -163,7 +162,7 @@ static int arguments(const struct session *s, struct json_object *o, struct err 
 	return s->in >= 0 ? add_input(o, s->in, e) : 0;
 }
 
-static int write_all(int fd, const unsigned char *p, size_t n)
+int foreign_write(int fd, const unsigned char *p, size_t n)
 {
 	while (n) {
 		ssize_t put = write(fd, p, n);
@@ -173,22 +172,33 @@ static int write_all(int fd, const unsigned char *p, size_t n)
 	return 0;
 }
 
+unsigned char *foreign_bytes(struct json_object *text, size_t *n)
+{
+	if (!json_object_is_type(text, json_type_string)) return NULL;
+	const char *p = json_object_get_string(text);
+	int len = json_object_get_string_len(text);
+	unsigned char *data = malloc((size_t)len + 4);
+	must(data);
+	int got = EVP_DecodeBlock(data, (const void *)p, len);
+	for (int i = len; got > 0 && i > 0 && i > len - 2 && p[i - 1] == '='; i--) got--;
+	*n = got > 0 ? (size_t)got : 0;
+	if (got >= 0) return data;
+	free(data);
+	return NULL;
+}
+
 /* One of its outputs, in base64. */
 static int show(const struct session *s, const struct json_object *o, const char *key, int fd)
 {
 	struct json_object *v;
 	struct plain plain = {0};
+	size_t n;
 	if (!json_object_object_get_ex(o, key, &v) || !json_object_is_type(v, json_type_string))
 		return 0;
-	const char *text = json_object_get_string(v);
-	int len = json_object_get_string_len(v);
-	auto_mem unsigned char *data = malloc((size_t)len + 4);
-	must(data);
-	int n = EVP_DecodeBlock(data, (const void *)text, len);
-	if (n < 0) return -EPROTO;
-	for (int i = len; n && i > 0 && i > len - 2 && text[i - 1] == '='; i--) n--;
-	if (!s->plain || fd != STDERR_FILENO) return write_all(fd, data, (size_t)n);
-	plain_put(&plain, data, (size_t)n, stderr);
+	auto_mem unsigned char *data = foreign_bytes(v, &n);
+	if (!data) return -EPROTO;
+	if (!s->plain || fd != STDERR_FILENO) return foreign_write(fd, data, n);
+	plain_put(&plain, data, n, stderr);
 	plain_end(&plain, stderr);
 	return 0;
 }
@@ -221,7 +231,7 @@ static int await(const struct session *s, int64_t pid, struct err *e)
 	     pause = pause * 2 < PAUSE_MOST_US ? pause * 2 : PAUSE_MOST_US) {
 		struct json_object *o = json_object_new_object(), *is = NULL;
 		add(o, "pid", json_object_new_int64(pid));
-		int r = ask(s->guest, "guest-exec-status", o, &is, e);
+		int r = foreign_ask(s->guest, "guest-exec-status", o, &is, e);
 		bool ended = !r && is_true(is, "exited");
 		if (ended) r = foreign_outcome(s, is, e);
 		(void)json_object_put(is);
@@ -249,7 +259,7 @@ int foreign_run(const struct session *s, struct err *e)
 		(void)json_object_put(o);
 		return r;
 	}
-	r = ask(s->guest, "guest-exec", o, &is, e);
+	r = foreign_ask(s->guest, "guest-exec", o, &is, e);
 	if (r == -EREMOTEIO) { /* as a shell has it */
 		(void)fprintf(stderr, "lodge: %s\n", e->msg);
 		return 127;

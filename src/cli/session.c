@@ -271,6 +271,8 @@ static int dial(struct run *r, struct err *e)
 	char request[32];
 	const char *guest = r->s->guest;
 	uint64_t began = now_ns(), until = began + PATIENCE;
+	const char *agent = getenv("LODGE_AGENT"); /* for tests: qemu */
+	if (agent && !strcmp(agent, "qemu") && foreign_here(guest)) return 1;
 	(void)snprintf(request, sizeof(request), "connect %d", AGENT_EXEC_PORT);
 	for (;;) {
 		int bad = control_stream(guest, request, &r->fd, NULL, e);
@@ -360,7 +362,7 @@ int session_run(const struct session *s, struct err *e)
 	struct run *r = run_new(s);
 	int bad = check_words(s, e);
 	if (!bad) bad = dial(r, e);
-	bad = bad > 0 ? foreign_run(s, e) : bad ? bad : talk(r, e);
+	bad = bad > 0 ? s->bulk ? foreign_bulk(s, e) : foreign_run(s, e) : bad ? bad : talk(r, e);
 	run_free(r);
 	return bad;
 }

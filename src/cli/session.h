@@ -12,6 +12,7 @@ struct session {
 	bool terminal;		    /* it gets one; ours goes raw meanwhile, if input is it */
 	bool signals;		    /* pass on those that would end us */
 	int in, out, err;	    /* in -1: it reads nothing */
+	bool bulk;		    /* in and out may be large, and are nobody's terminal */
 	bool plain; /* what it says at stderr is shown as bytes of others (plain.h) */
 };
 /* Its exit code. While the guest is starting its agent is waited for a while. Negative: it did not

@@ -169,6 +169,23 @@ for arch in riscv64 amd64; do
 	gives 0 exec $g rm /tmp/random
 	rm -rf back into
 
+	# the same by QEMU's protocol, more than it takes or keeps at once
+	export LODGE_AGENT=qemu
+	gives 0 exec $g mkdir -p /var/tmp /tmp/q
+	gives 0 cp tree $g:/tmp/q
+	gives 0 cp $g:/tmp/q/tree back
+	is 'a tree there and back, by QEMU' diff -r --no-dereference tree back
+	head -c 3000001 /dev/urandom > much
+	gives 0 cp much $g:/tmp/q
+	does "$(md5sum < much)" exec $g sh -c 'md5sum </tmp/q/much'
+	gives 0 cp $g:/tmp/q/much again
+	is 'much there and back, by QEMU' cmp -s much again
+	gives 125 cp $g:/none x
+	refuses 'no such folder' cp tree/a $g:/none/
+	does '' exec $g sh -c 'ls /var/tmp; rm -r /tmp/q'
+	unset LODGE_AGENT
+	rm -rf back much again
+
 	# a guest whose tar is not to be trusted
 	mkdir evil
 	echo mine > secret

@@ -95,6 +95,12 @@ def foreign_agent():
           (0, b"in\0put\nb c\n/etc\n"), g)
     code, out, err = exec_("foreign", "head", "-c", "3000000", "/dev/zero")
     check("foreign: much output", code == 0 and out == bytes(3000000), g)
+    with open(work + "/much", "wb") as f:
+        f.write(os.urandom(5000001))
+    copied = [subprocess.run([LODGE, "cp", *w], stderr=subprocess.PIPE).returncode
+              for w in ((work + "/much", "foreign:/root/much"), ("foreign:/root/much", work + "/again"))]
+    check("foreign: files there and back %s" % copied, copied == [0, 0] and
+          open(work + "/much", "rb").read() == open(work + "/again", "rb").read(), g)
     check("foreign: a signal", exec_("foreign", "sh", "-c", "kill -9 $$")[0] == 137, g)
     check("foreign: no such program", exec_("foreign", "/no/such")[0] == 127, g)
     code, out, err = exec_("-t", "foreign", "ls")
