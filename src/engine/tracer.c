@@ -316,7 +316,8 @@ void tracer_drop(struct tracer_cpu *c)
 }
 
 /* ---- events */
-static void event(struct tracer_cpu *c, const char *what, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 3, 0)))
+event(struct tracer_cpu *c, const char *what, const char *fmt, va_list ap)
 {
 	char text[TEXT_LEN];
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
