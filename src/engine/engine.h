@@ -71,10 +71,11 @@ struct engine_env { /* what an engine is given; everything outlives it */
 	struct bus *mmio, *pio; /* pio NULL where there is none */
 	struct loop *loop;	/* for guest timers; run by another thread */
 	const struct vclock *clock;
-	bool sbi;      /* RISC-V: Lodge is the SBI. Harts start in S-mode, M-mode does not run:
-			  delegation set up as an SBI firmware would, S-mode ecalls exit */
-	unsigned cpus; /* how many vCPUs there will be; 0: not known */
-	unsigned hot;  /* jumps to a place before it is translated, up to 255; 0: as pays */
+	bool sbi;	 /* RISC-V: Lodge is the SBI. Harts start in S-mode, M-mode does not run:
+			    delegation set up as an SBI firmware would, S-mode ecalls exit */
+	unsigned cpus;	 /* how many vCPUs there will be; 0: not known */
+	unsigned hot;	 /* jumps to a place before it is translated, up to 255; 0: as pays */
+	unsigned trials; /* x86-64: times that code is interpreted before it is translated */
 	enum windows { WINDOWS_CHOSEN, WINDOWS_OFF, WINDOWS_EARLY } windows; /* early: for tests */
 	/* x86-64 on x86-64: run user code that computes by itself, in a process beside. */
 	enum direct { DIRECT_CHOSEN, DIRECT_OFF, DIRECT_EARLY } direct;

@@ -94,7 +94,7 @@ struct x86_code_page {
 	uint64_t begins[X86_PAGE / 64]; /* by offset: a block of some variant may begin here */
 };
 /* What is known of an instruction's memory operand: enum x86_cluster; HINT_NONE: nothing. */
-enum { HINTS = 1 << 18, HINT_NONE = 4 };
+enum { HINTS = 1 << 18, HINT_NONE = 4, X86_TRIED_BITS = 15 };
 struct x86_jit {
 	struct x86_vcpu *v;
 	uint8_t *rx, *rw;
@@ -107,6 +107,8 @@ struct x86_jit {
 	struct x86_at_host *map;
 	uint32_t maps, maps_room;
 	uint8_t hint[HINTS];
+	uint8_t tried[1 << X86_TRIED_BITS]; /* how often code without a block was come to */
+	bool trial;			    /* block_at_rip()'s second answer */
 	uint32_t hash[JIT_HASH], page_hash[JIT_PAGES];
 	struct x86_code_page *page;
 	uint32_t pages, pages_room;

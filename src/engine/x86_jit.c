@@ -222,10 +222,21 @@ static unsigned variant_here(struct x86_jit *j)
 	if (p && !p->la) p->la = la & ~(uint64_t)(X86_PAGE - 1);
 	return x86_variant_in(j, j->v->fetch_gpa, la);
 }
-/* The block at rip, made if need be; fetch_* is set then. NULL: none, for this instruction. */
+/* Making a block costs as much as interpreting it five times, so what is done only once or twice is
+ * not worth one. By a hash: those who have the same place are just made earlier. */
+static bool is_on_trial(struct x86_jit *j, gpa_t page, unsigned off)
+{
+	uint8_t *n = &j->tried[((page | off) * 0x9e3779b97f4a7c15u) >> (64 - X86_TRIED_BITS)];
+	if (*n >= j->v->machine->env.trials || j->counts) return false;
+	++*n;
+	return true;
+}
+/* The block at rip, made if need be; fetch_* is set then. NULL: none, for this instruction; or,
+ * where j->trial is set, for those up to the next jump. */
 static struct x86_block *block_at_rip(struct x86_jit *j)
 {
 	struct x86_vcpu *v = j->v;
+	j->trial = false;
 	if (!x86_translatable(v)) return NULL;
 	if (x86_fetch(v, v->cpu.rip)) return NULL;
 	unsigned off = (unsigned)v->cpu.rip & (X86_PAGE - 1), variant = variant_here(j);
@@ -235,14 +246,15 @@ static struct x86_block *block_at_rip(struct x86_jit *j)
 	}
 	j->vec = variant & VARIANT_VEC;
 	struct x86_block *b = x86_block_find(j, v->fetch_gpa, off, variant);
-	if (!b && gmem_ptr(v->machine->env.mem, v->fetch_gpa, X86_PAGE, true))
+	j->trial = !b && is_on_trial(j, v->fetch_gpa, off);
+	if (!b && !j->trial && gmem_ptr(v->machine->env.mem, v->fetch_gpa, X86_PAGE, true))
 		b = block_make(j, v->fetch_gpa, v->fetch_host, off, variant, false);
 	return b;
 }
 static void look_at_changes(struct x86_jit *j)
 {
 	uint64_t cr4 = j->v->cr4 & X86_CR4_IN_CODE;
-	if (unlikely(cr4 != j->cr4)) drop_all(j);
+	if (unlikely(cr4 != j->cr4) && j->pages) drop_all(j);
 	j->cr4 = cr4;
 	gpa_t page[GMEM_NOTES];
 	int n = gmem_broken(j->v->machine->env.mem, &j->seals, page);
@@ -443,6 +455,18 @@ static const void *leave_kicked(struct x86_vcpu *v)
 	v->jit->spent = false;
 	return to;
 }
+/* About as far as a block would go. */
+static void step_to_jump(struct x86_vcpu *v)
+{
+	enum { LONGEST = 15 };
+	uint64_t from, traps = v->traps;
+	do {
+		from = v->cpu.rip;
+		step(v);
+	} while (v->cpu.rip - from - 1 < LONGEST && (v->cpu.rip ^ from) < X86_PAGE &&
+		 v->traps == traps && v->activity == X86_RUNNING && !is_stopped(v) &&
+		 !atomic_load_explicit(&v->poll, memory_order_relaxed) && x86_translatable(v));
+}
 /* Whatever is at rip is done, until there is a block for it or run() has to be left. */
 static const void *find(struct x86_vcpu *v)
 {
@@ -472,7 +496,10 @@ static const void *find(struct x86_vcpu *v)
 		}
 		calm(j);
 		x86_count(v, X86_STAT_ALONE);
-		step(v);
+		if (j->trial)
+			step_to_jump(v);
+		else
+			step(v);
 	}
 }
 static const void *step_and_find(struct x86_vcpu *v)

@@ -1,6 +1,7 @@
 /* Random instructions through the translator and through the interpreter: all registers, flags and
  * memory must come out the same. The interpreter has the host's own CPU as its oracle. */
 #include "base/test.h"
+#include "engine/x86_code.h"
 #include "engine/x86_jit.h"
 #include "engine/x86_vcpu.h"
 #include "hw/bus.h"
@@ -337,3 +338,34 @@ TEST(x86_jit_random_vectors) { random_programs(true, X86_JIT_FAST); }
 TEST(x86_jit_random_integers_counted) { random_programs(false, X86_JIT_COUNT); }
 TEST(x86_jit_random_integers_in_lockstep) { random_programs(false, X86_JIT_CHECK); }
 TEST(x86_jit_random_vectors_in_lockstep) { random_programs(true, X86_JIT_CHECK); }
+
+/* The first three times interpreted, up to a jump, then in blocks; in both ways within one run, as
+ * what has loops is. */
+TEST(x86_jit_random_on_trial)
+{
+	enum { TRIALS = 3, PROGRAMS = 100 };
+	struct side interp, jit;
+	struct program p;
+	uint64_t units = 0;
+	side_new(&interp, false, X86_JIT_FAST);
+	side_new(&jit, true, X86_JIT_FAST);
+	jit.machine.env.trials = TRIALS;
+	for (uint64_t from = 1 << 21; from < (1 << 21) + PROGRAMS; from++) {
+		seed = from;
+		unsigned open = make(&p, 24, from & 1);
+		memset(jit.v->jit->tried, 0, sizeof(jit.v->jit->tried));
+		for (unsigned k = 0; k <= TRIALS; k++) {
+			begin(&interp, &p, from);
+			begin(&jit, &p, from);
+			uint64_t before = jit.v->stats[X86_STAT_UNITS];
+			(void)x86_vcpu_run(interp.v);
+			(void)x86_vcpu_run(jit.v);
+			CHECK(same(&interp, &jit, open) && !jit.v->broken);
+			if (k == TRIALS) units += jit.v->stats[X86_STAT_UNITS] > before;
+			if (!k) CHECK(jit.v->stats[X86_STAT_ALONE] > 0);
+		}
+	}
+	CHECK(units == PROGRAMS);
+	side_free(&interp);
+	side_free(&jit);
+}

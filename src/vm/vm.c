@@ -355,6 +355,8 @@ static const struct engine_ops *engine_find(const struct board_ops *b, const cha
 	return strcmp(name, engine_kvm.name) ? NULL : &engine_kvm;
 }
 
+enum { TRIALS = 4 };
+
 /* For tests and comparison: LODGE_WINDOW=off or early. */
 static enum windows windows_wanted(void)
 {
@@ -371,11 +373,12 @@ static enum direct direct_wanted(const struct spec *s)
 	return v && !strcmp(v, "early") ? DIRECT_EARLY : DIRECT_CHOSEN;
 }
 
-/* LODGE_HOT: how many jumps to a place make the translator translate it. */
-static unsigned hot_wanted(void)
+/* LODGE_HOT: how many jumps to a place make the translator translate it. LODGE_TRIALS: x86-64, how
+ * often that is interpreted before. */
+static unsigned number_wanted(const char *name, unsigned usual)
 {
-	const char *v = getenv("LODGE_HOT");
-	return v ? (unsigned)strtoul(v, NULL, 10) & 0xff : 0;
+	const char *v = getenv(name);
+	return v ? (unsigned)strtoul(v, NULL, 10) & 0xff : usual;
 }
 
 static int vm_log(struct vm *vm, const struct spec *s, struct err *e)
@@ -423,7 +426,8 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 				 .tracer = vm->tracer,
 				 .code_room = s->code_cache,
 				 .cpus = s->cpus,
-				 .hot = hot_wanted(),
+				 .hot = number_wanted("LODGE_HOT", 0),
+				 .trials = number_wanted("LODGE_TRIALS", TRIALS),
 				 .windows = windows_wanted(),
 				 .direct = direct_wanted(s)};
 	if (s->deterministic) {
