@@ -26,8 +26,9 @@
 enum { RATE = 60, QUARTERS = 3, HARDLY_US = 200, BURST = 128, PAUSE = 4, LOSSES = 6 };
 enum { CALL_US = 5, MAP_US = 4, PAGES_US = 2 }; /* of a page by itself; pages a us beside it */
 /* Units made since it got the CPU: what runs for the first time begins at once, and may map as much
- * as it wants for a while, since translating it would cost more. */
-enum { COLD_UNITS = 300, COLD_MS = 50 };
+ * as it wants for a while, since translating it would cost more. To a guest that was just restored
+ * all code is new, so it has to make some first. */
+enum { COLD_UNITS = 300, COLD_MS = 50, FIRST_UNITS = 4000 };
 enum { PLACES = 8, SPACES = 32, IDLE_MS = 2, AROUND = 16 };
 enum { STRAY = 2048, STRAY_CALL = 256 }; /* instructions interpreted: at most; as dear as a call */
 enum { USER_CS = 0x33, USER_SS = 0x2b, USER_CS32 = 0x23 }; /* Linux's, guest and host */
@@ -241,9 +242,10 @@ bool x86_direct_turns(struct x86_vcpu *v)
 {
 	struct x86_direct *d = v->direct;
 	if (!d || v->runs_direct) return v->runs_direct;
-	bool is_cold = v->stats[X86_STAT_UNITS] - d->units >= COLD_UNITS;
+	uint64_t units = v->stats[X86_STAT_UNITS];
+	bool is_cold = units - d->units >= COLD_UNITS && units >= FIRST_UNITS;
 	if (likely(!is_cold && !is_early(v)) || !is_usual(v)) return false;
-	d->units = v->stats[X86_STAT_UNITS]; /* not again at once, should it not be possible */
+	d->units = units; /* not again at once, should it not be possible */
 	struct space *sp = space_of(d, v->cr3);
 	if (sp->paused && !is_early(v)) return false;
 	sp->cold = tsc() + ms(v, COLD_MS);
