@@ -397,7 +397,7 @@ def git(place, figures):
                       "for d in dev proc; do mount -o bind /$d /mnt/$d; done; mount -t tmpfs t /mnt/tmp; "
                       "printf '[user]\\nname = a\\nemail = a@b\\n[safe]\\ndirectory = *\\n' >/mnt/tmp/.gitconfig")
                 for what, command in GIT:
-                    command = re.sub("@(.*)", r"HOME=/tmp chroot /mnt sh -c 'cd /work/tree \&\& \1'", command)
+                    command = re.sub("@(.*)", r"HOME=/tmp chroot /mnt sh -c 'cd /work/tree && \1'", command)
                     begun = time.monotonic()
                     _, cpu = m.cost(command)
                     figures.add(peer, what, time.monotonic() - begun, "s")
