@@ -86,8 +86,8 @@ static const struct opt run_table[] = {
 	 "trust it to name the images that it lies over.",
 	 NULL},
 	{"disk-copy", 0, OPT_FLAG, AT(disk_copy), NULL,
-	 "Copy the image's disk, instead of a layer over it: it starts later, and its disk is "
-	 "faster.",
+	 "Copy the image's disk, instead of a layer over it: it starts later, and first "
+	 "writes are faster.",
 	 NULL},
 	{"dump", 0, OPT_TEXT, AT(dump), "FILE[:PC[-PC]]",
 	 "Write there what is translated (at these addresses): guest code, IR, host code.", NULL},
