@@ -26,7 +26,7 @@ sed 's/^/not built: /' "$tests/notes"
 sh "$tests/selftests/session" 2>&1 | results >"$dir/native"
 passed=0 failed=0
 for window in chosen early; do
-	LODGE_WINDOW=$window timeout 600 "$lodge" run --arch amd64 --engine jit -m 512M --net none \
+	LODGE_WINDOW=$window timeout 1200 "$lodge" run --arch amd64 --engine jit -m 512M --net none \
 		--kernel "$GUEST/kernel" --initrd "$dir/initrd" \
 		--append 'console=ttyS0 quiet "lodge.run=sh /selftests/session"' </dev/null >"$dir/said" 2>&1
 	results <"$dir/said" >"$dir/guest"
