@@ -217,11 +217,19 @@ static int wait_stop(struct x86_stub *s)
 	s->pid = 0;
 	return KILLED;
 }
-static bool regset(const struct x86_stub *s, enum __ptrace_request request, unsigned which,
-		   void *at, size_t n)
+/* Not PTRACE_GETREGSET: that has 32-bit code's registers in another order. */
+static bool regs_get(const struct x86_stub *s, struct user_regs_struct *r)
 {
-	struct iovec v = {at, n};
-	return !ptrace(request, s->pid, (void *)(uintptr_t)which, &v);
+	return !ptrace(PTRACE_GETREGS, s->pid, 0, r);
+}
+static bool regs_set(const struct x86_stub *s, struct user_regs_struct *r)
+{
+	return !ptrace(PTRACE_SETREGS, s->pid, 0, r);
+}
+static bool vectors(const struct x86_stub *s, enum __ptrace_request request, size_t n)
+{
+	struct iovec v = {s->x, n};
+	return !ptrace(request, s->pid, (void *)(uintptr_t)NT_X86_XSTATE, &v);
 }
 
 /* It is stopped by a signal: of its own doing, not a kill() from outside? */
@@ -245,7 +253,7 @@ static bool program_run(struct x86_stub *s, const struct user_regs_struct *r)
 {
 	struct user_regs_struct copy = *r;
 	copy.eflags = (s->first.eflags & ~(uint64_t)ID) | (s->flags & ID);
-	bool good = regset(s, PTRACE_SETREGSET, NT_PRSTATUS, &copy, sizeof(copy));
+	bool good = regs_set(s, &copy);
 	int sig = 0;
 	do {
 		good = good && !ptrace(PTRACE_CONT, s->pid, 0, 0);
@@ -323,7 +331,7 @@ static bool learn(struct x86_stub *s)
 	enum { MOST = 65536 };
 	s->x = calloc(1, MOST);
 	struct iovec v = {s->x, MOST};
-	if (!s->x || !regset(s, PTRACE_GETREGSET, NT_PRSTATUS, &s->first, sizeof(s->first)) ||
+	if (!s->x || !regs_get(s, &s->first) ||
 	    ptrace(PTRACE_GETREGSET, s->pid, (void *)(uintptr_t)NT_X86_XSTATE, &v))
 		return false;
 	s->x_size = v.iov_len;
@@ -444,20 +452,17 @@ enum { X_HEADER_AT = 512, X_HEADER = 64, X_PARTS = 7 };
 static bool give(struct x86_stub *s, struct user_regs_struct *r, const uint8_t *x)
 {
 	r->orig_rax = ~0ull;
-	if (!id_set(s, r->eflags) || !regset(s, PTRACE_SETREGSET, NT_PRSTATUS, r, sizeof(*r)))
-		return false;
+	if (!id_set(s, r->eflags) || !regs_set(s, r)) return false;
 	if (!s->forgets && !memcmp(x, s->x, X86_STUB_X)) return true;
 	s->forgets = false;
 	memcpy(s->x, x, X86_STUB_X);
 	memset(s->x + X_HEADER_AT, 0, X_HEADER);
 	s->x[X_HEADER_AT] = X_PARTS;
-	return regset(s, PTRACE_SETREGSET, NT_X86_XSTATE, s->x, s->x_size);
+	return vectors(s, PTRACE_SETREGSET, s->x_size);
 }
 static bool take(struct x86_stub *s, struct user_regs_struct *r, uint8_t *x)
 {
-	if (!regset(s, PTRACE_GETREGSET, NT_PRSTATUS, r, sizeof(*r)) ||
-	    !regset(s, PTRACE_GETREGSET, NT_X86_XSTATE, s->x, X86_STUB_X))
-		return false;
+	if (!regs_get(s, r) || !vectors(s, PTRACE_GETREGSET, X86_STUB_X)) return false;
 	memset(s->x + X_HEADER_AT, 0, X_HEADER);
 	s->x[X_HEADER_AT] = X_PARTS;
 	memcpy(x, s->x, X86_STUB_X);

@@ -137,6 +137,30 @@ TEST(x86_stub_shows_no_orders)
 	}
 	rig_free(&g);
 }
+/* By a far return to 32-bit code, of which every Linux has a segment; orders are done from there.
+ */
+TEST(x86_stub_stops_in_32_bit_code)
+{
+	struct rig g;
+	if (!rig_make(&g)) return;
+	for (unsigned k = 0; k < 2; k++) { /* ud2, int $0x80 */
+		/* push 0x23; push CODE_AT + 9; lretq; nop; mov eax, 20 */
+		CODE(&g, 0x6a, 0x23, 0x68, 10, 0, 0x40, 0, 0x48, 0xcb, 0x90, 0xb8, 20, 0, 0, 0,
+		     k ? 0xcd : 0x0f, k ? 0x80 : 0x0b);
+		g.r.cs = 0x33, g.r.rsp = DATA_AT + 64, g.r.r15 = 0x1500000015;
+		enum x86_stub_end why = run(&g);
+		CHECK(why == (k ? X86_STUB_CALL : X86_STUB_TRAP));
+		CHECK(g.r.cs == 0x23 && (uint32_t)(k ? g.r.orig_rax : g.r.rax) == 20);
+		CHECK(g.r.rip == CODE_AT + 15 + 2 * k && (uint32_t)g.r.rsp == DATA_AT + 64);
+		CHECK(x86_stub_map(g.s, 0x500000, PAGE, PROT_READ, 0, PAGE * k));
+		CHECK(x86_stub_ready(g.s));
+	}
+	CODE(&g, 0x8b, 0x04, 0x25, 64, 0, 0x50, 0, 0xcc); /* mov eax, [0x500040]; int3 */
+	CHECK(gmem_write(g.mem, PAGE + 64, &(uint32_t){77}, 4));
+	g.r.cs = 0x33;
+	CHECK(run(&g) == X86_STUB_INT3 && g.r.rax == 77 && g.r.r15 == 0x1500000015);
+	rig_free(&g);
+}
 /* ptrace does not set EFLAGS.ID. */
 TEST(x86_stub_has_all_flags)
 {
