@@ -34,6 +34,7 @@
 	X(DIRECT_STEPS, "direct_steps") \
 	X(DIRECT_ENDED, "direct_ended") \
 	X(DIRECT_LOST, "direct_lost") \
+	X(DIRECT_REFUSED, "direct_refused") \
 	X(CHECKED, "checked_instructions") \
 	X(AGAIN, "checked_again") \
 	X(UNKNOWN, "checked_in_vain")

@@ -9,6 +9,7 @@
 #include "engine/x86_stub.h"
 #include "engine/x86_window.h"
 #include "hw/gmem.h"
+#include <cpuid.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -123,6 +124,7 @@ static struct place *place_new(struct x86_vcpu *v)
 	p->v = v;
 	p->stub = stub_get(v);
 	if (p->stub && x86_stub_have(p->stub) && x86_shadow_init(&p->s, v, &to)) return p;
+	if (p->stub || !jail_is_on()) x86_count(v, X86_STAT_DIRECT_REFUSED);
 	place_free(p);
 	return NULL;
 }
@@ -717,6 +719,7 @@ static void make(void *ctx)
 	struct x86_direct *d = v->direct;
 	while (d->made < MADE) {
 		struct x86_stub *s = x86_stub_new(v->machine->env.mem);
+		if (!s && !d->made) x86_count(v, X86_STAT_DIRECT_REFUSED);
 		if (!s) return;
 		d->stub[d->made++] = s;
 		if (jail_process(x86_stub_pid(s))) continue;
@@ -724,11 +727,26 @@ static void make(void *ctx)
 		return;
 	}
 }
-struct x86_direct *x86_direct_new(struct x86_vcpu *v)
+/* VMware answers all user code that reads its port, and tells it what the host's guest is told. */
+static bool has_back_door(void)
+{
+	enum { LEAF = 0x40000000, HYPERVISOR = 1u << 31 };
+	unsigned a, c = 0, name[3];
+	__cpuid(1, a, name[0], c, name[1]);
+	if (!(c & HYPERVISOR)) return false;
+	__cpuid(LEAF, a, name[0], name[1], name[2]);
+	return !memcmp(name, "VMwareVMware", sizeof(name));
+}
+static bool is_possible(void)
 {
 	enum { FSGSBASE = 1 << 1 }; /* of AT_HWCAP2: user code may set its segments' bases */
+	return getauxval(AT_HWCAP2) & FSGSBASE && !has_back_door();
+}
+struct x86_direct *x86_direct_new(struct x86_vcpu *v)
+{
 	size_t words = v->machine->code_pages / 64 + 1;
-	struct x86_direct *d = getauxval(AT_HWCAP2) & FSGSBASE ? calloc(1, sizeof(*d)) : NULL;
+	struct x86_direct *d = is_possible() ? calloc(1, sizeof(*d)) : NULL;
+	if (!d) x86_count(v, X86_STAT_DIRECT_REFUSED);
 	if (!d) return NULL;
 	struct sigaction poke = {.sa_handler = on_poke, .sa_flags = SA_RESTART | SA_ONSTACK};
 	(void)sigaction(SIGUSR2, &poke, NULL);

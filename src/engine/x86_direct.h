@@ -7,7 +7,7 @@
  * with such instructions do not run there. A vCPU's own thread only, unless it says otherwise;
  * v->direct NULL is fine everywhere. */
 struct x86_direct;
-struct x86_direct *x86_direct_new(struct x86_vcpu *v); /* NULL: no memory */
+struct x86_direct *x86_direct_new(struct x86_vcpu *v); /* NULL: not here, or no memory */
 void x86_direct_free(struct x86_direct *d);
 /* v->runs_direct, and rip is at user code: run it. False: that is nothing for here just now.
  * Nothing of v is in the host's registers. */

@@ -1,6 +1,7 @@
 #!/bin/bash
 # x86_selftests.sh: Linux's selftests/x86 on this computer and, under the translator, in the built-in
-# guest: all that pass here must pass there, with a window for all user code as well.
+# guest: all that pass here must pass there, with a window for all user code as well, and all of it run directly.
+# HOW: such a setting, alone.
 cd "$(dirname "$0")" || exit 1
 if [ "$(uname -m)" != x86_64 ]; then
 	echo "SKIPPED: this computer is no x86-64"
@@ -25,20 +26,20 @@ results() { tr -d '\r' | sed -n 's/^SELFTEST \([^ ]*\) \([0-9]*\)$/\1 \2/p' | so
 sed 's/^/not built: /' "$tests/notes"
 sh "$tests/selftests/session" 2>&1 | results >"$dir/native"
 passed=0 failed=0
-for window in chosen early; do
-	LODGE_WINDOW=$window timeout 1200 "$lodge" run --arch amd64 --engine jit -m 512M --net none \
+for how in ${HOW:-LODGE_WINDOW=chosen LODGE_WINDOW=early LODGE_DIRECT=early}; do
+	env "$how" timeout 1200 "$lodge" run --arch amd64 --engine jit -m 512M --net none \
 		--kernel "$GUEST/kernel" --initrd "$dir/initrd" \
 		--append 'console=ttyS0 quiet "lodge.run=sh /selftests/session"' </dev/null >"$dir/said" 2>&1
 	results <"$dir/said" >"$dir/guest"
 	while read -r name code; do
 		there=$(sed -n "s/^$name //p" "$dir/guest")
 		if [ "$code" != 0 ]; then
-			echo "$name fails on this computer: $code; in the guest, window $window: ${there:-nothing}"
+			echo "$name fails on this computer: $code; in the guest, $how: ${there:-nothing}"
 		elif [ "$there" = 0 ]; then
 			passed=$((passed + 1))
 		else
 			failed=$((failed + 1))
-			echo "FAILED $name, window $window: ${there:-nothing}"
+			echo "FAILED $name, $how: ${there:-nothing}"
 			grep -a "^$name says: " "$dir/said"
 		fi
 	done <"$dir/native"
