@@ -542,10 +542,11 @@ static bool after(struct x86_vcpu *v, struct place *p, enum x86_stub_end why,
 		}
 		break;
 	case X86_STUB_OVERFLOW:
-	case X86_STUB_INT3: step_back(v, why); /* fall through */
+	case X86_STUB_INT3:
 	case X86_STUB_TRAP:
 	case X86_STUB_BREAK:
 		v->calls++; /* as dear as one */
+		if (why == X86_STUB_OVERFLOW || why == X86_STUB_INT3) step_back(v, why);
 		step(v);
 		break;
 	case X86_STUB_CALL: call(v, r); break;
