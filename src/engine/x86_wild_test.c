@@ -182,10 +182,18 @@ static bool is_wanted(const struct x86_insn *in)
 	 */
 	bool early = in->o[1].kind == X86_MMX || in->op == X86_OP_vcvtps2ph;
 	if (in->o[0].kind == X86_MEM && early) return false;
+	/* CPUs have zero-extended their registers already if one faults. */
+	if (in->rep && in->asize == 4) return false;
+	/* The host keeps no more than 32 bits of RAX. */
+	if (in->op == X86_OP_int && (uint8_t)in->imm == 0x80) return false;
 	bool narrow = in->osize == 2; /* what these do is undefined */
 	if (narrow && (in->op == X86_OP_bswap || in->op == X86_OP_shld || in->op == X86_OP_shrd))
 		return false;
 	switch (in->op) {
+	case X86_OP_maskmovq: /* early, too */
+	case X86_OP_lss:      /* finds more in this computer's GDT than in ours */
+	case X86_OP_lfs:
+	case X86_OP_lgs:
 	case X86_OP_rdtsc:
 	case X86_OP_rdtscp:
 	case X86_OP_rdrand:
