@@ -78,25 +78,29 @@ static int eject(const char *name, const char *words, struct err *e)
 	return not_running(control_call(name, request, NULL, NULL, e), name, e);
 }
 
+static int words_check(const struct call *c, struct err *e)
+{
+	bool in = !strcmp(c->args[1], "insert");
+	if (!in && strcmp(c->args[1], "eject") != 0)
+		return fail(e, -EINVAL, "media: '%s': insert FILE, or eject", c->args[1]);
+	if (in == (c->nargs == 3)) return 0;
+	return fail(e, -EINVAL, in ? "media: insert which file?" : "media: eject takes no file");
+}
+
 static int change(const struct call *c, const char *name, struct err *e)
 {
 	const struct media_opts *o = c->opts;
 	char words[32];
-	bool in = !strcmp(c->args[1], "insert");
 	(void)snprintf(words, sizeof(words), "%u%s", o->drive, o->force ? " force" : "");
-	if (!in && strcmp(c->args[1], "eject") != 0)
-		return fail(e, -EINVAL, "media: '%s': insert FILE, or eject", c->args[1]);
-	if (in != (c->nargs == 3))
-		return fail(e, -EINVAL,
-			    in ? "media: insert which file?" : "media: eject takes no file");
-	return in ? insert(name, words, c->args[2], e) : eject(name, words, e);
+	return c->nargs == 3 ? insert(name, words, c->args[2], e) : eject(name, words, e);
 }
 
 static int media_run(const struct call *c, struct err *e)
 {
 	struct store *s = NULL;
 	char name[64];
-	int r = store_open(&s, NULL, e);
+	int r = words_check(c, e);
+	if (!r) r = store_open(&s, NULL, e);
 	if (!r) r = look_find(s, c->args[0], name, e);
 	if (!r) r = change(c, name, e);
 	if (!r) printf("%s\n", name);
