@@ -122,11 +122,11 @@ class Machine:
     def pids(self):
         return family(self.p.pid, *self.helpers)
 
-    def cost(self, command):
+    def cost(self, command, limit=LIMIT):
         """(what it said, CPU seconds of the machine)"""
         pids = self.pids()
         before = cpu_of(pids)
-        said = self.run(command)
+        said = self.run(command, limit)
         return said, cpu_of(pids) - before
 
     def end(self):

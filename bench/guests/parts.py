@@ -399,7 +399,7 @@ def git(place, figures):
                 for what, command in GIT:
                     command = re.sub("@(.*)", r"HOME=/tmp chroot /mnt sh -c 'cd /work/tree && \1'", command)
                     begun = time.monotonic()
-                    _, cpu = m.cost(command)
+                    _, cpu = m.cost(command, 3600)
                     figures.add(peer, what, time.monotonic() - begun, "s")
                     figures.add(peer, what + ", cpu", cpu, "cpu s")
                 m.end()
