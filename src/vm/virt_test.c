@@ -150,7 +150,7 @@ TEST(vm_stands_still_while_paused)
 	s.kernel = path;
 	CHECK(loop_new(&l, &e) == 0);
 	struct guest g = {.kind = &kind_vm, .spec = &s, .loop = l, .console = &console};
-	CHECK(!kind_vm.build(&g, &e) && !kind_vm.start(&g, &e));
+	CHECK(!kind_vm.build(&g, &e) && !kind_vm.load(&g, &e) && !kind_vm.start(&g, &e));
 	struct vm *vm = g.own;
 	CHECK(kind_vm.resume(&g, &e) == -EALREADY);
 	CHECK(!kind_vm.pause(&g, &e) && kind_vm.pause(&g, &e) == -EALREADY);
