@@ -75,7 +75,7 @@ static void build(void)
 	chr.output = take;
 	must(lapics_new(&lapics, CPUS, &env, NULL) == 0);
 	must(pic_new(&chip[PIC], lapics_lint(lapics, 0), NULL) == 0);
-	must(ioapic_new(&chip[IOAPIC], &(struct ioapic_to){lapics_send, lapics}, NULL) == 0);
+	must(ioapic_new(&chip[IOAPIC], &(struct ioapic_to){lapics_send, lapics, NULL}, NULL) == 0);
 	lapics_wire(lapics, chip[PIC], chip[IOAPIC]);
 	must(pit_new(&chip[PIT], isa_line(0), &vclock, NULL, NULL) == 0);
 	must(cmos_new(&chip[CMOS], isa_line(8), &vclock, NULL, NULL) == 0);

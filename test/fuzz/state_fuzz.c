@@ -34,7 +34,7 @@ static struct device *chip(unsigned n)
 	static const struct irq four[4] = {
 		{on_line, NULL, 0}, {on_line, NULL, 0}, {on_line, NULL, 0}, {on_line, NULL, 0}};
 	const struct i8042_to keys = {wire, on_reset, NULL, NULL};
-	const struct ioapic_to to = {on_send, NULL};
+	const struct ioapic_to to = {on_send, NULL, NULL};
 	struct device *d = NULL;
 	switch (n) {
 	case 0: must(!uart_new(&d, "uart0", wire, &chr, NULL)); break;
