@@ -240,7 +240,8 @@ def stats():
     check("stats: units of code", 0 < was["units"] <= now["units"] and 0 < now["code_used"] < now["code_room"])
     check("stats: exits add up", abs(sum(v for k, v in now.items() if k.startswith("exits_")) - now["unit_entries"]) < 100)
     check("stats: an interpreter has no units", "units" not in before["unnamed-1"]["counters"])
-    check("stats: it is busy (%.1f %%)" % after["cpu_percent"], after["cpu_percent"] > 20)
+    # Others compute here, too; one that waits uses less than 1 %.
+    check("stats: it is busy (%.1f %%)" % after["cpu_percent"], after["cpu_percent"] > 5)
     check("stats: memory", 64 << 20 < after["memory_usage"] < 2 << 30 and after["memory_limit"] == 512 << 20)
     check("stats: a table", bool(re.search(r"^busy +%d " % a.p.pid, lodge("stats").stdout, re.M)))
     b.kill()
