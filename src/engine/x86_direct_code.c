@@ -13,9 +13,14 @@ static unsigned which(uint8_t modrm) { return modrm >> 3 & 7; }
 /* Do sgdt and sidt fault in user code (and Linux answers them with constants)? */
 static bool has_umip(void)
 {
-	enum { LEAF = 7, UMIP = 1 << 2 };
-	unsigned a, b, c = 0, d;
-	return __get_cpuid_count(LEAF, 0, &a, &b, &c, &d) && c & UMIP;
+	enum { LEAF = 7, UMIP = 1 << 2, ASKED = 1, HAS = 2 };
+	static _Atomic unsigned known; /* in a guest cpuid takes as long as a thousand others */
+	if (!known) {
+		unsigned a, b, c = 0, d;
+		bool has = __get_cpuid_count(LEAF, 0, &a, &b, &c, &d) && c & UMIP;
+		known = has ? ASKED | HAS : ASKED;
+	}
+	return known & HAS;
 }
 static bool is_table_read(uint8_t modrm) { return !is_reg(modrm) && which(modrm) <= 1; }
 /* rdpid: f3 and perhaps REX before it; rdseed has none. */

@@ -202,21 +202,22 @@ void x86_shadow_drop_page(struct x86_shadow *s, uint64_t la)
 void x86_shadow_readonly(struct x86_shadow *s, gpa_t page)
 {
 	if (!s->pages || !x86_marked(s->writable, page)) return;
-	for (unsigned k = 0; k < HASH; k++)
-		while (s->page[k].la & IS_WRITABLE &&
-		       page - s->page[k].at < size_of(s->page[k].la)) {
-			x86_mark(s->coded, page, true);
-			page_drop(s, &s->page[k]);
-		}
+	for (unsigned k = 0; k < s->listed; k++) {
+		struct x86_shadow_page *p = page_find(s, s->list[k] & PAGE_MASK);
+		if (!(p->la & IS_WRITABLE) || page - p->at >= size_of(p->la)) continue;
+		x86_mark(s->coded, page, true);
+		page_drop(s, p);
+	}
 	x86_mark(s->writable, page, false);
 }
 void x86_shadow_drop_code(struct x86_shadow *s, gpa_t page)
 {
 	bool all = page == ~(gpa_t)0;
 	if (!s->pages || (!all && !x86_marked(s->executed, page))) return;
-	for (unsigned k = 0; k < HASH; k++)
-		while (s->page[k].la & IS_EXEC && (all || s->page[k].at == page))
-			page_drop(s, &s->page[k]);
+	for (unsigned k = 0; k < s->listed; k++) {
+		struct x86_shadow_page *p = page_find(s, s->list[k] & PAGE_MASK);
+		if (p->la & IS_EXEC && (all || p->at == page)) page_drop(s, p);
+	}
 	if (all)
 		memset(s->executed, 0, s->map_size);
 	else
