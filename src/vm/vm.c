@@ -355,7 +355,7 @@ static const struct engine_ops *engine_find(const struct board_ops *b, const cha
 	return strcmp(name, engine_kvm.name) ? NULL : &engine_kvm;
 }
 
-enum { TRIALS = 4 };
+enum { TRIALS = 1 };
 
 /* For tests and comparison: LODGE_WINDOW=off or early. */
 static enum windows windows_wanted(void)
