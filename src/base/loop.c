@@ -319,6 +319,13 @@ uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+struct timespec time_after(uint64_t ns)
+{
+	enum { SECOND = 1000000000 };
+	uint64_t when = now_ns() + ns;
+	return (struct timespec){(time_t)(when / SECOND), (long)(when % SECOND)};
+}
+
 static void signal_ready(void *ctx, uint32_t ready)
 {
 	(void)ready;

@@ -2,6 +2,7 @@
 #define BASE_LOOP_H
 #include "base/err.h"
 #include <stdint.h>
+#include <time.h>
 /* One event loop over epoll: file descriptors, timers, signals, and calls posted from other
  * threads. A loop belongs to the thread that runs it: only functions marked "any thread" may
  * be called from another. Callbacks run on the loop's thread, never nested. A plain file, which
@@ -29,6 +30,7 @@ void timer_arm(struct timer *t, uint64_t deadline_ns); /* any thread; replaces a
 void timer_disarm(struct timer *t);		       /* any thread */
 void timer_free(struct timer *t);		       /* NULL is fine */
 uint64_t now_ns(void);				       /* any thread; CLOCK_MONOTONIC */
+struct timespec time_after(uint64_t ns);	       /* from now on, by the same */
 
 /* Signals arrive through signalfd: sig is blocked in the calling thread (call before any
  * other thread starts). */

@@ -4,6 +4,7 @@
  * are kept by the heads of their chains, and begun again. */
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/state.h"
 #include "dev/dev.h"
 #include "fs/quick.h"
@@ -175,15 +176,6 @@ static void again_free(struct vfs *d)
 	}
 }
 
-static struct timespec in_ns(uint64_t ns)
-{
-	enum { SECOND = 1000000000 };
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	ns += (uint64_t)t.tv_nsec;
-	return (struct timespec){t.tv_sec + (time_t)(ns / SECOND), (long)(ns % SECOND)};
-}
-
 /* No request may touch memory any more: a server that keeps one too long does not live on. A wait
  * for a lock may begin just after the others were ended, so that is said again. */
 static void end_all(struct vfs *d, uint64_t patience_ns)
@@ -191,7 +183,7 @@ static void end_all(struct vfs *d, uint64_t patience_ns)
 	uint64_t waited = 0;
 	share_reset(d->share);
 	while (d->inflight) {
-		struct timespec t = in_ns(AGAIN_NS);
+		struct timespec t = time_after(AGAIN_NS);
 		if (!pthread_cond_timedwait(&d->idle, &d->v.mutex, &t)) continue;
 		waited += AGAIN_NS;
 		if (waited < patience_ns) {
@@ -222,7 +214,7 @@ static void fs_pause(struct virtio_dev *v)
 	virtio_unlock(v);
 	int late = share_pause(d->share, &e) == -ETIMEDOUT;
 	virtio_lock(v);
-	struct timespec t = in_ns(share_patience(d->share) * 1000000ull);
+	struct timespec t = time_after(share_patience(d->share) * 1000000ull);
 	while (d->inflight && !late) late = pthread_cond_timedwait(&d->idle, &v->mutex, &t);
 	d->unquiet = late;
 	if (late)

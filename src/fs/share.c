@@ -308,8 +308,7 @@ static bool submit(struct share *s, unsigned place)
 /* To a point in time: nothing that the other side does makes it later. */
 static bool wait_over(struct share_place *p, uint64_t ns)
 {
-	uint64_t until = now_ns() + ns;
-	const struct timespec t = {(time_t)(until / 1000000000), (long)(until % 1000000000)};
+	const struct timespec t = time_after(ns);
 	uint32_t waits = WAIT_WAKE;
 	while (__atomic_load_n(&p->wait, __ATOMIC_ACQUIRE) == WAIT_WAKE)
 		if (syscall(SYS_futex, &p->wait, FUTEX_WAIT_BITSET, WAIT_WAKE, &t, NULL,

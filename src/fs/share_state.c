@@ -1,6 +1,7 @@
 /* What the server of a shared folder knows, on its way out of that process and into another, a
  * chunk at a time. */
 #include "base/log.h"
+#include "base/loop.h"
 #include "fs/share_impl.h"
 #include <errno.h>
 #include <stdio.h>
@@ -100,20 +101,11 @@ void share_noted(struct share *s, struct note note)
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
-static struct timespec patience_ends(const struct share *s)
-{
-	enum { SECOND = 1000000000 };
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	uint64_t ns = (uint64_t)t.tv_nsec + s->patience_ms * 1000000ull;
-	return (struct timespec){t.tv_sec + (time_t)(ns / SECOND), (long)(ns % SECOND)};
-}
-
 /* After what was told before it to forget. One that is known to be silent is not waited for again.
  * lock is held. */
 static int command_locked(struct share *s, uint32_t n)
 {
-	struct timespec until = patience_ends(s);
+	struct timespec until = time_after(s->patience_ms * 1000000ull);
 	int late = s->owed ? ETIMEDOUT : 0;
 	s->waiting++;
 	while (s->resets && !s->dead && !late)
