@@ -320,7 +320,7 @@ static bool begin(struct ahci_port *p, struct ahci_slot *s)
 		return false;
 	}
 	bool command = s->fis[1] & FIS_COMMAND;
-	if (command && !meter_begin(&p->meter)) return false;
+	if (command && !meter_begin(&p->meter, 1)) return false;
 	if (command)
 		execute(p, s);
 	else

@@ -1,4 +1,4 @@
-/* Limits of disks that are no virtio ones. */
+/* Limits of disks. */
 #include "dev/meter.h"
 #include "base/loop.h"
 #include "base/types.h"
@@ -17,15 +17,15 @@ void meter_limits(struct meter *m, uint64_t bytes, uint64_t requests)
 	bucket_set(&m->requests, requests, some ? some : 1, now);
 }
 
-bool meter_begin(struct meter *m)
+bool meter_begin(struct meter *m, uint64_t bytes)
 {
 	if (likely(!m->bytes.rate && !m->requests.rate)) return true;
 	uint64_t now = now_ns(), when;
 	if (!bucket_take(&m->requests, 1, now)) {
 		when = bucket_when(&m->requests, 1, now);
-	} else if (!bucket_take(&m->bytes, 1, now)) {
+	} else if (!bucket_take(&m->bytes, bytes, now)) {
 		bucket_back(&m->requests, 1);
-		when = bucket_when(&m->bytes, 1, now);
+		when = bucket_when(&m->bytes, bytes, now);
 	} else {
 		return true;
 	}

@@ -191,7 +191,7 @@ static void run(struct nvme *n)
 {
 	for (unsigned q = 0; q < NVME_QUEUES; q++)
 		for (unsigned k = 0; k < NVME_ENTRIES && may_begin(n, &n->sq[q]); k++) {
-			if (q && !meter_begin(&n->meter)) break; /* not the administrator's */
+			if (q && !meter_begin(&n->meter, 1)) break; /* not the administrator's */
 			begin(n, q);
 		}
 	event_tell(n);

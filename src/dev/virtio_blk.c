@@ -1,12 +1,12 @@
 /* virtio block device (1.2 §5.2). A request goes from its chain to the disk without a copy: the
  * guest's own pages are the i/o vector. Everything a request needs is in a slot, one for each
  * place in the ring, so nothing is allocated while the guest runs. */
-#include "base/bucket.h"
 #include "base/loop.h"
 #include "base/state.h"
 #include "blk/blk.h"
 #include "blk/dirty.h"
 #include "dev/dev.h"
+#include "dev/meter.h"
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -65,8 +65,7 @@ struct vblk {
 	unsigned inflight;   /* requests the disk has */
 	bool in_order;	     /* one at a time, and the driver waits */
 	bool paused;	     /* nothing more is taken from the ring */
-	struct bucket bytes, requests;
-	struct timer *timer; /* of these; NULL: never limited */
+	struct meter meter;
 	struct slot *free, slot[SLOTS];
 };
 
@@ -191,17 +190,8 @@ static bool may_take(const struct vblk *d) { return !d->paused && !(d->in_order 
 /* What a request costs is known once it is taken; one that has to wait goes back. */
 static bool may_begin(struct vblk *d, const struct vreq *q)
 {
-	if (!d->bytes.rate && !d->requests.rate) return true;
-	uint64_t n = (uint64_t)q->out_len + q->in_len, now = now_ns(), when;
-	if (!bucket_take(&d->requests, 1, now)) {
-		when = bucket_when(&d->requests, 1, now);
-	} else if (!bucket_take(&d->bytes, n, now)) {
-		bucket_back(&d->requests, 1);
-		when = bucket_when(&d->bytes, n, now);
-	} else
-		return true;
+	if (meter_begin(&d->meter, (uint64_t)q->out_len + q->in_len)) return true;
 	virtq_unpop(&d->v.vq[0]);
-	timer_arm(d->timer, when);
 	return false;
 }
 
@@ -308,7 +298,7 @@ static void blk_free(struct virtio_dev *v)
 	v->live = false;
 	blk_reset(v);
 	virtio_unlock(v);
-	timer_free(d->timer);
+	meter_done(&d->meter);
 	blk_unref(d->disk);
 	(void)pthread_cond_destroy(&d->idle);
 	virtio_done(v);
@@ -392,13 +382,10 @@ int virtio_blk_limit(struct virtio_dev *v, struct loop *l, uint64_t bytes, uint6
 		     struct err *e)
 {
 	struct vblk *d = (struct vblk *)v;
-	const uint64_t least = 256 * KIB, part = 20; /* of a second at once */
-	int r = d->timer || (!bytes && !ops) ? 0 : loop_timer(l, &d->timer, on_timer, d, e);
+	int r = bytes || ops ? meter_timer(&d->meter, l, on_timer, d, e) : 0;
 	if (r < 0) return r;
 	virtio_lock(v);
-	uint64_t now = now_ns(), burst = bytes / part;
-	bucket_set(&d->bytes, bytes, burst > least ? burst : least, now);
-	bucket_set(&d->requests, ops, ops / part ? ops / part : 1, now);
+	meter_limits(&d->meter, bytes, ops);
 	if (virtio_live(v)) run(d);
 	virtio_unlock(v);
 	return 0;
