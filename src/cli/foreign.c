@@ -117,7 +117,7 @@ bool foreign_here(const char *guest)
 }
 
 /* ---- running a program ---- */
-static void add(struct json_object *o, const char *key, struct json_object *v)
+void foreign_add(struct json_object *o, const char *key, struct json_object *v)
 {
 	must(v && !json_object_object_add(o, key, v));
 }
@@ -135,7 +135,7 @@ static int add_input(struct json_object *o, int fd, struct err *e)
 		return fail(e, -EFBIG, "exec: its agent takes no more than %d KiB of input",
 			    INPUT_MAX / 1024);
 	(void)EVP_EncodeBlock((void *)coded, (void *)all, (int)n);
-	add(o, "input-data", json_object_new_string(coded));
+	foreign_add(o, "input-data", json_object_new_string(coded));
 	return 0;
 }
 
@@ -146,19 +146,19 @@ static int arguments(const struct session *s, struct json_object *o, struct err 
 	struct json_object *list = json_object_new_array(), *env = json_object_new_array();
 	const char *const *argv = s->argv;
 	must(list && env);
-	add(o, "path", json_object_new_string(s->dir ? "/bin/sh" : *argv++));
+	foreign_add(o, "path", json_object_new_string(s->dir ? "/bin/sh" : *argv++));
 	for (unsigned i = 0; s->dir && i < 2; i++)
 		must(!json_object_array_add(list, json_object_new_string(there[i])));
 	if (s->dir) must(!json_object_array_add(list, json_object_new_string(s->dir)));
 	for (; *argv; argv++) must(!json_object_array_add(list, json_object_new_string(*argv)));
 	for (unsigned i = 0; s->env && i < s->env->n; i++)
 		must(!json_object_array_add(env, json_object_new_string(s->env->at[i])));
-	add(o, "arg", list);
+	foreign_add(o, "arg", list);
 	if (json_object_array_length(env))
-		add(o, "env", env);
+		foreign_add(o, "env", env);
 	else
 		(void)json_object_put(env);
-	add(o, "capture-output", json_object_new_boolean(true));
+	foreign_add(o, "capture-output", json_object_new_boolean(true));
 	return s->in >= 0 ? add_input(o, s->in, e) : 0;
 }
 
@@ -230,7 +230,7 @@ static int await(const struct session *s, int64_t pid, struct err *e)
 	for (unsigned pause = PAUSE_US;;
 	     pause = pause * 2 < PAUSE_MOST_US ? pause * 2 : PAUSE_MOST_US) {
 		struct json_object *o = json_object_new_object(), *is = NULL;
-		add(o, "pid", json_object_new_int64(pid));
+		foreign_add(o, "pid", json_object_new_int64(pid));
 		int r = foreign_ask(s->guest, "guest-exec-status", o, &is, e);
 		bool ended = !r && is_true(is, "exited");
 		if (ended) r = foreign_outcome(s, is, e);

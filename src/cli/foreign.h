@@ -17,6 +17,8 @@ int foreign_bulk(const struct session *s, struct err *e);
 struct json_object;
 int foreign_ask(const char *guest, const char *command, struct json_object *arguments,
 		struct json_object **out, struct err *e);
+void foreign_add(struct json_object *o, const char *key,
+		 struct json_object *v); /* v is given away */
 /* The bytes of a base64 text, the caller's; *n: how many. NULL: it is none. */
 unsigned char *foreign_bytes(struct json_object *text, size_t *n);
 int foreign_write(int fd, const unsigned char *p, size_t n); /* all of it, or -errno */

@@ -17,16 +17,11 @@
 enum { PIECE = 48 << 10, FOLDER = 64 };
 static const char place[] = "/var/tmp/lodge-cp.";
 
-static void add(struct json_object *o, const char *key, struct json_object *v)
-{
-	must(v && !json_object_object_add(o, key, v));
-}
-
 static struct json_object *handle_of(int64_t handle)
 {
 	struct json_object *o = json_object_new_object();
 	must(o);
-	add(o, "handle", json_object_new_int64(handle));
+	foreign_add(o, "handle", json_object_new_int64(handle));
 	return o;
 }
 
@@ -37,8 +32,8 @@ static int file_open(const char *guest, const char *dir, const char *name, const
 	struct json_object *o = json_object_new_object(), *is = NULL;
 	must(o);
 	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
-	add(o, "path", json_object_new_string(path));
-	add(o, "mode", json_object_new_string(mode));
+	foreign_add(o, "path", json_object_new_string(path));
+	foreign_add(o, "mode", json_object_new_string(mode));
 	int r = foreign_ask(guest, "guest-file-open", o, &is, e);
 	*handle = r ? 0 : json_object_get_int64(is);
 	(void)json_object_put(is);
@@ -61,7 +56,7 @@ static ssize_t file_write(const char *guest, int64_t handle, const unsigned char
 	struct json_object *o = handle_of(handle), *is = NULL, *v;
 	must(n <= PIECE);
 	(void)EVP_EncodeBlock((void *)coded, p, (int)n);
-	add(o, "buf-b64", json_object_new_string(coded));
+	foreign_add(o, "buf-b64", json_object_new_string(coded));
 	int r = foreign_ask(guest, "guest-file-write", o, &is, e);
 	int64_t put =
 		!r && json_object_object_get_ex(is, "count", &v) ? json_object_get_int64(v) : 0;
@@ -97,7 +92,7 @@ static int get_piece(const char *guest, int64_t handle, int to, bool *end, struc
 {
 	struct json_object *o = handle_of(handle), *is = NULL, *v;
 	size_t n = 0;
-	add(o, "count", json_object_new_int(PIECE));
+	foreign_add(o, "count", json_object_new_int(PIECE));
 	int r = foreign_ask(guest, "guest-file-read", o, &is, e);
 	bool there = !r && json_object_object_get_ex(is, "buf-b64", &v);
 	auto_mem unsigned char *data = there ? foreign_bytes(v, &n) : NULL;

@@ -291,3 +291,15 @@ int kept_code(struct store *s, const char *name, struct err *e)
 	default: return fail(e, -EBUSY, "guest %s runs", name);
 	}
 }
+
+int kept_result(const char *name, const char *text, int code, const char *ended, struct err *e)
+{
+	struct json_object *o = *text ? json_tokener_parse(text) : NULL, *why;
+	int r = 0;
+	if (!json_object_is_type(o, json_type_object))
+		r = fail(e, code, "guest %s: %s", name, ended);
+	else if (json_object_object_get_ex(o, "error", &why))
+		r = fail(e, -EIO, "guest %s: %s", name, json_object_get_string(why));
+	(void)json_object_put(o);
+	return r;
+}

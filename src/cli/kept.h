@@ -53,4 +53,7 @@ int kept_stop(struct store *s, const char *name, unsigned seconds, bool force, s
 /* How a guest that does not run ended: its exit code; negative errno and words if it broke, or
  * never ran. */
 int kept_code(struct store *s, const char *name, struct err *e);
+/* What a running guest's monitor said at a stream's end, {} or {"error": WORDS}: 0, or -EIO and the
+ * words; code and "ended" if it is neither. */
+int kept_result(const char *name, const char *text, int code, const char *ended, struct err *e);
 #endif

@@ -11,7 +11,6 @@
 #include "store/store.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,19 +38,11 @@ static int not_running(int r, const char *name, struct err *e)
 static int result(int fd, const char *name, struct err *e)
 {
 	char text[1024];
-	struct json_object *o, *why;
 	ssize_t n;
 	do n = read(fd, text, sizeof(text) - 1);
 	while (n < 0 && errno == EINTR);
 	text[n > 0 ? n : 0] = 0;
-	o = n > 0 ? json_tokener_parse(text) : NULL;
-	int r = 0;
-	if (!json_object_is_type(o, json_type_object))
-		r = fail(e, -EIO, "guest %s: it ended meanwhile", name);
-	else if (json_object_object_get_ex(o, "error", &why))
-		r = fail(e, -EIO, "guest %s: %s", name, json_object_get_string(why));
-	(void)json_object_put(o);
-	return r;
+	return kept_result(name, text, -EIO, "it ended meanwhile", e);
 }
 
 static int insert(const char *name, const char *words, const char *path, struct err *e)

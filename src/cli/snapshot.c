@@ -12,7 +12,6 @@
 #include "store/blob.h"
 #include "store/store.h"
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -45,18 +44,6 @@ static int result_read(int fd, struct buf *to)
 	return 0;
 }
 
-static int result_check(const char *name, const struct buf *b, struct err *e)
-{
-	struct json_object *o = b->len ? json_tokener_parse(b->at) : NULL, *why;
-	int r = 0;
-	if (!json_object_is_type(o, json_type_object))
-		r = fail(e, -ENOENT, "guest %s: it ended before it was saved", name);
-	else if (json_object_object_get_ex(o, "error", &why))
-		r = fail(e, -EIO, "guest %s: %s", name, json_object_get_string(why));
-	(void)json_object_put(o);
-	return r;
-}
-
 static int save(const char *name, const char *draft, struct err *e)
 {
 	auto_mem char *request = NULL;
@@ -69,7 +56,8 @@ static int save(const char *name, const char *draft, struct err *e)
 	if (r) return r;
 	auto_fd int fd = stream;
 	r = result_read(fd, &b);
-	return r ? fail(e, r, "guest %s: %s", name, strerror(-r)) : result_check(name, &b, e);
+	return r ? fail(e, r, "guest %s: %s", name, strerror(-r))
+		 : kept_result(name, b.len ? b.at : "", -ENOENT, "it ended before it was saved", e);
 }
 
 static int snapshot_run(const struct call *c, struct err *e)
