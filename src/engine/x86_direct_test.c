@@ -42,7 +42,7 @@ static void user_state(struct x86_rig *r, struct x86_vcpu *v)
 }
 static void cpu_begin(struct x86_rig *r, struct x86_vcpu *v)
 {
-	v->gdt.base = GDT, v->gdt.limit = 0x4f;
+	v->gdt.base = GDT, v->gdt.limit = X86_RIG_GDT_LIMIT;
 	v->idt.base = IDT, v->idt.limit = 16 * 32 - 1;
 	v->xcr0 = X86_XCR0;
 	v->cr4 |= CR4_PAE | CR4_OSFXSR | CR4_OSXSAVE | CR4_OSXMMEXCPT | CR4_PGE | CR4_FSGSBASE |
@@ -57,16 +57,6 @@ static void cpu_begin(struct x86_rig *r, struct x86_vcpu *v)
 }
 static struct x86_rig *rig(enum windows windows, enum direct direct)
 {
-	static const uint64_t gdt[] = {0,
-				       0x00af9b000000ffff,
-				       0x00cf93000000ffff,
-				       0,
-				       0x00cffb000000ffff,
-				       0x00cff3000000ffff,
-				       0x00affb000000ffff,
-				       0,
-				       0x00008b0040000067,
-				       0};
 	struct x86_rig *r = x86_rig_new();
 	r->m.env.windows = windows;
 	r->m.env.direct = direct;
@@ -75,8 +65,7 @@ static struct x86_rig *rig(enum windows windows, enum direct direct)
 	x86_rig_map(r, CODE_LA, CODE, 0x65, 0);
 	x86_rig_map(r, DATA_LA, DATA, 0x67 | NX, 0);
 	x86_rig_map(r, BOTH_LA, BOTH, 0x67, 0);
-	for (unsigned k = 0; k < COUNT(gdt); k++) x86_rig_put(r, GDT + 8 * k, gdt[k], 8);
-	x86_rig_put(r, TSS + 4, 0x1f000, 8);
+	x86_rig_gdt(r, GDT, TSS);
 	for (unsigned k = 0; k < 32; k++)
 		x86_rig_put(r, IDT + 16 * k, KERNEL | 8 << 16 | 0xeeull << 40, 8);
 	r->at = KERNEL;

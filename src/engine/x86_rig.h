@@ -184,4 +184,24 @@ static inline void x86_rig_paging(struct x86_rig *r)
 }
 /* Code does this to stop: out STOP, al. */
 #define X86_RIG_HALT 0xe6, X86_RIG_STOP
+/* Descriptors as Linux has them: CS 8 and SS 16, 0x33 and 0x2b of user code, a TSS at 0x40, whose
+ * stack is RSP0. */
+enum { X86_RIG_GDT_LIMIT = 0x4f };
+static inline void x86_rig_gdt(struct x86_rig *r, gpa_t gdt, gpa_t tss)
+{
+	enum { RSP0_AT = 4, RSP0 = 0x1f000 };
+	const uint64_t entry[] = {0,
+				  0x00af9b000000ffff,
+				  0x00cf93000000ffff,
+				  0,
+				  0x00cffb000000ffff,
+				  0x00cff3000000ffff,
+				  0x00affb000000ffff,
+				  0,
+				  0x00008b0000000067 | tss << 16,
+				  0};
+	_Static_assert(sizeof(entry) == X86_RIG_GDT_LIMIT + 1, "all of them");
+	for (unsigned k = 0; k < COUNT(entry); k++) x86_rig_put(r, gdt + 8 * k, entry[k], 8);
+	x86_rig_put(r, tss + RSP0_AT, RSP0, 8);
+}
 #endif

@@ -239,10 +239,9 @@ static bool is_exception(int sig, const siginfo_t *info)
 		     sig == SIGTRAP || sig == SIGSYS;
 	return known && info->si_code > 0;
 }
-static bool is_own(const struct x86_stub *s, int sig)
+static bool is_own(const struct x86_stub *s, int sig, siginfo_t *info)
 {
-	siginfo_t info;
-	return !ptrace(PTRACE_GETSIGINFO, s->pid, 0, &info) && is_exception(sig, &info);
+	return !ptrace(PTRACE_GETSIGINFO, s->pid, 0, info) && is_exception(sig, info);
 }
 
 /* ---- orders */
@@ -254,11 +253,12 @@ static bool program_run(struct x86_stub *s, const struct user_regs_struct *r)
 	struct user_regs_struct copy = *r;
 	copy.eflags = (s->first.eflags & ~(uint64_t)ID) | (s->flags & ID);
 	bool good = regs_set(s, &copy);
+	siginfo_t info;
 	int sig = 0;
 	do {
 		good = good && !ptrace(PTRACE_CONT, s->pid, 0, 0);
 		if (good) sig = wait_stop(s);
-	} while (good && sig >= 0 && !is_own(s, sig));
+	} while (good && sig >= 0 && !is_own(s, sig, &info));
 	return good && sig == SIGTRAP;
 }
 /* Those that are there. */
@@ -504,8 +504,7 @@ enum x86_stub_end x86_stub_run(struct x86_stub *s, struct user_regs_struct *r,
 	do {
 		(void)ptrace(PTRACE_SYSEMU, s->pid, 0, 0); /* fails if it is killed just now */
 		sig = wait_stop(s);
-	} while (sig >= 0 && sig != CALL && sig != POKE &&
-		 (ptrace(PTRACE_GETSIGINFO, s->pid, 0, &info) || !is_exception(sig, &info)));
+	} while (sig >= 0 && sig != CALL && sig != POKE && !is_own(s, sig, &info));
 	s->ran = __builtin_ia32_rdtsc() - began;
 	if (sig == KILLED || (!take(s, r, x) && (wait_stop(s) != DYING || !take(s, r, x))))
 		return X86_STUB_GONE;

@@ -112,16 +112,6 @@ static void kernel(struct x86_rig *r)
 }
 static struct x86_rig *rig(bool jit, enum windows windows, enum direct direct)
 {
-	static const uint64_t gdt[] = {0,
-				       0x00af9b000000ffff,
-				       0x00cf93000000ffff,
-				       0,
-				       0x00cffb000000ffff,
-				       0x00cff3000000ffff,
-				       0x00affb000000ffff,
-				       0,
-				       0x00008b0040000067,
-				       0};
 	struct x86_rig *r = x86_rig_new();
 	struct x86_vcpu *v = r->v;
 	r->m.env.windows = windows;
@@ -129,9 +119,8 @@ static struct x86_rig *rig(bool jit, enum windows windows, enum direct direct)
 	x86_rig_flat(r, X86_64, 0);
 	map_all(r);
 	kernel(r);
-	for (unsigned k = 0; k < COUNT(gdt); k++) store(r, GDT + 8 * k, gdt[k]);
-	store(r, TSS + 4, 0x1f000);
-	v->gdt.base = GDT, v->gdt.limit = sizeof(gdt) - 1;
+	x86_rig_gdt(r, GDT, TSS);
+	v->gdt.base = GDT, v->gdt.limit = X86_RIG_GDT_LIMIT;
 	v->idt.base = IDT, v->idt.limit = 16 * 33 - 1;
 	v->xcr0 = X86_XCR0;
 	v->cr4 |= CR4_OSFXSR | CR4_OSXSAVE | CR4_OSXMMEXCPT | CR4_PGE | CR4_FSGSBASE | CR4_UMIP;
