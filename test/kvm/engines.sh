@@ -6,25 +6,16 @@ cd "$(dirname "$0")/../e2e" || exit 1
 arch=amd64
 . ./built-in
 cd ../.. || exit 1
+. test/kvm/lib.sh
 BUILD=$PWD/${BUILD:-build}
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 command -v qemu-system-x86_64 > /dev/null || cannot "no qemu-system-x86_64 here: tools/deps --test"
-package=$(ls "$LODGE_CACHE"/apt/*-amd64/debs/linux-image-*-cloud-amd64_*.deb 2> /dev/null | tail -n 1)
-[ -n "$package" ] || cannot "no package of the amd64 kernel, for its modules"
+[ -n "$(package)" ] || cannot "no package of the amd64 kernel, for its modules"
 mkdir -p "$work/deb" "$work/root/x"
-dpkg-deb -x "$package" "$work/deb"
-for m in irqbypass kvm kvm-amd; do
-	f=$(find "$work/deb" -name "$m.ko*")
-	case $f in
-	*.xz) xz -dc "$f" > "$work/root/x/$m.ko" ;;
-	*) cp "$f" "$work/root/x/$m.ko" ;;
-	esac
-done
+dpkg-deb -x "$(package)" "$work/deb"
+modules "$work/deb" "$work/root/x"
 cp "$BUILD/lodge" "$GUEST/kernel" "$GUEST/initrd" "$work/root/x"
-for lib in $(ldd "$BUILD/lodge" | grep -o '/[^ ]*'); do
-	mkdir -p "$work/root${lib%/*}"
-	cp -L "$lib" "$work/root$lib"
-done
+libraries "$BUILD/lodge" "$work/root"
 cp test/kvm/engines-inside.sh "$work/root/x/inside"
 chmod +x "$work/root/x/inside"
 cp "$GUEST/initrd" "$work/initrd"

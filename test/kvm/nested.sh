@@ -13,26 +13,17 @@ fails() {
 	exit 1
 }
 command -v qemu-system-x86_64 > /dev/null || fails "no qemu-system-x86_64 here: tools/deps --test"
-package() { ls "$LODGE_CACHE"/apt/*-amd64/debs/linux-image-*-cloud-amd64_*.deb 2> /dev/null | tail -n 1; }
+. test/kvm/lib.sh
 if [ -z "$(package)" ]; then
 	LODGE_HOME=$work/home "$BUILD/lodge" image build linux --arch amd64 > "$work/log" 2>&1 ||
 		fails "no amd64 kernel: $(tail -n 1 "$work/log")"
 fi
 mkdir "$work/deb" "$work/root"
 dpkg-deb -x "$(package)" "$work/deb"
-for m in irqbypass kvm kvm-amd; do
-	f=$(find "$work/deb" -name "$m.ko*")
-	case $f in
-	*.xz) xz -dc "$f" > "$work/root/$m.ko" ;;
-	*) cp "$f" "$work/root/$m.ko" ;;
-	esac
-done
+modules "$work/deb" "$work/root"
 cc -O1 -static -o "$work/root/init" test/kvm/init.c || fails "init.c"
 cp "$BUILD/unit" "$work/root/unit"
-for lib in $(ldd "$BUILD/unit" | grep -o '/[^ ]*'); do
-	mkdir -p "$work/root${lib%/*}"
-	cp -L "$lib" "$work/root$lib"
-done
+libraries "$BUILD/unit" "$work/root"
 (cd "$work/root" && find . | cpio -o -H newc 2> /dev/null) > "$work/initrd"
 timeout 300 qemu-system-x86_64 -accel tcg -cpu max -m 1G -smp 1 -nodefaults -display none -no-reboot \
 	-serial stdio -kernel "$work"/deb/boot/vmlinuz-* -initrd "$work/initrd" \
