@@ -215,7 +215,7 @@ TEST(virtio_fs_does_not_wait_for_ever)
 	for (unsigned how = 0; how < 3; how++) {
 		CHECK(begin_within(200));
 		CHECK(ask(1, FUSE_INIT, 0, &init, sizeof(init), 80) == 0);
-		CHECK(!kill(share_pid(share), SIGSTOP));
+		CHECK(test_stop(share_pid(share)));
 		if (how) begin_ask(1, FUSE_STATFS, 1, NULL, 0, 200);
 		if (how == 2) vdrv_reset(&d);
 		end();
@@ -231,7 +231,7 @@ TEST(virtio_fs_pauses_beside_a_silent_server)
 		struct err e = {0};
 		CHECK(begin_within(200));
 		CHECK(ask(1, FUSE_INIT, 0, &init, sizeof(init), 80) == 0);
-		CHECK(!kill(share_pid(share), SIGSTOP));
+		CHECK(test_stop(share_pid(share)));
 		if (asked) begin_ask(1, FUSE_STATFS, 1, NULL, 0, 200);
 		virtio_pause(d.v);
 		virtio_state(d.v, &out);

@@ -154,20 +154,6 @@ TEST(share_is_confined)
 	end(s);
 }
 
-/* A signal that was sent may not have come yet. */
-static bool is_stopped(pid_t pid)
-{
-	char path[64], state = 0;
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	for (unsigned k = 0; k < 5000 && state != 'T'; k++) {
-		FILE *f = fopen(path, "re");
-		if (!f || fscanf(f, "%*d (%*[^)]) %c", &state) != 1) state = 0;
-		if (f) (void)fclose(f);
-		(void)usleep(1000);
-	}
-	return state == 'T';
-}
-
 TEST(share_tells_when_its_server_died)
 {
 	struct reply r = {0};
@@ -177,7 +163,7 @@ TEST(share_tells_when_its_server_died)
 	CHECK(ask(s, &r, FUSE_INIT, 0, &init, sizeof(init), NULL) == 0);
 	(void)snprintf(path, sizeof(path), "%s/x", dir);
 	(void)close(open(path, O_CREAT | O_WRONLY, 0644));
-	CHECK(kill(share_pid(s), SIGSTOP) == 0 && is_stopped(share_pid(s)));
+	CHECK(test_stop(share_pid(s)));
 	submit(s, &r, FUSE_LOOKUP, 1, NULL, 0, "x");
 	CHECK(kill(share_pid(s), SIGKILL) == 0);
 	CHECK(wait_for(&r) == 1);
@@ -198,11 +184,11 @@ TEST(share_answers_who_waits)
 	fill(s, &r, FUSE_LOOKUP, 1, NULL, 0, "x");
 	CHECK(share_ask(s, 5, long_ns, &n) == SHARE_ANSWERED && n == sizeof(page->out));
 	CHECK(page->out.error == -ENOENT && !r.done);
-	CHECK(kill(share_pid(s), SIGSTOP) == 0 && is_stopped(share_pid(s)));
+	CHECK(test_stop(share_pid(s)));
 	fill(s, &r, FUSE_STATFS, 1, NULL, 0, NULL);
 	CHECK(share_ask(s, 5, 1000, &n) == SHARE_SENT && !r.done);
 	CHECK(kill(share_pid(s), SIGCONT) == 0 && wait_for(&r) == 0);
-	CHECK(kill(share_pid(s), SIGSTOP) == 0 && is_stopped(share_pid(s)));
+	CHECK(test_stop(share_pid(s)));
 	fill(s, &r, FUSE_STATFS, 1, NULL, 0, NULL);
 	CHECK(share_ask(s, 5, 1000, &n) == SHARE_SENT);
 	CHECK(kill(share_pid(s), SIGKILL) == 0 && wait_for(&r) == 1);

@@ -140,7 +140,7 @@ def seabios(how=""):
     bios = "/usr/share/seabios/bios-256k.bin"
     if not installed("seabios", bios):
         return
-    code = bytes.fromhex("be187c ac 84c0 7406 baf803 ee ebf5 ba0406 b80020 ef f4 ebfd") + b"a sector speaks\n\0"
+    code = bytes.fromhex("fa be197c ac 84c0 7406 baf803 ee ebf5 ba0406 b80020 ef f4 ebfd") + b"a sector speaks\n\0"
     with open(work + "/boot", "wb") as f:
         f.write(code.ljust(510, b"\0") + b"\x55\xaa")
         f.truncate(1 << 20)
@@ -174,7 +174,7 @@ def boot_order():
     bios = "/usr/share/seabios/bios-256k.bin"
     if not installed("boot order", bios):
         return
-    code = bytes.fromhex("be187c ac 84c0 7406 baf803 ee ebf5 ba0406 b80020 ef f4 ebfd")
+    code = bytes.fromhex("fa be197c ac 84c0 7406 baf803 ee ebf5 ba0406 b80020 ef f4 ebfd")
     for name, text in ("disk", b"a sector speaks\n\0"), ("disc", b"a disc speaks\n\0"):
         with open(work + "/" + name, "wb") as f:
             sector = (code + text).ljust(510, b"\0") + b"\x55\xaa"
