@@ -55,7 +55,8 @@ void jail_close(struct jail_plan *p, enum jail_class c);
  * jail_close() before system calls are filtered. At most 64; ctx has to be there by then. */
 void jail_before_filter(void (*make)(void *ctx), void *ctx);
 /* A process that was made so: calls that name a process (kill, ptrace, sched_setaffinity), where
- * they are noted, may name this one, and no other. False: there are 32 already. */
+ * they are noted, may name this one, and no other but their caller (0; not kill). False: there are
+ * 32 already. */
 bool jail_process(int pid);
 /* First thing on a thread: drop its capabilities and hold it to what its class may. Its threads
  * inherit that. Nothing in a process that is not confined. */

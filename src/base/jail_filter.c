@@ -48,7 +48,7 @@ static const char *const names[] = {
 static const char *const classes[JAIL_CLASSES] = {"all",    "loop", "vcpu",  "disk", "nat",
 						  "lan",    "tap",  "share", "term", "move",
 						  "switch", "fs",   "helper"};
-enum { PROCESSES = 32, RULES = COUNT(notes) * 2 + 160 + 3 * (2 * PROCESSES + 4) };
+enum { PROCESSES = 32, RULES = COUNT(notes) * 2 + 160 + 3 * (2 * PROCESSES + 6) };
 
 const char *jail_class_name(enum jail_class c) { return classes[c]; }
 
@@ -158,7 +158,8 @@ static _Atomic int process[PROCESSES];
 static _Atomic unsigned processes;
 static const struct named {
 	unsigned nr, arg;
-} by_process[] = {{SYS_kill, 0}, {SYS_ptrace, 1}, {SYS_sched_setaffinity, 0}};
+	bool self; /* 0 is the caller */
+} by_process[] = {{SYS_kill, 0, false}, {SYS_ptrace, 1, false}, {SYS_sched_setaffinity, 0, true}};
 
 bool jail_process(int pid)
 {
@@ -168,15 +169,18 @@ bool jail_process(int pid)
 	processes = n + 1;
 	return true;
 }
+static void allow_value(struct filter *f, uint32_t value)
+{
+	add(f, BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1);
+	answer(f, SECCOMP_RET_ALLOW);
+}
 static void own_processes(struct filter *f, const struct named *by)
 {
 	unsigned short from = f->n;
 	add(f, BPF_JMP | BPF_JEQ | BPF_K, by->nr, 0, 0);
 	load(f, arg(by->arg));
-	for (unsigned k = 0; k < processes; k++) {
-		add(f, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)process[k], 0, 1);
-		answer(f, SECCOMP_RET_ALLOW);
-	}
+	if (by->self) allow_value(f, 0);
+	for (unsigned k = 0; k < processes; k++) allow_value(f, (uint32_t)process[k]);
 	answer(f, f->refuse);
 	f->at[from].jf = (uint8_t)(f->n - from - 1);
 }

@@ -31,6 +31,7 @@ enum { CALL_US = 5, MAP_US = 4, PAGES_US = 2 }; /* of a page by itself; pages a 
  * all code is new, so it has to make some first. */
 enum { COLD_UNITS = 300, COLD_MS = 50, FIRST_UNITS = 4000 };
 enum { PLACES = 8, SPACES = 32, IDLE_MS = 2, AROUND = 16 };
+enum { HELD_MS = 20 }; /* on one CPU, while the host may have a better one */
 enum { STRAY = 2048, STRAY_CALL = 256 }; /* instructions interpreted: at most; as dear as a call */
 enum { USER_CS = 0x33, USER_SS = 0x2b, USER_CS32 = 0x23 }; /* Linux's, guest and host */
 
@@ -258,6 +259,7 @@ void x86_direct_tick(struct x86_vcpu *v)
 {
 	struct x86_direct *d = v->direct;
 	if (!d || !v->cr3) return;
+	x86_stub_release(ms(v, HELD_MS));
 	struct space *sp = space_of(d, v->cr3);
 	uint64_t now = tsc(), took = now - d->at, calls = v->calls - d->calls;
 	bool same = d->tables == sp->tables;
@@ -650,6 +652,7 @@ void x86_direct_cr3(struct x86_vcpu *v, bool keeps)
 	struct x86_direct *d = v->direct;
 	bool tagged = v->cr4 & CR4_PCIDE;
 	if (!d) return;
+	x86_stub_release(ms(v, HELD_MS));
 	d->now = NULL;
 	d->missing = 0;
 	d->units = v->stats[X86_STAT_UNITS];
@@ -672,6 +675,10 @@ void x86_direct_drop(struct x86_vcpu *v)
 {
 	struct place *p;
 	for (unsigned k = 0; (p = each(v, &k));) p->stale = true;
+}
+void x86_direct_rest(struct x86_vcpu *v)
+{
+	if (v->direct) x86_stub_release(0);
 }
 void x86_direct_empty(struct x86_vcpu *v)
 {

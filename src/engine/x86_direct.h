@@ -16,6 +16,7 @@ bool x86_direct_run(struct x86_vcpu *v);
 bool x86_direct_turns(struct x86_vcpu *v);
 /* A timer interrupt has found user code at work: v->runs_direct may change. */
 void x86_direct_tick(struct x86_vcpu *v);
+void x86_direct_rest(struct x86_vcpu *v); /* its thread is about to sleep */
 /* Have what runs there stop, as v->poll says more now. Any thread. */
 void x86_direct_poke(struct x86_vcpu *v);
 /* As x86_window.h's of these names. */

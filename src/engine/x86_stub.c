@@ -3,7 +3,8 @@
  * started by exec, so that nothing of ours is in it: no memory, no files but the guest's memory.
  *
  * Ours and its thread never run at once. They are kept on one CPU: a change between two takes 4 us
- * there, and 20 times that across. */
+ * there, and 20 times that across. The host's scheduler would have each of them wake where it is
+ * idle, so both are held for a while; then it may choose anew. */
 #include "engine/x86_stub.h"
 #include "base/usage.h"
 #include "hw/gmem.h"
@@ -25,7 +26,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* syscalls vcpu: ptrace wait4 kill sched_setaffinity getcpu */
+/* syscalls vcpu: ptrace wait4 kill sched_setaffinity sched_getaffinity getcpu */
 
 enum { PAGE = 4096, ORDERS = 511, REGIONS = 16, POKE = SIGUSR1, KILLED = -1, DYING = -2 };
 enum { CALL = SIGTRAP | 0x80 }; /* it stops so for a system call */
@@ -244,6 +245,42 @@ static bool is_own(const struct x86_stub *s, int sig, siginfo_t *info)
 	return !ptrace(PTRACE_GETSIGINFO, s->pid, 0, info) && is_exception(sig, info);
 }
 
+/* ---- together on one CPU */
+
+static _Thread_local struct {
+	bool on;
+	int cpu;
+	uint64_t since;
+	cpu_set_t before, one;
+} hold;
+
+void x86_stub_release(uint64_t ticks)
+{
+	cpu_set_t now;
+	if (!hold.on || __builtin_ia32_rdtsc() - hold.since < ticks) return;
+	hold.on = false;
+	bool ours = !sched_getaffinity(0, sizeof(now), &now) && CPU_EQUAL(&now, &hold.one);
+	if (ours) (void)sched_setaffinity(0, sizeof(hold.before), &hold.before);
+}
+static void come_along(struct x86_stub *s)
+{
+	if (!hold.on) {
+		int cpu = sched_getcpu();
+		if (cpu < 0 || cpu >= CPU_SETSIZE ||
+		    sched_getaffinity(0, sizeof(hold.before), &hold.before))
+			return;
+		CPU_ZERO(&hold.one);
+		CPU_SET((size_t)cpu, &hold.one);
+		if (sched_setaffinity(0, sizeof(hold.one), &hold.one)) return;
+		hold.cpu = cpu;
+		hold.since = __builtin_ia32_rdtsc();
+		hold.on = true;
+	}
+	if (s->cpu == hold.cpu) return;
+	(void)sched_setaffinity(s->pid, sizeof(hold.one), &hold.one);
+	s->cpu = hold.cpu;
+}
+
 /* ---- orders */
 
 enum { ID = 1 << 21 };
@@ -270,6 +307,7 @@ bool x86_stub_ready(struct x86_stub *s)
 	s->orders = 0;
 	s->done += n;
 	if (!n || s->failed) return !s->failed;
+	come_along(s);
 	r.rip += s->orders_at;
 	r.rax = o->nr, r.rdi = o->arg[0], r.rsi = o->arg[1], r.rdx = o->arg[2];
 	r.r10 = o->arg[3], r.r8 = o->arg[4], r.r9 = o->arg[5];
@@ -428,16 +466,6 @@ static bool breaks_give(struct x86_stub *s)
 
 /* ---- the guest's code */
 
-static void come_along(struct x86_stub *s)
-{
-	int cpu = sched_getcpu();
-	if (cpu < 0 || cpu == s->cpu || cpu >= CPU_SETSIZE) return;
-	cpu_set_t one;
-	CPU_ZERO(&one);
-	CPU_SET((size_t)cpu, &one);
-	(void)sched_setaffinity(s->pid, sizeof(one), &one);
-	s->cpu = cpu;
-}
 /* EFLAGS.ID, which ptrace leaves alone. */
 static bool id_set(struct x86_stub *s, uint64_t flags)
 {
@@ -448,7 +476,13 @@ static bool id_set(struct x86_stub *s, uint64_t flags)
 	r.rsp = ORDERS_AT + offsetof(struct shared, flags);
 	return program_run(s, &r);
 }
-enum { X_HEADER_AT = 512, X_HEADER = 64, X_PARTS = 7 };
+enum { X_HEADER_AT = 512, X_HEADER = 64, X_PARTS = 7, X_HIGH = 4, X_HIGH_AT = 576 };
+/* Upper halves that hold nothing are given as never used: as in x86_vector_enter(). */
+static bool has_high(const uint8_t *x)
+{
+	static const uint8_t nothing[X86_STUB_X - X_HIGH_AT];
+	return memcmp(x + X_HIGH_AT, nothing, sizeof(nothing)) != 0;
+}
 static bool give(struct x86_stub *s, struct user_regs_struct *r, const uint8_t *x)
 {
 	r->orig_rax = ~0ull;
@@ -457,7 +491,7 @@ static bool give(struct x86_stub *s, struct user_regs_struct *r, const uint8_t *
 	s->forgets = false;
 	memcpy(s->x, x, X86_STUB_X);
 	memset(s->x + X_HEADER_AT, 0, X_HEADER);
-	s->x[X_HEADER_AT] = X_PARTS;
+	s->x[X_HEADER_AT] = has_high(x) ? X_PARTS : X_PARTS & ~X_HIGH;
 	return vectors(s, PTRACE_SETREGSET, s->x_size);
 }
 static bool take(struct x86_stub *s, struct user_regs_struct *r, uint8_t *x)

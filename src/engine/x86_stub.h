@@ -54,6 +54,9 @@ void x86_stub_forget(struct x86_stub *s);
  * killed, of which x86_stub_ready() tells next. */
 enum x86_stub_end x86_stub_run(struct x86_stub *s, struct user_regs_struct *regs,
 			       uint8_t x[X86_STUB_X], uint64_t *at);
+/* The calling thread and what it runs stay on one CPU from its first stub on. Let the host choose
+ * again, if that has been so for so many ticks of its TSC. */
+void x86_stub_release(uint64_t ticks);
 /* How long it has run last, in ticks of the host's TSC, with the way there and back. */
 uint64_t x86_stub_ran(const struct x86_stub *s);
 /* Any thread: if it runs, it ends with X86_STUB_POKED soon. */

@@ -238,6 +238,7 @@ static void sleep_until_poked(struct x86_vcpu *v)
 	atomic_store_explicit(&v->retired, v->n, memory_order_relaxed);
 	atomic_store(&v->asleep, 1);
 	set_running(v, false);
+	x86_direct_rest(v);
 	uint32_t p;
 	while (!v->counted && !((p = atomic_load(&v->poll)) & ~(uint32_t)X86_POLL_FENCE))
 		futex_wait(&v->poll, p, NULL);
