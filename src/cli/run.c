@@ -36,7 +36,8 @@ struct run_opts {
 		*dump, *symbols, *restore, *vars, *gdb, *cpu, *cpus, *record, *replay, *trace;
 	unsigned cpu_shares, io_ops;
 	uint64_t memory, memory_max, memory_high, code_cache, io_rate;
-	bool stats, profile, deterministic, detach, remove, gdb_wait, no_balloon, direct, disk_copy;
+	bool stats, profile, deterministic, detach, remove, gdb_wait, no_balloon, no_direct,
+		disk_copy;
 	struct opt_list publish, nets, volumes;
 	struct drive_opts drives;
 	struct seed_opts seed;
@@ -134,10 +135,10 @@ static const struct opt run_table[] = {
 	{"network", 0, OPT_LIST, AT(nets), "NET", "The same as --net.", "user none"},
 	{"no-balloon", 0, OPT_FLAG, AT(no_balloon), NULL,
 	 "Leave memory with the guest that it has freed: it is faster to use again.", NULL},
-	{"direct", 0, OPT_FLAG, AT(direct), NULL,
-	 "x86-64: run the guest's programs that compute directly on this CPU, in processes of "
-	 "their own "
-	 "(new).",
+	{"no-direct", 0, OPT_FLAG, AT(no_direct), NULL,
+	 "x86-64: translate the guest's programs that compute, too, instead of running them "
+	 "directly "
+	 "on this CPU, in processes of their own.",
 	 NULL},
 	{"profile", 0, OPT_FLAG, AT(profile), NULL,
 	 "Write /tmp/perf-PID.map, so that perf(1) names translated code by the guest's symbols.",
@@ -384,7 +385,7 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 			   .control = true,
 			   .profile = o->profile,
 			   .no_balloon = o->no_balloon,
-			   .direct = o->direct,
+			   .no_direct = o->no_direct,
 			   .disk_copy = o->disk_copy,
 			   .deterministic = o->deterministic,
 			   .gdb = o->gdb,

@@ -20,18 +20,19 @@
 
 #define PAGE_OF	    (~(uint64_t)(X86_PAGE - 1))
 #define TABLES_MASK (~(uint64_t)0xfff)
-/* System calls a millisecond up to which it is tried. Then it pays if what it costs (calls, and the
- * mapping of pages) is at most so many quarters of the time that the code had for itself, or hardly
- * anything; that is looked at by timer interrupts, and after so many calls. Timer interrupts
- * without, at first; how much longer after each time that it did not pay. */
-enum { RATE = 60, QUARTERS = 3, HARDLY_US = 200, BURST = 128, PAUSE = 4, LOSSES = 6 };
-enum { CALL_US = 5, MAP_US = 4, PAGES_US = 2 }; /* of a page by itself; pages a us beside it */
+/* System calls a millisecond up to which it is tried. Then it pays if what it costs more than
+ * translated code would (calls, and pages that come) is at most the time that the code had for
+ * itself, or hardly anything; that is looked at by timer interrupts, and after so many calls. Timer
+ * interrupts without, at first; how much longer after each time that it did not pay. */
+enum { RATE = 60, HARDLY_US = 200, BURST = 128, PAUSE = 4, LOSSES = 6 };
+/* What they cost more: a page that comes costs translated code much, too. */
+enum { CALL_US = 5, FAULT_US = 2, MAP_US = 2, PAGES_US = 2 /* pages a us beside one */ };
 /* Units made since it got the CPU: what runs for the first time begins at once, and may map as much
  * as it wants for a while, since translating it would cost more. To a guest that was just restored
  * all code is new, so it has to make some first. */
 enum { COLD_UNITS = 300, COLD_MS = 50, FIRST_UNITS = 4000 };
 enum { PLACES = 8, SPACES = 32, IDLE_MS = 2, AROUND = 16 };
-enum { HELD_MS = 20 }; /* on one CPU, while the host may have a better one */
+enum { HELD_MS = 20 };			 /* on one CPU, while the host may have a better one */
 enum { STRAY = 2048, STRAY_CALL = 256 }; /* instructions interpreted: at most; as dear as a call */
 enum { USER_CS = 0x33, USER_SS = 0x2b, USER_CS32 = 0x23 }; /* Linux's, guest and host */
 
@@ -50,7 +51,7 @@ struct place {
 	struct x86_vcpu *v;
 };
 struct space { /* what is remembered of one */
-	uint64_t tables, last;
+	uint64_t tables, stack, last;
 	uint64_t cold; /* until then by the TSC */
 	unsigned paused, losses;
 };
@@ -186,15 +187,28 @@ static bool is_usual(const struct x86_vcpu *v)
 
 /* ---- who */
 
-static struct space *space_of(struct x86_direct *d, uint64_t cr3)
+/* Where its stack's tables are: what was one program's top-level table is soon another's. */
+static uint64_t stack_of(const struct x86_vcpu *v)
 {
-	struct space *oldest = d->space;
+	enum { STACK = 255 }; /* the entry of the highest user addresses */
+	uint64_t e = 0;
+	(void)gmem_read(v->machine->env.mem, (v->cr3 & TABLES_MASK) + STACK * sizeof(e), &e,
+			sizeof(e));
+	return e & TABLES_MASK;
+}
+static struct space *space_now(struct x86_vcpu *v)
+{
+	struct x86_direct *d = v->direct;
+	struct space *sp = d->space;
+	uint64_t tables = v->cr3 & TABLES_MASK, stack = stack_of(v);
 	for (unsigned k = 0; k < SPACES; k++) {
-		if (d->space[k].tables == (cr3 & TABLES_MASK)) return &d->space[k];
-		if (d->space[k].last < oldest->last) oldest = &d->space[k];
+		struct space *one = &d->space[k];
+		if (one->tables == tables && one->stack == stack) return one;
+		if (one->tables == tables || (one->last < sp->last && sp->tables != tables))
+			sp = one;
 	}
-	*oldest = (struct space){.tables = cr3 & TABLES_MASK};
-	return oldest;
+	*sp = (struct space){.tables = tables, .stack = stack};
+	return sp;
 }
 static void look(struct x86_vcpu *v) { v->runs_direct = v->direct && v->direct->now; }
 static void begin_count(struct x86_vcpu *v)
@@ -221,10 +235,10 @@ static bool has_paid(struct x86_vcpu *v)
 	struct x86_direct *d = v->direct;
 	uint64_t us = v->machine->tsc_khz / 1000, orders = x86_stub_orders(d->now->stub);
 	uint64_t cost = (v->calls - d->seen) * CALL_US;
-	if (tsc() > space_of(d, v->cr3)->cold)
-		cost += (v->stats[X86_STAT_DIRECT_FAULTS] - d->seen_faults) * CALL_US +
+	if (tsc() > space_now(v)->cold)
+		cost += (v->stats[X86_STAT_DIRECT_FAULTS] - d->seen_faults) * FAULT_US +
 			(orders - d->seen_orders) * MAP_US + d->now->s.work / PAGES_US;
-	bool paid = cost <= HARDLY_US || 4 * cost * us <= QUARTERS * d->own;
+	bool paid = cost <= HARDLY_US || cost * us <= d->own;
 	bool before = d->paid;
 	d->paid = paid;
 	begin_count(v);
@@ -234,7 +248,7 @@ static bool has_paid(struct x86_vcpu *v)
 static void end(struct x86_vcpu *v)
 {
 	struct x86_direct *d = v->direct;
-	struct space *sp = space_of(d, v->cr3);
+	struct space *sp = space_now(v);
 	x86_count(v, X86_STAT_DIRECT_ENDED);
 	sp->paused = (unsigned)PAUSE << sp->losses;
 	if (sp->losses < LOSSES) sp->losses++;
@@ -249,7 +263,7 @@ bool x86_direct_turns(struct x86_vcpu *v)
 	bool is_cold = units - d->units >= COLD_UNITS && units >= FIRST_UNITS;
 	if (likely(!is_cold && !is_early(v)) || !is_usual(v)) return false;
 	d->units = units; /* not again at once, should it not be possible */
-	struct space *sp = space_of(d, v->cr3);
+	struct space *sp = space_now(v);
 	if (sp->paused && !is_early(v)) return false;
 	sp->cold = tsc() + ms(v, COLD_MS);
 	begin(v);
@@ -260,7 +274,7 @@ void x86_direct_tick(struct x86_vcpu *v)
 	struct x86_direct *d = v->direct;
 	if (!d || !v->cr3) return;
 	x86_stub_release(ms(v, HELD_MS));
-	struct space *sp = space_of(d, v->cr3);
+	struct space *sp = space_now(v);
 	uint64_t now = tsc(), took = now - d->at, calls = v->calls - d->calls;
 	bool same = d->tables == sp->tables;
 	d->at = sp->last = now;
@@ -667,7 +681,7 @@ void x86_direct_cr3(struct x86_vcpu *v, bool keeps)
 		}
 		p->cr3 = v->cr3;
 		p->stale |= !same_tag || !(tagged && keeps);
-		if (!space_of(d, v->cr3)->paused) d->now = p;
+		if (!space_now(v)->paused) d->now = p;
 	}
 	look(v);
 }

@@ -2,6 +2,7 @@
 #include "engine/x86_direct.h"
 #include "engine/x86_stub.h"
 #include "hw/gmem.h"
+#include <cpuid.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -67,6 +68,22 @@ TEST(x86_stub_runs_code)
 	CHECK(gmem_read(g.mem, PAGE + 64, &said, 8) && said == 0x1122334455667788);
 	memcpy(&said, g.x + 160 + 3 * 16, 8);
 	CHECK(said == 0x1122334455667788);
+	rig_free(&g);
+}
+/* Upper halves that hold nothing are none that were written: SSE code would wait for them. */
+TEST(x86_stub_leaves_upper_halves_alone)
+{
+	enum { AVX = 4, HIGH_AT = 576, TELLS_USE = 4 };
+	unsigned a = 0, b, c, d;
+	struct rig g;
+	if (!__get_cpuid_count(0xd, 1, &a, &b, &c, &d) || !(a & TELLS_USE) || !rig_make(&g)) return;
+	for (unsigned k = 0; k < 4; k++) {
+		g.x[HIGH_AT + 7] = k & 1;
+		g.x[160] = (uint8_t)k;
+		CODE(&g, 0xb9, 1, 0, 0, 0, 0x0f, 0x01, 0xd0, 0xcc); /* mov ecx, 1; xgetbv; int3 */
+		CHECK(run(&g) == X86_STUB_INT3 && !(g.r.rax & AVX) == !(k & 1));
+		CHECK(g.x[HIGH_AT + 7] == (k & 1) && g.x[160] == k);
+	}
 	rig_free(&g);
 }
 TEST(x86_stub_stops)

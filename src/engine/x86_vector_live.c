@@ -39,8 +39,8 @@ FUNCTION(x86_vector_enter,
 	 "ldmxcsr 24(%rdi)\n"
 	 "cmpb $0, x86_vector_has_avx(%rip)\nje 1f\n"
 	 "vmovups 576(%rdi), %ymm0\n" OR_HIGH(1) OR_HIGH(2) OR_HIGH(3) OR_HIGH(4) OR_HIGH(5)
-		 OR_HIGH(6) OR_HIGH(7) "vptest %ymm0, %ymm0\nvzeroupper\njz 1f\n" ALL(LOAD_YMM)
-			 "ret\n1:\n" ALL(LOAD_XMM));
+		 OR_HIGH(6) OR_HIGH(7) "vptest %ymm0, %ymm0\nvzeroupper\njz 1f\n" ALL(
+			 LOAD_YMM) "ret\n1:\n" ALL(LOAD_XMM));
 /* XSAVE and XRSTOR of component 0 only: SDM 1, 13.7 and 13.8. */
 FUNCTION(x86_x87_leave, "movl $1, %eax\nxorl %edx, %edx\n"
 			"xsave64 (%rdi)\nfninit\n"

@@ -3,6 +3,7 @@
 #include "base/test.h"
 #include "engine/x86_vector_impl.h"
 #include "isa/x86/random_test.h"
+#include <cpuid.h>
 #include <stdlib.h>
 #ifdef __x86_64__
 
@@ -408,6 +409,29 @@ TEST(x86_vector_live)
 	CHECK(!memcmp(a.bytes + X_ST, b.bytes + X_ST, X_XMM + 256 - X_ST));
 	if (x86_vector_has_avx) CHECK(!memcmp(a.bytes + X_YMM, b.bytes + X_YMM, 256));
 	close_lab();
+}
+/* XINUSE, SDM 1, 13.6: upper halves that hold nothing are none that were written, for which SSE
+ * code would wait. */
+TEST(x86_vector_leaves_upper_halves_alone)
+{
+	enum { AVX = 4, TELLS_USE = 4 };
+	static struct x86_xarea x;
+	unsigned a = 0, b, c, d;
+	if (!__get_cpuid_count(0xd, 1, &a, &b, &c, &d) || !(a & TELLS_USE)) return;
+	for (unsigned k = 0; k < 257; k++) {
+		unsigned used = 0;
+		memset(&x, 0, sizeof(x));
+		x.bytes[X_MXCSR] = 0x80, x.bytes[X_MXCSR + 1] = 0x1f;
+		if (k < 256) x.bytes[X_YMM + k] = 1;
+		__asm__ volatile("movq %1, %%rdi\n\tcall x86_vector_enter\n\t"
+				 "movl $1, %%ecx\n\txgetbv\n\tvzeroupper"
+				 : "=a"(used)
+				 : "r"(&x)
+				 : "rcx", "rdx", "rdi", "cc", "memory", "xmm0", "xmm1", "xmm2",
+				   "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+				   "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+		CHECK(!(used & AVX) == (k == 256));
+	}
 }
 TEST(x86_vector_after_reset)
 {

@@ -73,7 +73,7 @@ struct spec {
 	const char *gdb; /* where a debugger may connect, as gdb_serve() takes it; NULL: nowhere */
 	bool gdb_wait;	 /* and nothing runs before it says so */
 	bool no_balloon; /* it keeps what memory it had once */
-	bool direct;	 /* x86-64: programs that compute are not translated */
+	bool no_direct;	 /* x86-64: programs that compute are translated, too */
 	bool disk_copy;	 /* its disk is to be a copy of its image's, not a layer over it */
 	bool remove;	 /* its folder goes when it ends */
 	bool confined;	 /* once everything is open: guest_confine() was called */

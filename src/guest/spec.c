@@ -18,22 +18,22 @@ static const struct field {
 	{                                                                                          \
 #member, type, offsetof(struct spec, member)                                       \
 	}
-	FIELD(TEXT, image),	 FIELD(COUNTED, cpus),	FIELD(SIZE, memory),
-	FIELD(PATH, kernel),	 FIELD(PATH, initrd),	FIELD(TEXT, append),
-	FIELD(PATH, firmware),	 FIELD(TEXT, engine),	FIELD(TEXT, cpu),
-	FIELD(SIZE, code_cache), FIELD(FLAG, profile),	FIELD(FLAG, deterministic),
-	FIELD(PATH, dump),	 FIELD(TEXT, trace),	FIELD(PATH, trace_file),
-	FIELD(PATH, symbols),	 FIELD(SIZE, cap_rate), FIELD(FLAG, remove),
-	FIELD(PATH, vars),	 FIELD(TEXT, gdb),	FIELD(FLAG, gdb_wait),
-	FIELD(FLAG, no_balloon), FIELD(FLAG, direct),	FIELD(FLAG, disk_copy),
+	FIELD(TEXT, image),	 FIELD(COUNTED, cpus),	 FIELD(SIZE, memory),
+	FIELD(PATH, kernel),	 FIELD(PATH, initrd),	 FIELD(TEXT, append),
+	FIELD(PATH, firmware),	 FIELD(TEXT, engine),	 FIELD(TEXT, cpu),
+	FIELD(SIZE, code_cache), FIELD(FLAG, profile),	 FIELD(FLAG, deterministic),
+	FIELD(PATH, dump),	 FIELD(TEXT, trace),	 FIELD(PATH, trace_file),
+	FIELD(PATH, symbols),	 FIELD(SIZE, cap_rate),	 FIELD(FLAG, remove),
+	FIELD(PATH, vars),	 FIELD(TEXT, gdb),	 FIELD(FLAG, gdb_wait),
+	FIELD(FLAG, no_balloon), FIELD(FLAG, no_direct), FIELD(FLAG, disk_copy),
 	FIELD(FLAG, boot_cdrom),
 #undef FIELD
 #define LIMIT(member)                                                                              \
 	{                                                                                          \
 #member, SIZE, offsetof(struct spec, limits.member)                                \
 	}
-	LIMIT(target),		 LIMIT(cpu_cap),	LIMIT(cpu_shares),
-	LIMIT(io_rate),		 LIMIT(io_ops),		LIMIT(memory_high),
+	LIMIT(target),		 LIMIT(cpu_cap),	 LIMIT(cpu_shares),
+	LIMIT(io_rate),		 LIMIT(io_ops),		 LIMIT(memory_high),
 #undef LIMIT
 };
 enum { TEXT_MAX = 64 * 1024 };

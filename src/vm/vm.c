@@ -365,13 +365,12 @@ static enum windows windows_wanted(void)
 	return v && !strcmp(v, "early") ? WINDOWS_EARLY : WINDOWS_CHOSEN;
 }
 
-/* LODGE_DIRECT: chosen as by --direct, early, or off. */
+/* For tests and comparison: LODGE_DIRECT=off or early. */
 static enum direct direct_wanted(const struct spec *s)
 {
 	const char *v = getenv("LODGE_DIRECT");
-	if (v && !strcmp(v, "early")) return DIRECT_EARLY;
-	if (v && !strcmp(v, "off")) return DIRECT_OFF;
-	return s->direct || (v && !strcmp(v, "chosen")) ? DIRECT_CHOSEN : DIRECT_OFF;
+	if (s->no_direct || (v && !strcmp(v, "off"))) return DIRECT_OFF;
+	return v && !strcmp(v, "early") ? DIRECT_EARLY : DIRECT_CHOSEN;
 }
 
 /* LODGE_HOT: how many jumps to a place make the translator translate it. LODGE_TRIALS: x86-64, how
