@@ -12,6 +12,7 @@
 	X(FAULTS, "user_page_faults") \
 	X(UNITS, "units") \
 	X(UNIT_INSNS, "unit_instructions") \
+	X(UNIT_NS, "unit_nanoseconds") \
 	X(LINKS, "links") \
 	X(LOOKUPS, "lookups") \
 	X(FILLS, "tlb_misses") \

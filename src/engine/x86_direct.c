@@ -73,7 +73,7 @@ struct x86_direct {
 	uint64_t *plain, *other;
 };
 static uint64_t tsc(void) { return __builtin_ia32_rdtsc(); }
-static uint64_t ms(const struct x86_vcpu *v, unsigned n) { return v->machine->tsc_khz * n; }
+static uint64_t ms(unsigned n) { return x86_host_tsc_khz() * n; }
 static bool is_early(const struct x86_vcpu *v) { return v->machine->env.direct == DIRECT_EARLY; }
 
 /* ---- the pages of a place */
@@ -146,7 +146,7 @@ static struct place *place_for(struct x86_vcpu *v)
 		d->refused = !*empty;
 		if (*empty) p = *empty;
 	}
-	if (!p || (p->cr3 && tsc() - p->last < ms(v, IDLE_MS))) return NULL;
+	if (!p || (p->cr3 && tsc() - p->last < ms(IDLE_MS))) return NULL;
 	place_clear(p);
 	p->cr3 = v->cr3;
 	return p;
@@ -233,7 +233,7 @@ static void begin(struct x86_vcpu *v)
 static bool has_paid(struct x86_vcpu *v)
 {
 	struct x86_direct *d = v->direct;
-	uint64_t us = v->machine->tsc_khz / 1000, orders = x86_stub_orders(d->now->stub);
+	uint64_t us = x86_host_tsc_khz() / 1000, orders = x86_stub_orders(d->now->stub);
 	uint64_t cost = (v->calls - d->seen) * CALL_US;
 	if (tsc() > space_now(v)->cold)
 		cost += (v->stats[X86_STAT_DIRECT_FAULTS] - d->seen_faults) * FAULT_US +
@@ -265,7 +265,7 @@ bool x86_direct_turns(struct x86_vcpu *v)
 	d->units = units; /* not again at once, should it not be possible */
 	struct space *sp = space_now(v);
 	if (sp->paused && !is_early(v)) return false;
-	sp->cold = tsc() + ms(v, COLD_MS);
+	sp->cold = tsc() + ms(COLD_MS);
 	begin(v);
 	return v->runs_direct;
 }
@@ -273,15 +273,15 @@ void x86_direct_tick(struct x86_vcpu *v)
 {
 	struct x86_direct *d = v->direct;
 	if (!d || !v->cr3) return;
-	x86_stub_release(ms(v, HELD_MS));
+	x86_stub_release(ms(HELD_MS));
 	struct space *sp = space_now(v);
 	uint64_t now = tsc(), took = now - d->at, calls = v->calls - d->calls;
 	bool same = d->tables == sp->tables;
 	d->at = sp->last = now;
 	d->calls = v->calls;
 	d->tables = sp->tables;
-	if (!same || took < ms(v, 1) / 2) return;
-	bool calm = calls * ms(v, 1) <= RATE * took;
+	if (!same || took < ms(1) / 2) return;
+	bool calm = calls * ms(1) <= RATE * took;
 	if (d->now && !has_paid(v))
 		end(v);
 	else if (!d->now && sp->paused)
@@ -593,7 +593,7 @@ void x86_direct_poke(struct x86_vcpu *v)
 }
 static void note_own(struct x86_vcpu *v, uint64_t ran)
 {
-	uint64_t there = v->machine->tsc_khz * CALL_US / 1000;
+	uint64_t there = x86_host_tsc_khz() * CALL_US / 1000;
 	if (ran > there) v->direct->own += ran - there;
 }
 static bool run_once(struct x86_vcpu *v, struct place *p)
@@ -666,7 +666,7 @@ void x86_direct_cr3(struct x86_vcpu *v, bool keeps)
 	struct x86_direct *d = v->direct;
 	bool tagged = v->cr4 & CR4_PCIDE;
 	if (!d) return;
-	x86_stub_release(ms(v, HELD_MS));
+	x86_stub_release(ms(HELD_MS));
 	d->now = NULL;
 	d->missing = 0;
 	d->units = v->stats[X86_STAT_UNITS];

@@ -206,12 +206,17 @@ static struct x86_block *block_make(struct x86_jit *j, gpa_t page, const uint8_t
 				    unsigned off, unsigned variant, bool plain)
 {
 	bool nothing;
+	uint64_t began = __builtin_ia32_rdtsc();
 	x86_code_watch(j, page);
 	struct x86_block *b = x86_translate_block(j, code, page, off, variant, plain, &nothing);
-	if (b || nothing) return b;
-	drop_all(j);
-	x86_code_watch(j, page);
-	return x86_translate_block(j, code, page, off, variant, plain, &nothing);
+	if (!b && !nothing) {
+		drop_all(j);
+		x86_code_watch(j, page);
+		b = x86_translate_block(j, code, page, off, variant, plain, &nothing);
+	}
+	x86_count_n(j->v, X86_STAT_UNIT_NS,
+		    (__builtin_ia32_rdtsc() - began) * 1000000 / x86_host_tsc_khz());
+	return b;
 }
 /* The first such address that a page is at is its own. */
 static unsigned variant_here(struct x86_jit *j)

@@ -78,7 +78,7 @@ static struct space *space_of(struct x86_window *w, uint64_t cr3)
 	return oldest;
 }
 static uint64_t tsc(void) { return __builtin_ia32_rdtsc(); }
-static uint64_t us(const struct x86_vcpu *v, unsigned n) { return v->machine->tsc_khz * n / 1000; }
+static uint64_t us(unsigned n) { return x86_host_tsc_khz() * n / 1000; }
 static void space_runs(struct x86_vcpu *v)
 {
 	struct x86_window *w = v->window;
@@ -129,8 +129,8 @@ static bool is_due(struct x86_vcpu *v)
 	if (v->machine->env.windows == WINDOWS_EARLY) return true;
 	if (!w->now) space_runs(v);
 	uint64_t now = tsc();
-	if (w->now->used + now - w->since < us(v, EARLY_US)) return false;
-	return !w->cr3 || now - space_of(w, w->cr3)->last > us(v, IDLE_US);
+	if (w->now->used + now - w->since < us(EARLY_US)) return false;
+	return !w->cr3 || now - space_of(w, w->cr3)->last > us(IDLE_US);
 }
 bool x86_window_turns(struct x86_vcpu *v)
 {
