@@ -4,6 +4,7 @@
 #include "hw/gmem.h"
 #include <cpuid.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -84,6 +85,29 @@ TEST(x86_stub_leaves_upper_halves_alone)
 		CHECK(run(&g) == X86_STUB_INT3 && !(g.r.rax & AVX) == !(k & 1));
 		CHECK(g.x[HIGH_AT + 7] == (k & 1) && g.x[160] == k);
 	}
+	rig_free(&g);
+}
+/* It and its thread are on one CPU, until that is released; what others set meanwhile stays. */
+TEST(x86_stub_holds_its_thread)
+{
+	cpu_set_t before, during, its, after;
+	struct rig g;
+	if (!rig_make(&g)) return;
+	x86_stub_release(0);
+	CHECK(!sched_getaffinity(0, sizeof(before), &before));
+	CODE(&g, 0xcc);
+	CHECK(run(&g) == X86_STUB_INT3);
+	CHECK(!sched_getaffinity(0, sizeof(during), &during) && CPU_COUNT(&during) == 1);
+	CHECK(!sched_getaffinity(x86_stub_pid(g.s), sizeof(its), &its) && CPU_EQUAL(&its, &during));
+	x86_stub_release(~0ull);
+	CHECK(!sched_getaffinity(0, sizeof(after), &after) && CPU_EQUAL(&after, &during));
+	x86_stub_release(0);
+	CHECK(!sched_getaffinity(0, sizeof(after), &after) && CPU_EQUAL(&after, &before));
+	CODE(&g, 0xcc);
+	CHECK(run(&g) == X86_STUB_INT3);
+	CHECK(!sched_setaffinity(0, sizeof(before), &before));
+	x86_stub_release(0);
+	CHECK(!sched_getaffinity(0, sizeof(after), &after) && CPU_EQUAL(&after, &before));
 	rig_free(&g);
 }
 TEST(x86_stub_stops)
