@@ -41,8 +41,6 @@ enum { MADE = 4 };	 /* beforehand, where none can be made later */
 /* A page of code that runs but for so many places, where its process has breakpoints. */
 enum { SPOTS = X86_STUB_BREAKS };
 struct place {
-	uint64_t cr3;  /* whose; 0: nobody's */
-	bool stale;    /* the guest has flushed: it is to be looked over before it runs */
 	uint64_t last; /* when it ran, by the host's TSC */
 	struct x86_stub *stub;
 	uint64_t spotted[X86_STUB_BREAKS]; /* by breakpoint: the page whose it is; 0: none's */
@@ -102,7 +100,7 @@ static void place_clear(struct place *p)
 	x86_stub_forget(p->stub);
 	memset(p->spotted, 0, sizeof(p->spotted));
 	for (unsigned k = 0; k < X86_STUB_BREAKS; k++) x86_stub_break(p->stub, k, 0);
-	p->cr3 = 0;
+	p->s.cr3 = 0;
 }
 static void place_free(struct place *p)
 {
@@ -125,7 +123,10 @@ static struct place *place_new(struct x86_vcpu *v)
 	const struct x86_shadow_to to = {.map = map, .hide = hide, .ctx = p, .end = X86_USER_END};
 	p->v = v;
 	p->stub = stub_get(v);
-	if (p->stub && x86_stub_have(p->stub) && x86_shadow_init(&p->s, v, &to)) return p;
+	if (p->stub && x86_stub_have(p->stub) && x86_shadow_init(&p->s, v, &to)) {
+		p->s.late = true;
+		return p;
+	}
 	if (p->stub || !jail_is_on()) x86_count(v, X86_STAT_DIRECT_REFUSED);
 	place_free(p);
 	return NULL;
@@ -137,7 +138,7 @@ static struct place *place_for(struct x86_vcpu *v)
 	struct place **empty = NULL, *p = NULL;
 	for (unsigned k = 0; k < PLACES; k++) {
 		struct place *one = d->place[k];
-		if (one && one->cr3 == v->cr3) return one;
+		if (one && one->s.cr3 == v->cr3) return one;
 		if (!one) empty = &d->place[k];
 		if (one && (!p || one->last < p->last)) p = one;
 	}
@@ -146,9 +147,9 @@ static struct place *place_for(struct x86_vcpu *v)
 		d->refused = !*empty;
 		if (*empty) p = *empty;
 	}
-	if (!p || (p->cr3 && tsc() - p->last < ms(IDLE_MS))) return NULL;
+	if (!p || (p->s.cr3 && tsc() - p->last < ms(IDLE_MS))) return NULL;
 	place_clear(p);
-	p->cr3 = v->cr3;
+	p->s.cr3 = v->cr3;
 	return p;
 }
 
@@ -258,7 +259,9 @@ static void end(struct x86_vcpu *v)
 bool x86_direct_turns(struct x86_vcpu *v)
 {
 	struct x86_direct *d = v->direct;
-	if (!d || v->runs_direct) return v->runs_direct;
+	if (!d) return false;
+	if (v->runs_direct && gmem_tracking(v->machine->env.mem)) d->now = NULL, look(v);
+	if (v->runs_direct) return true;
 	uint64_t units = v->stats[X86_STAT_UNITS];
 	bool is_cold = units - d->units >= COLD_UNITS && units >= FIRST_UNITS;
 	if (likely(!is_cold && !is_early(v)) || !is_usual(v)) return false;
@@ -636,8 +639,7 @@ bool x86_direct_run(struct x86_vcpu *v)
 {
 	struct place *p = v->direct->now;
 	if (!is_usual(v)) return false;
-	if (p->stale) x86_shadow_look_over(v, &p->s, p->cr3);
-	p->stale = false;
+	if (p->s.stale) x86_shadow_look_over(&p->s);
 	expect(v, p);
 	do {
 		if (!x86_stub_ready(p->stub)) { /* nothing is lost yet */
@@ -657,7 +659,7 @@ static struct place *each(struct x86_vcpu *v, unsigned *k)
 {
 	while (v->direct && *k < PLACES) {
 		struct place *p = v->direct->place[(*k)++];
-		if (p && p->cr3) return p;
+		if (p && p->s.cr3) return p;
 	}
 	return NULL;
 }
@@ -672,50 +674,22 @@ void x86_direct_cr3(struct x86_vcpu *v, bool keeps)
 	d->units = v->stats[X86_STAT_UNITS];
 	for (unsigned k = 0; k < PLACES; k++) {
 		struct place *p = d->place[k];
-		bool same_tag = p && !((v->cr3 ^ p->cr3) & ~TABLES_MASK);
-		bool same = p && !((v->cr3 ^ p->cr3) & TABLES_MASK);
-		if (!p || !p->cr3 || (!same && !(tagged && same_tag))) continue;
+		bool same_tag = p && !((v->cr3 ^ p->s.cr3) & ~TABLES_MASK);
+		bool same = p && !((v->cr3 ^ p->s.cr3) & TABLES_MASK);
+		if (!p || !p->s.cr3 || (!same && !(tagged && same_tag))) continue;
 		if (!same) { /* another space under the same tag */
 			place_clear(p);
 			continue;
 		}
-		p->cr3 = v->cr3;
-		p->stale |= !same_tag || !(tagged && keeps);
+		p->s.cr3 = v->cr3;
+		p->s.stale |= !same_tag || !(tagged && keeps);
 		if (!space_now(v)->paused) d->now = p;
 	}
 	look(v);
 }
-void x86_direct_drop(struct x86_vcpu *v)
-{
-	struct place *p;
-	for (unsigned k = 0; (p = each(v, &k));) p->stale = true;
-}
 void x86_direct_rest(struct x86_vcpu *v)
 {
 	if (v->direct) x86_stub_release(0);
-}
-void x86_direct_empty(struct x86_vcpu *v)
-{
-	struct place *p;
-	for (unsigned k = 0; (p = each(v, &k));) x86_shadow_clear(&p->s, false);
-	if (!v->direct || !gmem_tracking(v->machine->env.mem)) return;
-	v->direct->now = NULL;
-	look(v);
-}
-void x86_direct_fence(struct x86_vcpu *v)
-{
-	struct place *p;
-	for (unsigned k = 0; (p = each(v, &k));) x86_shadow_fence(v, &p->s);
-}
-void x86_direct_drop_page(struct x86_vcpu *v, uint64_t la)
-{
-	struct place *p;
-	for (unsigned k = 0; (p = each(v, &k));) x86_shadow_drop_page(&p->s, la);
-}
-void x86_direct_readonly(struct x86_vcpu *v, gpa_t page)
-{
-	struct place *p;
-	for (unsigned k = 0; (p = each(v, &k));) x86_shadow_readonly(&p->s, page);
 }
 void x86_direct_drop_code(struct x86_vcpu *v, gpa_t page)
 {

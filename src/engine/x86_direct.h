@@ -19,13 +19,7 @@ void x86_direct_tick(struct x86_vcpu *v);
 void x86_direct_rest(struct x86_vcpu *v); /* its thread is about to sleep */
 /* Have what runs there stop, as v->poll says more now. Any thread. */
 void x86_direct_poke(struct x86_vcpu *v);
-/* As x86_window.h's of these names. */
-void x86_direct_cr3(struct x86_vcpu *v, bool keeps);
-void x86_direct_drop(struct x86_vcpu *v);
-void x86_direct_empty(struct x86_vcpu *v);
-void x86_direct_drop_page(struct x86_vcpu *v, uint64_t la);
-void x86_direct_fence(struct x86_vcpu *v);
-void x86_direct_readonly(struct x86_vcpu *v, gpa_t page);
+void x86_direct_cr3(struct x86_vcpu *v, bool keeps); /* as x86_window_cr3() */
 /* Code there was written to, or is not watched any more; ~0: none is. */
 void x86_direct_drop_code(struct x86_vcpu *v, gpa_t page);
 /* x86_direct_code.c. Where in these 4096 bytes instructions could begin, if anything ever jumps

@@ -2,6 +2,7 @@
  * interpreter and by translated code: which, with what error code and CR2, at which instruction,
  * and nothing else done. Of user code the host says the same (x86_oracle_test.c); kernel code, and
  * what user code cannot set up, has nobody else to ask. */
+#include "engine/x86_shadow.h"
 #include "engine/x86_stop_rig.h"
 #include <stdio.h>
 
@@ -142,7 +143,7 @@ static void set_page(struct x86_rig *r, enum page page, enum how how)
 	if (how != USER && how != KERNEL_OPEN) v->cr4 |= CR4_SMAP | CR4_SMEP;
 	v->cr0 = how == KERNEL_NO_WP ? v->cr0 & ~(uint64_t)CR0_WP : v->cr0 | CR0_WP;
 	x86_tlb_flush(v, true);
-	x86_window_drop(v);
+	x86_shadows_flush(v);
 }
 enum { STACK_LA = CODE_LA + X86_PAGE + 0x800 };
 static void set_registers(struct x86_vcpu *v, const struct way *w, enum how how)

@@ -7,6 +7,7 @@
 #include "engine/x86_code.h"
 #include "engine/x86_context.h"
 #include "engine/x86_direct.h"
+#include "engine/x86_shadow.h"
 #include "engine/x86_vector.h"
 #include "engine/x86_vector_impl.h"
 #include "engine/x86_window.h"
@@ -90,8 +91,7 @@ static void forget_writes(struct x86_jit *j, gpa_t page)
 {
 	struct x86_machine *m = j->v->machine;
 	x86_tlb_flush_writes(j->v, page);
-	x86_window_readonly(j->v, page);
-	x86_direct_readonly(j->v, page);
+	x86_shadows_readonly(j->v, page);
 	for (unsigned k = 0; k < m->n; k++)
 		if (m->vcpu[k] && m->vcpu[k] != j->v) x86_fence_writes(m->vcpu[k], j->v);
 }

@@ -4,6 +4,7 @@
 #include "engine/x86_context.h"
 #include "engine/x86_direct.h"
 #include "engine/x86_jit.h"
+#include "engine/x86_shadow.h"
 #include "engine/x86_vcpu.h"
 #include "engine/x86_window.h"
 #include "hw/bus.h"
@@ -292,8 +293,7 @@ void x86_tlb_flush(struct x86_vcpu *v, bool globals)
 	}
 	if (globals) {
 		v->large = 0;
-		x86_window_drop(v);
-		x86_direct_drop(v);
+		x86_shadows_flush(v);
 		x86_contexts_drop(v);
 	}
 	fetches_drop(v, globals);
@@ -320,11 +320,9 @@ void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la)
 	bool large = v->large & large_bit(la);
 	if (large) {
 		larges_drop(v);
-		x86_window_drop(v);
-		x86_direct_drop(v);
+		x86_shadows_flush(v);
 	}
-	x86_window_drop_page(v, la);
-	x86_direct_drop_page(v, la);
+	x86_shadows_drop_page(v, la);
 	if (large || is_seen(v, la)) fetches_drop(v, true);
 }
 
@@ -350,8 +348,7 @@ void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page)
 void x86_tlb_flush_writes_to_code(struct x86_vcpu *v)
 {
 	x86_contexts_drop(v);
-	x86_window_fence(v);
-	x86_direct_fence(v);
+	x86_shadows_fence(v);
 	for (unsigned view = 0; view < X86_VIEWS; view++)
 		for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
 			struct x86_tlb_entry *e = &v->tlb[view][i];

@@ -158,11 +158,13 @@ static bool still_is(struct x86_vcpu *v, const struct x86_shadow_page *p)
 	if (p->la & IS_LARGE) return pg.large && pg.at == p->at && !in;
 	return pg.at == p->at;
 }
-void x86_shadow_look_over(struct x86_vcpu *v, struct x86_shadow *s, uint64_t cr3)
+void x86_shadow_look_over(struct x86_shadow *s)
 {
+	struct x86_vcpu *v = s->v;
 	uint64_t now = v->cr3;
 	unsigned n = 0;
-	v->cr3 = cr3; /* looking changes nothing */
+	s->stale = false;
+	v->cr3 = s->cr3; /* looking changes nothing */
 	for (unsigned k = 0; k < s->listed; k++) {
 		struct x86_shadow_page *p = page_find(s, s->list[k] & PAGE_MASK);
 		if (!p->la) continue;
@@ -174,13 +176,13 @@ void x86_shadow_look_over(struct x86_vcpu *v, struct x86_shadow *s, uint64_t cr3
 	s->listed = n;
 	v->cr3 = now;
 }
-void x86_shadow_fence(struct x86_vcpu *v, struct x86_shadow *s)
+static void fence(struct x86_shadow *s)
 {
 	unsigned n = 0;
 	for (unsigned k = 0; k < s->listed; k++) {
 		struct x86_shadow_page *p = page_find(s, s->list[k] & PAGE_MASK);
 		unsigned pages = (unsigned)(size_of(p->la) / X86_PAGE);
-		if (p->la & IS_WRITABLE && !no_code(v, s, p->at, pages))
+		if (p->la & IS_WRITABLE && !no_code(s->v, s, p->at, pages))
 			page_drop(s, p);
 		else if (p->la)
 			s->list[n++] = p->la;
@@ -199,7 +201,7 @@ void x86_shadow_drop_page(struct x86_shadow *s, uint64_t la)
 	p = page_find(s, la & ~(uint64_t)(LARGE * X86_PAGE - 1));
 	if (p->la & IS_LARGE) page_drop(s, p);
 }
-void x86_shadow_readonly(struct x86_shadow *s, gpa_t page)
+static void readonly(struct x86_shadow *s, gpa_t page)
 {
 	if (!s->pages || !x86_marked(s->writable, page)) return;
 	for (unsigned k = 0; k < s->listed; k++) {
@@ -224,10 +226,34 @@ void x86_shadow_drop_code(struct x86_shadow *s, gpa_t page)
 		x86_mark(s->executed, page, false);
 }
 
+/* ---- of all that a vCPU has */
+
+#define EACH(v, s)                                                                                 \
+	for (struct x86_shadow *s = (v)->shadows; s; s = s->next)                                  \
+		if (s->cr3)
+void x86_shadows_flush(struct x86_vcpu *v)
+{
+	EACH(v, s)
+	{
+		s->stale = true;
+		if (!s->late) x86_shadow_look_over(s);
+	}
+}
+void x86_shadows_drop_page(struct x86_vcpu *v, uint64_t la)
+{
+	EACH(v, s) x86_shadow_drop_page(s, la);
+}
+void x86_shadows_readonly(struct x86_vcpu *v, gpa_t page) { EACH(v, s) readonly(s, page); }
+void x86_shadows_fence(struct x86_vcpu *v) { EACH(v, s) fence(s); }
+void x86_shadows_empty(struct x86_vcpu *v) { EACH(v, s) x86_shadow_clear(s, false); }
+
 /* ---- life */
 
-bool x86_shadow_init(struct x86_shadow *s, const struct x86_vcpu *v, const struct x86_shadow_to *to)
+bool x86_shadow_init(struct x86_shadow *s, struct x86_vcpu *v, const struct x86_shadow_to *to)
 {
+	s->v = v;
+	s->next = v->shadows;
+	v->shadows = s;
 	s->to = *to;
 	s->map_size = (v->machine->code_pages / 64 + 1) * sizeof(uint64_t);
 	s->writable = calloc(1, s->map_size);
@@ -237,6 +263,9 @@ bool x86_shadow_init(struct x86_shadow *s, const struct x86_vcpu *v, const struc
 }
 void x86_shadow_done(struct x86_shadow *s)
 {
+	struct x86_shadow **at = s->v ? &s->v->shadows : &s;
+	while (*at && *at != s) at = &(*at)->next;
+	if (s->v && *at) *at = s->next;
 	free(s->writable);
 	free(s->executed);
 	free(s->coded);

@@ -16,6 +16,12 @@ struct x86_shadow_to { /* where they stand */
 };
 struct x86_shadow {
 	struct x86_shadow_to to;
+	struct x86_vcpu *v;
+	struct x86_shadow *next; /* of v->shadows */
+	uint64_t cr3;		 /* whose space it is; 0: nobody's */
+	/* Flushes: late, it is stale until it is looked over, which its user does before it is
+	 * used; else it is looked over at once. */
+	bool late, stale;
 	unsigned pages; /* that are there */
 	unsigned work;	/* done since somebody set it to 0: pages that came, and more for those
 			   that went, which are likely to come back */
@@ -44,7 +50,7 @@ static inline void x86_mark(uint64_t *map, gpa_t at, bool on)
 	map[k / 64] = on ? map[k / 64] | bit : map[k / 64] & ~bit;
 }
 
-bool x86_shadow_init(struct x86_shadow *s, const struct x86_vcpu *v,
+bool x86_shadow_init(struct x86_shadow *s, struct x86_vcpu *v,
 		     const struct x86_shadow_to *to); /* s zeroed; false: no memory */
 void x86_shadow_done(struct x86_shadow *s);
 /* Is the page there for such an access? */
@@ -60,11 +66,18 @@ bool x86_shadow_put_code(struct x86_vcpu *v, struct x86_shadow *s, uint64_t la,
 /* Nothing is there any more. code: nor is it known what has had code. */
 void x86_shadow_clear(struct x86_shadow *s, bool code);
 void x86_shadow_drop_page(struct x86_shadow *s, uint64_t la); /* invlpg */
-/* The guest has flushed all there is of the space at cr3, as it does when many pages have changed,
- * or one did while another space was current: what did not change stays. */
-void x86_shadow_look_over(struct x86_vcpu *v, struct x86_shadow *s, uint64_t cr3);
-void x86_shadow_readonly(struct x86_shadow *s, gpa_t page); /* it has code now */
-/* Nothing that some CPU has code of is writable any more. */
-void x86_shadow_fence(struct x86_vcpu *v, struct x86_shadow *s);
+/* The guest has flushed all there is of its space, as it does when many pages have changed, or one
+ * did while another space was current: what did not change stays. */
+void x86_shadow_look_over(struct x86_shadow *s);
 void x86_shadow_drop_code(struct x86_shadow *s, gpa_t page); /* ~0: all that is executed */
+
+/* ---- of all that a vCPU has */
+
+void x86_shadows_flush(struct x86_vcpu *v); /* of every space */
+void x86_shadows_drop_page(struct x86_vcpu *v, uint64_t la);
+void x86_shadows_readonly(struct x86_vcpu *v, gpa_t page); /* it has code now */
+/* Nothing that some CPU has code of is writable any more. */
+void x86_shadows_fence(struct x86_vcpu *v);
+/* Nothing is in them any more: memory itself has changed, or who is told of writes. */
+void x86_shadows_empty(struct x86_vcpu *v);
 #endif

@@ -2,6 +2,7 @@
  * CPU is, caches and translations. Each answers 0 with rip moved on, or a trap. */
 #include "engine/x86_context.h"
 #include "engine/x86_direct.h"
+#include "engine/x86_shadow.h"
 #include "engine/x86_vcpu.h"
 #include "engine/x86_window.h"
 
@@ -286,7 +287,7 @@ static int do_invpcid(struct x86_vcpu *v, const struct x86_insn *in)
 	if (type == ADDRESS)
 		x86_tlb_flush_page(v, what[1]);
 	else
-		x86_tlb_flush(v, type == ALL), x86_window_drop(v), x86_direct_drop(v);
+		x86_tlb_flush(v, type == ALL), x86_shadows_flush(v);
 	return x86_next(v, in);
 }
 static int do_clflush(struct x86_vcpu *v, const struct x86_insn *in)

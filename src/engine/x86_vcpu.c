@@ -6,6 +6,7 @@
 #include "engine/x86_context.h"
 #include "engine/x86_direct.h"
 #include "engine/x86_jit.h"
+#include "engine/x86_shadow.h"
 #include "engine/x86_window.h"
 #include "hw/gmem.h"
 #include <limits.h>
@@ -146,8 +147,7 @@ void x86_fence_writes(struct x86_vcpu *v, struct x86_vcpu *from)
 static void forget(struct x86_vcpu *v)
 {
 	x86_tlb_flush(v, true);
-	x86_window_empty(v);
-	x86_direct_empty(v);
+	x86_shadows_empty(v);
 }
 
 void x86_fence(struct x86_vcpu *v, struct x86_vcpu *from)

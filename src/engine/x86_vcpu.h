@@ -222,12 +222,13 @@ struct x86_vcpu {
 	_Atomic uint32_t intr;		   /* INTR's level */
 	_Atomic uint32_t sipi_asked;
 	struct x86_machine *machine;
-	struct x86_jit *jit;	   /* NULL: only interpreted */
-	struct x86_window *window; /* NULL: none */
-	struct x86_direct *direct; /* NULL: there is none */
-	bool runs_direct;	   /* user code of the space at CR3 is x86_direct_run()'s */
-	_Atomic int native;	   /* not 0: x86_direct_poke() is to be called */
-	uint64_t calls;		   /* system calls, so far */
+	struct x86_jit *jit;	    /* NULL: only interpreted */
+	struct x86_shadow *shadows; /* of what is below */
+	struct x86_window *window;  /* NULL: none */
+	struct x86_direct *direct;  /* NULL: there is none */
+	bool runs_direct;	    /* user code of the space at CR3 is x86_direct_run()'s */
+	_Atomic int native;	    /* not 0: x86_direct_poke() is to be called */
+	uint64_t calls;		    /* system calls, so far */
 	struct x86_contexts *contexts;
 	unsigned id;
 	uint8_t cr8;	/* where no local APIC is asked */

@@ -33,7 +33,6 @@ struct space {
 };
 struct x86_window {
 	uint8_t *high; /* with its guards */
-	uint64_t cr3;  /* whose it is; 0: nobody's */
 	unsigned debt;
 	unsigned paused;  /* not 0: it is not used; in timer interrupts */
 	uint64_t pending; /* a page that the guest has been told is missing */
@@ -92,19 +91,19 @@ static void space_runs(struct x86_vcpu *v)
 }
 bool x86_window_is_on(const struct x86_vcpu *v)
 {
-	return v->window && !v->watching && v->window->cr3 == v->cr3 && v->window->cr3 &&
+	return v->window && !v->watching && v->window->s.cr3 == v->cr3 && v->window->s.cr3 &&
 	       !v->window->paused;
 }
 static void take_away(struct x86_vcpu *v)
 {
 	x86_shadow_clear(&v->window->s, true);
-	v->window->cr3 = 0;
+	v->window->s.cr3 = 0;
 	v->window->paused = 0;
 }
 bool x86_window_tick(struct x86_vcpu *v)
 {
 	struct x86_window *w = v->window;
-	if (!w || !w->cr3 || w->cr3 != v->cr3) return false;
+	if (!w || !w->s.cr3 || w->s.cr3 != v->cr3) return false;
 	w->debt += w->s.work;
 	w->debt -= w->debt < FINE_WORK ? w->debt : (unsigned)FINE_WORK;
 	w->s.work = 0;
@@ -130,16 +129,16 @@ static bool is_due(struct x86_vcpu *v)
 	if (!w->now) space_runs(v);
 	uint64_t now = tsc();
 	if (w->now->used + now - w->since < us(EARLY_US)) return false;
-	return !w->cr3 || now - space_of(w, w->cr3)->last > us(IDLE_US);
+	return !w->s.cr3 || now - space_of(w, w->s.cr3)->last > us(IDLE_US);
 }
 bool x86_window_turns(struct x86_vcpu *v)
 {
 	struct x86_window *w = v->window;
 	if (!w || v->cpl != 3) return false;
-	if (w->cr3 == v->cr3) return gets_tired(v);
+	if (w->s.cr3 == v->cr3) return gets_tired(v);
 	if (gmem_tracking(v->machine->env.mem) || !is_due(v)) return false;
 	take_away(v);
-	w->cr3 = v->cr3;
+	w->s.cr3 = v->cr3;
 	w->debt = w->s.work = 0;
 	x86_count(v, X86_STAT_PROMOTED);
 	return true;
@@ -200,36 +199,15 @@ void x86_window_cr3(struct x86_vcpu *v, bool keeps)
 	if (!w) return;
 	space_runs(v);
 	bool tagged = v->cr4 & CR4_PCIDE;
-	bool same_tag = !((v->cr3 ^ w->cr3) & 0xfff), same = !((v->cr3 ^ w->cr3) & TABLES_MASK);
-	if (!w->cr3 || (!same && !(tagged && same_tag))) return;
+	bool same_tag = !((v->cr3 ^ w->s.cr3) & 0xfff), same = !((v->cr3 ^ w->s.cr3) & TABLES_MASK);
+	if (!w->s.cr3 || (!same && !(tagged && same_tag))) return;
 	/* Another space under the same tag: what was there is not that space's. */
 	if (!same) {
 		take_away(v);
 		return;
 	}
-	w->cr3 = v->cr3;
-	if (!same_tag || !(tagged && keeps)) x86_shadow_look_over(v, &w->s, w->cr3);
-}
-void x86_window_empty(struct x86_vcpu *v)
-{
-	if (v->window) x86_shadow_clear(&v->window->s, false);
-}
-
-void x86_window_drop(struct x86_vcpu *v)
-{
-	if (v->window) x86_shadow_look_over(v, &v->window->s, v->window->cr3);
-}
-void x86_window_fence(struct x86_vcpu *v)
-{
-	if (v->window) x86_shadow_fence(v, &v->window->s);
-}
-void x86_window_drop_page(struct x86_vcpu *v, uint64_t la)
-{
-	if (v->window) x86_shadow_drop_page(&v->window->s, la);
-}
-void x86_window_readonly(struct x86_vcpu *v, gpa_t page)
-{
-	if (v->window) x86_shadow_readonly(&v->window->s, page);
+	w->s.cr3 = v->cr3;
+	if (!same_tag || !(tagged && keeps)) x86_shadow_look_over(&w->s);
 }
 
 /* ---- life */

@@ -35,14 +35,8 @@ enum x86_missing x86_window_fault(struct x86_vcpu *v, uint64_t at, bool write);
 uint64_t x86_window_guest(const struct x86_vcpu *v, uint64_t at);
 /* User code is about to go on: what the guest may have brought since x86_window_fault(). */
 void x86_window_expect(struct x86_vcpu *v);
-/* The guest's page tables have changed, and the guest says so. */
-void x86_window_cr3(struct x86_vcpu *v, bool keeps); /* CR3 was written */
-void x86_window_drop(struct x86_vcpu *v);
-/* Nothing is in it any more: memory itself has changed, or who is told of writes. */
-void x86_window_empty(struct x86_vcpu *v);
-void x86_window_drop_page(struct x86_vcpu *v, uint64_t la);
-void x86_window_readonly(struct x86_vcpu *v, gpa_t page); /* it has code now */
-void x86_window_fence(struct x86_vcpu *v); /* the same of all that another CPU has code of */
+void x86_window_cr3(struct x86_vcpu *v,
+		    bool keeps); /* CR3 was written; keeps: as it flushes nothing */
 static inline enum x86_cluster x86_cluster_of(uint64_t la)
 {
 	if (la < X86_LOW_END) return X86_WIN_LOW;
