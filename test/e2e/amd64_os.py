@@ -13,6 +13,7 @@ from guest import Guest, check, ends, finish, part, tried, work
 image = os.environ["GUEST"]
 here = os.path.dirname(os.path.abspath(__file__))
 SYSTEM = work + "/system"
+installed = []
 DISC = work + "/disc.iso"
 BIOS, UEFI = "/usr/share/seabios/bios-256k.bin", "/usr/share/ovmf/OVMF.fd"
 INSTALLER = "debian-installer-12-netboot-amd64/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64"
@@ -135,14 +136,14 @@ def install():
         f.truncate(4 << 30)
     g = start("install", "--cpus", "2", "--disk", SYSTEM)
     if not g:
-        return False
+        return
     check("install: apt-get update", updates(g), g)
     with open(here + "/grub/install") as f:
         g.type("cat > install <<'EOF'\n%sEOF" % f.read())
-    ok = check("install: packages, file systems, boot loaders", g.run("sh install /dev/vdb", LONG)[0] == 0, g)
-    g.type("poweroff")
-    ends("install", g)
-    return ok
+    if check("install: packages, file systems, boot loaders", g.run("sh install /dev/vdb", LONG)[0] == 0, g):
+        g.type("poweroff")
+        ends("install", g)
+        installed.append(SYSTEM)
 
 
 def system(name, firmware, found, *args):
@@ -193,6 +194,6 @@ for p in discs:
 firmware = [p for p in (seabios, ovmf) if not chosen or p.__name__ in chosen]
 if firmware:
     part(install)
-for p in firmware:
+for p in firmware if installed else ():
     part(p)
 finish()

@@ -40,14 +40,16 @@ class Guest:
         return bool(data)
 
     def expect(self, pattern, limit=LIMIT):
-        """Wait until a line of what it says, after what was expected last, matches."""
-        until, regex = time.monotonic() + limit, re.compile(pattern, re.M)
+        """Wait until a line of what it says, after what was expected last, matches; the limit is for its
+        silence, since a host that is shared may be slow, and some times of that for all."""
+        began, regex = time.monotonic(), re.compile(pattern, re.M)
         while True:
             found = regex.search(self.text, self.at)
             if found:
                 self.at = found.end()
                 return found
-            if not self._read(until):
+            now = time.monotonic()
+            if now > began + 4 * limit or not self._read(now + limit):
                 raise Dead("it never said %r" % pattern)
 
     def type(self, text, end="\n"):
