@@ -3,6 +3,7 @@
 #include "base/chr.h"
 #include "base/file.h"
 #include "base/jail.h"
+#include "base/ksm.h"
 #include "base/loop.h"
 #include "base/own.h"
 #include "cli/cli.h"
@@ -87,6 +88,18 @@ static void probe_memfd(struct finding *f)
 		say(f, GOOD, "works", "");
 		(void)munmap(p, 4096);
 	}
+}
+
+static void probe_ksm(struct finding *f)
+{
+	enum ksm k = ksm_host();
+	if (k == KSM_ON)
+		say(f, GOOD, "KSM looks for them, in guests with --memory-merge", "");
+	else if (k == KSM_OFF)
+		say(f, NOTE, "KSM is off; only --memory-merge wants it",
+		    "echo 1 > /sys/kernel/mm/ksm/run, as root");
+	else
+		say(f, NOTE, "this kernel has no KSM; only --memory-merge wants it", "");
 }
 
 /* Tried in a child, which leaves a group as it ends. */
@@ -364,13 +377,13 @@ static const struct {
 	const char *name;
 	void (*probe)(struct finding *f);
 } probes[] = {
-	{"processor", probe_cpu},	  {"memory", probe_memory},
-	{"memfd", probe_memfd},		  {"/dev/kvm", probe_kvm},
-	{"io_uring", probe_uring},	  {"user namespaces", probe_userns},
-	{"confinement", probe_jail},	  {"control groups", probe_cgroup},
-	{"image recipes", probe_recipes}, {"image tools", probe_tools},
-	{"images", probe_images},	  {"a guest", probe_guest},
-	{"engine", probe_engine},
+	{"processor", probe_cpu},     {"memory", probe_memory},
+	{"memfd", probe_memfd},	      {"/dev/kvm", probe_kvm},
+	{"io_uring", probe_uring},    {"user namespaces", probe_userns},
+	{"confinement", probe_jail},  {"control groups", probe_cgroup},
+	{"equal pages", probe_ksm},   {"image recipes", probe_recipes},
+	{"image tools", probe_tools}, {"images", probe_images},
+	{"a guest", probe_guest},     {"engine", probe_engine},
 };
 
 static int doctor_run(const struct call *c, struct err *e)

@@ -37,7 +37,7 @@ struct run_opts {
 	unsigned cpu_shares, io_ops;
 	uint64_t memory, memory_max, memory_high, code_cache, io_rate;
 	bool stats, profile, deterministic, detach, remove, gdb_wait, no_balloon, no_direct,
-		disk_copy;
+		disk_copy, memory_merge;
 	struct opt_list publish, nets, volumes;
 	struct drive_opts drives;
 	struct seed_opts seed;
@@ -117,13 +117,15 @@ static const struct opt run_table[] = {
 	 NULL},
 	{"memory-high", 0, OPT_SIZE, AT(memory_high), "SIZE",
 	 "How much of this machine's memory its process keeps before it is made to swap: by a "
-	 "control "
-	 "group, where one can be made.",
+	 "control group, where one can be made.",
 	 NULL},
 	{"memory-max", 0, OPT_SIZE, AT(memory_max), "SIZE",
 	 "How much 'lodge update --memory' may give it later: it has that from the beginning, and "
-	 "its "
-	 "balloon takes what is more than --memory.",
+	 "its balloon takes what is more than --memory.",
+	 NULL},
+	{"memory-merge", 0, OPT_FLAG, AT(memory_merge), NULL,
+	 "Let this machine keep what it and other such guests hold the same once (KSM): programs "
+	 "that compute are slower, and guests can find out what others hold.",
 	 NULL},
 	{"name", 0, OPT_TEXT, AT(name), "NAME",
 	 "Name it; then it is kept when it ends, with its disk, and may be run again.", NULL},
@@ -137,8 +139,7 @@ static const struct opt run_table[] = {
 	 "Leave memory with the guest that it has freed: it is faster to use again.", NULL},
 	{"no-direct", 0, OPT_FLAG, AT(no_direct), NULL,
 	 "x86-64: translate the guest's programs that compute, too, instead of running them "
-	 "directly "
-	 "on this CPU, in processes of their own.",
+	 "directly on this CPU, in processes of their own.",
 	 NULL},
 	{"profile", 0, OPT_FLAG, AT(profile), NULL,
 	 "Write /tmp/perf-PID.map, so that perf(1) names translated code by the guest's symbols.",
@@ -385,6 +386,7 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 			   .control = true,
 			   .profile = o->profile,
 			   .no_balloon = o->no_balloon,
+			   .memory_merge = o->memory_merge,
 			   .no_direct = o->no_direct,
 			   .disk_copy = o->disk_copy,
 			   .deterministic = o->deterministic,

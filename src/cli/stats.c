@@ -77,25 +77,33 @@ static int name_width(const struct samples *all)
 	return (int)most;
 }
 
+static void size_or_none(char *to, size_t room, uint64_t bytes)
+{
+	if (bytes)
+		human_size(to, room, bytes);
+	else
+		(void)snprintf(to, room, "-");
+}
+
 static void print_table(const struct samples *all, bool engine)
 {
 	int wide = name_width(all);
-	printf("%-*s %8s %8s %17s %7s %8s %8s\n", wide, "NAME", "PID", "CPU %", "MEM USAGE / LIMIT",
-	       "MEM %", "RESIDENT", "USED");
+	printf("%-*s %8s %8s %17s %7s %8s %8s %8s\n", wide, "NAME", "PID", "CPU %",
+	       "MEM USAGE / LIMIT", "MEM %", "RESIDENT", "MERGED", "USED");
 	for (unsigned i = 0; i < all->n; i++) {
 		const struct sample *r = &all->at[i];
-		char usage[16], limit[16], cpu[16], resident[16], inside[16] = "-";
+		char usage[16], limit[16], cpu[16], resident[16], merged[16], inside[16];
 		uint64_t used = sample_number(r, "memory_usage"),
 			 most = sample_number(r, "memory_limit");
 		human_size(usage, sizeof(usage), used);
 		human_size(limit, sizeof(limit), most);
 		(void)snprintf(cpu, sizeof(cpu), "%.1f%%", sample_cpu(r));
 		human_size(resident, sizeof(resident), sample_number(r, "memory_resident"));
-		if (sample_number(r, "memory_used"))
-			human_size(inside, sizeof(inside), sample_number(r, "memory_used"));
-		printf("%-*s %8llu %8s %8s / %-6s %6.1f%% %8s %8s\n", wide, r->name,
+		size_or_none(merged, sizeof(merged), sample_number(r, "memory_merged"));
+		size_or_none(inside, sizeof(inside), sample_number(r, "memory_used"));
+		printf("%-*s %8llu %8s %8s / %-6s %6.1f%% %8s %8s %8s\n", wide, r->name,
 		       (unsigned long long)sample_number(r, "pid"), cpu, usage, limit,
-		       percent(used, most), resident, inside);
+		       percent(used, most), resident, merged, inside);
 		if (engine) print_counters(r->now);
 	}
 }
@@ -192,9 +200,9 @@ const struct verb verb_stats = {
 		"Memory is what the guest's whole process keeps in this machine's memory, the\n"
 		"limit what the guest itself has. RESIDENT is what this machine keeps of the "
 		"guest's\n"
-		"own memory, USED what its system says that it uses, if it does. The exit code is "
-		"1\n"
-		"when a guest did not answer.",
+		"own memory, MERGED what of that is there once for several (see --memory-merge of\n"
+		"'lodge run'), USED what its system says that it uses, if it does. The exit code\n"
+		"is 1 when a guest did not answer.",
 	.examples = "lodge stats\n"
 		    "lodge stats --engine web\n"
 		    "lodge stats --format json",

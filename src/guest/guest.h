@@ -73,11 +73,12 @@ struct spec {
 	const char *gdb; /* where a debugger may connect, as gdb_serve() takes it; NULL: nowhere */
 	bool gdb_wait;	 /* and nothing runs before it says so */
 	bool no_balloon; /* it keeps what memory it had once */
-	bool no_direct;	 /* x86-64: programs that compute are translated, too */
-	bool disk_copy;	 /* its disk is to be a copy of its image's, not a layer over it */
-	bool remove;	 /* its folder goes when it ends */
-	bool confined;	 /* once everything is open: guest_confine() was called */
-	bool control;	 /* has a control socket, and a name in any case */
+	bool memory_merge; /* the host may keep what it and others have the same once */
+	bool no_direct;	   /* x86-64: programs that compute are translated, too */
+	bool disk_copy;	   /* its disk is to be a copy of its image's, not a layer over it */
+	bool remove;	   /* its folder goes when it ends */
+	bool confined;	   /* once everything is open: guest_confine() was called */
+	bool control;	   /* has a control socket, and a name in any case */
 };
 #define SPEC_OWN       "@/"	  /* a path in a record that begins so is in the guest's folder */
 #define GUEST_NAMELESS "unnamed-" /* and a number: what guests without a name are called */

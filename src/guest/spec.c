@@ -25,8 +25,8 @@ static const struct field {
 	FIELD(PATH, dump),	 FIELD(TEXT, trace),	 FIELD(PATH, trace_file),
 	FIELD(PATH, symbols),	 FIELD(SIZE, cap_rate),	 FIELD(FLAG, remove),
 	FIELD(PATH, vars),	 FIELD(TEXT, gdb),	 FIELD(FLAG, gdb_wait),
-	FIELD(FLAG, no_balloon), FIELD(FLAG, no_direct), FIELD(FLAG, disk_copy),
-	FIELD(FLAG, boot_cdrom),
+	FIELD(FLAG, no_balloon), FIELD(FLAG, no_direct), FIELD(FLAG, memory_merge),
+	FIELD(FLAG, boot_cdrom), FIELD(FLAG, disk_copy),
 #undef FIELD
 #define LIMIT(member)                                                                              \
 	{                                                                                          \

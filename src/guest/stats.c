@@ -59,6 +59,7 @@ void guest_stats_json(const struct guest_stats *s, struct json_object *o)
 	put(o, "memory_usage", number(s->rss));
 	put(o, "memory_limit", number(s->memory));
 	put(o, "memory_resident", number(s->resident));
+	put(o, "memory_merged", number(s->merged));
 	put(o, "memory_used", number(s->used));
 	put(o, "memory_balloon", number(s->balloon));
 	put(o, "memory_target", number(s->target));

@@ -17,6 +17,7 @@ struct guest_stats {
 	/* Of these, and if the kind knows: what this host keeps; what the guest says that it uses,
 	 * 0: it does not say; what its balloon has, and what it is to leave the guest. */
 	uint64_t resident, used, balloon, target;
+	uint64_t merged; /* of resident: kept once for it and others, or for several of its pages */
 	/* And what went through its disks and network cards since it was started, in bytes. */
 	uint64_t disk_read, disk_written, net_received, net_sent;
 	struct counters counters;

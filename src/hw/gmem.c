@@ -1,6 +1,10 @@
-/* Guest memory: a few regions, each a sealed memfd mapped once, found by comparing addresses.
+/* Guest memory: a few regions, each a sealed memfd mapped once, or private memory that the host may
+ * merge with others', found by comparing addresses.
  * The one idea: nothing here changes after the board is built, so every check is pure. */
 #include "hw/gmem.h"
+#include "base/ksm.h"
+#include "base/own.h"
+#include "hw/pagemap.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,7 +21,7 @@ struct region {
 	uint64_t len;
 	unsigned flags;
 	unsigned char *host;
-	int fd;
+	int fd; /* -1: private */
 	_Atomic uint64_t *dirty;
 	_Atomic uint8_t *code;	   /* a byte a page */
 	struct lazy *_Atomic lazy; /* NULL: all of it is there */
@@ -36,6 +40,9 @@ struct gmem {
 	pthread_mutex_t lock; /* guards `broken` */
 	gpa_t broken[GMEM_NOTES];
 	_Atomic uint64_t nbroken; /* ever */
+	bool merges;
+	int pagemap; /* of what merges */
+	struct ksm_own ksm;
 };
 
 struct gmem *gmem_new(void)
@@ -45,6 +52,21 @@ struct gmem *gmem_new(void)
 	(void)pthread_mutex_init(&m->lock, NULL);
 	return m;
 }
+
+int gmem_merge(struct gmem *m, struct err *e)
+{
+	must(!m->n);
+	if (ksm_host() == KSM_NONE)
+		return fail(e, -ENOTSUP, "this host's kernel merges no pages: it has no KSM");
+	m->pagemap = pagemap_open(e);
+	if (m->pagemap < 0) return m->pagemap;
+	ksm_open(&m->ksm);
+	m->merges = true;
+	return 0;
+}
+
+bool gmem_merges(const struct gmem *m) { return m->merges; }
+uint64_t gmem_merged(const struct gmem *m) { return m->merges ? ksm_merged(&m->ksm) : 0; }
 
 static uint64_t bitmap_words(const struct region *r) { return (r->len / PAGE + WORD - 1) / WORD; }
 
@@ -70,26 +92,45 @@ void gmem_free(struct gmem *m)
 {
 	for (unsigned i = 0; m && i < m->n; i++) region_free(&m->r[i]);
 	if (m) (void)pthread_mutex_destroy(&m->lock);
+	if (m && m->merges) ksm_close(&m->ksm);
+	if (m && m->merges) drop_fd(&m->pagemap);
 	free(m);
 }
 
-static int region_map(struct region *r, struct err *e)
+/* NULL: errno says why. */
+static void *file_map(struct region *r)
 {
 	const char *name = r->flags & GMEM_ROM ? "guest-rom" : "guest-ram";
-	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), rc = 0;
-	void *p = MAP_FAILED;
+	int fd = r->fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0 || ftruncate(fd, (off_t)r->len) ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-		rc = errno;
-	else
-		p = mmap(NULL, r->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	if (!rc && p == MAP_FAILED) rc = errno;
-	r->fd = fd;
-	if (rc)
-		return fail(e, -rc, "%llu MiB of guest memory: %s",
-			    (unsigned long long)(r->len / MIB), strerror(rc));
-	r->host = p;
+		return NULL;
+	void *p = mmap(NULL, r->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (p == MAP_FAILED) return NULL;
 	(void)madvise(p, r->len, MADV_HUGEPAGE);
+	return p;
+}
+
+/* A child that had it too would copy each page that either writes to. A large page is the same as
+ * another far more rarely, and would have to be taken apart. */
+static void *private_map(struct region *r)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	void *p = mmap(NULL, r->len, PROT_READ | PROT_WRITE, flags, -1, 0);
+	if (p == MAP_FAILED) return NULL;
+	r->host = p;
+	bool good = !madvise(p, r->len, MADV_DONTFORK) && !madvise(p, r->len, MADV_MERGEABLE);
+	(void)madvise(p, r->len, MADV_NOHUGEPAGE);
+	return good ? p : NULL;
+}
+
+static int region_map(const struct gmem *m, struct region *r, struct err *e)
+{
+	void *p = m->merges ? private_map(r) : file_map(r);
+	if (!p)
+		return fail(e, -errno, "%llu MiB of guest memory: %s",
+			    (unsigned long long)(r->len / MIB), strerror(errno));
+	r->host = p;
 	r->dirty = calloc(bitmap_words(r), sizeof(*r->dirty));
 	r->code = calloc(r->len / PAGE, 1);
 	return r->dirty && r->code
@@ -115,7 +156,7 @@ int gmem_add(struct gmem *m, gpa_t base, uint64_t len, unsigned flags, struct er
 		if (base <= m->r[i].base + (m->r[i].len - 1) && m->r[i].base <= base + (len - 1))
 			return fail(e, -EEXIST, "guest memory: %#llx+%#llx overlaps",
 				    (unsigned long long)base, (unsigned long long)len);
-	int rc = region_map(&r, e);
+	int rc = region_map(m, &r, e);
 	if (rc)
 		region_free(&r);
 	else
@@ -235,7 +276,8 @@ bool gmem_region(const struct gmem *m, unsigned n, struct gmem_region *to)
 bool gmem_file(struct gmem *m, gpa_t at, size_t len, bool write, unsigned *region, uint64_t *off)
 {
 	const struct region *r = region_of(m, at, len);
-	if (!r || at % PAGE || len % PAGE || (write && r->flags & GMEM_ROM)) return false;
+	if (!r || r->fd < 0 || at % PAGE || len % PAGE || (write && r->flags & GMEM_ROM))
+		return false;
 	need(r, at - r->base, len);
 	*region = (unsigned)(r - m->r);
 	*off = at - r->base;
@@ -252,10 +294,20 @@ bool gmem_map(struct gmem *m, gpa_t at, size_t len, void *host, bool write, bool
 	return mmap(host, len, prot, flags, m->r[region].fd, (off_t)off) == host;
 }
 
+static bool private_next(const struct gmem *m, const struct region *r, gpa_t at, gpa_t *from,
+			 uint64_t *len)
+{
+	uint64_t skip = at - r->base, off;
+	if (!pagemap_next(m->pagemap, r->host + skip, r->len - skip, &off, len)) return false;
+	*from = at + off;
+	return true;
+}
+
 bool gmem_next(const struct gmem *m, gpa_t at, gpa_t *from, uint64_t *len)
 {
 	const struct region *r = region_of(m, at, PAGE);
 	must(r && at % PAGE == 0);
+	if (r->fd < 0) return private_next(m, r, at, from, len);
 	off_t data = lseek(r->fd, (off_t)(at - r->base), SEEK_DATA);
 	off_t end = data < 0 ? -1 : lseek(r->fd, data, SEEK_HOLE);
 	if (data < 0 || (uint64_t)data >= r->len) return false;
@@ -280,6 +332,13 @@ static void forget(const struct region *r, uint64_t page, uint64_t end)
 }
 
 /* syscalls loop vcpu disk move: fallocate */
+static bool hole(const struct region *r, uint64_t off, uint64_t len)
+{
+	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	return r->fd < 0 ? !madvise(r->host + off, len, MADV_DONTNEED)
+			 : !fallocate(r->fd, mode, (off_t)off, (off_t)len);
+}
+
 bool gmem_discard(struct gmem *m, gpa_t at, size_t len)
 {
 	const struct region *r = region_of(m, at, len);
@@ -287,9 +346,7 @@ bool gmem_discard(struct gmem *m, gpa_t at, size_t len)
 	uint64_t from = (at - r->base + PAGE - 1) / PAGE, end = (at - r->base + len) / PAGE;
 	if (from >= end) return false;
 	forget(r, from, end);
-	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-	if (fallocate(r->fd, mode, (off_t)(from * PAGE), (off_t)((end - from) * PAGE)))
-		return false;
+	if (!hole(r, from * PAGE, (end - from) * PAGE)) return false;
 	gmem_dirty(m, r->base + from * PAGE, (end - from) * PAGE);
 	return true;
 }
@@ -300,7 +357,10 @@ uint64_t gmem_resident(const struct gmem *m)
 	uint64_t n = 0;
 	struct stat st;
 	for (unsigned i = 0; i < m->n; i++)
-		if (!fstat(m->r[i].fd, &st)) n += (uint64_t)st.st_blocks * BLOCK;
+		if (m->r[i].fd < 0)
+			n += pagemap_count(m->pagemap, m->r[i].host, m->r[i].len);
+		else if (!fstat(m->r[i].fd, &st))
+			n += (uint64_t)st.st_blocks * BLOCK;
 	return n;
 }
 

@@ -6,14 +6,20 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
-/* Guest-physical memory: RAM and ROM, each region one shared memfd mapping. Built by the board
- * before any vCPU starts and never changed after; then read by any thread without a lock.
- * Addresses come from the guest: every call checks the whole range, and a range never spans
- * two regions. Guest memory changes under our feet: read each field once. */
+/* Guest-physical memory: RAM and ROM, each region one mapping, of a memfd but for gmem_merge().
+ * Built by the board before any vCPU starts and never changed after; then read by any thread
+ * without a lock. Addresses come from the guest: every call checks the whole range, and a range
+ * never spans two regions. Guest memory changes under our feet: read each field once. */
 struct gmem;
 enum gmem_flag { GMEM_ROM = 1 }; /* the guest may not write it, the host may (gmem_host) */
 
 struct gmem *gmem_new(void);
+/* Before any region is added: they are to be private memory instead of files, which is all that the
+ * host's KSM makes one of where guests hold the same. gmem_map() and gmem_file() say false of it,
+ * and a child of this process does not have it. -ENOTSUP: this kernel has no KSM. */
+int gmem_merge(struct gmem *m, struct err *e);
+bool gmem_merges(const struct gmem *m);
+uint64_t gmem_merged(const struct gmem *m); /* bytes that the host shares so, as ksm_merged() */
 /* base and len are multiples of 4 KiB. -ENOMEM, -EEXIST (overlap), -EINVAL. */
 int gmem_add(struct gmem *m, gpa_t base, uint64_t len, unsigned flags, struct err *e);
 void gmem_free(struct gmem *m);
@@ -27,7 +33,7 @@ struct gmem_region {
 	uint64_t len;
 	unsigned flags;
 	void *host;
-	int fd; /* the same memory as a file, from its beginning on; gmem's */
+	int fd; /* the same memory as a file, from its beginning on; gmem's; -1: gmem_merge() */
 };
 bool gmem_region(const struct gmem *m, unsigned n, struct gmem_region *to);
 /* Have pages appear at `host`, too, in place of what is mapped there: not if they are not all of
@@ -58,7 +64,8 @@ bool gmem_next(const struct gmem *m, gpa_t at, gpa_t *from, uint64_t *len);
  * count as written. Also while CPUs and devices use them; what was to come (gmem_lazy) does not.
  * false: not RAM, or the host keeps it. */
 bool gmem_discard(struct gmem *m, gpa_t at, size_t len);
-uint64_t gmem_resident(const struct gmem *m); /* bytes that the host keeps for it, as files do */
+uint64_t
+gmem_resident(const struct gmem *m); /* bytes that the host keeps for it, swapped out too */
 bool gmem_read(struct gmem *m, gpa_t at, void *buf, size_t len);
 bool gmem_write(struct gmem *m, gpa_t at, const void *buf, size_t len); /* marks dirty */
 /* Dirty bitmap, one bit a 4 KiB page; nothing is recorded until tracking is turned on. */

@@ -1,9 +1,15 @@
+#include "base/ksm.h"
+#include "base/own.h"
 #include "base/test.h"
 #include "hw/gmem.h"
+#include "hw/pagemap.h"
 #include <errno.h>
+#include <linux/capability.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 static struct gmem *two_regions(void)
 {
@@ -205,4 +211,103 @@ TEST(gmem_next_skips_what_was_never_written)
 	      from + len > RAM + 33 * MIB && len <= 2 * MIB);
 	CHECK(!gmem_next(m, from + len, &from, &len));
 	gmem_free(m);
+}
+
+/* ---- memory that the host may merge */
+static struct gmem *merging(const char *test)
+{
+	struct gmem *m = gmem_new();
+	struct err e = {0};
+	if (ksm_host() == KSM_NONE) {
+		(void)printf("SKIPPED %s: this host's kernel has no KSM\n", test);
+		CHECK(gmem_merge(m, &e) == -ENOTSUP && !gmem_merges(m));
+		gmem_free(m);
+		return NULL;
+	}
+	CHECK(!gmem_merge(m, &e) && gmem_merges(m));
+	CHECK(!gmem_add(m, RAM, 8 * MIB, 0, &e) && !gmem_add(m, 0, 0x2000, GMEM_ROM, &e));
+	return m;
+}
+
+/* proc(5): the flags of the mapping that begins at p. */
+static bool has_flag(const void *p, const char *flag)
+{
+	char line[512], begin[32];
+	bool mine = false, has = false;
+	FILE *f = fopen("/proc/self/smaps", "re");
+	(void)snprintf(begin, sizeof(begin), "%lx-", (unsigned long)p);
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strspn(line, "0123456789abcdef") && strchr(line, '-') && strstr(line, " rw"))
+			mine = !strncmp(line, begin, strlen(begin));
+		else if (mine && !strncmp(line, "VmFlags:", 8))
+			has |= strstr(line, flag) != NULL;
+	}
+	if (f) (void)fclose(f);
+	return has;
+}
+
+TEST(gmem_merge_has_the_kernel_look_at_it)
+{
+	struct gmem_region r;
+	uint64_t off;
+	unsigned n;
+	void *place = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct gmem *m = merging(__func__);
+	if (!m) return;
+	CHECK(gmem_region(m, 0, &r) && r.base == RAM && r.fd < 0 && has_flag(r.host, " mg"));
+	CHECK(has_flag(r.host, " dc")); /* children do not have it */
+	CHECK(!gmem_map(m, RAM, 4096, place, false, false));
+	CHECK(!gmem_file(m, RAM, 4096, false, &n, &off));
+	(void)munmap(place, 4096);
+	gmem_free(m);
+}
+
+TEST(gmem_merge_knows_what_was_written)
+{
+	gpa_t from;
+	uint64_t len;
+	struct gmem *m = merging(__func__);
+	if (!m) return;
+	CHECK(!gmem_next(m, RAM, &from, &len) && !gmem_resident(m));
+	CHECK(gmem_write(m, RAM + 3 * MIB + 4095, "xy", 2) && gmem_write(m, RAM, "x", 1));
+	CHECK(gmem_resident(m) == 3 * 4096);
+	CHECK(gmem_next(m, RAM, &from, &len) && from == RAM && len == 4096);
+	CHECK(gmem_next(m, RAM + 4096, &from, &len) && from == RAM + 3 * MIB && len == 8192);
+	CHECK(gmem_next(m, RAM + 3 * MIB + 4096, &from, &len) && len == 4096);
+	CHECK(!gmem_next(m, RAM + 4 * MIB, &from, &len));
+	CHECK(gmem_write(m, RAM + 8 * MIB - 1, "x", 1));
+	CHECK(gmem_next(m, RAM + 4 * MIB, &from, &len) && from == RAM + 8 * MIB - 4096 &&
+	      len == 4096);
+	memcpy(gmem_host(m, 0x1000, 1), "r", 1);
+	CHECK(gmem_next(m, 0, &from, &len) && from == 0x1000 && len == 4096);
+	gmem_free(m);
+}
+
+TEST(gmem_merge_discards)
+{
+	char c = 1;
+	struct gmem *m = merging(__func__);
+	if (!m) return;
+	for (unsigned i = 0; i < 4; i++) CHECK(gmem_write(m, RAM + i * 4096, "x", 1));
+	CHECK(gmem_discard(m, RAM + 4095, 3 * 4096) && gmem_resident(m) == 2 * 4096);
+	CHECK(gmem_read(m, RAM, &c, 1) && c == 'x' && gmem_read(m, RAM + 4096, &c, 1) && !c);
+	CHECK(!gmem_discard(m, 0, 4096)); /* ROM */
+	gmem_free(m);
+}
+
+/* What a monitor that was taken over could read for ever: not where pages are. Nor has opening that
+ * file changed what it may. */
+TEST(gmem_merge_does_not_learn_where_pages_are)
+{
+	struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct had[2], has[2];
+	CHECK(!syscall(SYS_capget, &h, had));
+	char *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t entry = 0;
+	auto_fd int fd = pagemap_open(NULL);
+	CHECK(!syscall(SYS_capget, &h, has) && !memcmp(had, has, sizeof(had)));
+	*(volatile char *)p = 1;
+	CHECK(pread(fd, &entry, 8, (off_t)((uintptr_t)p / 4096 * 8)) == 8);
+	CHECK(entry >> 63 && !(entry & ((1ull << 55) - 1)));
+	(void)munmap(p, 4096);
 }

@@ -4,6 +4,7 @@
 #include "vm/vm.h"
 #include "base/buf.h"
 #include "base/jail.h"
+#include "base/ksm.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "blk/blk.h"
@@ -358,18 +359,19 @@ static const struct engine_ops *engine_find(const struct board_ops *b, const cha
 enum { TRIALS = 1 };
 
 /* For tests and comparison: LODGE_WINDOW=off or early. */
-static enum windows windows_wanted(void)
+static enum windows windows_wanted(const struct gmem *m)
 {
 	const char *v = getenv("LODGE_WINDOW");
+	if (gmem_merges(m)) return WINDOWS_OFF;
 	if (v && !strcmp(v, "off")) return WINDOWS_OFF;
 	return v && !strcmp(v, "early") ? WINDOWS_EARLY : WINDOWS_CHOSEN;
 }
 
 /* For tests and comparison: LODGE_DIRECT=off or early. */
-static enum direct direct_wanted(const struct spec *s)
+static enum direct direct_wanted(const struct spec *s, const struct gmem *m)
 {
 	const char *v = getenv("LODGE_DIRECT");
-	if (s->no_direct || (v && !strcmp(v, "off"))) return DIRECT_OFF;
+	if (gmem_merges(m) || s->no_direct || (v && !strcmp(v, "off"))) return DIRECT_OFF;
 	return v && !strcmp(v, "early") ? DIRECT_EARLY : DIRECT_CHOSEN;
 }
 
@@ -428,8 +430,8 @@ static int vm_engine_open(struct vm *vm, const struct engine_ops *ops, struct er
 				 .cpus = s->cpus,
 				 .hot = number_wanted("LODGE_HOT", 0),
 				 .trials = number_wanted("LODGE_TRIALS", TRIALS),
-				 .windows = windows_wanted(),
-				 .direct = direct_wanted(s)};
+				 .windows = windows_wanted(vm->mem),
+				 .direct = direct_wanted(s, vm->mem)};
 	if (s->deterministic) {
 		env.counted = &vm->clock;
 		env.tick = vm->kind->tick;
@@ -492,6 +494,21 @@ static int vm_engine(struct vm *vm, struct err *e)
 	return vm_engine_first(vm, e);
 }
 
+/* --memory-merge. Only private memory is merged, which is in one place only: so there are no
+ * windows, and no program runs directly. */
+static int vm_memory(struct vm *vm, struct err *e)
+{
+	const struct spec *s = vm->guest->spec;
+	if (!s->memory_merge) return 0;
+	int r = gmem_merge(vm->mem, e);
+	if (r == -ENOTSUP)
+		log_warn("--memory-merge: %s; the guest runs without", e->msg);
+	else if (r == 0 && ksm_host() == KSM_OFF)
+		log_warn("--memory-merge: KSM is off on this host, so nothing is merged; as "
+			 "root: echo 1 > /sys/kernel/mm/ksm/run");
+	return r == -ENOTSUP ? 0 : r;
+}
+
 static struct vm *vm_new(struct guest *g)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
@@ -548,6 +565,7 @@ static int build(struct guest *g, struct err *e)
 	if (r < 0) return r;
 	struct vm *vm = g->own = vm_new(g);
 	r = vm_log(vm, g->spec, e);
+	if (r == 0) r = vm_memory(vm, e);
 	if (r == 0) r = vm->kind->make(vm, e);
 	if (r == 0) r = board_shares(vm->board, g->spec, e);
 	if (r == 0) r = vm_engine(vm, e);
@@ -673,6 +691,7 @@ static void vm_stats(struct guest *g, struct guest_stats *to)
 	const struct vm *vm = g->own;
 	to->engine = vm->ops->name;
 	to->resident = gmem_resident(vm->mem);
+	to->merged = gmem_merged(vm->mem);
 	if (vm->board->balloon) {
 		struct balloon_report b;
 		virtio_balloon_look(vm->board->balloon, &b);

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from guest import LODGE, boots, check, finish, give_up, part, work
+from guest import LODGE, Guest, boots, check, finish, give_up, part, work
 
 os.environ["LODGE_HOME"] = work + "/home"
 CPU = {"riscv64": os.environ["GUEST_riscv64"], "amd64": os.environ["GUEST_amd64"]}
@@ -184,9 +184,68 @@ def in_a_group(arch):
     check(arch + ": the group goes with it", not os.path.exists(group))
 
 
+KSM = "/sys/kernel/mm/ksm/"
+
+
+def told(file, value=None):
+    """What the host says, and is told, of KSM; None: it cannot be told."""
+    try:
+        with open(KSM + file, "w" if value else "r") as f:
+            return f.write(value) if value else f.read().strip()
+    except OSError:
+        return None
+
+
+def has_merged(guests, least):
+    """Where the host does that, or may be asked to for as long as it takes."""
+    was = told("run"), told("pages_to_scan")
+    if was[0] != "1" and not told("run", "1"):
+        return print("SKIPPED: nothing is merged: this host's KSM is off, and root only turns it on")
+    try:
+        told("pages_to_scan", "10000")
+        for g in guests:
+            until(g.name + ": what both hold is there once", g, lambda: stat(g, "memory_merged") > least)
+    finally:
+        for file, value in zip(("run", "pages_to_scan"), was):
+            told(file, value)
+
+
+def merged(arch):
+    """Two that hold the same 6 MiB, until one writes to it; and one of them saved and gone on with."""
+    if told("run") is None:
+        return print("SKIPPED: this host has no KSM")
+    two = [guest(arch, "--memory-merge", memory="256M") for _ in range(2)]
+    if not all(two):
+        return
+    for g in two:
+        g.run("seq 1 900000 > /mnt/same; sum=$(md5sum /mnt/same)")
+    code, said = lodge("inspect", "--format", "{{.Spec.MemoryMerge}}", two[0].name)
+    check(arch + ": inspect tells: " + said, said.strip() == "true")
+    has_merged(two, 4 * MIB)
+    two[0].run("echo other | dd of=/mnt/same bs=1 seek=4096 conv=notrunc")
+    check(arch + ": who writes has what it wrote", two[0].says('[ "$(md5sum /mnt/same)" = "$sum" ] || echo oth''er',
+                                                               "^other"), two[0])
+    check(arch + ": the other what it had", two[1].says('[ "$(md5sum /mnt/same)" = "$sum" ] && echo sa''me', "^same"),
+          two[1])
+    two[0].run("dd if=/dev/zero of=/mnt/much bs=1M count=60")
+    full = stat(two[0], "memory_resident")
+    two[0].run("rm /mnt/much")
+    until(arch + ": what is freed goes back", two[0], lambda: stat(two[0], "memory_resident") < full - 32 * MIB)
+    check(arch + ": snapshot", lodge("snapshot", two[1].name, "s")[0] == 0)
+    file = "%s/home/guests/%s/snapshots/s" % (work, two[1].name)
+    for more in ["--memory-merge"], []:
+        g = Guest("--restore", file, "--arch", arch, "--kernel", CPU[arch] + "/kernel", "--initrd", CPU[arch] + "/initrd",
+                  "--memory", "256M", "--append", "console=ttyS0 quiet", *more)
+        check("%s: saved and gone on with %s" % (arch, more), g.says('[ "$(md5sum /mnt/same)" = "$sum" ] && echo sa''me',
+                                                                    "^same"), g)
+        give_up(g)
+    for g in two:
+        ended(g)
+
+
 GROUPS = subprocess.run([LODGE, "doctor"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True).stdout
 PARTS = [("%s_%s" % (fn.__name__, arch), fn, arch)
-         for fn in (gives_back, squeezed, capped, slow_disk, grows, *([in_a_group] if "and --memory-high" in GROUPS else []))
+         for fn in (gives_back, squeezed, capped, slow_disk, grows, merged, *([in_a_group] if "and --memory-high" in GROUPS else []))
          for arch in ("riscv64", "amd64")]
 if __name__ == "__main__":
     for name, fn, arch in PARTS:
