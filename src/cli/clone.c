@@ -6,6 +6,7 @@
 #include "base/own.h"
 #include "cli/cli.h"
 #include "cli/kept.h"
+#include "guest/discs.h"
 #include "guest/look.h"
 #include "guest/tags.h"
 #include "store/blob.h"
@@ -202,6 +203,7 @@ static int saved(struct clone *c, struct err *e)
 	if (!c->tag) return 0;
 	int r = tag_begin(c->store, c->to.name, c->tag, &draft, e);
 	if (!r) r = saved_all(c, draft, e);
+	if (!r) r = discs_share(c->from.folder, c->tag, c->to.folder, e);
 	if (!r) r = tag_keep(c->store, c->to.name, c->tag, draft, e);
 	return r;
 }
@@ -238,10 +240,11 @@ static int start(struct clone *c, struct err *e)
 {
 	auto_mem char *dir = NULL;
 	int r = kept_load(&c->to, e);
-	if (c->tag) {
+	if (!r && c->tag) {
 		auto_mem char *rest = NULL;
 		must(asprintf(&rest, "snapshots/%s", c->tag) > 0);
-		c->to.spec.restore = dir = path_in(c, c->to.name, rest);
+		dir = path_in(c, c->to.name, rest);
+		r = kept_restore(&c->to, c->tag, dir, e);
 	}
 	return r ? r : kept_start(&c->to, -1, e);
 }

@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/seeds.h"
 #include "guest/control.h"
+#include "guest/discs.h"
 #include "guest/look.h"
 #include "guest/monitor.h"
 #include "guest/tags.h"
@@ -142,11 +143,20 @@ int kept_load(struct kept *k, struct err *e)
 	k->spec.control = true;
 	k->spec.confined = guest_is_to_be_confined();
 	kept_own_paths(k);
+	discs_begin(k->folder);
 	r = k->spec.image ? add_image(k, e) : 0;
 	if (!r && k->spec.vars) r = add_vars(k, e);
 	if (!k->spec.memory) k->spec.memory = DEFAULT_MEMORY * MIB;
 	if (!r) r = seeds_add(&k->spec, k->store, k->name, &k->seed, e);
 	return r ? r : shares_add(&k->shares, k->store, &k->spec, e);
+}
+
+int kept_restore(struct kept *k, const char *tag, const char *dir, struct err *e)
+{
+	int r = discs_use(k->folder, tag, &k->spec, k->record.arena, e);
+	if (!r) r = discs_back(k->folder, tag, e);
+	k->spec.restore = dir;
+	return r;
 }
 
 int kept_start(struct kept *k, int attach, struct err *e)

@@ -30,6 +30,8 @@ int kept_lock(struct kept *k, const char *name, bool create, struct err *e);
 /* Fill in spec, for the record there is: from its image and with its disk. */
 int kept_load(struct kept *k, struct err *e);
 void kept_own_paths(struct kept *k); /* of spec: from SPEC_OWN to where its folder is */
+/* What is loaded is to go on from that snapshot of its own, in that folder, which lives longer. */
+int kept_restore(struct kept *k, const char *tag, const char *dir, struct err *e);
 /* Run it in the background. attach: -1, or a socket at whose end somebody sees all from the
  * beginning. */
 int kept_start(struct kept *k, int attach, struct err *e);

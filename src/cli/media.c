@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "cli/kept.h"
 #include "guest/control.h"
+#include "guest/discs.h"
 #include "guest/look.h"
 #include "store/store.h"
 #include <errno.h>
@@ -45,6 +46,26 @@ static int result(int fd, const char *name, struct err *e)
 	return kept_result(name, text, -EIO, "it ended meanwhile", e);
 }
 
+/* Its folder, and nobody else changes discs while that lock is held; -1 each: it is not kept. */
+static int hold(struct store *s, const char *name, int *folder, int *lock, struct err *e)
+{
+	*lock = -1;
+	if (store_guest_look(s, name, folder, NULL)) {
+		*folder = -1;
+		return 0;
+	}
+	*lock = discs_lock(*folder, e);
+	return *lock < 0 ? *lock : 0;
+}
+
+/* A snapshot has to find the file again, from wherever it is restored. */
+static int note(int folder, unsigned drive, const char *path, struct err *e)
+{
+	auto_mem char *whole = realpath(path, NULL);
+	if (folder < 0) return 0;
+	return discs_note(folder, drive, whole ? whole : path, e);
+}
+
 static int insert(const char *name, const char *words, const char *path, struct err *e)
 {
 	char request[64];
@@ -58,8 +79,7 @@ static int insert(const char *name, const char *words, const char *path, struct 
 	if (r) return not_running(r, name, e);
 	auto_fd int fd = stream;
 	if (!pass_send(fd, "", 1, disc)) return fail(e, -EPIPE, "guest %s: it has ended", name);
-	r = result(fd, name, e);
-	return r;
+	return result(fd, name, e);
 }
 
 static int eject(const char *name, const char *words, struct err *e)
@@ -78,12 +98,16 @@ static int words_check(const struct call *c, struct err *e)
 	return fail(e, -EINVAL, in ? "media: insert which file?" : "media: eject takes no file");
 }
 
-static int change(const struct call *c, const char *name, struct err *e)
+static int change(const struct call *c, struct store *s, const char *name, struct err *e)
 {
 	const struct media_opts *o = c->opts;
 	char words[32];
+	auto_fd int folder = -1, lock = -1;
 	(void)snprintf(words, sizeof(words), "%u%s", o->drive, o->force ? " force" : "");
-	return c->nargs == 3 ? insert(name, words, c->args[2], e) : eject(name, words, e);
+	if (c->nargs != 3) return eject(name, words, e);
+	int r = hold(s, name, &folder, &lock, e);
+	if (!r) r = insert(name, words, c->args[2], e);
+	return r ? r : note(folder, o->drive, c->args[2], e);
 }
 
 static int media_run(const struct call *c, struct err *e)
@@ -93,7 +117,7 @@ static int media_run(const struct call *c, struct err *e)
 	int r = words_check(c, e);
 	if (!r) r = store_open(&s, NULL, e);
 	if (!r) r = look_find(s, c->args[0], name, e);
-	if (!r) r = change(c, name, e);
+	if (!r) r = change(c, s, name, e);
 	if (!r) printf("%s\n", name);
 	store_close(s);
 	return r;
@@ -109,9 +133,11 @@ const struct verb verb_media = {
 		"that it has locked, as Linux does with a mounted disc, stays closed, and it is "
 		"asked "
 		"to\n"
-		"let go. At its next start it has the discs again that it is started with; with "
-		"another one\n"
-		"there are no snapshots and moves.",
+		"let go. At its next start it has the discs again that it is started with. "
+		"Snapshots\n"
+		"know which disc was in, by the file's name: it has to be there when one is "
+		"restored.\n"
+		"A guest that moves takes its discs along.",
 	.examples = "lodge media web insert drivers.iso\n"
 		    "lodge media web eject --drive 2",
 	.opts = media_table,

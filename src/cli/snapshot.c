@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "cli/kept.h"
 #include "guest/control.h"
+#include "guest/discs.h"
 #include "guest/look.h"
 #include "guest/tags.h"
 #include "store/blob.h"
@@ -60,13 +61,23 @@ static int save(const char *name, const char *draft, struct err *e)
 		 : kept_result(name, b.len ? b.at : "", -ENOENT, "it ended before it was saved", e);
 }
 
+/* With the discs that are in its drives meanwhile. */
+static int save_all(struct at *a, const char *tag, const char *draft, struct err *e)
+{
+	int folder, r = store_guest_look(a->store, a->name, &folder, e);
+	if (r) return r;
+	auto_fd int held = folder, lock = discs_lock(held, e);
+	r = lock < 0 ? lock : save(a->name, draft, e);
+	return r ? r : discs_keep(held, tag, e);
+}
+
 static int snapshot_run(const struct call *c, struct err *e)
 {
 	struct at a;
 	auto_mem char *draft = NULL;
 	int r = at_open(&a, c->args[0], e);
 	if (!r) r = tag_begin(a.store, a.name, c->args[1], &draft, e);
-	if (!r) r = save(a.name, draft, e);
+	if (!r) r = save_all(&a, c->args[1], draft, e);
 	if (!r) r = tag_keep(a.store, a.name, c->args[1], draft, e);
 	if (r && draft) tag_drop(draft);
 	if (!r) printf("%s\n", c->args[1]);
@@ -129,6 +140,19 @@ static int disks_back(struct kept *k, const char *dir, struct err *e)
 	return r;
 }
 
+/* Are they all there? */
+static int look_discs(struct at *a, const char *tag, struct err *e)
+{
+	struct record rec = {0};
+	int folder, r = store_guest_look(a->store, a->name, &folder, e);
+	if (r) return r;
+	auto_fd int held = folder;
+	r = record_read(&rec, held, e);
+	if (!r) r = discs_use(held, tag, &rec.spec, rec.arena, e);
+	record_done(&rec);
+	return r;
+}
+
 /* All of the file, while what runs still runs. */
 static int look_over(const char *dir, struct err *e)
 {
@@ -141,13 +165,13 @@ static int look_over(const char *dir, struct err *e)
 	return r;
 }
 
-static int start(struct at *a, const char *dir, struct err *e)
+static int start(struct at *a, const char *tag, const char *dir, struct err *e)
 {
 	struct kept k = {.store = a->store, .folder = -1};
 	int r = kept_lock(&k, a->name, false, e);
 	if (!r) r = kept_load(&k, e);
 	if (!r) r = disks_back(&k, dir, e);
-	k.spec.restore = dir;
+	if (!r) r = kept_restore(&k, tag, dir, e);
 	if (!r) r = kept_start(&k, -1, e);
 	kept_done(&k);
 	return r;
@@ -161,8 +185,9 @@ static int restore_run(const struct call *c, struct err *e)
 	int r = at_open(&a, c->args[0], e);
 	if (!r) r = tag_find(a.store, a.name, c->args[1], &t, &dir, e);
 	if (!r) r = look_over(dir, e);
+	if (!r) r = look_discs(&a, t.name, e);
 	if (!r) r = kept_stop(a.store, a.name, 0, true, e);
-	if (!r) r = start(&a, dir, e);
+	if (!r) r = start(&a, t.name, dir, e);
 	if (!r) r = tag_is_current(a.store, a.name, t.name, e);
 	if (!r) printf("%s\n", a.name);
 	store_close(a.store);

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/own.h"
+#include "guest/discs.h"
 #include "guest/guest.h"
 #include "store/store.h"
 #include <dirent.h>
@@ -189,5 +190,7 @@ int tag_remove(struct store *s, const char *guest, const char *tag, struct err *
 	auto_mem char *dir = path_of(s, guest, "", "");
 	must(asprintf(&gone, "%s/.%s.%d", dir, tag, (int)getpid()) > 0);
 	if (rename(path, gone)) return fail(e, -errno, "%s: %s", path, strerror(errno));
+	auto_fd int folder = -1;
+	if (!store_guest_look(s, guest, &folder, NULL)) discs_forget(folder, tag);
 	return dir_remove(gone, e);
 }

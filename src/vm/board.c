@@ -8,6 +8,7 @@
 #include "guest/stats.h"
 #include "net/port.h"
 #include "vm/keys.h"
+#include "vm/move.h"
 #include "vm/turns.h"
 #include "vm/vm.h"
 #include <errno.h>
@@ -373,9 +374,9 @@ int board_media(struct vm *vm, unsigned nth, int fd, bool force, struct err *e)
 			      : "it has no CD drive: start it with --cdrom",
 			    n);
 	if (fd < 0) return ahci_eject(b->ahci, b->drive[i].port, force, e);
-	int r = ahci_insert(b->ahci, b->drive[i].port, fd, force, e);
-	if (!r) vm->changed_disc = true;
-	return r;
+	if (vm_is_leaving(vm))
+		return fail(e, -EBUSY, "it is on its way to another host, with the disc it has");
+	return ahci_insert(b->ahci, b->drive[i].port, fd, force, e);
 }
 
 static int limit_disk(struct vm *vm, unsigned i, const struct limits *l, struct err *e)

@@ -510,6 +510,11 @@ void leave_free(struct leave *m)
 	free(m);
 }
 
+bool vm_is_leaving(const struct vm *vm)
+{
+	return vm->leave && (!is_over(vm->leave) || ended(vm->leave) == END_DOUBT);
+}
+
 static int can(struct vm *vm, struct err *e)
 {
 	if (vm->leave && !is_over(vm->leave)) return fail(e, -EBUSY, "it is on its way already");

@@ -15,7 +15,8 @@ int vm_move(struct guest *g, struct link *l, const struct move_how *how, struct 
 /* "phase", "round", "sent", "left" (bytes), "rate" (bytes a second), "stood_ms", "to", "why". */
 void vm_move_status(struct guest *g, struct json_object *to);
 int vm_move_settle(struct guest *g, bool there, struct err *e);
-void leave_free(struct leave *m); /* before anything of vm goes; NULL is fine */
+bool vm_is_leaving(const struct vm *vm); /* or may have left */
+void leave_free(struct leave *m);	 /* before anything of vm goes; NULL is fine */
 
 /* Into one that was built and has never run: what comes over its spec's link, until the source has
  * given it up. Then it is ours, and paused. */

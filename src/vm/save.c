@@ -3,6 +3,7 @@
  * CPUs are registers by number. */
 #include "vm/save.h"
 #include "base/buf.h"
+#include "base/own.h"
 #include "base/state.h"
 #include "blk/blk.h"
 #include "engine/x86_model.h"
@@ -14,6 +15,7 @@
 #include "hw/gmem.h"
 #include "hw/pci.h"
 #include "vm/board.h"
+#include "vm/digest.h"
 #include "vm/vm.h"
 #include <errno.h>
 #include <stdio.h>
@@ -340,13 +342,75 @@ static int memory_load(struct vm *vm, struct snapshot *from, struct err *e)
 	return rc;
 }
 
+/* ---- discs: a file of the same name need not be the one that was there */
+#define DISCS "discs"
+struct disc {
+	uint32_t disk; /* of the spec */
+	uint64_t size, digest;
+};
+enum { DISC_LOOK = 64 * KIB }; /* ECMA-119: volume descriptors, dates in them, are at 32 KiB */
+
+static void disc_fields(struct disc *d, struct state *s)
+{
+	STATE(s, d, disk);
+	STATE(s, d, size);
+	STATE(s, d, digest);
+}
+
+static struct disc disc_look(struct vm *vm, unsigned n)
+{
+	struct disc d = {.disk = n, .size = blk_info(vm->disk[n]).size};
+	auto_mem char *b = malloc(DISC_LOOK);
+	uint64_t len = d.size < DISC_LOOK ? d.size : DISC_LOOK;
+	must(b);
+	if (!len || !blk_rw(vm->disk[n], BLK_READ, b, len, 0)) d.digest = digest_bytes(b, len, 0);
+	return d;
+}
+
+static bool has_disc(const struct spec *s, unsigned i) { return s->disk[i].bus == BUS_CDROM; }
+
+static void discs_save(struct vm *vm, struct snapshot_out *to)
+{
+	const struct spec *spec = vm->guest->spec;
+	auto_buf struct buf b = {0};
+	struct state s = {.b = &b};
+	for (unsigned i = 0; i < spec->ndisks; i++) {
+		if (!has_disc(spec, i)) continue;
+		struct disc d = disc_look(vm, i);
+		disc_fields(&d, &s);
+	}
+	if (b.len) snapshot_put(to, DISCS, VM_PART_VERSION, &b);
+}
+
+/* Snapshots from before do not say. */
+static int discs_check(struct vm *vm, const struct snapshot *from, struct err *e)
+{
+	const struct spec *spec = vm->guest->spec;
+	struct buf b;
+	int r = snapshot_section(from, DISCS, VM_PART_VERSION, &b, e);
+	struct state s = {.b = &b, .loading = true};
+	unsigned drive = 0;
+	if (r < 0) return r == -ENOENT ? 0 : r;
+	for (unsigned i = 0; i < spec->ndisks; i++) {
+		struct disc was = {0}, is;
+		if (!has_disc(spec, i)) continue;
+		drive++;
+		disc_fields(&was, &s);
+		if (!state_need(&s, was.disk == i, "discs")) break;
+		is = disc_look(vm, i);
+		if (was.size != is.size || was.digest != is.digest)
+			return fail(e, -EINVAL,
+				    "CD drive %u: %s is not the disc that was in it when this was "
+				    "saved, of %llu KiB",
+				    drive, spec->disk[i].path,
+				    (unsigned long long)(was.size / KIB));
+	}
+	return state_end(&s, e);
+}
+
 /* ---- all of it */
 int vm_can_save(const struct vm *vm, struct err *e)
 {
-	if (vm->changed_disc)
-		return fail(
-			e, -EOPNOTSUPP,
-			"snapshot: not with another disc in a CD drive than it was started with");
 	if (vm->turns)
 		return fail(e, -EOPNOTSUPP,
 			    "snapshot: not of a guest that is recorded or replayed");
@@ -399,6 +463,7 @@ int vm_save(struct vm *vm, struct snapshot_out *to, const char *dir, struct err 
 	if (r < 0) return r;
 	pci_host_pause(vm->board->pci);
 	for (unsigned i = 0; r == 0 && i < n; i++) r = part_save(vm, &part[i], to, e);
+	discs_save(vm, to);
 	if (r == 0) r = memory_save(vm, to, e);
 	if (r == 0) r = vm_disks_flush(vm, e);
 	if (r == 0) r = disks_save(vm, dir, e);
@@ -413,6 +478,7 @@ int vm_load(struct vm *vm, struct snapshot *from, struct err *e)
 	unsigned n = vm_parts(vm, part);
 	int r = vm_can_save(vm, e);
 	if (r == 0) r = machine_check(vm, from, e);
+	if (r == 0) r = discs_check(vm, from, e);
 	if (r == 0) r = memory_load(vm, from, e);
 	if (r < 0) return r;
 	vclock_stop(&vm->clock);

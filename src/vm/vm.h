@@ -57,7 +57,6 @@ struct vm {
 	struct engine *engine;
 	struct unitlog *log; /* NULL: not asked for */
 	struct tracer *tracer;
-	bool changed_disc; /* in a CD drive there is none of the spec's */
 	struct gmem *mem;
 	struct bus *mmio, *pio; /* pio NULL: its CPU has no ports */
 	struct vclock clock;

@@ -1,6 +1,7 @@
 """Running guests saved to a file and gone on with in another process: what lives only in their memory
 is there again, their CPUs, disks, network and time go on, whatever executes their instructions. A
 guest that was booted anew would know neither nonce nor the count that a shell keeps."""
+import hashlib
 import http.server
 import json
 import os
@@ -251,6 +252,89 @@ def unflushed():
     works(what, "kill", g.name)
 
 
+def reads(what, g, content):
+    """The guest's drive has that disc, whatever its kernel has read before."""
+    has = "for i in $(seq 20); do blockdev --flushbufs /dev/sr0; md5sum < /dev/sr0 > /tmp/sum && break; sleep 0.3; done; cat /tmp/sum"
+    return check(what, g.says(has, "^" + hashlib.md5(content).hexdigest()), g)
+
+
+def again(what, g, *args):
+    works(what, *args)
+    give_up(g)
+    g = Kept(args[1])
+    g.type("")
+    check(what + ": at its console", tried(lambda: g.run("true")[0] == 0), g)
+    return g
+
+
+def discs():
+    """The disc of a CD drive is another one than the guest was started with, or the tray is open."""
+    what, disc, content = "discs", lambda n: "%s/%s.iso" % (work, n), {}
+    for n, size in ("a", 1), ("b", 2), ("c", 2):
+        content[n] = os.urandom(size << 20)
+        with open(disc(n), "wb") as f:
+            f.write(content[n])
+    kept.append("k-discs")
+    works(what, "run", "-d", "--name", "k-discs", *options("riscv64", "--cdrom", disc("a")))
+    g = Kept("k-discs")
+    g.expect("powers the machine off")
+    g.run("modprobe -a ahci sr_mod; for i in $(seq 50); do [ -e /dev/sr0 ] || sleep .2; done")
+    nonce = nonce_of(g)
+    reads(what + ": it has the first", g, content["a"])
+    works(what, "media", g.name, "insert", disc("b"))
+    reads(what + ": and the second", g, content["b"])
+    works(what, "snapshot", g.name, "second")
+    works(what, "media", g.name, "eject")
+    works(what, "snapshot", g.name, "open")
+    works(what, "media", g.name, "insert", disc("c"))
+    reads(what + ": and the third", g, content["c"])
+    g = again(what, g, "restore", g.name, "second")
+    keeps(what, g, nonce)
+    reads(what + ": restored, the second", g, content["b"])
+    works(what, "snapshot", g.name, "same")
+    works(what, "media", g.name, "insert", disc("a"))
+    reads(what + ": the first again", g, content["a"])
+    g = again(what, g, "restore", g.name, "open")
+    check(what + ": restored, the tray is open", g.says("head -c 1 /dev/sr0 | wc -c", "[Nn]o medium|^0$"), g)
+    works(what, "media", g.name, "insert", disc("c"))
+    reads(what + ": and can be closed", g, content["c"])
+    g = again(what, g, "restore", g.name, "same")
+    reads(what + ": saved once more, the second", g, content["b"])
+    os.rename(disc("b"), disc("d"))
+    code, said = lodge("restore", g.name, "second")
+    check(what + ": it is not there: " + said, code == 125 and "CD drive 1 is not there: " + disc("b") in said)
+    keeps(what + ": it runs on", g, nonce)
+    with open(disc("b"), "wb") as f:
+        f.write(content["c"])
+    code, said = lodge("restore", g.name, "second")
+    check(what + ": another is there: " + said, code == 125 and "CD drive 1: %s is not the disc" % disc("b") in said)
+    os.rename(disc("d"), disc("b"))
+    kept.append("k-clone")
+    works(what, "clone", "--tag", "second", g.name, "k-clone")
+    g = again(what, g, "restore", "k-clone", "second")
+    keeps(what + ", cloned", g, nonce)
+    reads(what + ": cloned, the second", g, content["b"])
+    move = "move", g.name, "--to-store", work + "/there"
+    works(what, *move)
+    give_up(g)
+    os.environ["LODGE_HOME"] = work + "/there"
+    try:
+        g = Kept("k-clone")
+        g.type("")
+        keeps(what + ", moved", g, nonce)
+        reads(what + ": moved, the second", g, content["b"])
+        works(what, "kill", g.name)
+    finally:
+        os.environ["LODGE_HOME"] = work + "/home"
+    works(what, "start", "k-discs")
+    g = Kept("k-discs")
+    g.type("")
+    g.run("modprobe -a ahci sr_mod; for i in $(seq 50); do [ -e /dev/sr0 ] || sleep .2; done")
+    reads(what + ": started anew, the first", g, content["a"])
+    works(what, "snapshot", "rm", g.name, "open")
+    check(what + ": nothing is left of what is gone", sorted(os.listdir(work + "/home/guests/k-discs/discs")) == ["same", "second"])
+
+
 def another_machine():
     """What a snapshot is not of."""
     file = work + "/other"
@@ -297,7 +381,7 @@ def counted_amd64():
 
 
 if __name__ == "__main__":
-    parts = [riscv64, riscv64_2, amd64, amd64_2, disk_riscv64, disk_amd64, unflushed, another_machine]
+    parts = [riscv64, riscv64_2, amd64, amd64_2, disk_riscv64, disk_amd64, unflushed, discs, another_machine]
     for fn in parts + [counted_riscv64, counted_amd64] * bool(sys.argv[1:] or os.environ.get("LONG")):
         if not sys.argv[1:] or fn.__name__ in sys.argv[1:]:
             part(fn)
