@@ -125,7 +125,9 @@ static int print_row(void *ctx, const struct image *im)
 	time_t when = (time_t)im->created;
 	struct tm tm;
 	(void)ctx;
-	human_size(size, sizeof(size), im->kernel.size + im->initrd.size + im->disk.size);
+	uint64_t bytes = im->kernel.size + im->initrd.size + im->disk.size;
+	for (unsigned k = 0; k < im->nlayers; k++) bytes += im->layer[k].size;
+	human_size(size, sizeof(size), bytes);
 	if (!localtime_r(&when, &tm) || !strftime(made, sizeof(made), "%Y-%m-%d %H:%M", &tm))
 		made[0] = 0;
 	printf("%-16s  %-8s  %-4s  %8s  %s\n", im->name, im->arch, im->kind, size, made);
@@ -189,6 +191,21 @@ static void put_file(struct json_object *o, const char *what, const struct image
 	put_text(o, key, f->digest);
 }
 
+static void put_layers(struct json_object *o, const struct image *im)
+{
+	struct json_object *list = im->nlayers ? json_object_new_array() : NULL;
+	for (unsigned k = 0; k < im->nlayers; k++) {
+		struct json_object *one = json_object_new_object();
+		put_text(one, "path", im->layer[k].path);
+		put_number(one, "size", im->layer[k].size);
+		put_text(one, "format", im->layer[k].format);
+		put_text(one, "sha256", im->layer[k].digest);
+		put_text(one, "diff_id", im->layer[k].diff);
+		json_object_array_add(list, one);
+	}
+	if (list) json_object_object_add(o, "layers", list);
+}
+
 static void print_image(const struct image *im)
 {
 	struct json_object *o = json_object_new_object();
@@ -203,6 +220,8 @@ static void print_image(const struct image *im)
 	put_file(o, "initrd", &im->initrd);
 	put_file(o, "disk", &im->disk);
 	put_text(o, "disk_format", im->disk.format);
+	put_file(o, "config", &im->config);
+	put_layers(o, im);
 	plain_json(o,
 		   JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
 			   JSON_C_TO_STRING_NOSLASHESCAPE,

@@ -22,6 +22,18 @@ bool blob_digest_ok(const char *hex)
 	return strspn(hex, "0123456789abcdef") == 64 && strlen(hex) == 64;
 }
 
+void blob_hex(const unsigned char sum[32], char digest[BLOB_DIGEST])
+{
+	for (int i = 0; i < 32; i++) (void)snprintf(digest + 2 * i, 3, "%02x", sum[i]);
+}
+
+void blob_digest_of(const void *p, size_t n, char digest[BLOB_DIGEST])
+{
+	unsigned char sum[EVP_MAX_MD_SIZE];
+	must(EVP_Digest(p, n, sum, NULL, EVP_sha256(), NULL));
+	blob_hex(sum, digest);
+}
+
 /* copy_file_range() cannot serve every pair of files; bytes through our hands can. */
 static int copy_by_hand(int in, int out, off_t at, off_t end)
 {
@@ -85,7 +97,7 @@ static int hash_fd(int fd, char digest[BLOB_DIGEST], uint64_t *size)
 	}
 	must(EVP_DigestFinal_ex(h, sum, NULL));
 	EVP_MD_CTX_free(h);
-	for (int i = 0; i < 32; i++) (void)snprintf(digest + 2 * i, 3, "%02x", sum[i]);
+	blob_hex(sum, digest);
 	return r;
 }
 

@@ -9,6 +9,8 @@
  * sure that nobody collects while blobs are put and not yet referenced (see store.c). */
 enum { BLOB_DIGEST = 65 }; /* with the NUL */
 
+void blob_hex(const unsigned char sum[32], char digest[BLOB_DIGEST]);
+void blob_digest_of(const void *p, size_t n, char digest[BLOB_DIGEST]); /* of these bytes */
 bool blob_digest_ok(const char *hex); /* 64 lower-case hexadecimal digits and no more */
 /* Copy the file at path into dir; *digest and *size are of the bytes copied. */
 int blob_put(const char *dir, const char *path, char digest[BLOB_DIGEST], uint64_t *size,

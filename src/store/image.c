@@ -2,6 +2,7 @@
  * is checked here once and nowhere else: types, lengths, names that become paths, numbers. */
 #include "store/image.h"
 #include "base/buf.h"
+#include "base/types.h"
 #include "store/blob.h"
 #include <errno.h>
 #include <json-c/json.h>
@@ -11,8 +12,18 @@
 
 enum { TEXT_DEPTH = 8, STRING_MAX = 4096 };
 
+struct image_file *image_file(struct image *im, unsigned n, const char **what)
+{
+	static const char *const name[] = {"kernel", "initrd", "disk", "config"};
+	struct image_file *first[] = {&im->kernel, &im->initrd, &im->disk, &im->config};
+	if (what) *what = n < COUNT(first) ? name[n] : "layer";
+	if (n < COUNT(first)) return first[n];
+	return n - COUNT(first) < im->nlayers ? &im->layer[n - COUNT(first)] : NULL;
+}
+
 static void file_done(struct image_file *f)
 {
+	free(f->diff);
 	free(f->path);
 	free(f->format);
 	free(f->digest);
@@ -24,9 +35,9 @@ void image_done(struct image *im)
 	free(im->arch);
 	free(im->kind);
 	free(im->append);
-	file_done(&im->kernel);
-	file_done(&im->initrd);
-	file_done(&im->disk);
+	struct image_file *f;
+	for (unsigned n = 0; (f = image_file(im, n, NULL)); n++) file_done(f);
+	free(im->layer);
 	*im = (struct image){0};
 }
 
@@ -92,6 +103,36 @@ static int take_file(struct json_object *o, const char *key, enum image_form for
 	return r ? fail_in(e, "%s", key) : 0;
 }
 
+static int take_layer(struct json_object *v, struct image_file *f, struct err *e)
+{
+	if (!json_object_is_type(v, json_type_object)) return fail(e, -EINVAL, "not an object");
+	int r = take_stored(v, f, e);
+	if (!r) r = take_string(v, "format", &f->format, e);
+	if (!r) r = take_string(v, "diff", &f->diff, e);
+	if (r) return r;
+	if (!f->format || strncmp(f->format, "tar", 3) != 0)
+		return fail(e, -EINVAL, "format: not one of a layer");
+	if (!f->diff || !blob_digest_ok(f->diff))
+		return fail(e, -EINVAL, "diff: not 64 hexadecimal digits");
+	return 0;
+}
+
+static int take_layers(struct json_object *o, struct image *im, struct err *e)
+{
+	struct json_object *v;
+	if (!json_object_object_get_ex(o, "layers", &v)) return 0;
+	if (!json_object_is_type(v, json_type_array) || json_object_array_length(v) > IMAGE_LAYERS)
+		return fail(e, -EINVAL, "layers: not a list of up to %d", IMAGE_LAYERS);
+	unsigned n = (unsigned)json_object_array_length(v);
+	im->layer = calloc(n + 1, sizeof(*im->layer));
+	must(im->layer);
+	im->nlayers = n;
+	for (unsigned k = 0; k < n; k++)
+		if (take_layer(json_object_array_get_idx(v, k), &im->layer[k], e))
+			return fail_in(e, "layers: %u", k);
+	return 0;
+}
+
 static int take_all(struct json_object *o, enum image_form form, struct image *im, struct err *e)
 {
 	int64_t memory = 0;
@@ -104,6 +145,8 @@ static int take_all(struct json_object *o, enum image_form form, struct image *i
 	if (!r) r = take_file(o, "kernel", form, &im->kernel, e);
 	if (!r) r = take_file(o, "initrd", form, &im->initrd, e);
 	if (!r) r = take_file(o, "disk", form, &im->disk, e);
+	if (!r) r = take_file(o, "config", form, &im->config, e);
+	if (!r && form == IMAGE_STORED) r = take_layers(o, im, e);
 	if (r) return r;
 	im->memory = (uint64_t)memory;
 	if (!im->kind) return fail(e, -EINVAL, "kind: missing");
@@ -142,14 +185,26 @@ static void put_string(struct json_object *o, const char *key, const char *s)
 	if (s) json_object_object_add(o, key, json_object_new_string(s));
 }
 
-static void put_file(struct json_object *o, const char *key, const struct image_file *f)
+static struct json_object *file_object(const struct image_file *f)
 {
-	if (!f->digest) return;
 	struct json_object *v = json_object_new_object();
 	put_string(v, "sha256", f->digest);
 	json_object_object_add(v, "size", json_object_new_int64((int64_t)f->size));
 	put_string(v, "format", f->format);
-	json_object_object_add(o, key, v);
+	put_string(v, "diff", f->diff);
+	return v;
+}
+static void put_file(struct json_object *o, const char *key, const struct image_file *f)
+{
+	if (f->digest) json_object_object_add(o, key, file_object(f));
+}
+static void put_layers(struct json_object *o, const struct image *im)
+{
+	if (!im->nlayers) return;
+	struct json_object *list = json_object_new_array();
+	for (unsigned k = 0; k < im->nlayers; k++)
+		json_object_array_add(list, file_object(&im->layer[k]));
+	json_object_object_add(o, "layers", list);
 }
 
 void image_format(const struct image *im, struct buf *to)
@@ -165,6 +220,8 @@ void image_format(const struct image *im, struct buf *to)
 	put_file(o, "kernel", &im->kernel);
 	put_file(o, "initrd", &im->initrd);
 	put_file(o, "disk", &im->disk);
+	put_file(o, "config", &im->config);
+	put_layers(o, im);
 	buf_fmt(to, "%s\n",
 		json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
 							  JSON_C_TO_STRING_NOSLASHESCAPE));

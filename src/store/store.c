@@ -10,6 +10,7 @@
 #include "base/own.h"
 #include "base/text.h"
 #include "store/blob.h"
+#include "store/oci.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -153,9 +154,12 @@ static int file_resolve(const struct store *s, const char *what, struct image_fi
 
 static int files_resolve(const struct store *s, struct image *im, struct err *e)
 {
-	int r = file_resolve(s, "kernel", &im->kernel, e);
-	if (!r) r = file_resolve(s, "initrd", &im->initrd, e);
-	return r ? r : file_resolve(s, "disk", &im->disk, e);
+	struct image_file *f;
+	const char *what;
+	int r = 0;
+	for (unsigned n = 0; !r && (f = image_file(im, n, &what)); n++)
+		r = file_resolve(s, what, f, e);
+	return r;
 }
 
 static int image_load(const struct store *s, const char *name, const char *arch, struct image *out,
@@ -197,6 +201,7 @@ static int file_add(struct store *s, const struct image_file *from, struct image
 	if (r) return r;
 	to->digest = copy_of(digest);
 	to->format = copy_of(from->format);
+	to->diff = copy_of(from->diff);
 	return 0;
 }
 
@@ -212,22 +217,26 @@ static int manifest_write(const char *path, const struct image *im, struct err *
 }
 
 /* Under the shared lock: nothing is collected between the first blob and the manifest. */
-static int image_add_locked(struct store *s, const struct image *im, struct err *e)
+static int image_add_locked(struct store *s, struct image *im, struct err *e)
 {
+	struct image_file *f;
 	auto_image struct image to = {.created = (int64_t)time(NULL), .memory = im->memory};
 	to.name = copy_of(im->name);
 	to.arch = copy_of(im->arch);
 	to.kind = copy_of(im->kind);
 	to.append = copy_of(im->append);
-	int r = file_add(s, &im->kernel, &to.kernel, e);
-	if (!r) r = file_add(s, &im->initrd, &to.initrd, e);
-	if (!r) r = file_add(s, &im->disk, &to.disk, e);
+	to.layer = calloc(im->nlayers + 1, sizeof(*to.layer));
+	must(to.layer);
+	to.nlayers = im->nlayers;
+	int r = 0;
+	for (unsigned n = 0; !r && (f = image_file(im, n, NULL)); n++)
+		r = file_add(s, f, image_file(&to, n, NULL), e);
 	if (r) return r;
 	auto_mem char *path = manifest_path(s, im->name, im->arch);
 	return manifest_write(path, &to, e);
 }
 
-int store_image_add(struct store *s, const struct image *im, struct err *e)
+int store_image_add(struct store *s, struct image *im, struct err *e)
 {
 	int r = check_name("image", im->name, e);
 	if (!r) r = check_name("arch", im->arch, e);
@@ -265,9 +274,8 @@ int store_image_add_dir(struct store *s, const char *name, const char *arch, con
 	if (r) return fail_in(e, "%s", path);
 	replace(&im.name, name);
 	replace(&im.arch, arch);
-	beside(&im.kernel, dir);
-	beside(&im.initrd, dir);
-	beside(&im.disk, dir);
+	struct image_file *f;
+	for (unsigned n = 0; (f = image_file(&im, n, NULL)); n++) beside(f, dir);
 	return store_image_add(s, &im, e);
 }
 
@@ -332,16 +340,30 @@ int store_image_each(struct store *s, int (*fn)(void *ctx, const struct image *i
 struct keep {
 	char **digest;
 	size_t n;
+	char **diff; /* of layers, whose folders stay, too */
+	size_t ndiffs;
 	struct err *e;
 };
 
+static void keep_one(char ***list, size_t *n, char **which)
+{
+	if (!*which) return;
+	*list = realloc(*list, (*n + 1) * sizeof(char *));
+	must(*list);
+	(*list)[(*n)++] = *which;
+	*which = NULL;
+}
 static void keep_file(struct keep *k, struct image_file *f)
 {
-	if (!f->digest) return;
-	k->digest = realloc(k->digest, (k->n + 1) * sizeof(char *));
-	must(k->digest);
-	k->digest[k->n++] = f->digest;
-	f->digest = NULL;
+	keep_one(&k->digest, &k->n, &f->digest);
+	keep_one(&k->diff, &k->ndiffs, &f->diff);
+}
+static bool is_kept(void *ctx, const char *diff)
+{
+	const struct keep *k = ctx;
+	for (size_t i = 0; i < k->ndiffs; i++)
+		if (!strcmp(k->diff[i], diff)) return true;
+	return false;
 }
 
 /* A manifest that cannot be read stops the collection: what it named is not ours to remove. */
@@ -351,9 +373,8 @@ static int keep_manifest(struct keep *k, const char *path)
 	if (!file_exists(path)) return 0;
 	int r = manifest_read(path, &im, k->e);
 	if (r) return r;
-	keep_file(k, &im.kernel);
-	keep_file(k, &im.initrd);
-	keep_file(k, &im.disk);
+	struct image_file *f;
+	for (unsigned n = 0; (f = image_file(&im, n, NULL)); n++) keep_file(k, f);
 	return 0;
 }
 
@@ -384,8 +405,11 @@ static int collect_locked(struct store *s, struct err *e)
 	int r = each_entry(images, keep_image, &k);
 	if (!r) r = each_entry(guests, keep_guest, &k);
 	if (!r) r = blob_collect(s->blobs, k.digest, k.n, e);
+	if (!r) r = oci_collect(s, is_kept, &k, e);
 	for (size_t i = 0; i < k.n; i++) free(k.digest[i]);
+	for (size_t i = 0; i < k.ndiffs; i++) free(k.diff[i]);
 	free(k.digest);
+	free(k.diff);
 	return r;
 }
 
@@ -435,7 +459,8 @@ static bool same_image(const struct image *a, const struct image *b)
 	return same_text(a->name, b->name) && same_text(a->arch, b->arch) &&
 	       same_text(a->kernel.digest, b->kernel.digest) &&
 	       same_text(a->initrd.digest, b->initrd.digest) &&
-	       same_text(a->disk.digest, b->disk.digest);
+	       same_text(a->disk.digest, b->disk.digest) &&
+	       same_text(a->config.digest, b->config.digest);
 }
 
 static int users_guest(void *ctx, const char *dir, const char *name)

@@ -29,7 +29,7 @@ int store_image_find(struct store *s, const char *name, const char *arch, struct
 		     struct err *e);
 /* Copy the files of im (only paths, name, arch, kind, append, memory count) into the store and
  * name them, in the place of an older image of that name and CPU. */
-int store_image_add(struct store *s, const struct image *im, struct err *e);
+int store_image_add(struct store *s, struct image *im, struct err *e);
 /* The same for what guests/build left in dir. */
 int store_image_add_dir(struct store *s, const char *name, const char *arch, const char *dir,
 			struct err *e);

@@ -8,13 +8,16 @@
 #define TAR_CALLS(X)                                                                               \
 	X(archive_entry_filetype)                                                                  \
 	X(archive_entry_free)                                                                      \
+	X(archive_entry_gid)                                                                       \
 	X(archive_entry_hardlink)                                                                  \
 	X(archive_entry_mtime)                                                                     \
 	X(archive_entry_mtime_is_set)                                                              \
+	X(archive_entry_mtime_nsec)                                                                \
 	X(archive_entry_new)                                                                       \
 	X(archive_entry_new2)                                                                      \
 	X(archive_entry_pathname)                                                                  \
 	X(archive_entry_perm)                                                                      \
+	X(archive_entry_rdev)                                                                      \
 	X(archive_entry_set_filetype)                                                              \
 	X(archive_entry_set_gid)                                                                   \
 	X(archive_entry_set_gname)                                                                 \
@@ -26,6 +29,9 @@
 	X(archive_entry_set_uname)                                                                 \
 	X(archive_entry_size)                                                                      \
 	X(archive_entry_symlink)                                                                   \
+	X(archive_entry_uid)                                                                       \
+	X(archive_entry_xattr_next)                                                                \
+	X(archive_entry_xattr_reset)                                                               \
 	X(archive_errno)                                                                           \
 	X(archive_error_string)                                                                    \
 	X(archive_read_data_block)                                                                 \
@@ -38,6 +44,7 @@
 	X(archive_read_new)                                                                        \
 	X(archive_read_next_header)                                                                \
 	X(archive_read_next_header2)                                                               \
+	X(archive_read_open)                                                                       \
 	X(archive_read_open_fd)                                                                    \
 	X(archive_read_support_format_empty)                                                       \
 	X(archive_read_support_format_tar)                                                         \

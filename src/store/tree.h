@@ -20,4 +20,15 @@ struct tree_unpack {
 	unsigned skipped; /* filled in: things that were not made */
 };
 int tree_unpack(int fd, struct tree_unpack *t, struct err *e);
+
+/* A layer of a container's image, into a folder of its own that overlayfs takes as one: what the
+ * layer takes away (.wh.NAME, .wh..wh..opq; image-spec, layer.md) becomes a device 0:0, and an
+ * attribute of the folder. Not trusted either; but names are whole, links in them lead where they
+ * do inside the folder, and what the caller may make is made: owners, set-user-id, devices,
+ * attributes. *skipped: things that were not. The stream's bytes come from *u. */
+struct unzip;
+int tree_unpack_layer(struct unzip *u, int folder, unsigned *skipped, struct err *e);
+/* The same of an archive that only carries files: those, folders and links, all of them the
+ * caller's. */
+int tree_unpack_plain(struct unzip *u, int folder, struct err *e);
 #endif

@@ -1,0 +1,23 @@
+#ifndef STORE_OCI_H
+#define STORE_OCI_H
+#include "base/err.h"
+#include "store/store.h"
+/* Images of containers as others write them: layouts of the Open Container Initiative (image-spec
+ * 1.1), as folders or as tar files (podman's and skopeo's oci-archive), and what `docker save`
+ * writes (docker-archive). All of it is untrusted: digests are compared, names stay inside, and an
+ * image is there as a whole or not at all. Its layers are kept as they came, and unpacked:
+ *   trees/<diff id>/   a layer's files, a lower folder for overlayfs; trees/.tmp.*: being made */
+
+/* name NULL: as the archive calls it (its last part, and the tag unless that is latest). arch NULL:
+ * this host's if it is among them, else the only one. *out, the caller's, is what it became. */
+int oci_import(struct store *s, const char *path, const char *name, const char *arch,
+	       struct image *out, struct err *e);
+/* To a tar file, in the place of nothing, that is both a layout and a docker-archive. */
+int oci_export(const struct image *im, const char *path, struct err *e);
+/* The folder of an image's nth layer, for overlayfs, made if it is missing; *path is the caller's
+ * to free(). */
+int oci_tree(struct store *s, const struct image *im, unsigned n, char **path, struct err *e);
+/* Remove trees of which keep() says no. For store_collect(). */
+int oci_collect(struct store *s, bool (*keep)(void *ctx, const char *diff), void *ctx,
+		struct err *e);
+#endif
