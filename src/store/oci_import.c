@@ -13,12 +13,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #define MAKING ".tmp."
 
@@ -133,11 +131,9 @@ static int open_any(struct import *m, const char *path, struct err *e)
 /* From here on the file is the one that was opened, whatever the folder says later. */
 static int hold(struct import *m, unsigned n, struct image_file *f, struct err *e)
 {
-	struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
-			       .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
 	char digest[BLOB_DIGEST];
-	int fd = (int)syscall(SYS_openat2, m->found.folder, f->path, &how, sizeof(how));
-	if (fd < 0) return fail(e, -errno, "%.120s: %s", f->path, strerror(errno));
+	int fd = oci_open(m->found.folder, f->path, e);
+	if (fd < 0) return fd;
 	m->file[n] = fd;
 	auto_mem char *was = f->path;
 	f->path = text_format("/proc/self/fd/%d", fd);

@@ -38,12 +38,22 @@ static int open_in(int folder, const char *path)
 			       .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
 	return (int)syscall(SYS_openat2, folder, path, &how, sizeof(how));
 }
-static int text_of(int folder, const char *path, struct buf *to, struct err *e)
+int oci_open(int folder, const char *path, struct err *e)
 {
 	struct stat st;
 	auto_fd int fd = open_in(folder, path);
+	if (fd < 0 && errno == EXDEV)
+		return fail(e, -EINVAL, "%.120s: it leads out of the image", path);
 	if (fd < 0 || fstat(fd, &st)) return fail(e, -errno, "%.120s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode)) return fail(e, -EINVAL, "%.120s: not a file", path);
+	return give_fd(&fd);
+}
+static int text_of(int folder, const char *path, struct buf *to, struct err *e)
+{
+	struct stat st;
+	auto_fd int fd = oci_open(folder, path, e);
+	if (fd < 0) return fd;
+	must(!fstat(fd, &st));
 	if (st.st_size > TEXT_MOST) return fail(e, -EFBIG, "%.120s: too long", path);
 	char *p = buf_room(to, (size_t)st.st_size);
 	ssize_t n = st.st_size ? pread(fd, p, (size_t)st.st_size, 0) : 0;
@@ -107,9 +117,9 @@ static int blob_of(struct oci_found *f, struct json_object *descriptor, struct i
 	to->path = text_format("blobs/sha256/%s", hex);
 	to->digest = copy(hex);
 	to->size = (uint64_t)size;
-	auto_fd int fd = open_in(f->folder, to->path);
-	if (fd < 0 || fstat(fd, &st)) return fail(e, -errno, "%s: %s", to->path, strerror(errno));
-	if (!S_ISREG(st.st_mode) || st.st_size != size)
+	auto_fd int fd = oci_open(f->folder, to->path, e);
+	if (fd < 0) return fd;
+	if (fstat(fd, &st) || st.st_size != size)
 		return fail(e, -EINVAL, "%s: has not the size that the image says", to->path);
 	return 0;
 }
