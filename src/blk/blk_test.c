@@ -104,7 +104,7 @@ static int opens(struct blk **out, unsigned flags)
 /* Those that share a disk do so with each other only. */
 TEST(blk_shares_with_those_that_say_so)
 {
-	struct blk *a, *b, *c;
+	struct blk *a = NULL, *b = NULL, *c = NULL;
 	char x = 0, text[512] = "x";
 	file_make(4096);
 	CHECK(!opens(&a, BLK_SHARED) && !opens(&b, BLK_SHARED));

@@ -413,7 +413,7 @@ static int count_volume(void *ctx, const struct volume *v)
 TEST(volumes)
 {
 	char root[] = "/tmp/lodge-volume.XXXXXX", *path = NULL;
-	struct store *s;
+	struct store *s = NULL;
 	struct volume v;
 	struct err e = {0};
 	unsigned n = 0;
