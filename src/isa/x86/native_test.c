@@ -187,7 +187,8 @@ static unsigned undefined(const struct run *k)
 	switch (in->op) {
 	case X86_OP_shl:
 	case X86_OP_shr:
-		if (n > bits) u |= X86_CF; /* fall through */
+		if (n > bits) u |= X86_CF;
+		__attribute__((fallthrough));
 	case X86_OP_sar:
 	case X86_OP_rol:
 	case X86_OP_ror:
