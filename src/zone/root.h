@@ -1,0 +1,59 @@
+#ifndef ZONE_ROOT_H
+#define ZONE_ROOT_H
+#include "zone/options.h"
+#include <sys/types.h>
+/* A zone's file system, built through descriptors only: a path that the zone's image or a volume
+ * could turn into another one while we work is resolved once, inside the root, to a descriptor, and
+ * what is mounted is moved there. Order: sources_open() as early as may be; then, in the zone's
+ * mount namespace, root_attach(), root_mounts(), root_devices(), root_hide(), root_enter(). */
+struct source {
+	struct options o;
+	int tree; /* of a bind: a detached copy of what is bound; -1: not yet, or none is needed */
+	bool dir;
+};
+struct sources {
+	struct source *at; /* one for each of spec->mounts */
+	int root;	   /* a detached copy of the root file system, or -1 */
+	int null;	   /* /dev/null, found to be that; O_PATH */
+};
+struct root {
+	const struct spec *spec;
+	struct sources *src;
+	struct arena *a;
+	const char *bundle, *path; /* absolute: the bundle, its root file system */
+	int fd;			   /* the root, once attached */
+	bool no_nodes;		   /* a user namespace: device nodes are bound, not made */
+	bool no_pivot;
+	/* Called before the first mount of control groups; returns 0 or what fail() does. */
+	int (*grouped)(void *ctx, struct err *e);
+	/* Mounts control groups at the folder dest. */
+	int (*group_mount)(void *ctx, const struct source *s, const struct spec_mount *m, int dest,
+			   struct err *e);
+	void *ctx;
+};
+/* Once before the namespaces are made, so that what is missing is said early, by whoever has most
+ * rights; what was refused for want of rights stays -1. Again inside, with last, where that is an
+ * error. Everything opened is close-on-exec. */
+int sources_open(struct root *r, bool last, struct err *e);
+
+int root_attach(struct root *r, struct err *e);
+int root_mounts(struct root *r, struct err *e);
+int root_devices(struct root *r, struct err *e);
+int root_console(struct root *r, int slave, struct err *e); /* at /dev/console */
+int root_hide(struct root *r, struct err *e); /* masked and read-only paths, the root itself */
+/* The root becomes "/", nothing of the host's is left. */
+int root_enter(struct root *r, struct err *e);
+
+/* root_path.c: path inside the root, as O_PATH; never through magic links, never out. -ENOENT and
+ * no words: it is not there. */
+int root_find(int root, const char *path);
+enum root_kind { ROOT_DIR, ROOT_FILE };
+/* The same; what is missing is made, folders as 0755. */
+int root_make(int root, const char *path, enum root_kind kind, struct err *e);
+/* Folder of path, made if missing; *name is its last part. */
+int root_parent(int root, const char *path, const char **name, struct err *e);
+/* A mount without a place to where fd is. */
+int root_move(int tree, int to);
+/* A detached copy of where fd is. */
+int root_copy(int fd, bool deep);
+#endif
