@@ -17,7 +17,7 @@ ARCH ?= riscv64
 # Seconds that the fuzz target of each parser runs in make test.
 FUZZ_SECONDS ?= 3
 
-PKGS := libfdt json-c libarchive libcrypto slirp liburing zlib libzstd zydis
+PKGS := libfdt json-c libarchive libcrypto slirp liburing zlib libzstd zydis libseccomp
 WARN := -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wshadow -Wundef -Wvla \
 	-Wimplicit-fallthrough -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 \
 	-Wno-string-conversion
@@ -49,6 +49,12 @@ gobj   = $(patsubst %.c,$(BUILD)/fuzz/%.o,$(1))
 
 $(BUILD)/lodge: $(call obj,src/main.c $(lib))
 $(BUILD)/unit: $(call obj,$(tests) $(lib))
+# Started for each step of a container's life: nothing to load but itself.
+$(BUILD)/zone.a: $(call obj,$(filter src/base/%.c src/zone/%.c,$(lib)))
+	$(Q)rm -f $@; ar rc $@ $^
+$(BUILD)/lodge-oci: $(call obj,src/oci.c) $(BUILD)/zone.a
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) $(if $(SAN),,-static -Wl$(comma)--gc-sections) $^ -ljson-c -lseccomp -o $@
 $(BUILD)/oracle: $(call obj,$(oracle) $(lib))
 $(BUILD)/vector: $(call obj,$(vector) $(lib))
 $(BUILD)/chips: $(call obj,test/dev/chips.c $(lib))
@@ -92,7 +98,7 @@ endif
 isa := $(patsubst src/isa/%.isa,$(BUILD)/gen/isa/%,src/isa/rv64/rv64.isa)
 x86 := $(foreach k,enum info sem,$(BUILD)/gen/isa/x86/x86.$(k).inc)
 gen := $(foreach i,$(isa),$(i).enum.inc $(i).decode.inc $(i).info.inc $(i).sem.inc) $(x86) $(BUILD)/gen/syscall_names.inc
-$(call obj,$(src) $(oracle) $(vector) test/dev/chips.c test/blk/diskops.c src/main.c bench/interp/interp_bench.c bench/jit/jit_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
+$(call obj,$(src) $(oracle) $(vector) test/dev/chips.c test/blk/diskops.c src/main.c src/oci.c bench/interp/interp_bench.c bench/jit/jit_bench.c) $(call gobj,$(lib) $(fuzz)): | $(gen) $(deps_ok)
 $(BUILD)/tools/%: tools/%.c $(wildcard tools/*.h)
 	@mkdir -p $(@D); echo "  HOSTCC $<"
 	$(Q)cc -O1 -o $@ $<
@@ -117,7 +123,7 @@ $(BUILD)/gen/syscall_names.inc: Makefile
 		sed -n 's/^#define SYS_\([a-z0-9_]*\) .*/[SYS_\1] = "\1",/p' > $@
 
 # What every commit must pass.
-all-green: $(BUILD)/lodge check unit
+all-green: $(BUILD)/lodge $(BUILD)/lodge-oci check unit
 unit: $(BUILD)/unit
 	$(Q)$(BUILD)/unit
 # Expected output of test/ir/*.ir as it is now: look at the difference before it is committed.
@@ -125,7 +131,7 @@ bless: $(BUILD)/unit
 	$(Q)BLESS=1 $(BUILD)/unit ir_golden
 check: $(gen)
 	$(Q)tools/layers
-	$(Q)clang-format --dry-run -Werror $(src) src/main.c $(hdr) $(fuzz) \
+	$(Q)clang-format --dry-run -Werror $(src) src/main.c src/oci.c $(hdr) $(fuzz) \
 		$(wildcard test/dev/*.c test/blk/*.c test/isa/oracle*.[ch] test/isa/vector*.[ch] test/acpi/*.c bench/*/*.[ch] bench/*.c)
 	$(Q)for h in $(hdr); do echo "#include \"../$$h\"" | \
 		$(CC) $(filter-out -MMD -MP,$(CFLAGS)) -fsyntax-only -x c - || exit; done
@@ -191,4 +197,4 @@ clean:
 .PHONY: all-green unit bless test test-long check fuzz fuzz-soak run bench bench-quick bench-guests docs install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
--include $(patsubst %.o,%.d,$(call obj,$(src) $(oracle) $(vector) test/dev/chips.c test/blk/diskops.c src/main.c $(wildcard bench/interp/interp_bench.c bench/jit/*.c)) $(call gobj,$(lib) $(fuzz)))
+-include $(patsubst %.o,%.d,$(call obj,$(src) $(oracle) $(vector) test/dev/chips.c test/blk/diskops.c src/main.c src/oci.c $(wildcard bench/interp/interp_bench.c bench/jit/*.c)) $(call gobj,$(lib) $(fuzz)))

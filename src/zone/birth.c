@@ -1,0 +1,333 @@
+/* The parent's side. */
+#include "zone/birth.h"
+#include "base/buf.h"
+#include "base/pass.h"
+#include "zone/hook.h"
+#include "zone/id.h"
+#include "zone/log.h"
+#include "zone/sys.h"
+#include "zone/terminal.h"
+#include "zone/words.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+static int namespaces_open(struct birth *b, struct err *e)
+{
+	for (unsigned i = 0; i < b->spec->linux_->namespaces.n; i++) {
+		const struct spec_namespace *n = &b->spec->linux_->namespaces.at[i];
+		if (!n->path) continue;
+		int fd = open(n->path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return fail(e, -errno, "linux.namespaces: %s: %s: %s", n->type, n->path,
+				    strerror(errno));
+		b->ns[b->nns] = fd;
+		b->ns_flag[b->nns++] = n->flag;
+	}
+	return 0;
+}
+
+/* The socket's address is the folder's descriptor: a path of any length will do. */
+static socklen_t start_address(const struct place *p, struct sockaddr_un *to)
+{
+	*to = (struct sockaddr_un){.sun_family = AF_UNIX};
+	(void)snprintf(to->sun_path, sizeof(to->sun_path), "/proc/self/fd/%d/start", p->dir);
+	return sizeof(*to);
+}
+
+static int listen_make(struct birth *b, struct err *e)
+{
+	struct sockaddr_un at;
+	socklen_t n = start_address(b->place, &at);
+	b->listen = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (b->listen < 0 || bind(b->listen, (struct sockaddr *)&at, n) || listen(b->listen, 1))
+		return fail(e, -errno, "the zone's start socket: %s", strerror(errno));
+	return 0;
+}
+
+static int groups_mounted(void *ctx, const struct source *s, const struct spec_mount *m, int dest,
+			  struct err *e);
+
+int birth_prepare(struct birth *b, struct err *e)
+{
+	const struct spec_linux *l = b->spec->linux_;
+	int r;
+	b->nns = 0;
+	b->channel = b->theirs = b->listen = b->pidfd = b->master = -1;
+	b->pid = 0;
+	if (!b->spec->process) return fail(e, -EINVAL, "process: missing: there is nothing to run");
+	if (!(b->spec->new_ns & CLONE_NEWNS))
+		return fail(e, -EINVAL,
+			    "linux.namespaces: a mount namespace of the zone's own is "
+			    "needed");
+	if (b->spec->process->terminal && !b->console_socket && !b->keep_master)
+		return fail(e, -EINVAL, "process.terminal: needs --console-socket");
+	b->root = (struct root){.spec = b->spec,
+				.src = &b->sources,
+				.a = b->a,
+				.bundle = b->bundle,
+				.path = b->rootfs,
+				.fd = -1,
+				.no_nodes = (b->spec->new_ns | b->spec->join_ns) & CLONE_NEWUSER,
+				.no_pivot = b->no_pivot,
+				.grouped = birth_grouped,
+				.group_mount = groups_mounted,
+				.ctx = b};
+	if ((r = sources_open(&b->root, false, e)) || (r = namespaces_open(b, e)) ||
+	    (r = filter_make(&b->filter, l->seccomp, b->cache, b->a, e)) ||
+	    (r = group_find(&b->group, b->a, e)) ||
+	    (r = group_name(&b->group, l->cgroups_path, b->place->id, b->place->systemd, e)))
+		return r;
+	b->place->cgroup = b->group.path;
+	return listen_make(b, e);
+}
+
+/* In the child: before control groups are mounted, it must be in its own. */
+int birth_grouped(void *ctx, struct err *e)
+{
+	struct birth *b = ctx;
+	if (b->grouped) return 0;
+	int r = channel_wait(b->theirs, SAY_GROUPED, e);
+	b->grouped = true;
+	if (!r && (b->spec->new_ns & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP))
+		return fail(e, -errno, "linux.namespaces: cgroup: %s", strerror(errno));
+	return r;
+}
+
+static int groups_mounted(void *ctx, const struct source *s, const struct spec_mount *m, int dest,
+			  struct err *e)
+{
+	struct birth *b = ctx;
+	bool own = (b->spec->new_ns | b->spec->join_ns) & CLONE_NEWCGROUP;
+	return group_mount(&b->group, &s->o, m, own, dest, e);
+}
+
+/* Between us and the first process, for namespaces that it joins: what we would have to undo in
+ * ourselves is done in a process that ends. It shares our descriptors, and its child is ours. */
+static _Noreturn void join_run(struct birth *b, uint64_t flags)
+{
+	struct err e;
+	int user = -1, pidfd = -1;
+	for (int i = 0; i < b->nns; i++)
+		if (b->ns_flag[i] == CLONE_NEWUSER) user = i;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (int i = 0; i < b->nns; i++) {
+		if (i != user && setns(b->ns[i], b->ns_flag[i]) && user < 0) {
+			(void)fail(&e, -errno, "linux.namespaces: joining %s: %s",
+				   word_namespace_file(b->ns_flag[i]), strerror(errno));
+			(void)channel_fail(b->theirs, &e), _exit(1);
+		}
+	}
+	if (user >= 0) {
+		if (setns(b->ns[user], CLONE_NEWUSER)) {
+			(void)fail(&e, -errno, "linux.namespaces: joining user: %s",
+				   strerror(errno));
+			(void)channel_fail(b->theirs, &e), _exit(1);
+		}
+		for (int i = 0; i < b->nns; i++)
+			if (i != user) (void)setns(b->ns[i], b->ns_flag[i]);
+	}
+	int pid = sys_clone(flags | CLONE_PARENT, 0, &pidfd, group_into(&b->group));
+	if (!pid) init_run(b);
+	if (pid < 0) {
+		(void)fail(&e, -errno, "linux.namespaces: %s", strerror(errno));
+		(void)channel_fail(b->theirs, &e), _exit(1);
+	}
+	(void)channel_say(b->theirs, SAY_PID, pid, NULL, pidfd);
+	_exit(0);
+}
+
+static int joined_clone(struct birth *b, uint64_t flags, struct err *e)
+{
+	struct channel_msg m;
+	int helper = sys_clone(0, SIGCHLD, NULL, -1);
+	if (!helper) join_run(b, flags);
+	if (helper < 0) return fail(e, -errno, "clone: %s", strerror(errno));
+	int r = channel_hear(b->channel, &m, &b->pidfd, e);
+	(void)waitpid(helper, NULL, 0);
+	if (r) return r;
+	b->pid = m.code;
+	return 0;
+}
+
+static int first_clone(struct birth *b, struct err *e)
+{
+	uint64_t flags =
+		(uint64_t)(unsigned)b->spec->new_ns & ~(uint64_t)(CLONE_NEWCGROUP | CLONE_NEWTIME);
+	int ends[2], r = channel_pair(ends, e);
+	if (r) return r;
+	b->channel = ends[0];
+	b->theirs = ends[1];
+	if (b->nns) return joined_clone(b, flags, e);
+	int pid = sys_clone(flags, SIGCHLD, &b->pidfd, group_into(&b->group));
+	if (!pid) init_run(b);
+	if (pid < 0)
+		return fail(e, -errno, "linux.namespaces: clone: %s%s", strerror(errno),
+			    errno == EPERM ? ": without root, a user namespace is needed" : "");
+	b->pid = pid;
+	return 0;
+}
+
+static int score_set(const struct birth *b, struct err *e)
+{
+	char path[48], text[16], had[16] = "0";
+	const struct number *n = &b->spec->process->oom_score_adj;
+	if (!n->set) return 0;
+	(void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)b->pid);
+	(void)snprintf(text, sizeof(text), "%d", (int)n->v);
+	auto_fd int fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd >= 0 && write(fd, text, strlen(text)) > 0) return 0;
+	if (errno != EACCES && errno != EPERM)
+		return fail(e, -errno, "process.oomScoreAdj: %s", strerror(errno));
+	if (fd >= 0 && pread(fd, had, sizeof(had) - 1, 0) > 0) had[strcspn(had, "\n")] = 0;
+	oci_log(OCI_WARNING, "process.oomScoreAdj: left at %s, for want of CAP_SYS_RESOURCE", had);
+	return 0;
+}
+
+static int hooks_early(const struct birth *b, struct err *e)
+{
+	const struct spec_hooks *h = b->spec->hooks;
+	auto_buf struct buf state = {0};
+	if (!h || !(h->prestart.n + h->create_runtime.n)) return 0;
+	place_state(b->place, "creating", b->pid, false, &state);
+	int r = hooks_run(&h->prestart, "hooks.prestart", state.at, e);
+	return r ? r : hooks_run(&h->create_runtime, "hooks.createRuntime", state.at, e);
+}
+
+static int terminal_take(struct birth *b, int fd, struct err *e)
+{
+	if (b->keep_master) {
+		b->master = fd;
+		return 0;
+	}
+	int r = terminal_send(b->console_socket, fd, e);
+	(void)close(fd);
+	return r;
+}
+
+static int follow(struct birth *b, struct err *e)
+{
+	for (;;) {
+		struct channel_msg m;
+		int fd = -1, r = channel_hear(b->channel, &m, &fd, e);
+		if (r) return r;
+		if (m.what == SAY_READY) return 0;
+		if (m.what == SAY_TERMINAL)
+			r = terminal_take(b, fd, e);
+		else if (m.what == SAY_MOUNTED && !(r = hooks_early(b, e)))
+			r = channel_say(b->channel, SAY_HOOKED, b->pid, NULL, -1);
+		if (r) return r;
+	}
+}
+
+static int bring_up(struct birth *b, struct err *e)
+{
+	int r;
+	(void)close(b->theirs);
+	b->theirs = -1;
+	if ((b->spec->new_ns & CLONE_NEWUSER) &&
+	    ((r = id_map(b->pid, b->spec->linux_, e)) ||
+	     (r = channel_say(b->channel, SAY_MAPPED, 0, NULL, -1))))
+		return r;
+	if ((r = score_set(b, e)) || (r = group_attach(&b->group, b->pid, false, e)) ||
+	    (r = channel_say(b->channel, SAY_GROUPED, 0, NULL, -1)) || (r = follow(b, e)))
+		return r;
+	b->place->pid = b->pid;
+	b->place->started = place_start_time(b->pid);
+	return place_save(b->place, e);
+}
+
+int birth_begin(struct birth *b, struct err *e)
+{
+	int r = group_make(&b->group, e);
+	if (!r) r = group_limit(&b->group, b->spec->linux_->resources, true, e);
+	if (!r) r = first_clone(b, e);
+	if (!r) r = bring_up(b, e);
+	if (!r) return 0;
+	if (b->pid > 0) {
+		(void)kill(b->pid, SIGKILL);
+		group_kill(&b->group, SIGKILL);
+		(void)waitpid(b->pid, NULL, __WALL);
+	}
+	struct err ignored;
+	(void)group_remove(&b->group, &ignored);
+	return r;
+}
+
+void birth_done(struct birth *b)
+{
+	int *fds[] = {&b->channel, &b->theirs, &b->listen, &b->pidfd, &b->master};
+	for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		if (*fds[i] >= 0) (void)close(*fds[i]);
+		*fds[i] = -1;
+	}
+	group_close(&b->group);
+}
+
+/* The listener's descriptor appears in the zone's process, which may make no system call to send
+ * it: it is taken from there, and a byte of its memory says that it was. */
+static int listener_take(const struct place *p, const struct filter *f, const struct channel_msg *m,
+			 struct err *e)
+{
+	auto_fd int pidfd = sys_pidfd_open(p->pid), fd = -1, mem = -1;
+	char path[40], target[64], one = 1;
+	for (unsigned i = 0; i < 5000; i++) {
+		fd = (int)syscall(SYS_pidfd_getfd, pidfd, m->code, 0);
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		ssize_t n = fd < 0 ? -1 : readlink(path, target, sizeof(target) - 1);
+		target[n < 0 ? 0 : n] = 0;
+		if (strstr(target, "seccomp notify")) break;
+		if (fd >= 0) (void)close(fd);
+		fd = -1;
+		(void)usleep(1000);
+	}
+	if (fd < 0) return fail(e, -EPIPE, "linux.seccomp: its listener did not come");
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	auto_fd int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	auto_buf struct buf state = {0}, text = {0};
+	if (strlen(f->listener) >= sizeof(to.sun_path))
+		return fail(e, -ENAMETOOLONG, "linux.seccomp.listenerPath: too long");
+	memcpy(to.sun_path, f->listener, strlen(f->listener));
+	if (connect(s, (struct sockaddr *)&to, sizeof(to)))
+		return fail(e, -errno, "linux.seccomp.listenerPath: %s: %s", f->listener,
+			    strerror(errno));
+	place_state(p, "creating", p->pid, false, &state);
+	buf_fmt(&text,
+		"{\"ociVersion\":\"1.0.2\",\"fds\":[\"seccompFd\"],\"pid\":%d,"
+		"\"metadata\":\"%s\",\"state\":%s}",
+		(int)p->pid, f->metadata ? f->metadata : "", state.at);
+	if (!pass_send(s, text.at, text.len, fd))
+		return fail(e, -errno, "linux.seccomp.listenerPath: %s", strerror(errno));
+	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)p->pid);
+	mem = open(path, O_RDWR | O_CLOEXEC);
+	if (mem < 0 || pwrite(mem, &one, 1, (off_t)m->at) != 1)
+		return fail(e, -errno, "linux.seccomp: telling the zone: %s", strerror(errno));
+	return 0;
+}
+
+int birth_start(const struct place *p, const struct filter *f, struct err *e)
+{
+	struct sockaddr_un at;
+	struct channel_msg m;
+	socklen_t n = start_address(p, &at);
+	auto_fd int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (s < 0 || connect(s, (struct sockaddr *)&at, n))
+		return fail(e, -errno, "zone %s: cannot be started: %s", p->id, strerror(errno));
+	(void)unlinkat(p->dir, "start", 0);
+	if (channel_say(s, SAY_GO, 0, NULL, -1))
+		return fail(e, -EPIPE, "zone %s: its first process is gone", p->id);
+	for (;;) {
+		ssize_t got = pass_receive(s, &m, sizeof(m), NULL);
+		if (got == 0) return 0;
+		if (got != (ssize_t)sizeof(m)) return fail(e, -EPIPE, "zone %s: is gone", p->id);
+		m.text[sizeof(m.text) - 1] = 0;
+		if (m.what == SAY_ERROR) return fail(e, m.code < 0 ? m.code : -EIO, "%s", m.text);
+		if (m.what == SAY_WARNING) oci_log(OCI_WARNING, "%s", m.text);
+		if (m.what == SAY_LISTENER && f && listener_take(p, f, &m, e)) return e->code;
+	}
+}

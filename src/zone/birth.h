@@ -1,0 +1,46 @@
+#ifndef ZONE_BIRTH_H
+#define ZONE_BIRTH_H
+#include "zone/channel.h"
+#include "zone/filter.h"
+#include "zone/group.h"
+#include "zone/place.h"
+#include "zone/root.h"
+/* Making a zone: everything that can fail is opened and checked first (birth_prepare), then one
+ * clone3(2) makes the namespaces and the first process (birth_begin), which builds its own world
+ * (init.c) while its parent puts it into its control groups. It then waits to be told to become the
+ * program (birth_start), by whoever connects to a socket in the zone's folder: the runtime itself
+ * ends in between. */
+struct birth {
+	/* the caller's */
+	struct spec *spec;
+	struct place *place; /* made, locked */
+	struct arena *a;
+	const char *bundle, *rootfs, *console_socket;
+	unsigned preserve;
+	bool no_pivot, no_keyring, keep_master;
+	int cache; /* folder of compiled filters, or -1 */
+	/* made here */
+	struct root root;
+	struct sources sources;
+	struct group group;
+	struct filter filter;
+	int ns[8], nns; /* namespaces to join, and their flags */
+	int ns_flag[8];
+	int channel, listen, theirs; /* our end, the start socket, the child's end */
+	int pidfd, master;	     /* of the first process; of its terminal, if keep_master */
+	pid_t pid;
+	bool grouped; /* in the child: it is in its control groups */
+};
+int birth_prepare(struct birth *b, struct err *e);
+/* Returns in the parent once the zone is created, its state written. On failure nothing is left. */
+int birth_begin(struct birth *b, struct err *e);
+void birth_done(struct birth *b); /* closes all; the zone stays */
+/* Tell the first process of that zone to go; 0 once its program runs. filter: the zone's, for whose
+ * listener somebody may wait; NULL: none. */
+int birth_start(const struct place *p, const struct filter *f, struct err *e);
+
+/* In the child: waits until it is in its control groups, once, and takes their namespace. */
+int birth_grouped(void *ctx, struct err *e);
+/* init.c: in the child; does not return. */
+_Noreturn void init_run(struct birth *b);
+#endif

@@ -1,0 +1,279 @@
+/* The first process of a zone, from clone3(2) to its program. Until it is told to go, the runtime
+ * hears of all that fails; afterwards whoever said so does. */
+#include "base/buf.h"
+#include "base/pass.h"
+#include "zone/birth.h"
+#include "zone/hook.h"
+#include "zone/process.h"
+#include "zone/sys.h"
+#include "zone/terminal.h"
+#include <errno.h>
+#include <linux/if.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/vfs.h>
+
+struct init {
+	struct birth *b;
+	struct process p;
+	int to; /* who is told: the runtime, later who starts us */
+	int host_proc;
+};
+/* Set from outside, in our memory, when the filter's listener has been taken. */
+static volatile char listener_taken;
+
+static void warn(void *ctx, const char *words)
+{
+	(void)channel_say(((struct init *)ctx)->to, SAY_WARNING, 0, words, -1);
+}
+
+static void listener_tell(void *ctx, int fd)
+{
+	struct channel_msg m = {
+		.what = SAY_LISTENER, .code = fd, .at = (uint64_t)(uintptr_t)&listener_taken};
+	(void)pass_send(((struct init *)ctx)->to, &m, sizeof(m), -1);
+}
+
+static void listener_await(void *ctx)
+{
+	(void)ctx;
+	while (!listener_taken) __builtin_ia32_pause();
+}
+
+static int ids_become(struct init *i, struct err *e)
+{
+	struct birth *b = i->b;
+	int r = 0;
+	if (b->spec->new_ns & CLONE_NEWUSER) r = channel_wait(b->theirs, SAY_MAPPED, e);
+	if (r || !b->root.no_nodes) return r;
+	if (setresgid(0, 0, 0) || setresuid(0, 0, 0))
+		return fail(e, -errno, "linux.uidMappings: the zone has no id 0: %s",
+			    strerror(errno));
+	return 0;
+}
+
+static int offset_write(int fd, const char *clock, const struct spec_clock *c, struct err *e)
+{
+	char text[64];
+	if (!c) return 0;
+	int n = snprintf(text, sizeof(text), "%s %lld %u\n", clock, (long long)c->secs,
+			 c->nanosecs);
+	return write(fd, text, (size_t)n) == n
+		       ? 0
+		       : fail(e, -errno, "linux.timeOffsets.%s: %s", clock, strerror(errno));
+}
+
+/* Processes enter a new time namespace when they execute a program, which is in time. */
+static int time_unshare(const struct spec *s, struct err *e)
+{
+	int r;
+	if (!(s->new_ns & CLONE_NEWTIME)) return 0;
+	if (unshare(CLONE_NEWTIME))
+		return fail(e, -errno, "linux.namespaces: time: %s", strerror(errno));
+	if (!s->linux_->time_offsets) return 0;
+	auto_fd int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+	if (fd < 0) return fail(e, -errno, "linux.timeOffsets: %s", strerror(errno));
+	r = offset_write(fd, "monotonic", s->linux_->time_offsets->monotonic, e);
+	return r ? r : offset_write(fd, "boottime", s->linux_->time_offsets->boottime, e);
+}
+
+static void loopback_up(const struct spec *s)
+{
+	struct ifreq q = {.ifr_name = "lo"};
+	if (!(s->new_ns & CLONE_NEWNET)) return;
+	auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &q)) return;
+	q.ifr_flags |= IFF_UP;
+	(void)ioctl(fd, SIOCSIFFLAGS, &q);
+}
+
+static int names_set(const struct spec *s, struct err *e)
+{
+	if (s->hostname && sethostname(s->hostname, strlen(s->hostname)))
+		return fail(e, -errno, "hostname: %s", strerror(errno));
+	if (s->domainname && setdomainname(s->domainname, strlen(s->domainname)))
+		return fail(e, -errno, "domainname: %s", strerror(errno));
+	return 0;
+}
+
+/* A procfs that nobody else has and no mount of the zone's can stand in for (CVE-2025-52881). */
+static int proc_own(int host)
+{
+	auto_fd int fs = fsopen("proc", FSOPEN_CLOEXEC);
+	int fd = fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0)
+			 ? -1
+			 : fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	return fd >= 0 ? fd : dup(host);
+}
+
+static int sysctls_set(const struct init *i, struct err *e)
+{
+	const struct pairs *s = &i->b->spec->linux_->sysctl;
+	struct statfs fs;
+	if (!s->n) return 0;
+	auto_fd int proc = proc_own(i->host_proc);
+	if (proc < 0 || fstatfs(proc, &fs) || fs.f_type != PROC_SUPER_MAGIC)
+		return fail(e, -errno, "linux.sysctl: no procfs: %s", strerror(errno));
+	for (unsigned k = 0; k < s->n; k++) {
+		char path[256];
+		(void)snprintf(path, sizeof(path), "sys/%s", s->key[k]);
+		for (char *c = path; *c; c++)
+			if (*c == '.') *c = '/';
+		auto_fd int fd =
+			sys_openat2(proc, path, O_WRONLY, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+		size_t n = strlen(s->value[k]);
+		if (fd < 0 || write(fd, s->value[k], n) != (ssize_t)n)
+			return fail(e, -errno, "linux.sysctl: %s: %s", s->key[k], strerror(errno));
+	}
+	return 0;
+}
+
+static int label_write(const struct init *i, const char *file, const char *text, struct err *e)
+{
+	auto_fd int fd = openat(i->host_proc, file, O_WRONLY | O_CLOEXEC);
+	size_t n = strlen(text);
+	if (fd >= 0 && write(fd, text, n) == (ssize_t)n) return 0;
+	return fail(e, -errno, "process: label %s: %s", text, strerror(errno));
+}
+
+static int labels_set(struct init *i, struct err *e)
+{
+	const struct spec_process *p = i->b->spec->process;
+	char text[300];
+	if (p->apparmor_profile && *p->apparmor_profile &&
+	    strcmp(p->apparmor_profile, "unconfined")) {
+		if (access("/sys/module/apparmor", F_OK))
+			return fail(e, -ENOTSUP,
+				    "process.apparmorProfile: this host has no "
+				    "AppArmor");
+		(void)snprintf(text, sizeof(text), "exec %s", p->apparmor_profile);
+		int r = label_write(i, "self/attr/apparmor/exec", text, e);
+		if (r) return r;
+	}
+	if (!p->selinux_label || !*p->selinux_label) return 0;
+	if (access("/sys/fs/selinux/enforce", F_OK)) return 0;
+	return label_write(i, "self/attr/exec", p->selinux_label, e);
+}
+
+static int terminal_set(struct init *i, struct err *e)
+{
+	const struct spec_process *p = i->b->spec->process;
+	if (!p->terminal) return 0;
+	auto_fd int master = -1, slave = -1;
+	int r = terminal_make(i->b->root.fd, p->console_size, &master, &slave, e);
+	if (r) return r;
+	(void)fchown(slave, p->user->uid, (gid_t)-1);
+	if ((r = root_console(&i->b->root, slave, e))) return r;
+	if (channel_say(i->to, SAY_TERMINAL, 0, NULL, master))
+		return fail(e, -EPIPE, "process.terminal: nobody took it");
+	return process_terminal(slave, e);
+}
+
+static int hooks_inside(const struct init *i, const spec_hooks *h, const char *kind,
+			const char *status, struct err *e)
+{
+	auto_buf struct buf state = {0};
+	if (!h->n) return 0;
+	place_state(i->b->place, status, i->b->pid, false, &state);
+	return hooks_run(h, kind, state.at, e);
+}
+
+static int world_make(struct init *i, struct err *e)
+{
+	struct birth *b = i->b;
+	int r;
+	i->host_proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if ((r = ids_become(i, e)) || (r = time_unshare(b->spec, e))) return r;
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	loopback_up(b->spec);
+	if ((r = names_set(b->spec, e)) || (r = sources_open(&b->root, true, e)) ||
+	    (r = root_attach(&b->root, e)) || (r = root_mounts(&b->root, e)) ||
+	    (r = root_devices(&b->root, e)) || (r = birth_grouped(b, e)) ||
+	    (r = sysctls_set(i, e)) || (r = terminal_set(i, e)))
+		return r;
+	if ((r = channel_say(i->to, SAY_MOUNTED, 0, NULL, -1)) ||
+	    (r = channel_wait(i->to, SAY_HOOKED, e)) < 0)
+		return r;
+	b->pid = r;
+	if (b->spec->hooks && (r = hooks_inside(i, &b->spec->hooks->create_container,
+						"hooks.createContainer", "creating", e)))
+		return r;
+	if ((r = labels_set(i, e)) || (r = root_hide(&b->root, e))) return r;
+	return root_enter(&b->root, e);
+}
+
+/* Whoever connects tells us to go; one that goes away without a word was none. */
+static int go_await(struct init *i, struct err *e)
+{
+	for (;;) {
+		struct channel_msg m;
+		int c = accept4(i->b->listen, NULL, NULL, SOCK_CLOEXEC);
+		if (c < 0 && errno != EINTR)
+			return fail(e, -errno, "waiting to be started: %s", strerror(errno));
+		if (c >= 0 && pass_receive(c, &m, sizeof(m), NULL) == (ssize_t)sizeof(m) &&
+		    m.what == SAY_GO) {
+			i->to = c;
+			return 0;
+		}
+		if (c >= 0) (void)close(c);
+	}
+}
+
+/* While it waits it has nothing of the host's but these two: the folder's lock, too, is the
+ * runtime's alone. */
+static void rest_close(unsigned first, int a, int b)
+{
+	unsigned low = (unsigned)(a < b ? a : b), high = (unsigned)(a < b ? b : a);
+	if (low > first) (void)sys_close_range(first, low - 1, 0);
+	if (high > low + 1) (void)sys_close_range(low + 1, high - 1, 0);
+	(void)sys_close_range(high + 1, ~0u, 0);
+}
+
+static int live(struct init *i, struct err *e)
+{
+	struct birth *b = i->b;
+	int r;
+	if ((r = world_make(i, e)) || (r = process_prepare(&i->p, e))) return r;
+	(void)prctl(PR_SET_PDEATHSIG, 0);
+	rest_close(3 + b->preserve, i->to, b->listen);
+	if (channel_say(i->to, SAY_READY, 0, NULL, -1)) return fail(e, -EPIPE, "nobody waits");
+	(void)close(i->to);
+	if ((r = go_await(i, e))) return r;
+	if (b->spec->hooks && (r = hooks_inside(i, &b->spec->hooks->start_container,
+						"hooks.startContainer", "created", e)))
+		return r;
+	(void)close(b->listen);
+	b->listen = -1;
+	if ((r = process_become(&i->p, listener_tell, listener_await, e))) return r;
+	return process_exec(&i->p, e);
+}
+
+_Noreturn void init_run(struct birth *b)
+{
+	struct err e;
+	struct init i = {.b = b, .to = b->theirs, .host_proc = -1};
+	sigset_t none;
+	i.p = (struct process){.p = b->spec->process,
+			       .personality = b->spec->linux_->personality,
+			       .filter = &b->filter,
+			       .a = b->a,
+			       .keyring = b->no_keyring ? NULL : b->place->id,
+			       .preserve = b->preserve,
+			       .warn = warn,
+			       .ctx = &i};
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	for (int s = 1; s < NSIG; s++)
+		if (s != SIGKILL && s != SIGSTOP) (void)signal(s, SIG_DFL);
+	(void)close(b->channel);
+	(void)setsid();
+	(void)live(&i, &e);
+	(void)channel_fail(i.to, &e);
+	_exit(1);
+}
