@@ -2,6 +2,7 @@
  * need not allow what only we do. Without no_new_privileges the kernel wants CAP_SYS_ADMIN for a
  * filter: it is kept until then, and one capset(2) more comes after. */
 #include "zone/process.h"
+#include "zone/root.h"
 #include "zone/sys.h"
 #include "zone/words.h"
 #include <errno.h>
@@ -52,10 +53,10 @@ static int rlimits_set(struct process *p, struct err *e)
 static int cwd_enter(struct process *p, struct err *e)
 {
 	char at[PATH_MAX];
-	auto_fd int fd =
-		sys_openat2(AT_FDCWD, p->p->cwd, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_MAGICLINKS);
-	if (fd < 0 || fchdir(fd))
-		return fail(e, -errno, "process.cwd: %s: %s", p->p->cwd, strerror(errno));
+	auto_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -1;
+	fd = root_make(root, p->p->cwd, ROOT_DIR, e);
+	if (fd < 0) return fail_in(e, "process.cwd");
+	if (fchdir(fd)) return fail(e, -errno, "process.cwd: %s: %s", p->p->cwd, strerror(errno));
 	if (!getcwd(at, sizeof(at)) || at[0] != '/')
 		return fail(e, -EPERM, "process.cwd: %s: is not in the zone", p->p->cwd);
 	return 0;

@@ -63,7 +63,8 @@ static int fs_new(const char *type, const struct spec_mount *m, const struct opt
 	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
 		return fail(e, -errno, "mounts: %s: file system %s: %s", m->destination, type,
 			    fs_words(fs, words, sizeof(words)));
-	int t = fsmount(fs, FSMOUNT_CLOEXEC, (unsigned)o->attr.attr_set);
+	int t = fsmount(fs, FSMOUNT_CLOEXEC,
+			(unsigned)(o->attr.attr_set & ~(o->copy_up ? MOUNT_ATTR_RDONLY : 0u)));
 	if (t < 0)
 		return fail(e, -errno, "mounts: %s: file system %s: %s", m->destination, type,
 			    fs_words(fs, words, sizeof(words)));
@@ -73,7 +74,7 @@ static int fs_new(const char *type, const struct spec_mount *m, const struct opt
 static int attrs_set(int tree, const struct spec_mount *m, const struct options *o, struct err *e)
 {
 	const struct mount_attr *one = &o->attr, *all = &o->recursive;
-	if (o->bind && (one->attr_set || one->attr_clr) &&
+	if ((o->bind || o->copy_up) && (one->attr_set || one->attr_clr) &&
 	    mount_setattr(tree, "", AT_EMPTY_PATH, (struct mount_attr *)one, sizeof(*one)))
 		return fail(e, -errno, "mounts: %s: options: %s", m->destination, strerror(errno));
 	if ((all->attr_set || all->attr_clr) &&
@@ -95,18 +96,16 @@ static int propagation_set(int tree, const struct spec_mount *m, const struct op
 	return 0;
 }
 
-/* A tmpfs over a folder looks like that folder, unless its mode was given. */
-static void mode_inherit(struct root *r, const struct spec_mount *m, struct options *o, int dest)
+/* tmpcopyup: the new file system begins with what it covers, and looks like it. */
+static int copied_up(const struct spec_mount *m, int dest, int tree, struct err *e)
 {
 	struct stat st;
-	for (unsigned i = 0; i < o->data.n; i++)
-		if (!strncmp(o->data.at[i], "mode=", 5)) return;
-	if (fstat(dest, &st) || !m->type) return;
-	const char **more = arena_make(r->a, const char *, o->data.n + 2);
-	memcpy(more, o->data.at, o->data.n * sizeof(*more));
-	more[o->data.n] = arena_text(r->a, "mode=%o", st.st_mode & 07777);
-	o->data.at = more;
-	o->data.n++;
+	if (fstat(dest, &st) || fchmodat(tree, ".", st.st_mode & 07777, 0) ||
+	    fchownat(tree, ".", st.st_uid, st.st_gid, 0))
+		return fail(e, -errno, "mounts: %s: tmpcopyup: %s", m->destination,
+			    strerror(errno));
+	int r = root_copy_up(dest, tree, 0);
+	return r ? fail(e, r, "mounts: %s: tmpcopyup: %s", m->destination, strerror(-r)) : 0;
 }
 
 /* The host's folder, for file systems that this user namespace may not mount. */
@@ -126,7 +125,6 @@ static int fs_mount(struct root *r, const struct spec_mount *m, struct source *s
 		    struct err *e)
 {
 	const char *type = m->type && *m->type ? m->type : "none";
-	if (!strcmp(type, "tmpfs")) mode_inherit(r, m, &s->o, dest);
 	auto_fd int t = fs_new(type, m, &s->o, e);
 	if (t < 0 && e->code == -EPERM && r->no_nodes &&
 	    (!strcmp(type, "sysfs") || !strcmp(type, "mqueue"))) {
@@ -135,6 +133,7 @@ static int fs_mount(struct root *r, const struct spec_mount *m, struct source *s
 	}
 	if (t < 0) return e->code;
 	int c;
+	if (s->o.copy_up && (c = copied_up(m, dest, t, e))) return c;
 	if ((c = attrs_set(t, m, &s->o, e))) return c;
 	c = root_move(t, dest);
 	if (c) return fail(e, c, "mounts: %s: %s", m->destination, strerror(-c));

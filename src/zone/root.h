@@ -54,6 +54,9 @@ int root_make(int root, const char *path, enum root_kind kind, struct err *e);
 int root_parent(int root, const char *path, const char **name, struct err *e);
 /* A mount without a place to where fd is. */
 int root_move(int tree, int to);
+/* copyup.c: files of folder from into folder to: their kinds, owners, modes; nothing is followed.
+ */
+int root_copy_up(int from, int to, unsigned depth);
 /* A detached copy of where fd is. */
 int root_copy(int fd, bool deep);
 #endif
