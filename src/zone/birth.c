@@ -225,18 +225,30 @@ static int follow(struct birth *b, struct err *e)
 	}
 }
 
+/* What the child says of its end is more than that it has ended. */
+static int grouped_tell(struct birth *b, struct err *e)
+{
+	struct channel_msg m;
+	struct err its;
+	int r = group_attach(&b->group, b->pid, false, e);
+	if (!r) {
+		(void)channel_say(b->channel, SAY_GROUPED, 0, NULL, -1);
+		return 0;
+	}
+	if (r == -ESRCH && channel_hear(b->channel, &m, NULL, &its) && its.code != -EPIPE) *e = its;
+	return e->code;
+}
+
 static int bring_up(struct birth *b, struct err *e)
 {
 	int r;
 	(void)close(b->theirs);
 	b->theirs = -1;
-	if ((b->spec->new_ns & CLONE_NEWUSER) &&
-	    ((r = id_map(b->pid, b->spec->linux_, e)) ||
-	     (r = channel_say(b->channel, SAY_MAPPED, 0, NULL, -1))))
-		return r;
-	if ((r = score_set(b, e)) || (r = group_attach(&b->group, b->pid, false, e)) ||
-	    (r = channel_say(b->channel, SAY_GROUPED, 0, NULL, -1)) || (r = follow(b, e)))
-		return r;
+	if (b->spec->new_ns & CLONE_NEWUSER) {
+		if ((r = id_map(b->pid, b->spec->linux_, e))) return r;
+		(void)channel_say(b->channel, SAY_MAPPED, 0, NULL, -1);
+	}
+	if ((r = score_set(b, e)) || (r = grouped_tell(b, e)) || (r = follow(b, e))) return r;
 	b->place->pid = b->pid;
 	b->place->started = place_start_time(b->pid);
 	return place_save(b->place, e);

@@ -152,9 +152,10 @@ int enter_begin(struct enter *x, struct err *e)
 	if ((r = channel_pair(ends, e))) return r;
 	n.ours = ours = ends[0];
 	n.theirs = ends[1];
-	if (!(r = process_make(&n, e)) && !(r = group_attach(x->group, x->pid, false, e)) &&
-	    !(r = channel_say(n.ours, SAY_GROUPED, 0, NULL, -1)))
+	if (!(r = process_make(&n, e)) && !(r = group_attach(x->group, x->pid, false, e))) {
+		(void)channel_say(n.ours, SAY_GROUPED, 0, NULL, -1);
 		r = follow(&n, e);
+	}
 	if (n.theirs >= 0) (void)close(n.theirs);
 	if (!r) return 0;
 	if (x->pid > 0) {

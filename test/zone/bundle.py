@@ -1,5 +1,5 @@
 """Bundles of busybox, and running them by one runtime or the other."""
-import copy, itertools, json, os, shutil, subprocess, tempfile, time
+import copy, itertools, json, os, shutil, subprocess, sys, threading, time
 
 USUAL = {
     "ociVersion": "1.0.0",
@@ -43,7 +43,7 @@ class Runtime:
     def call(self, *words, **more):
         more.setdefault("timeout", 20)
         if words[0] == "create" or "-d" in words:  # a zone keeps what it was given
-            said = os.path.join(self.bundle, "stderr-" + words[-1])
+            said = os.path.join(self.bundle, "stderr-%d" % next(self.count))
             with open(said, "w") as f:
                 p = subprocess.run(self.words + list(words), stdin=subprocess.DEVNULL, text=True,
                                    stdout=subprocess.DEVNULL, stderr=f, cwd=self.bundle, **more)
@@ -61,7 +61,7 @@ class Runtime:
             json.dump(config, f)
 
     def fresh(self):
-        return "t%s%d" % (self.name, next(self.count))
+        return "t%s%d-%d" % (self.name, os.getpid(), next(self.count))
 
     def run(self, config, *options, **more):
         name = self.fresh()
@@ -119,3 +119,35 @@ def config(**process):
 
 def sh(script, **process):
     return config(args=["sh", "-c", script], **process)
+
+
+def put(c, path, value):
+    at = c
+    keys = path.split(".")
+    for k in keys[:-1]:
+        at = at.setdefault(k, {})
+    at[keys[-1]] = value
+    return c
+
+
+def mounted(script, *mounts, **process):
+    c = sh(script, **process)
+    c["mounts"] += list(mounts)
+    return c
+
+
+lock = threading.Lock()
+counts = [0, 0]
+
+
+def result(name, good, words=""):
+    with lock:
+        counts[not good] += 1
+        if not good:
+            print("FAIL", name, words)
+
+
+def finish(home):
+    shutil.rmtree(home, ignore_errors=True)
+    print("%d passed, %d failed" % tuple(counts))
+    sys.exit(counts[1] != 0)

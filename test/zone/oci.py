@@ -4,9 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 import difflib, json, os, re, shutil, socket, subprocess, sys, tempfile, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bundle import ALONE, Runtime, base_make, config, sh
+from bundle import ALONE, Runtime, base_make, config, finish, mounted, put, result, sh
 
-passed = failed = 0
 home = tempfile.mkdtemp(prefix="lodge-oci-")
 base = os.path.join(home, "base")
 base_make(base)
@@ -20,17 +19,8 @@ for r in both:
     r.prepare(base)
 
 
-lock = threading.Lock()
 pool = ThreadPoolExecutor(6)  # most of the time is waiting for the kernel's groups
 later = []
-
-
-def result(name, good, words=""):
-    global passed, failed
-    with lock:
-        passed, failed = passed + bool(good), failed + (not good)
-        if not good:
-            print("FAIL", name, words)
 
 
 def spread(fn):
@@ -49,7 +39,7 @@ def wait():
 
 def tidy(text, runtime):
     text = text.replace(runtime.bundle, "BUNDLE")
-    return re.sub(r"t%s\d+" % runtime.name, "ID", text)
+    return re.sub(r"t%s[\d-]+" % runtime.name, "ID", text)
 
 
 def same(name, seen):
@@ -100,21 +90,6 @@ def created(name, make, look, started=False):
 def proc(z, file):
     with open("/proc/%d/%s" % (z.pid, file)) as f:
         return f.read()
-
-
-def put(c, path, value):
-    at = c
-    keys = path.split(".")
-    for k in keys[:-1]:
-        at = at.setdefault(k, {})
-    at[keys[-1]] = value
-    return c
-
-
-def mounted(script, *mounts, **process):
-    c = sh(script, **process)
-    c["mounts"] += list(mounts)
-    return c
 
 
 # ---- process
@@ -427,13 +402,9 @@ for verb in ("run", "exec"):
     same("process.terminal, " + verb, {r.name: console(r, verb) for r in both})
 result("process.consoleSize", "11 22" in console(ours, "run"))
 
-exec(open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "attacks.py")).read())
-
-shutil.rmtree(home, ignore_errors=True)
 for d in os.listdir("/sys/fs/cgroup"):
     try:
         os.rmdir("/sys/fs/cgroup/%s/lodge-oci-test" % d)
     except OSError:
         pass
-print("%d passed, %d failed" % (passed, failed))
-sys.exit(failed != 0)
+finish(home)
