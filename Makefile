@@ -54,7 +54,7 @@ $(BUILD)/zone.a: $(call obj,$(filter src/base/%.c src/zone/%.c,$(lib)))
 	$(Q)rm -f $@; ar rc $@ $^
 $(BUILD)/lodge-oci: $(call obj,src/oci.c) $(BUILD)/zone.a
 	@echo "  LD    $@"
-	$(Q)$(CC) $(LDFLAGS) $(if $(SAN),,-static -Wl$(comma)--gc-sections) $^ -ljson-c -lseccomp -o $@
+	$(Q)$(CC) $(LDFLAGS) $(if $(SAN),,-static -Wl$(comma)-S) $^ -ljson-c -lseccomp -o $@
 $(BUILD)/oracle: $(call obj,$(oracle) $(lib))
 $(BUILD)/vector: $(call obj,$(vector) $(lib))
 $(BUILD)/chips: $(call obj,test/dev/chips.c $(lib))
@@ -183,8 +183,9 @@ bench-guests:
 # What is installed finds guests/ under share/lodge.
 docs: $(BUILD)/lodge
 	$(Q)mkdir -p $(BUILD)/man && cd $(BUILD)/man && rm -f *.1 && ../lodge help --man
-install: $(BUILD)/lodge docs
+install: $(BUILD)/lodge $(BUILD)/lodge-oci docs
 	install -D -m 755 $(BUILD)/lodge $(DESTDIR)$(PREFIX)/bin/lodge
+	install -m 755 $(BUILD)/lodge-oci $(DESTDIR)$(PREFIX)/bin/lodge-oci
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/lodge
 	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
