@@ -281,47 +281,6 @@ void birth_done(struct birth *b)
 	group_close(&b->group);
 }
 
-/* The listener's descriptor appears in the zone's process, which may make no system call to send
- * it: it is taken from there, and a byte of its memory says that it was. */
-static int listener_take(const struct place *p, const struct filter *f, const struct channel_msg *m,
-			 struct err *e)
-{
-	auto_fd int pidfd = sys_pidfd_open(p->pid), fd = -1, mem = -1;
-	char path[40], target[64], one = 1;
-	for (unsigned i = 0; i < 5000; i++) {
-		fd = (int)syscall(SYS_pidfd_getfd, pidfd, m->code, 0);
-		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		ssize_t n = fd < 0 ? -1 : readlink(path, target, sizeof(target) - 1);
-		target[n < 0 ? 0 : n] = 0;
-		if (strstr(target, "seccomp notify")) break;
-		if (fd >= 0) (void)close(fd);
-		fd = -1;
-		(void)usleep(1000);
-	}
-	if (fd < 0) return fail(e, -EPIPE, "linux.seccomp: its listener did not come");
-	struct sockaddr_un to = {.sun_family = AF_UNIX};
-	auto_fd int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	auto_buf struct buf state = {0}, text = {0};
-	if (strlen(f->listener) >= sizeof(to.sun_path))
-		return fail(e, -ENAMETOOLONG, "linux.seccomp.listenerPath: too long");
-	memcpy(to.sun_path, f->listener, strlen(f->listener));
-	if (connect(s, (struct sockaddr *)&to, sizeof(to)))
-		return fail(e, -errno, "linux.seccomp.listenerPath: %s: %s", f->listener,
-			    strerror(errno));
-	place_state(p, "creating", p->pid, false, &state);
-	buf_fmt(&text,
-		"{\"ociVersion\":\"1.0.2\",\"fds\":[\"seccompFd\"],\"pid\":%d,"
-		"\"metadata\":\"%s\",\"state\":%s}",
-		(int)p->pid, f->metadata ? f->metadata : "", state.at);
-	if (!pass_send(s, text.at, text.len, fd))
-		return fail(e, -errno, "linux.seccomp.listenerPath: %s", strerror(errno));
-	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)p->pid);
-	mem = open(path, O_RDWR | O_CLOEXEC);
-	if (mem < 0 || pwrite(mem, &one, 1, (off_t)m->at) != 1)
-		return fail(e, -errno, "linux.seccomp: telling the zone: %s", strerror(errno));
-	return 0;
-}
-
 int birth_start(const struct place *p, const struct filter *f, struct err *e)
 {
 	struct sockaddr_un at;
@@ -340,6 +299,7 @@ int birth_start(const struct place *p, const struct filter *f, struct err *e)
 		m.text[sizeof(m.text) - 1] = 0;
 		if (m.what == SAY_ERROR) return fail(e, m.code < 0 ? m.code : -EIO, "%s", m.text);
 		if (m.what == SAY_WARNING) oci_log(OCI_WARNING, "%s", m.text);
-		if (m.what == SAY_LISTENER && f && listener_take(p, f, &m, e)) return e->code;
+		if (m.what == SAY_LISTENER && f && listener_give(p, f, m.code, m.at, e))
+			return e->code;
 	}
 }

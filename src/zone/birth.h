@@ -39,6 +39,10 @@ void birth_done(struct birth *b); /* closes all; the zone stays */
  * listener somebody may wait; NULL: none. */
 int birth_start(const struct place *p, const struct filter *f, struct err *e);
 
+/* listener.c: the filter's listener is that descriptor of the zone's process, which waits until the
+ * byte at that address of its memory is set. */
+int listener_give(const struct place *p, const struct filter *f, int number, uint64_t at,
+		  struct err *e);
 /* In the child: waits until it is in its control groups, once, and takes their namespace. */
 int birth_grouped(void *ctx, struct err *e);
 /* init.c: in the child; does not return. */

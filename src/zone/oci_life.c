@@ -182,12 +182,24 @@ int oci_create(struct oci *o, struct err *e)
 	return r;
 }
 
+/* By descriptor: the number may have become another process's since we looked. */
+static int signal_send(const struct place *p, int sig, struct err *e)
+{
+	auto_fd int fd = p->pid ? sys_pidfd_open(p->pid) : -1;
+	if (fd < 0 || !place_alive(p))
+		return fail(e, -ESRCH, "zone %s: container not running", p->id);
+	return sys_pidfd_signal(fd, sig)
+		       ? fail(e, -errno, "zone %s: signal %d: %s", p->id, sig, strerror(errno))
+		       : 0;
+}
+
 static int start(struct oci *o, struct place *p, const struct spec *s, const struct filter *f,
 		 struct err *e)
 {
 	auto_buf struct buf state = {0};
 	int r = birth_start(p, f, e);
 	(void)o;
+	if (r && p->pid) (void)signal_send(p, SIGKILL, &(struct err){0});
 	if (r || !s->hooks || !s->hooks->poststart.n) return r;
 	place_state(p, "running", p->pid, false, &state);
 	hooks_run_all(&s->hooks->poststart, "hooks.poststart", state.at);
@@ -281,17 +293,6 @@ int oci_state(struct oci *o, struct err *e)
 	group_close(&g);
 	place_close(&p);
 	return 0;
-}
-
-/* By descriptor: the number may have become another process's since we looked. */
-static int signal_send(const struct place *p, int sig, struct err *e)
-{
-	auto_fd int fd = p->pid ? sys_pidfd_open(p->pid) : -1;
-	if (fd < 0 || !place_alive(p))
-		return fail(e, -ESRCH, "zone %s: container not running", p->id);
-	return sys_pidfd_signal(fd, sig)
-		       ? fail(e, -errno, "zone %s: signal %d: %s", p->id, sig, strerror(errno))
-		       : 0;
 }
 
 static int kill_one(struct oci *o, int sig, struct err *e)
