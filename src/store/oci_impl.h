@@ -15,7 +15,7 @@ struct oci_found {
 	struct image im;
 };
 /* A file in it, to read, that no link leads to from outside; a negative errno with words. */
-int oci_open(int folder, const char *path, struct err *e);
+int oci_look_open(int folder, const char *path, struct err *e);
 void oci_found_done(struct oci_found *f);
 /* By which: the CPU, if there are several. The first of arch's that is there. */
 int oci_look(struct oci_found *f, const char *const *arch, struct err *e);

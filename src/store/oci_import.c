@@ -132,7 +132,7 @@ static int open_any(struct import *m, const char *path, struct err *e)
 static int hold(struct import *m, unsigned n, struct image_file *f, struct err *e)
 {
 	char digest[BLOB_DIGEST];
-	int fd = oci_open(m->found.folder, f->path, e);
+	int fd = oci_look_open(m->found.folder, f->path, e);
 	if (fd < 0) return fd;
 	m->file[n] = fd;
 	auto_mem char *was = f->path;

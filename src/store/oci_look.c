@@ -38,7 +38,7 @@ static int open_in(int folder, const char *path)
 			       .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
 	return (int)syscall(SYS_openat2, folder, path, &how, sizeof(how));
 }
-int oci_open(int folder, const char *path, struct err *e)
+int oci_look_open(int folder, const char *path, struct err *e)
 {
 	struct stat st;
 	auto_fd int fd = open_in(folder, path);
@@ -51,7 +51,7 @@ int oci_open(int folder, const char *path, struct err *e)
 static int text_of(int folder, const char *path, struct buf *to, struct err *e)
 {
 	struct stat st;
-	auto_fd int fd = oci_open(folder, path, e);
+	auto_fd int fd = oci_look_open(folder, path, e);
 	if (fd < 0) return fd;
 	must(!fstat(fd, &st));
 	if (st.st_size > TEXT_MOST) return fail(e, -EFBIG, "%.120s: too long", path);
@@ -117,7 +117,7 @@ static int blob_of(struct oci_found *f, struct json_object *descriptor, struct i
 	to->path = text_format("blobs/sha256/%s", hex);
 	to->digest = copy(hex);
 	to->size = (uint64_t)size;
-	auto_fd int fd = oci_open(f->folder, to->path, e);
+	auto_fd int fd = oci_look_open(f->folder, to->path, e);
 	if (fd < 0) return fd;
 	if (fstat(fd, &st) || st.st_size != size)
 		return fail(e, -EINVAL, "%s: has not the size that the image says", to->path);
