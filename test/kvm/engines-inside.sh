@@ -28,12 +28,14 @@ save() { # name to
 	./lodge stop --force "$1" && ./lodge rm -f "$1"
 }
 goes_on() { # name: the nonce is there, its program counts on, and time goes as here
-	ask "$1" 'cat /tmp/nonce; cat /tmp/count; sleep 2; cat /tmp/count' > /tmp/said
-	{ read -r nonce && read -r was && read -r is; } < /tmp/said
+	ask "$1" 'read was < /tmp/count; is=$was
+		for i in $(seq 120); do [ "$is" = "$was" ] || break; sleep 1; read is < /tmp/count; done
+		echo "$(cat /tmp/nonce) $was $is"' > /tmp/said
+	read -r nonce was is < /tmp/said
 	[ "$nonce" = "$secret" ]
 	check "$1: the nonce is there" $?
-	[ -n "$was" ] && [ "$is" -gt "$was" ]
-	check "$1: what ran runs on" $?
+	[ -n "$is" ] && [ "$is" -gt "$was" ]
+	check "$1: what ran runs on: $was $is" $?
 	there=$(ask "$1" 'cut -d. -f1 /proc/uptime')
 	[ -n "$there" ] && [ "$there" -le "$(($(cut -d. -f1 /proc/uptime) + 1))" ]
 	check "$1: time has gone on" $?
@@ -43,8 +45,9 @@ goes_on() { # name: the nonce is there, its program counts on, and time goes as 
 
 up a kvm
 secret=$(head -c 8 /dev/urandom | od -An -tx1 | tr -d ' \n')
-ask a "echo $secret > /tmp/nonce; (i=0; while true; do i=\$((i+1)); echo \$i > /tmp/count; sleep 0.1; done) > /dev/null 2>&1 &"
+ask a "echo $secret > /tmp/nonce; (i=0; while true; do i=\$((i+1)); echo \$i > /tmp/next; mv /tmp/next /tmp/count; sleep 0.1; done) > /dev/null 2>&1 &"
 check "a: answers" $?
+ask a 'until [ -e /tmp/count ]; do sleep 0.1; done'
 goes_on a
 save a /tmp/1
 up b kvm --restore /tmp/1
