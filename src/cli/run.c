@@ -455,6 +455,11 @@ static int find_image(struct run *r, struct image *im, struct err *e)
 		bad = image_make(s, name, arch, false, e);
 		if (!bad) bad = store_image_find(s, name, arch, im, e);
 	}
+	if (!bad && im->nlayers)
+		return fail(e, -ENOTSUP,
+			    "image %s is a container's: 'lodge run' has no zones yet; podman and "
+			    "containerd run such by lodge-oci",
+			    name);
 	return bad;
 }
 
