@@ -1,5 +1,6 @@
 #include "zone/enter.h"
 #include "base/buf.h"
+#include "base/file.h"
 #include "zone/log.h"
 #include "zone/sys.h"
 #include "zone/terminal.h"
@@ -89,7 +90,6 @@ static _Noreturn void helper(struct entry *n)
 		(void)channel_fail(n->theirs, &e), _exit(1);
 	}
 	int pid = sys_clone(CLONE_PARENT, 0, &pidfd, n->into);
-	if (pid < 0 && n->into >= 0) pid = sys_clone(CLONE_PARENT, 0, &pidfd, -1);
 	if (!pid) entered(n);
 	if (pid < 0) {
 		(void)fail(&e, -errno, "a process in the zone: %s", strerror(errno));
@@ -110,6 +110,25 @@ static int process_make(struct entry *n, struct err *e)
 	/* What the helper says its child is called is another's word where pids are the zone's. */
 	if (!r) n->x->pid = m.code;
 	return r;
+}
+
+/* Of version 2 the group that the first process is in: one that has made groups below its own may
+ * have left that, and nobody can enter it then. */
+static int group_below(const struct group *g, pid_t pid)
+{
+	char path[40];
+	struct err ignored;
+	auto_buf struct buf b = {0};
+	size_t n = strlen(g->path);
+	(void)snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	if (group_into(g) < 0 || file_read(&b, path, 1 << 20, &ignored)) return -1;
+	char *line = strncmp(b.at, "0::", 3) ? strstr(b.at, "\n0::") : b.at;
+	if (!line) return -1;
+	line += *line == '\n' ? 4 : 3;
+	line[strcspn(line, "\n")] = 0;
+	if (strncmp(line, g->path, n) || line[n] != '/') return -1;
+	return sys_openat2(group_into(g), line + n + 1, O_RDONLY | O_DIRECTORY, 0,
+			   RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 }
 
 static int terminal_take(struct enter *x, int fd, struct err *e)
@@ -144,10 +163,13 @@ int enter_begin(struct enter *x, struct err *e)
 	int ends[2], r;
 	x->pidfd = x->master = -1;
 	x->pid = 0;
-	auto_fd int init = sys_pidfd_open(x->place->pid), ours = -1;
+	auto_fd int init = sys_pidfd_open(x->place->pid), ours = -1, below = -1,
+		    proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	x->p.proc = proc;
 	if (init < 0 || !place_alive(x->place))
 		return fail(e, -ESRCH, "zone %s: is not running", x->place->id);
 	n.init = init;
+	if ((below = group_below(x->group, x->place->pid)) >= 0) n.into = below;
 	n.flags = namespaces_of(x->place->pid);
 	if ((r = channel_pair(ends, e))) return r;
 	n.ours = ours = ends[0];

@@ -13,7 +13,7 @@ struct enter {
 	struct place *place;
 	struct group *group; /* opened */
 	struct process p;
-	const char *console_socket, *subgroup;
+	const char *console_socket;
 	bool keep_master;
 	/* made here */
 	pid_t pid;

@@ -136,33 +136,6 @@ static int sysctls_set(const struct init *i, struct err *e)
 	return 0;
 }
 
-static int label_write(const struct init *i, const char *file, const char *text, struct err *e)
-{
-	auto_fd int fd = openat(i->host_proc, file, O_WRONLY | O_CLOEXEC);
-	size_t n = strlen(text);
-	if (fd >= 0 && write(fd, text, n) == (ssize_t)n) return 0;
-	return fail(e, -errno, "process: label %s: %s", text, strerror(errno));
-}
-
-static int labels_set(struct init *i, struct err *e)
-{
-	const struct spec_process *p = i->b->spec->process;
-	char text[300];
-	if (p->apparmor_profile && *p->apparmor_profile &&
-	    strcmp(p->apparmor_profile, "unconfined")) {
-		if (access("/sys/module/apparmor", F_OK))
-			return fail(e, -ENOTSUP,
-				    "process.apparmorProfile: this host has no "
-				    "AppArmor");
-		(void)snprintf(text, sizeof(text), "exec %s", p->apparmor_profile);
-		int r = label_write(i, "self/attr/apparmor/exec", text, e);
-		if (r) return r;
-	}
-	if (!p->selinux_label || !*p->selinux_label) return 0;
-	if (access("/sys/fs/selinux/enforce", F_OK)) return 0;
-	return label_write(i, "self/attr/exec", p->selinux_label, e);
-}
-
 static int terminal_set(struct init *i, struct err *e)
 {
 	const struct spec_process *p = i->b->spec->process;
@@ -206,7 +179,7 @@ static int world_make(struct init *i, struct err *e)
 	if (b->spec->hooks && (r = hooks_inside(i, &b->spec->hooks->create_container,
 						"hooks.createContainer", "creating", e)))
 		return r;
-	if ((r = labels_set(i, e)) || (r = root_hide(&b->root, e))) return r;
+	if ((r = root_hide(&b->root, e))) return r;
 	return root_enter(&b->root, e);
 }
 
@@ -241,7 +214,9 @@ static int live(struct init *i, struct err *e)
 {
 	struct birth *b = i->b;
 	int r;
-	if ((r = world_make(i, e)) || (r = process_prepare(&i->p, e))) return r;
+	if ((r = world_make(i, e))) return r;
+	i->p.proc = i->host_proc;
+	if ((r = process_prepare(&i->p, e))) return r;
 	(void)prctl(PR_SET_PDEATHSIG, 0);
 	rest_close(3 + b->preserve, i->to, b->listen);
 	if (channel_say(i->to, SAY_READY, 0, NULL, -1)) return fail(e, -EPIPE, "nobody waits");

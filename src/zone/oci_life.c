@@ -460,11 +460,12 @@ static int enter(struct oci *o, struct place *pl, struct group *g, struct spec *
 	if ((r = process_take(o, &p, e)) ||
 	    (r = filter_make(&f, s->linux_->seccomp, o->places, o->a, e)))
 		return r;
+	if (o->subgroup && *o->subgroup && strcmp(o->subgroup, "/"))
+		return fail(e, -ENOTSUP, "exec: --cgroup: not done yet");
 	if (f.listener) return fail(e, -ENOTSUP, "exec: into a zone with SCMP_ACT_NOTIFY");
 	struct enter x = {.place = pl,
 			  .group = g,
 			  .console_socket = o->console_socket,
-			  .subgroup = o->subgroup,
 			  .keep_master = !o->detach && !o->console_socket,
 			  .p = {.p = &p,
 				.filter = &f,

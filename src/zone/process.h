@@ -11,6 +11,7 @@ struct process {
 	struct arena *a;
 	const char *keyring; /* the name of a session keyring of its own; NULL: ours stays */
 	unsigned preserve;   /* descriptors from 3 on that it keeps */
+	int proc;	     /* the host's /proc */
 	const char *path;    /* what will be executed */
 	const char **env;
 	void (*warn)(void *ctx, const char *words);

@@ -411,6 +411,28 @@ ours.call("--log", log, "--log-format", "json", "state", "not-there")
 last = json.loads(open(log).read().strip().split("\n")[-1])
 result("--log json", last["level"] == "error" and "does not exist" in last["msg"] and "T" in last["time"], last)
 
+# A first process that has gone to a group of its own, as systemd does: exec goes there, too.
+if os.path.ismount("/sys/fs/cgroup/unified"):
+    c = sh("mkdir /sys/fs/cgroup/unified/in && echo 1 > /sys/fs/cgroup/unified/in/cgroup.procs && touch /tmp/moved; exec sleep 100")
+    c["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"})
+    c["linux"]["namespaces"].append({"type": "cgroup"})
+    z = ours.create(c)
+    z.verb("start")
+    until = time.monotonic() + 10
+    while not os.path.exists(ours.rootfs + "/tmp/moved") and time.monotonic() < until:
+        time.sleep(0.01)
+    p = z.verb("exec", "grep", "^0::", "/proc/self/cgroup")
+    result("exec into a zone whose group has others below", p.stdout == "0::/in\n", p.stdout + p.stderr)
+    result("delete with groups below", not z.end().returncode and not z.state())
+p = ours.run(sh("ls / | grep -c bin; grep -c ' / / ' /proc/self/mountinfo"), "--no-pivot")
+result("--no-pivot", p.stdout.split()[:1] == ["1"], p.stdout + p.stderr)
+p = ours.run(config(args=["true"]), "--no-new-keyring", "--no-subreaper")
+result("--no-new-keyring", not p.returncode, p.stderr)
+p = subprocess.run([ours.words[0], "--systemd-cgroup"] + ours.words[1:] + ["run", "-f", "systemd.json", ours.fresh()], cwd=ours.bundle,
+                   capture_output=True, text=True, timeout=20) if not ours.write(put(sh("cat /proc/self/cgroup"), "linux.cgroupsPath",
+                   "lodge-test.slice:oci:%d" % os.getpid()), "systemd") else None
+result("--systemd-cgroup", "without systemd" in p.stderr and "/lodge-test.slice/oci-%d.scope" % os.getpid() in p.stdout, p.stdout + p.stderr)
+
 # ---- terminals
 def console(r, verb):
     path = os.path.join(r.bundle, "c.sock")
@@ -450,8 +472,9 @@ for verb in ("run", "exec"):
 result("process.consoleSize", "11 22" in console(ours, "run"))
 
 for d in os.listdir("/sys/fs/cgroup"):
-    try:
-        os.rmdir("/sys/fs/cgroup/%s/lodge-oci-test" % d)
-    except OSError:
-        pass
+    for name in ("lodge-oci-test", "lodge-test.slice"):
+        try:
+            os.rmdir("/sys/fs/cgroup/%s/%s" % (d, name))
+        except OSError:
+            pass
 finish(home)
