@@ -96,7 +96,9 @@ static int access_bits(const char *a)
 	       (strchr(a, 'w') ? BPF_DEVCG_ACC_WRITE : 0);
 }
 
-static void program_rule(struct program *p, const struct spec_device_rule *r)
+/* False: it fits whatever is asked for, so nothing after it could be reached, which the kernel does
+ * not take. */
+static bool program_rule(struct program *p, const struct spec_device_rule *r)
 {
 	unsigned tests[8], n = 0;
 	const char *t = type_of(r);
@@ -129,6 +131,7 @@ static void program_rule(struct program *p, const struct spec_device_rule *r)
 	emit(p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 	for (unsigned i = 0; i < n && p->n < INSNS_MAX; i++)
 		p->at[tests[i]].off = (int16_t)(p->n - tests[i] - 1);
+	return n;
 }
 
 static int program_attach(const struct program *p, int dir, struct err *e)
@@ -158,10 +161,13 @@ int group_devices_bpf(int dir, const struct spec_device_rule *rules, unsigned n,
 	static struct program p;
 	p.n = 0;
 	program_head(&p);
-	for (unsigned i = USUAL; i--;) program_rule(&p, &usual[i]);
-	for (unsigned i = n; i--;) program_rule(&p, &rules[i]);
-	emit(&p, BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0);
-	emit(&p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+	bool open = true;
+	for (unsigned i = USUAL; i--;) (void)program_rule(&p, &usual[i]);
+	for (unsigned i = n; open && i--;) open = program_rule(&p, &rules[i]);
+	if (open) {
+		emit(&p, BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0);
+		emit(&p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+	}
 	if (p.n >= INSNS_MAX)
 		return fail(e, -E2BIG, "linux.resources.devices: %u rules are too many", n);
 	return program_attach(&p, dir, e);

@@ -31,6 +31,9 @@ USUAL = {
 # The host's own file system may have no list of version 2 groups: crun refuses a host with both.
 ALONE = ["unshare", "-m", "sh", "-c",
          'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', "sh"]
+# Only version 2, with what controllers version 1 has left to it (hugetlb here).
+TWO = ["unshare", "-m", "sh", "-c",
+       'umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"', "sh"]
 
 
 class Runtime:

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import difflib, fcntl, json, os, re, shutil, socket, struct, subprocess, sys, tempfile, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bundle import ALONE, Runtime, base_make, config, finish, mounted, put, result, sh
+from bundle import ALONE, TWO, Runtime, base_make, config, finish, mounted, put, result, sh
 
 home = tempfile.mkdtemp(prefix="lodge-oci-")
 base = os.path.join(home, "base")
@@ -432,6 +432,41 @@ p = subprocess.run([ours.words[0], "--systemd-cgroup"] + ours.words[1:] + ["run"
                    capture_output=True, text=True, timeout=20) if not ours.write(put(sh("cat /proc/self/cgroup"), "linux.cgroupsPath",
                    "lodge-test.slice:oci:%d" % os.getpid()), "systemd") else None
 result("--systemd-cgroup", "without systemd" in p.stderr and "/lodge-test.slice/oci-%d.scope" % os.getpid() in p.stdout, p.stdout + p.stderr)
+
+# ---- version 2 alone
+def two(r):
+    """The same runtime where only version 2 is mounted."""
+    other = Runtime(r.name, TWO + r.words[len(ALONE) if r is crun else 0:-2], home)
+    other.count = r.count
+    return other
+twos = [two(r) for r in both]
+def beside(name, see):
+    same(name, dict(zip([r.name for r in twos], pool.map(lambda r: tidy(see(r), r), twos))))
+def group_fs(*options):
+    c = sh("cat /proc/self/cgroup | grep ^0; ls /sys/fs/cgroup/cgroup.procs; touch /sys/fs/cgroup/x 2>/dev/null; echo $?; mount | grep -c cgroup2")
+    c["mounts"].append({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": list(options)})
+    c["linux"]["namespaces"].append({"type": "cgroup"})
+    del c["linux"]["resources"]
+    return c
+beside("version 2: mount", lambda r: r.run(group_fs("ro", "nosuid")).stdout)
+rules = [{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "r"}]
+DEVICES = [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}, {"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11}]
+p = twos[0].run(put(put(sh("for d in fuse kmsg null zero; do (: < /dev/$d) 2>/dev/null; echo $d $?; "
+              "(: > /dev/$d) 2>/dev/null; echo $d $?; done"), "linux.resources.devices", rules), "linux.devices", DEVICES))
+# Here crun may not raise the limit that it wants to load such a program with.
+result("version 2: devices", "fuse 0\nfuse 1\nkmsg 1\nkmsg 1\nnull 0" in p.stdout, p.stdout + p.stderr)
+def limited(r):
+    z = r.create(put(config(args=["sleep", "100"]), "linux.resources", {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}]}))
+    z.verb("start")
+    path = "/sys/fs/cgroup/unified" + [l for l in proc(z, "cgroup").split("\n") if l.startswith("0::")][0][3:]
+    out = [open(path + "/hugetlb.2MB.max").read()]
+    out += [z.verb("pause").returncode, z.state().get("status"), open(path + "/cgroup.freeze").read(), z.verb("resume").returncode]
+    out += [z.verb("exec", "true").returncode, z.verb("pause").returncode, z.end().returncode, os.path.exists(path), os.path.exists("/proc/%d" % z.pid)]
+    return str(out)
+if os.path.exists("/sys/fs/cgroup/unified/cgroup.controllers") and "hugetlb" in open("/sys/fs/cgroup/unified/cgroup.controllers").read():
+    beside("version 2: limits, pause, delete of what is paused", limited)
+p = twos[0].run(put(config(args=["true"]), "linux.resources.memory", {"limit": 1 << 26}))
+result("version 2: a controller that the host has not", not p.returncode and "no control group memory" in p.stderr, p.stderr)
 
 # ---- terminals
 def console(r, verb):
