@@ -20,7 +20,7 @@ is() { # name status
 
 # shellcheck disable=SC2086
 ${CC:-cc} -O1 -g -std=gnu17 -D_GNU_SOURCE -Isrc "-I$BUILD/gen" -o "$dir/tables" test/acpi/tables.c \
-	src/vm/{acpi,aml,pc_acpi,pc_dsdt,pc_map,smbios}.c src/hw/gmem.c $(ls src/base/*.c | grep -v _test) -pthread || exit 1
+	src/vm/{acpi,aml,pc_acpi,pc_dsdt,pc_map,smbios}.c src/hw/gmem.c src/hw/pagemap.c $(ls src/base/*.c | grep -v _test) -pthread || exit 1
 "$dir/tables" "$dir" > "$dir/boards" || exit 1
 
 # The body must come out the same: the header has a checksum and the name of the tool that made it.
