@@ -6,8 +6,6 @@
 #include "store/oci.h"
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 struct file_opts {
 	const char *arch;
@@ -105,12 +103,7 @@ static int tag_run(const struct call *c, struct err *e)
 	int r = store_open(&s, NULL, e);
 	if (r) return r;
 	r = find_any(s, c->args[0], o->arch, &im, e);
-	if (!r) {
-		free(im.name);
-		im.name = strdup(c->args[1]);
-		must(im.name);
-		r = store_image_add(s, &im, e);
-	}
+	if (!r) r = store_image_tag(s, &im, c->args[1], e);
 	store_close(s);
 	return r;
 }

@@ -249,6 +249,30 @@ int store_image_add(struct store *s, struct image *im, struct err *e)
 	return fail_in(e, "image %s", im->name);
 }
 
+/* Loaded again under the lock: it may have gone since the caller found it. */
+static int image_tag_locked(struct store *s, const struct image *im, const char *name,
+			    struct err *e)
+{
+	auto_image struct image to = {0};
+	auto_mem char *path = manifest_path(s, name, im->arch);
+	int r = image_load(s, im->name, im->arch, &to, e);
+	if (r) return r;
+	free(to.name);
+	to.name = copy_of(name);
+	to.created = (int64_t)time(NULL);
+	return manifest_write(path, &to, e);
+}
+
+int store_image_tag(struct store *s, const struct image *im, const char *name, struct err *e)
+{
+	int r = check_name("image", name, e);
+	if (!r) r = lock_take(s, LOCK_SH, e);
+	if (r) return r;
+	r = image_tag_locked(s, im, name, e);
+	lock_drop(s);
+	return r ? fail_in(e, "image %s", name) : 0;
+}
+
 static void beside(struct image_file *f, const char *dir)
 {
 	char *plain = f->path;

@@ -30,7 +30,9 @@ int store_image_find(struct store *s, const char *name, const char *arch, struct
 /* Copy the files of im (only paths, name, arch, kind, append, memory count) into the store and
  * name them, in the place of an older image of that name and CPU. */
 int store_image_add(struct store *s, struct image *im, struct err *e);
-/* The same for what guests/build left in dir. */
+/* Give it one more name, in the place of an older image of that name and CPU. */
+int store_image_tag(struct store *s, const struct image *im, const char *name, struct err *e);
+/* The same as adding for what guests/build left in dir. */
 int store_image_add_dir(struct store *s, const char *name, const char *arch, const char *dir,
 			struct err *e);
 /* fn for every image, by name, then CPU; stops at the first result that is not 0 and returns

@@ -1,9 +1,9 @@
 /* Trees of files to and from tar, by libarchive; but what is made here is made by hand, one part of
  * a name after the other beneath the folder (openat2(2)), since the names come from a guest. */
-#include "store/tree.h"
 #include "base/own.h"
 #include "base/types.h"
 #include "store/tar.h"
+#include "store/tree_impl.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -162,13 +162,12 @@ static int make_folder(int at, const char *name, struct archive_entry *en)
 	return -errno;
 }
 
-/* In the place of what was there, unless that is a folder. */
-static int make_room(int at, const char *name)
+int tree_make_room(int at, const char *name)
 {
 	return unlinkat(at, name, 0) && errno != ENOENT ? -errno : 0;
 }
 
-static int fill(struct archive *a, int fd)
+int tree_fill(struct archive *a, int fd)
 {
 	const void *p;
 	size_t n;
@@ -186,12 +185,12 @@ static int fill(struct archive *a, int fd)
 
 static int make_file(struct archive *a, int at, const char *name, struct archive_entry *en)
 {
-	int r = make_room(at, name);
+	int r = tree_make_room(at, name);
 	if (r) return r;
 	auto_fd int fd =
 		openat(at, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0) return -errno;
-	r = fill(a, fd);
+	r = tree_fill(a, fd);
 	struct timespec when[2] = {{.tv_nsec = UTIME_OMIT},
 				   {.tv_sec = tar.archive_entry_mtime(en)}};
 	la_int64_t size = tar.archive_entry_size(en);
@@ -213,7 +212,7 @@ static int make_hard_link(const struct tree_unpack *t, int at, const char *name,
 	if (r < 0) return r;
 	auto_fd int fd = r;
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return -EPROTO;
-	r = make_room(at, name);
+	r = tree_make_room(at, name);
 	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
 	if (!r && linkat(AT_FDCWD, self, at, name, AT_SYMLINK_FOLLOW)) r = -errno;
 	return r;
@@ -221,7 +220,7 @@ static int make_hard_link(const struct tree_unpack *t, int at, const char *name,
 
 static int make_link(int at, const char *name, const char *to)
 {
-	int r = make_room(at, name);
+	int r = tree_make_room(at, name);
 	return r || !to ? r : symlinkat(to, at, name) ? -errno : 0;
 }
 

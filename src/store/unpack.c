@@ -4,7 +4,7 @@
  * words of its own (attributes, device 0:0) comes only from what the layer says it takes away. */
 #include "base/own.h"
 #include "store/tar.h"
-#include "store/tree.h"
+#include "store/tree_impl.h"
 #include "store/unzip.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -155,10 +155,6 @@ static int give_all(struct layer *l, int fd)
 	(void)futimens(fd, when);
 	return 0;
 }
-static int make_room(int at, const char *name)
-{
-	return unlinkat(at, name, 0) && errno != ENOENT ? -errno : 0;
-}
 static int make_folder(struct layer *l, int at, const char *name)
 {
 	struct stat st;
@@ -173,30 +169,15 @@ static int make_folder(struct layer *l, int at, const char *name)
 	int r = gone ? make_opaque(fd) : 0;
 	return r ? r : give_all(l, fd);
 }
-static int fill(struct layer *l, int fd)
-{
-	const void *p;
-	size_t n;
-	la_int64_t off;
-	int r;
-	while ((r = tar.archive_read_data_block(l->a, &p, &n, &off)) == ARCHIVE_OK)
-		for (size_t done = 0; done < n;) {
-			ssize_t put = pwrite(fd, (const char *)p + done, n - done,
-					     off + (la_int64_t)done);
-			if (put < 0 && errno != EINTR) return -errno;
-			if (put > 0) done += (size_t)put;
-		}
-	return r == ARCHIVE_EOF ? 0 : -EPROTO;
-}
 static int make_file(struct layer *l, int at, const char *name)
 {
 	struct stat st;
-	int r = make_room(at, name);
+	int r = tree_make_room(at, name);
 	if (r) return r;
 	auto_fd int fd =
 		openat(at, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0) return -errno;
-	r = fill(l, fd);
+	r = tree_fill(l->a, fd);
 	la_int64_t size = tar.archive_entry_size(l->en);
 	if (!r && (fstat(fd, &st) || (st.st_size < size && ftruncate(fd, size)))) r = -errno;
 	return r ? r : give_all(l, fd);
@@ -207,7 +188,7 @@ static int make_node(struct layer *l, int at, const char *name, mode_t type)
 	struct timespec when[2];
 	mode_t mode = tar.archive_entry_perm(l->en) & MODE;
 	if (type == S_IFCHR && !dev) return -EPROTO; /* a word of overlayfs's */
-	int r = make_room(at, name);
+	int r = tree_make_room(at, name);
 	if (r) return r;
 	if (mknodat(at, name, type | mode, dev)) {
 		l->skipped++;
@@ -223,7 +204,7 @@ static int make_link(struct layer *l, int at, const char *name)
 {
 	const char *to = tar.archive_entry_symlink(l->en);
 	struct timespec when[2];
-	int r = make_room(at, name);
+	int r = tree_make_room(at, name);
 	if (r || !to) return r ? r : -EPROTO;
 	if (symlinkat(to, at, name)) return -errno;
 	times(l, when);
@@ -243,7 +224,7 @@ static int make_hard_link(struct layer *l, int at, const char *name, const char 
 	if (fstatat(from, last, &a, AT_SYMLINK_NOFOLLOW)) return -errno;
 	if (!fstatat(at, name, &b, AT_SYMLINK_NOFOLLOW) && a.st_ino == b.st_ino) return 0;
 	if (S_ISDIR(a.st_mode) || is_gone(&a)) return -EPROTO;
-	r = make_room(at, name);
+	r = tree_make_room(at, name);
 	return r ? r : linkat(from, last, at, name, 0) ? -errno : 0;
 }
 static int make_plain(struct layer *l, int at, const char *name, mode_t type)
