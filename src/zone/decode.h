@@ -52,6 +52,19 @@ struct decode_field {
 	const struct decode_field *fields; /* of an OBJECT, of each in a LIST */
 	size_t size;			   /* of the same */
 };
+/* Lines of such a table, for a member of struct T; `of` is the struct that an object becomes. */
+#define DECODE_AT(T, member, name, type)                                                           \
+	{                                                                                          \
+		name, DECODE_##type, offsetof(struct T, member), NULL, 0                           \
+	}
+#define DECODE_EACH(T, member, name, of, table)                                                    \
+	{                                                                                          \
+		name, DECODE_LIST, offsetof(struct T, member), table, sizeof(struct of)            \
+	}
+#define DECODE_END                                                                                 \
+	{                                                                                          \
+		NULL, DECODE_FLAG, 0, NULL, 0                                                      \
+	}
 /* LIST_OF(struct x) is a struct list whose type a reader can see. */
 #define LIST_OF(T)                                                                                 \
 	struct {                                                                                   \

@@ -39,31 +39,22 @@ struct section {
 	LIST_OF(struct rule) rules;
 };
 
-#define F(T, member, name, type)                                                                   \
-	{                                                                                          \
-		name, DECODE_##type, offsetof(struct T, member), NULL, 0                           \
-	}
-static const struct decode_field arg_fields[] = {F(arg, index, "index", U32),
-						 F(arg, value, "value", U64),
-						 F(arg, value_two, "valueTwo", U64),
-						 F(arg, op, "op", TEXT),
-						 {NULL, DECODE_FLAG, 0, NULL, 0}};
+static const struct decode_field arg_fields[] = {
+	DECODE_AT(arg, index, "index", U32), DECODE_AT(arg, value, "value", U64),
+	DECODE_AT(arg, value_two, "valueTwo", U64), DECODE_AT(arg, op, "op", TEXT), DECODE_END};
 static const struct decode_field rule_fields[] = {
-	F(rule, names, "names", TEXTS),
-	F(rule, action, "action", TEXT),
-	F(rule, errno_ret, "errnoRet", NUMBER),
-	{"args", DECODE_LIST, offsetof(struct rule, args), arg_fields, sizeof(struct arg)},
-	{NULL, DECODE_FLAG, 0, NULL, 0}};
+	DECODE_AT(rule, names, "names", TEXTS), DECODE_AT(rule, action, "action", TEXT),
+	DECODE_AT(rule, errno_ret, "errnoRet", NUMBER),
+	DECODE_EACH(rule, args, "args", arg, arg_fields), DECODE_END};
 static const struct decode_field section_fields[] = {
-	F(section, action, "defaultAction", TEXT),
-	F(section, errno_ret, "defaultErrnoRet", NUMBER),
-	F(section, archs, "architectures", TEXTS),
-	F(section, flags, "flags", TEXTS),
-	F(section, listener, "listenerPath", TEXT),
-	F(section, metadata, "listenerMetadata", TEXT),
-	{"syscalls", DECODE_LIST, offsetof(struct section, rules), rule_fields,
-	 sizeof(struct rule)},
-	{NULL, DECODE_FLAG, 0, NULL, 0}};
+	DECODE_AT(section, action, "defaultAction", TEXT),
+	DECODE_AT(section, errno_ret, "defaultErrnoRet", NUMBER),
+	DECODE_AT(section, archs, "architectures", TEXTS),
+	DECODE_AT(section, flags, "flags", TEXTS),
+	DECODE_AT(section, listener, "listenerPath", TEXT),
+	DECODE_AT(section, metadata, "listenerMetadata", TEXT),
+	DECODE_EACH(section, rules, "syscalls", rule, rule_fields),
+	DECODE_END};
 
 const char *const filter_actions[] = {"SCMP_ACT_ALLOW",	      "SCMP_ACT_ERRNO",
 				      "SCMP_ACT_KILL",	      "SCMP_ACT_KILL_PROCESS",

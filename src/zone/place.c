@@ -71,20 +71,16 @@ struct kept {
 	bool systemd;
 	struct pairs annotations;
 };
-#define F(member, name, type)                                                                      \
-	{                                                                                          \
-		name, DECODE_##type, offsetof(struct kept, member), NULL, 0                        \
-	}
-static const struct decode_field fields[] = {F(pid, "pid", I64),
-					     F(started, "started", U64),
-					     F(bundle, "bundle", TEXT),
-					     F(rootfs, "rootfs", TEXT),
-					     F(cgroup, "cgroup", TEXT),
-					     F(created, "created", TEXT),
-					     F(version, "ociVersion", TEXT),
-					     F(systemd, "systemd", FLAG),
-					     F(annotations, "annotations", PAIRS),
-					     {NULL, DECODE_FLAG, 0, NULL, 0}};
+static const struct decode_field fields[] = {DECODE_AT(kept, pid, "pid", I64),
+					     DECODE_AT(kept, started, "started", U64),
+					     DECODE_AT(kept, bundle, "bundle", TEXT),
+					     DECODE_AT(kept, rootfs, "rootfs", TEXT),
+					     DECODE_AT(kept, cgroup, "cgroup", TEXT),
+					     DECODE_AT(kept, created, "created", TEXT),
+					     DECODE_AT(kept, version, "ociVersion", TEXT),
+					     DECODE_AT(kept, systemd, "systemd", FLAG),
+					     DECODE_AT(kept, annotations, "annotations", PAIRS),
+					     DECODE_END};
 
 static int state_read(struct place *p, struct err *e)
 {
