@@ -63,9 +63,9 @@ static int dial(int dirfd, const char *name, uint64_t deadline, int *fd, struct 
 	return r;
 }
 
-static int send_all(int fd, const char *text, uint64_t deadline)
+static int send_all(int fd, const char *text, size_t left, uint64_t deadline)
 {
-	for (size_t left = strlen(text); left;) {
+	while (left) {
 		if (!wait_for(fd, POLLOUT, deadline)) return -ETIMEDOUT;
 		ssize_t n = send(fd, text, left, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0 && errno != EAGAIN && errno != EINTR) return -errno;
@@ -87,10 +87,12 @@ static int read_all(int fd, struct buf *to, uint64_t deadline)
 	}
 }
 
+/* At once: who answers a part and hangs up would break the rest off. */
 static int ask_line(int fd, const char *request, uint64_t deadline)
 {
-	int r = send_all(fd, request, deadline);
-	return r ? r : send_all(fd, "\n", deadline);
+	auto_buf struct buf line = {0};
+	buf_fmt(&line, "%s\n", request);
+	return send_all(fd, line.at, line.len, deadline);
 }
 
 int control_ask(const char *name, const char *request, struct buf *answer, struct err *e)

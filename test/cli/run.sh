@@ -321,10 +321,11 @@ import os, socket, sys
 s = socket.socket(socket.AF_UNIX)
 s.bind(sys.argv[1] + ".new")
 s.listen()
+s.settimeout(60) # of who is not asked
 os.rename(sys.argv[1] + ".new", sys.argv[1])
 for answer in sys.argv[2:]:
     c = s.accept()[0]
-    c.recv(100)
+    c.makefile("rb").readline()
     try:
         c.sendall(answer.encode() * (4096 if answer == "[" else 1 << 22 if answer == "x" else 1))
     except OSError:
