@@ -524,7 +524,7 @@ static void print_info(void)
 	print_words("T", types, COUNT(types));
 	printf("#ifdef X86_TABLES\nconst struct x86_form x86_forms[] = {\n\t{0},\n");
 	for (int i = 1; i < nforms; i++) print_form(&forms[i]);
-	printf("};\nstatic const struct x86_op_info ops[] = {\n");
+	printf("};\nconst struct x86_op_info x86_ops[] = {\n");
 	for (int i = 0; i < nops; i++)
 		printf("\t{\"%s\", %d, %d, 0x%x, 0x%x, 0x%x, 0x%x, 0x%x, 0x%x, 0x%x},\n", ops[i].name, ops[i].lock, ops[i].rep,
 		       flag_bits(ops[i].w), flag_bits(ops[i].u), flag_bits(ops[i].r), ops[i].o[0], ops[i].o[1], ops[i].regs[0], ops[i].regs[1]);

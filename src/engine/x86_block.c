@@ -177,10 +177,15 @@ static bool is_hard_to_copy(const struct x86_insn *in)
 	}
 	return (high && moved) || lacks_room(in);
 }
+/* From add to mulx: nothing of theirs is a vector. */
+static bool is_integer(unsigned op) { return op > X86_OP_illegal && op < X86_OP_rdrand; }
 static unsigned classify(const struct tr *t, const struct x86_insn *in, const uint8_t *code)
 {
 	unsigned c;
-	if (is_vector(in, code))
+	if (is_integer(in->op) && in->op != X86_OP_ins && in->op != X86_OP_outs &&
+	    in->op != X86_OP_cli && in->op != X86_OP_sti)
+		c = class_of_integer(in);
+	else if (!is_integer(in->op) && is_vector(in, code))
 		c = class_of_vector(t, in);
 	else if (in->op == X86_OP_stac || in->op == X86_OP_clac)
 		return t->variant & 3 && t->j->v->cr4 & CR4_SMAP
@@ -189,9 +194,6 @@ static unsigned classify(const struct tr *t, const struct x86_insn *in, const ui
 	else if (in->op == X86_OP_rdtsc || in->op == X86_OP_rdtscp)
 		return !t->j->counts && (t->variant & 3 || !(t->j->v->cr4 & CR4_TSD)) ? C_RDTSC
 										      : C_STEP;
-	else if (in->op > X86_OP_illegal && in->op < X86_OP_rdrand && in->op != X86_OP_ins &&
-		 in->op != X86_OP_outs && in->op != X86_OP_cli && in->op != X86_OP_sti)
-		c = class_of_integer(in);
 	else
 		c = class_of_rest(in->op);
 	if (c == C_COPY && is_hard_to_copy(in)) return C_STEP;
@@ -298,19 +300,28 @@ static unsigned class_at(struct tr *t, const struct x86_insn *in, const uint8_t 
 {
 	return debug_cuts(t->j->v->debug, (uint64_t)off) ? C_END : classify(t, in, at);
 }
+static struct ahead *ahead_at(struct tr *t, int64_t off) { return &t->ahead[off % AHEAD]; }
+static void ahead_set(struct tr *t, unsigned off, const struct x86_insn *in, unsigned class)
+{
+	struct ahead *l = ahead_at(t, off);
+	l->run = t->run;
+	l->off = (uint16_t)off;
+	l->in = in;
+	l->class = (uint8_t) class;
+	l->wants = 0;
+}
 /* What is at off of the page, class included. NULL: nothing that is all in it. */
-static const struct ahead *look_ahead(struct tr *t, int64_t off)
+static struct ahead *look_ahead(struct tr *t, int64_t off)
 {
 	if (off < 0 || off >= X86_PAGE) return NULL;
-	struct ahead *l = &t->ahead[off % AHEAD];
+	struct ahead *l = ahead_at(t, off);
 	const uint8_t *at = t->code + off;
 	if (l->run != t->run || l->off != off) {
-		l->run = t->run;
-		l->off = (uint16_t)off;
-		l->good = x86_decode(&l->in, at, (size_t)(X86_PAGE - off), X86_64) == X86_OK;
-		if (l->good) l->class = (uint8_t)class_at(t, &l->in, at, off);
+		bool good = x86_decode(&l->own, at, (size_t)(X86_PAGE - off), X86_64) == X86_OK;
+		ahead_set(t, (unsigned)off, good ? &l->own : NULL,
+			  good ? class_at(t, &l->own, at, off) : 0);
 	}
-	return l->good ? l : NULL;
+	return l->in ? l : NULL;
 }
 /* Debuggers look at flags that nobody else does, and so do those who compare states: an interrupt
  * puts them all into memory. */
@@ -323,7 +334,7 @@ static unsigned flags_needed_at(struct tr *t, int64_t off)
 	for (unsigned n = 0; n < LOOK && open; n++) {
 		const struct ahead *l = look_ahead(t, off);
 		if (!l) return need | open;
-		const struct x86_insn *in = &l->in;
+		const struct x86_insn *in = l->in;
 		unsigned class = l->class;
 		if (class >= C_JCC && class != C_PUSH && class != C_POP && class != C_LEAVE &&
 		    class != C_CALL && class != C_JMP)
@@ -347,17 +358,14 @@ bool x86_ends_block(unsigned class)
 /* No interrupt may come between sti and what is behind it: no block ends here, as the next one
  * would begin with a look at them. */
 static bool is_shadow(const struct insn *i) { return i->class == C_IF && i->in.op == X86_OP_sti; }
-/* Where a block that begins at off wants the flags: the same answer for those who go there and for
- * the block itself. HOST if the first that has to do with flags reads them, 0 if it overwrites all,
- * else SLOT: there they stay until they are read, if ever. */
-unsigned x86_wants_flags(struct tr *t, int64_t off)
+static unsigned flags_wanted_at(struct tr *t, int64_t off)
 {
 	enum { LOOK = 12 };
 	unsigned open = X86_ARITH;
 	for (unsigned n = 0; n < LOOK; n++) {
 		const struct ahead *l = look_ahead(t, off);
 		if (!l) break;
-		const struct x86_insn *in = &l->in;
+		const struct x86_insn *in = l->in;
 		unsigned class = l->class;
 		if (class == C_JCC) return open ? HOST : is_exact(t) ? SLOT : 0;
 		if (x86_ends_block(class) || class == C_STEP) break;
@@ -367,6 +375,19 @@ unsigned x86_wants_flags(struct tr *t, int64_t off)
 		off += in->len;
 	}
 	return SLOT;
+}
+/* Where a block that begins at off wants the flags: the same answer for those who go there and for
+ * the block itself. HOST if the first that has to do with flags reads them, 0 if it overwrites all,
+ * else SLOT: there they stay until they are read, if ever. */
+unsigned x86_wants_flags(struct tr *t, int64_t off)
+{
+	struct ahead *l = look_ahead(t, off);
+	if (!l) return SLOT;
+	if (l->wants) return l->wants - 1u;
+	unsigned wants = flags_wanted_at(t, off);
+	l = look_ahead(t, off); /* others may have taken its place */
+	if (l) l->wants = (uint8_t)(wants + 1);
+	return wants;
 }
 static unsigned live_at_exit(struct tr *t, int64_t off)
 {
@@ -441,8 +462,8 @@ static unsigned cluster_of(const struct tr *t, const struct bases *all, const st
 {
 	const struct x86_vcpu *v = t->j->v;
 	const struct access *m = &i->m;
-	unsigned hint = *x86_hint(t->j, t->page, i->off);
 	if (!(t->variant & VARIANT_WIN) || !m->size) return X86_WIN_NONE;
+	unsigned hint = *x86_hint(t->j, t->page, i->off);
 	if (m->base == X86_RIP && m->seg == X86_DS && hint != X86_WIN_NONE)
 		return x86_variant_is_low(t->variant) ? X86_WIN_LOW : X86_WIN_HIGH;
 	if (hint != HINT_NONE) return hint;
@@ -787,8 +808,8 @@ void x86_decode_block(struct tr *t)
 			return;
 		}
 		i->bytes = t->code + off;
-		if (x86_decode(&i->in, i->bytes, X86_PAGE - off, X86_64) != X86_OK &&
-		    !decode_crossing(t, i, off)) {
+		bool whole = x86_decode(&i->in, i->bytes, X86_PAGE - off, X86_64) == X86_OK;
+		if (!whole && !decode_crossing(t, i, off)) {
 			t->end = off;
 			t->end_steps = true;
 			return;
@@ -796,6 +817,7 @@ void x86_decode_block(struct tr *t)
 		i->off = (uint16_t)off;
 		i->view = (uint8_t)view;
 		i->class = (uint8_t)class_at(t, &i->in, i->bytes, off);
+		if (whole) ahead_set(t, off, &i->in, i->class);
 		i->group = NO_GROUP;
 		i->steady = false;
 		find_access(i);

@@ -81,12 +81,13 @@ struct cold { /* code out of line */
 	struct access m;
 	unsigned state, done; /* tr's */
 };
-struct ahead { /* an instruction that has been looked at from before it */
-	struct x86_insn in;
-	uint64_t run; /* which block was translated: others are void */
+struct ahead { /* an instruction that has been looked at from before it, or is one of the block's */
+	struct x86_insn own;
+	const struct x86_insn *in; /* NULL: none that is all in its page */
+	uint64_t run;		   /* which block was translated: others are void */
 	uint16_t off;
 	uint8_t class;
-	bool good;
+	uint8_t wants; /* 1 + x86_wants_flags(); 0: not asked yet */
 };
 enum { AHEAD = 128 };
 struct tr {

@@ -100,6 +100,7 @@ struct x86_jit {
 	uint8_t *rx, *rw;
 	/* What runs from the beginning on, what is out of line from the middle on. */
 	size_t size, used, floor, cold;
+	size_t ready, cold_ready;		     /* jit_make_ready() */
 	uint8_t *thunk[THUNKS], *miss, *leave, *log; /* rw */
 	void (*enter)(struct x86_vcpu *v, const void *to);
 	struct x86_block *block;
@@ -130,9 +131,11 @@ struct x86_jit {
 	gpa_t wrote[256];
 	unsigned wrote_n; /* more than fit: all */
 };
+/* Neighbours' share a cache line. */
 static inline uint8_t *x86_hint(struct x86_jit *j, gpa_t page, unsigned off)
 {
-	return &j->hint[((page | off) * 0x9e3779b97f4a7c15u) >> 46];
+	uint64_t line = (page | off) / 64 * 0x9e3779b97f4a7c15u >> 52;
+	return &j->hint[line * 64 + off % 64];
 }
 static inline unsigned x86_cross_of(gpa_t page)
 {

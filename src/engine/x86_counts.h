@@ -13,6 +13,7 @@
 	X(UNITS, "units") \
 	X(UNIT_INSNS, "unit_instructions") \
 	X(UNIT_NS, "unit_nanoseconds") \
+	X(UNIT_BYTES, "unit_bytes") \
 	X(LINKS, "links") \
 	X(LOOKUPS, "lookups") \
 	X(FILLS, "tlb_misses") \

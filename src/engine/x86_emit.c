@@ -7,6 +7,7 @@
 #include "base/types.h"
 #include "engine/x86_unitlog.h"
 #include "isa/x86/x86.h"
+#include "jit/jit.h"
 
 /* Instruction k is through, and a way out comes. */
 static void count(struct tr *t, unsigned reg)
@@ -33,14 +34,17 @@ static bool keeps_lock(const struct tr *t, const struct x86_insn *in)
 {
 	return t->j->v->machine->n > 1 || in->base == RSP;
 }
-static const uint8_t *copy_prefixes(struct x64_asm *a, const uint8_t *p, bool lock)
+static const uint8_t *copy_prefixes(uint8_t **to, const uint8_t *from, bool lock)
 {
-	for (;; p++) {
-		if (*p == 0x66 || *p == 0xf2 || *p == 0xf3 || (*p == 0xf0 && lock))
-			put8(a, *p);
-		else if (!is_dropped_prefix(*p) && *p != 0xf0 && (*p & 0xf0) != 0x40)
-			return p;
+	uint8_t *p = *to;
+	for (;; from++) {
+		if (*from == 0x66 || *from == 0xf2 || *from == 0xf3 || (*from == 0xf0 && lock))
+			*p++ = *from;
+		else if (!is_dropped_prefix(*from) && *from != 0xf0 && (*from & 0xf0) != 0x40)
+			break;
 	}
+	*to = p;
+	return from;
 }
 static unsigned rex_of(const struct fields *f)
 {
@@ -49,34 +53,46 @@ static unsigned rex_of(const struct fields *f)
 	unsigned x = m->reg == NOREG && m->index != NOREG ? m->index >> 3 : 0;
 	return (f->reg >> 3 & 1) << 2 | x << 1 | (b == NOREG ? 0 : b >> 3 & 1);
 }
+/* The opcode at *code with what comes before it; *code is at its last byte then. */
+static uint8_t *encode_opcode(uint8_t *p, const struct x86_insn *in, const uint8_t **code,
+			      const struct fields *f, unsigned rex)
+{
+	const uint8_t *c = *code;
+	if (in->vex) {
+		unsigned map = *c == 0xc5 ? 1 : c[1] & 31;
+		unsigned last = *c == 0xc5 ? c[1] & 0x7fu : c[2];
+		*p++ = 0xc4;
+		*p++ = (uint8_t)((~rex & 7) << 5 | map);
+		*p++ = (uint8_t)((last & 0x87) | (~f->vvvv & 15) << 3);
+		c += in->vex;
+	} else {
+		rex |= in->rex & 8;
+		if (rex || in->rex) *p++ = (uint8_t)(0x40 | rex);
+		if (*c == 0x0f) {
+			*p++ = *c++;
+			if (*c == 0x38 || *c == 0x3a) *p++ = *c++;
+		}
+	}
+	*code = c;
+	return p;
+}
 static void encode(struct x64_asm *a, const struct x86_insn *in, const uint8_t *code,
 		   const struct fields *f, bool lock)
 {
-	const uint8_t *p = copy_prefixes(a, code, lock);
+	uint8_t *p = a->p;
+	const uint8_t *c = copy_prefixes(&p, code, lock);
 	bool modrm = in->modrm || in->has_mem;
-	unsigned rex = modrm ? rex_of(f) : f->opcode >> 3 & 1;
-	if (in->vex) {
-		unsigned map = *p == 0xc5 ? 1 : p[1] & 31;
-		unsigned last = *p == 0xc5 ? p[1] & 0x7fu : p[2];
-		put8(a, 0xc4);
-		put8(a, (~rex & 7) << 5 | map);
-		put8(a, (last & 0x87) | (~f->vvvv & 15) << 3);
-		p += in->vex;
-	} else {
-		rex |= in->rex & 8;
-		if (rex || in->rex) put8(a, 0x40 | rex);
-		if (*p == 0x0f) {
-			put8(a, *p++);
-			if (*p == 0x38 || *p == 0x3a) put8(a, *p++);
-		}
-	}
+	p = encode_opcode(p, in, &c, f, modrm ? rex_of(f) : f->opcode >> 3 & 1);
 	if (modrm) {
-		put8(a, *p);
-		x64_operand(a, f->reg, &f->rm, 0);
+		*p++ = *c;
+		a->p = p;
+		x64_operand(a, f->reg, f->rm, 0);
+		p = a->p;
 	} else {
-		put8(a, f->opcode < 16 ? (*p & 0xf8u) | (f->opcode & 7) : *p);
+		*p++ = (uint8_t)(f->opcode < 16 ? (*c & 0xf8u) | (f->opcode & 7) : *c);
 	}
-	for (unsigned k = 0; k < in->imm_len; k++) put8(a, code[in->imm_at + k]);
+	for (unsigned k = 0; k < in->imm_len; k++) *p++ = code[in->imm_at + k];
+	a->p = p;
 }
 
 struct home { /* a guest register that is in memory, while an instruction has it */
@@ -128,15 +144,21 @@ static void fill_field(struct fields *f, unsigned at, unsigned h)
 	default: break;
 	}
 }
-/* What goes in first. */
+/* What goes in first, then what only comes out. */
 static void fill_fields(struct tr *t, const struct x86_insn *in, struct fields *f, struct homes *hs)
 {
-	for (unsigned k = 0; k < 2u * in->operands; k++) {
-		unsigned op = k % in->operands;
+	unsigned later = 0;
+	for (unsigned op = 0; op < in->operands; op++) {
 		const struct x86_operand *o = &in->o[op];
-		if (o->kind == X86_REG && o->at != X86_AT_NOWHERE &&
-		    x86_only_comes(in, op) == (k >= in->operands))
+		if (o->kind != X86_REG || o->at == X86_AT_NOWHERE) continue;
+		if (x86_only_comes(in, op))
+			later |= 1u << op;
+		else
 			fill_field(f, o->at, host_for(t, hs, in, op));
+	}
+	for (; later; later &= later - 1) {
+		unsigned op = (unsigned)__builtin_ctz(later);
+		fill_field(f, in->o[op].at, host_for(t, hs, in, op));
 	}
 }
 /* As they are: for what is not a general register. */
@@ -152,18 +174,18 @@ static struct fields fields_as_written(const struct x86_insn *in, const uint8_t 
 	}
 	return f;
 }
-static void emit_with(struct tr *t, unsigned k, struct fields f, struct homes *hs)
+static void emit_with(struct tr *t, unsigned k, const struct fields *f, struct homes *hs)
 {
 	struct insn *i = &t->i[k];
 	const struct x86_op_info *info = x86_op_info(i->in.op);
 	unsigned touched = (info->writes | info->undefines | info->reads) & X86_ARITH;
 	if (touched) x86_flags_come(t, i->before);
 	bool counts = i->before && t->state & HOST;
-	if (i->m.size && i->m.write) x86_note_store(t, f.rm, i->m.size);
+	if (i->m.size && i->m.write) x86_note_store(t, f->rm, i->m.size);
 	x86_note_host(t, k, counts);
 	if (t->prefix) put8(&t->a, t->prefix);
 	t->prefix = 0;
-	encode(&t->a, &i->in, i->bytes, &f, keeps_lock(t, &i->in));
+	encode(&t->a, &i->in, i->bytes, f, keeps_lock(t, &i->in));
 	if ((info->writes | info->undefines) & X86_ARITH) t->state = HOST;
 	for (unsigned n = 0; n < hs->n; n++)
 		if (hs->h[n].written)
@@ -184,7 +206,7 @@ static void emit_copy(struct tr *t, unsigned k)
 		}
 	}
 	fill_fields(t, in, &f, &hs);
-	emit_with(t, k, f, &hs);
+	emit_with(t, k, &f, &hs);
 }
 static void emit_bit(struct tr *t, unsigned k)
 {
@@ -196,7 +218,7 @@ static void emit_bit(struct tr *t, unsigned k)
 	alu_imm(&t->a, ALU_AND, 0, rm_reg(S2), in->osize == 8 ? 63 : 31);
 	f.rm = rm_mem(S1, 0);
 	f.reg = S2;
-	emit_with(t, k, f, &none);
+	emit_with(t, k, &f, &none);
 }
 static void emit_lea(struct tr *t, unsigned k)
 {
@@ -785,6 +807,8 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	}
 	size_t room = (t.n + JIT_ROUNDS_INSNS + 4) * most;
 	if (j->size / 2 - j->used < room || j->size - j->cold < room) return NULL;
+	jit_make_ready(j->rx, j->rw, j->used + room, j->size / 2, &j->ready);
+	jit_make_ready(j->rx, j->rw, j->cold + room, j->size, &j->cold_ready);
 	struct x86_block *b = x86_block_new(j, page, off, variant);
 	if (!b) return NULL;
 	t.me = (unsigned)(b - j->block);
@@ -806,6 +830,7 @@ struct x86_block *x86_translate_block(struct x86_jit *j, const uint8_t *code, gp
 	j->cold = (size_t)(t.a.p - j->rw);
 	x86_count(j->v, X86_STAT_UNITS);
 	x86_count_n(j->v, X86_STAT_UNIT_INSNS, t.n);
+	x86_count_n(j->v, X86_STAT_UNIT_BYTES, hot - j->used + j->cold - b->cold);
 	j->used = (hot + 15) & ~(size_t)15;
 	struct insn *last = &t.i[t.n - 1];
 	unsigned end = last->off + last->in.len;

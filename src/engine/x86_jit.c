@@ -885,10 +885,11 @@ int x86_jit_new(struct x86_vcpu *v, size_t room, enum x86_jit_mode mode, struct 
 		return fail(e, -ENOMEM, "translator: out of memory");
 	struct x64_asm a = {.p = j->rw};
 	x86_thunks_make(j, &a);
-	j->used = j->floor = ((size_t)(a.p - j->rw) + 63) & ~(size_t)63;
+	j->used = j->floor = j->ready = ((size_t)(a.p - j->rw) + 63) & ~(size_t)63;
+	j->cold_ready = j->size / 2;
 	drop_all(j);
 	memset(j->hint, HINT_NONE, sizeof(j->hint));
-	v->may_write = calloc(v->machine->code_pages / 64 + 1, sizeof(uint64_t));
+	v->writers = calloc(v->machine->code_pages + 1, sizeof(*v->writers));
 	if (v->machine->env.windows != WINDOWS_OFF && !j->counts) v->window = x86_window_new(v);
 	if (v->machine->env.direct != DIRECT_OFF && !j->counts) v->direct = x86_direct_new(v);
 	catch_faults();
@@ -900,8 +901,8 @@ void x86_jit_free(struct x86_jit *j)
 	x86_window_free(j->v->window);
 	x86_direct_free(j->v->direct);
 	j->v->direct = NULL;
-	free(j->v->may_write);
-	j->v->may_write = NULL;
+	free(j->v->writers);
+	j->v->writers = NULL;
 	if (j->rx) munmap(j->rx, j->size);
 	if (j->rw) munmap(j->rw, j->size);
 	(void)pthread_mutex_destroy(&j->lock);

@@ -327,22 +327,38 @@ void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la)
 }
 
 /* NULL: nobody counts. */
-static uint64_t *may_write(struct x86_vcpu *v, gpa_t page, uint64_t *bit)
+static struct x86_writers *writers_of(struct x86_vcpu *v, gpa_t page)
 {
 	uint64_t k = page >> X86_PAGE_SHIFT;
-	*bit = 1ull << k % 64;
-	return v->may_write && k < v->machine->code_pages ? &v->may_write[k / 64] : NULL;
+	return v->writers && k < v->machine->code_pages ? &v->writers[k] : NULL;
+}
+static void writer_note(struct x86_vcpu *v, gpa_t page, unsigned i)
+{
+	struct x86_writers *w = writers_of(v, page);
+	if (!w || w->at[0] == i + 1) return;
+	if (!w->at[0])
+		w->at[0] = (uint16_t)(i + 1);
+	else if (w->at[1] != i + 1)
+		w->at[1] = w->at[1] ? (uint16_t)X86_MANY : (uint16_t)(i + 1);
+}
+static void flush_writes_at(struct x86_vcpu *v, gpa_t page, unsigned i)
+{
+	for (unsigned view = 0; view < X86_VIEWS; view++) {
+		struct x86_tlb_entry *e = &v->tlb[view][i];
+		if ((e->gpa & PAGE_MASK) == page) e->wr = X86_NO_TAG(i);
+	}
 }
 void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page)
 {
-	uint64_t bit, *may = may_write(v, page, &bit);
-	if (may && !(*may & bit)) return;
-	if (may) *may &= ~bit;
+	struct x86_writers *w = writers_of(v, page), was = {{1, X86_MANY}};
+	if (w) was = *w;
+	if (!was.at[0]) return;
+	if (w) *w = (struct x86_writers){0};
 	x86_contexts_drop(v);
-	for (unsigned view = 0; view < X86_VIEWS; view++)
-		for (unsigned i = 0; i < X86_TLB_SIZE; i++)
-			if ((v->tlb[view][i].gpa & PAGE_MASK) == page)
-				v->tlb[view][i].wr = X86_NO_TAG(i);
+	bool many = was.at[1] == X86_MANY;
+	for (unsigned i = 0; many && i < X86_TLB_SIZE; i++) flush_writes_at(v, page, i);
+	for (unsigned k = 0; !many && k < COUNT(was.at) && was.at[k]; k++)
+		flush_writes_at(v, page, was.at[k] - 1);
 }
 
 void x86_tlb_flush_writes_to_code(struct x86_vcpu *v)
@@ -380,9 +396,10 @@ static void tlb_fill(struct x86_vcpu *v, uint64_t la, enum x86_view as,
 					       .add = (uintptr_t)host - page,
 					       .gpa = pg->at | (pg->global ? X86_TLB_GLOBAL : 0) |
 						      (pg->large ? X86_TLB_LARGE : 0)};
-	uint64_t bit, *may = write ? may_write(v, pg->at, &bit) : NULL;
-	if (may) *may |= bit;
-	if (write) gmem_log(mem, pg->at, X86_PAGE);
+	if (write) {
+		writer_note(v, pg->at, i);
+		gmem_log(mem, pg->at, X86_PAGE);
+	}
 	if (!pg->global) entered(v, as, i);
 	if (pg->large) v->large |= large_bit(la);
 }

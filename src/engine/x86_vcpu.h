@@ -113,7 +113,7 @@ struct x86_tlb_entry {
 	uint64_t gpa;	 /* of the page; and these: */
 };
 enum { X86_TLB_GLOBAL = 1, X86_TLB_LARGE = 2 }; /* large: part of a large page */
-enum { X86_TLB_SIZE = 4096 };
+enum { X86_TLB_SIZE = 4096, X86_MANY = 0xffff };
 enum x86_view { X86_VIEW_USER, X86_VIEW_KERNEL, X86_VIEW_BOTH, X86_VIEWS };
 /* No address in any page that looks at entry i equals it up to its lowest 12 bits. */
 #define X86_NO_TAG(i) ((uint64_t)((i) ^ 1) << X86_PAGE_SHIFT)
@@ -247,9 +247,11 @@ struct x86_vcpu {
 		uint16_t at[512];
 	} entered[X86_VIEWS];
 	uint64_t large;
-	/* By page of RAM, up to machine->code_pages: those that the TLB, also of kept contexts, may
-	 * let be written to. NULL: nobody has counted. */
-	uint64_t *may_write;
+	/* By page of RAM, up to machine->code_pages. NULL: nobody has counted. */
+	struct x86_writers {
+		uint16_t at[2]; /* index + 1 where the TLB, in any view and in kept contexts, may
+				   let it be written to; 0 nowhere, X86_MANY elsewhere, too */
+	} * writers;
 	struct x86_fetches {
 		uint64_t gen, gen_global; /* older entries are void: any, global ones */
 		/* Of user and kernel addresses, a hash of the pages that fetches have seen since

@@ -36,6 +36,18 @@ int jit_map_twice(size_t size, uint8_t **to_rx, uint8_t **to_rw, struct err *e)
 	return 0;
 }
 
+/* Kernels that cannot: each page has its fault. */
+void jit_make_ready(uint8_t *rx, uint8_t *rw, size_t upto, size_t end, size_t *ready)
+{
+	enum { STEP = 128 * 1024 };
+	if (upto <= *ready) return;
+	size_t to = (upto + STEP) & ~(size_t)4095, from = *ready & ~(size_t)4095;
+	if (to > end) to = end;
+	*ready = to;
+	(void)madvise(rw + from, to - from, MADV_POPULATE_WRITE);
+	(void)madvise(rx + from, to - from, MADV_POPULATE_READ);
+}
+
 struct jit_cache *jit_cache_new(const struct jit_machine *m, size_t room, struct err *e)
 {
 	struct jit_cache *c = calloc(1, sizeof(*c));

@@ -72,6 +72,9 @@ bool jit_grow(void **p, uint32_t *room, uint32_t n, size_t size);
 /* Memory for code, mapped once to be run and once to be written. What there is of it is the
  * caller's to unmap, even after an error; *rx and *rw are NULL before. */
 int jit_map_twice(size_t size, uint8_t **rx, uint8_t **rw, struct err *e);
+/* Pages of such memory that are there up to offset *ready, and have to be up to `upto`: a step
+ * beyond that, at most up to `end`. One call is cheaper than a fault for each page and mapping. */
+void jit_make_ready(uint8_t *rx, uint8_t *rw, size_t upto, size_t end, size_t *ready);
 /* room: bytes of code; one mapping is written, another run (W^X). NULL with *e set. */
 struct jit_cache *jit_cache_new(const struct jit_machine *m, size_t room, struct err *e);
 void jit_cache_free(struct jit_cache *c); /* NULL is fine */

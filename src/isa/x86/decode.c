@@ -45,9 +45,11 @@ struct reader {
 	uint8_t number[4]; /* of registers, by enum source */
 };
 
-static int64_t take(struct reader *r, unsigned n)
+/* n bytes, sign-extended. However many they are, it is the same code: a branch by what comes next
+ * would be guessed wrong. */
+static inline int64_t take(struct reader *r, unsigned n)
 {
-	uint64_t v = load_le(r->p, n);
+	uint64_t v = load_le(r->p, 8);
 	r->p += n;
 	unsigned up = 64 - 8 * n;
 	return (int64_t)(v << up) >> up;
@@ -57,15 +59,6 @@ static inline int64_t take_disp(struct x86_insn *in, struct reader *r, unsigned 
 	in->disp_at = (uint8_t)(r->p - r->code);
 	in->disp_len = (uint8_t)n;
 	return take(r, n);
-}
-static int64_t take_imm(struct reader *r, unsigned size)
-{
-	switch (size) {
-	case 1: return take(r, 1);
-	case 2: return take(r, 2);
-	case 4: return take(r, 4);
-	default: return take(r, 8);
-	}
 }
 
 /* ---- prefixes ---- */
@@ -153,24 +146,23 @@ static void read_mem16(struct x86_insn *in, struct reader *r)
 }
 static inline void read_mem(struct x86_insn *in, struct reader *r, bool is64, bool vsib)
 {
-	unsigned mod = in->modrm >> 6, rm = in->modrm & 7, b = (in->rex & 1u) << 3;
-	if (rm == 4) {
-		unsigned sib = *r->p++, index = (sib >> 3 & 7) | (in->rex & 2u) << 2;
+	static const uint8_t lengths[2][4] = {{0, 1, 4, 0}, {4, 1, 4, 0}};
+	unsigned mod = in->modrm >> 6, rm = in->modrm & 7, sib = *r->p;
+	bool has_sib = rm == 4;
+	r->p += has_sib;
+	if (has_sib) {
+		unsigned index = (sib >> 3 & 7) | (in->rex & 2u) << 2;
 		in->scale = (uint8_t)(1u << (sib >> 6));
 		if (index != 4 || vsib) in->index = (uint8_t)index;
 		rm = sib & 7;
 	}
-	if (mod == 0 && rm == 5) {
-		if (is64 && (in->modrm & 7) == 5) in->base = X86_RIP;
-		in->disp = take_disp(in, r, 4);
-		return;
-	}
-	in->base = (uint8_t)(rm | b);
-	if (in->base == 4 || in->base == 5) in->seg = X86_SS;
-	if (mod == 1)
-		in->disp = take_disp(in, r, 1);
-	else if (mod == 2)
-		in->disp = take_disp(in, r, 4);
+	bool none = mod == 0 && rm == 5;
+	unsigned base = none ? is64 && !has_sib ? (unsigned)X86_RIP : (unsigned)X86_NOREG
+			     : rm | (in->rex & 1u) << 3;
+	in->base = (uint8_t)base;
+	if (base == 4 || base == 5) in->seg = X86_SS;
+	unsigned n = lengths[none][mod];
+	if (n) in->disp = take_disp(in, r, n);
 }
 
 /* ---- operands ---- */
@@ -184,7 +176,7 @@ static inline void set(struct x86_operand *o, unsigned kind, unsigned reg, unsig
 static void set_imm(struct x86_insn *in, struct reader *r, struct x86_operand *o, unsigned type,
 		    unsigned size)
 {
-	int64_t v = take_imm(r, size);
+	int64_t v = take(r, size);
 	if (type == T_b)
 		v = (uint8_t)v;
 	else if (type == T_w)
@@ -206,7 +198,7 @@ static void set_far(struct x86_insn *in, struct reader *r, struct x86_operand *o
 }
 static void set_moffs(struct x86_insn *in, struct reader *r, struct x86_operand *o, unsigned size)
 {
-	in->disp = take_imm(r, in->asize);
+	in->disp = take(r, in->asize);
 	in->has_mem = true;
 	if (in->seg_over != X86_NOREG) in->seg = in->seg_over;
 	set(o, X86_MEM, 0, size);
@@ -424,11 +416,6 @@ enum x86_decoded x86_decode(struct x86_insn *in, const uint8_t *code, size_t ava
 {
 	return likely(avail >= ROOM) ? decode_at(in, code, avail, mode)
 				     : decode_copy(in, code, avail, mode);
-}
-const struct x86_op_info *x86_op_info(enum x86_op op)
-{
-	must(op < X86_OP__max);
-	return &ops[op];
 }
 uint32_t x86_written(const struct x86_insn *in)
 {

@@ -83,7 +83,8 @@ struct x86_op_info {
 	uint8_t reads_o, writes_o;
 	uint16_t reads_r, writes_r;
 };
-const struct x86_op_info *x86_op_info(enum x86_op op);
+extern const struct x86_op_info x86_ops[];
+static inline const struct x86_op_info *x86_op_info(enum x86_op op) { return &x86_ops[op]; }
 
 /* General registers that in may change, as bits: operands and others, in whole or in part. */
 uint32_t x86_written(const struct x86_insn *in);

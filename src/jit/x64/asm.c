@@ -6,78 +6,92 @@ static const uint8_t prefix_byte[4] = {0, 0x66, 0xf3, 0xf2};
 
 static unsigned hi(unsigned r) { return r != NOREG && r >= 8; }
 
-static void modrm(struct x64_asm *a, unsigned mod, unsigned reg, unsigned rm)
+/* Bytes go by a pointer of one's own: a->p might be what they are written to, for all that the
+ * compiler knows. */
+static inline uint8_t *put_byte(uint8_t *p, unsigned v)
 {
-	put8(a, mod << 6 | (reg & 7) << 3 | (rm & 7));
+	*p = (uint8_t)v;
+	return p + 1;
+}
+/* No branch that could be guessed wrong: what comes next takes its place otherwise. */
+static inline uint8_t *put_byte_if(bool is, uint8_t *p, unsigned v)
+{
+	*p = (uint8_t)v;
+	return p + is;
+}
+static inline uint8_t *put_word(uint8_t *p, uint32_t v)
+{
+	memcpy(p, &v, 4);
+	return p + 4;
+}
+static inline uint8_t *modrm(uint8_t *p, unsigned mod, unsigned reg, unsigned rm)
+{
+	return put_byte(p, mod << 6 | (reg & 7) << 3 | (rm & 7));
 }
 
 /* ModRM, SIB and displacement. A base of 5 (mod 3 low bits) always has a displacement, a base of 4
  * always has a SIB byte. imm: how many bytes are to follow, which rip-relative ones must know. */
-void x64_operand(struct x64_asm *a, unsigned reg, const struct rm *m, unsigned imm)
+static inline uint8_t *operand(uint8_t *p, unsigned reg, struct rm m, unsigned imm)
 {
-	if (m->reg != NOREG) {
-		modrm(a, 3, reg, m->reg);
-		return;
+	if (m.reg != NOREG) return modrm(p, 3, reg, m.reg);
+	if (m.base == NOREG && m.at) {
+		p = modrm(p, 0, reg, 5);
+		return put_word(p, (uint32_t)((intptr_t)m.at - (intptr_t)(p + 4 + imm)));
 	}
-	if (m->base == NOREG && m->at) {
-		modrm(a, 0, reg, 5);
-		put32(a, (uint32_t)((intptr_t)m->at - (intptr_t)(a->p + 4 + imm)));
-		return;
+	unsigned index = (m.index == NOREG ? (unsigned)RSP : m.index) & 7;
+	if (m.base == NOREG) {
+		p = modrm(p, 0, reg, RSP);
+		p = put_byte(p, (unsigned)m.scale << 6 | index << 3 | RBP);
+		return put_word(p, (uint32_t)m.disp);
 	}
-	if (m->base == NOREG) {
-		modrm(a, 0, reg, RSP);
-		put8(a, (unsigned)m->scale << 6 |
-				((m->index == NOREG ? (unsigned)RSP : m->index) & 7) << 3 | RBP);
-		put32(a, (uint32_t)m->disp);
-		return;
-	}
-	unsigned mod = m->disp == 0 && (m->base & 7) != RBP ? 0 : fits8(m->disp) ? 1 : 2;
-	if (m->index == NOREG && (m->base & 7) != RSP) {
-		modrm(a, mod, reg, m->base);
-	} else {
-		unsigned index = m->index == NOREG ? RSP : m->index;
-		modrm(a, mod, reg, RSP);
-		put8(a, (unsigned)m->scale << 6 | (index & 7) << 3 | (m->base & 7));
-	}
-	if (mod == 1)
-		put8(a, (uint32_t)m->disp);
-	else if (mod == 2)
-		put32(a, (uint32_t)m->disp);
+	unsigned base = m.base & 7;
+	bool some = (m.disp != 0) | (base == RBP), wide = !fits8(m.disp);
+	bool sib = (m.index != NOREG) | (base == RSP);
+	p = modrm(p, wide ? 2 : some, reg, sib ? (unsigned)RSP : base);
+	p = put_byte_if(sib, p, (unsigned)m.scale << 6 | index << 3 | base);
+	(void)put_word(p, (uint32_t)m.disp);
+	return p + (wide ? 4 : some);
+}
+void x64_operand(struct x64_asm *a, unsigned reg, struct rm m, unsigned imm)
+{
+	a->p = operand(a->p, reg, m, imm);
 }
 
-static unsigned rex_bits(unsigned reg, const struct rm *m)
+static unsigned rex_bits(unsigned reg, struct rm m)
 {
-	unsigned b = m->reg != NOREG ? m->reg : m->base;
-	return hi(reg) << 2 | (m->reg == NOREG && hi(m->index) ? 2u : 0) | hi(b);
+	unsigned b = m.reg != NOREG ? m.reg : m.base;
+	return hi(reg) << 2 | (m.reg == NOREG && hi(m.index) ? 2u : 0) | hi(b);
 }
 
 void op_rm(struct x64_asm *a, uint32_t op, unsigned reg, struct rm rm, unsigned imm)
 {
-	unsigned rex = rex_bits(reg, &rm) | (op & OP_W ? 8u : 0), prefix = op >> 10 & 3;
-	if (prefix) put8(a, prefix_byte[prefix]);
-	if (rex || (op & OP_BYTE && (reg >= 4 || (rm.reg != NOREG && rm.reg >= 4))))
-		put8(a, 0x40 | rex);
+	uint8_t *p = a->p;
+	unsigned rex = rex_bits(reg, rm) | (op & OP_W ? 8u : 0), prefix = op >> 10 & 3;
 	unsigned map = op >> 8 & 3;
-	if (map) put8(a, 0x0f);
-	if (map > 1) put8(a, map == 2 ? 0x38 : 0x3a);
-	put8(a, op & 0xff);
-	x64_operand(a, reg, &rm, imm);
+	bool byte = op & OP_BYTE && (reg >= 4 || (rm.reg != NOREG && rm.reg >= 4));
+	p = put_byte_if(prefix, p, prefix_byte[prefix]);
+	p = put_byte_if(rex | byte, p, 0x40 | rex);
+	p = put_byte_if(map, p, 0x0f);
+	p = put_byte_if(map > 1, p, map == 2 ? 0x38 : 0x3a);
+	p = put_byte(p, op & 0xff);
+	a->p = operand(p, reg, rm, imm);
 }
 
 void vex_rm(struct x64_asm *a, uint32_t op, unsigned reg, unsigned v, struct rm rm, unsigned imm)
 {
-	unsigned rex = rex_bits(reg, &rm), map = op >> 8 & 3, w = op & OP_W ? 1u : 0;
+	uint8_t *p = a->p;
+	unsigned rex = rex_bits(reg, rm), map = op >> 8 & 3, w = op & OP_W ? 1u : 0;
 	unsigned tail = (~v & 15) << 3 | (op >> 10 & 3);
 	if (map == 1 && !w && !(rex & 3)) {
-		put8(a, 0xc5);
-		put8(a, (rex & 4 ? 0 : 0x80u) | tail);
+		p = put_byte(p, 0xc5);
+		p = put_byte(p, (rex & 4 ? 0 : 0x80u) | tail);
 	} else {
-		put8(a, 0xc4);
-		put8(a, (~rex & 7) << 5 | map);
-		put8(a, w << 7 | tail);
+		p = put_byte(p, 0xc4);
+		p = put_byte(p, (~rex & 7) << 5 | map);
+		p = put_byte(p, w << 7 | tail);
 	}
-	put8(a, op & 0xff);
-	x64_operand(a, reg, &rm, imm);
+	p = put_byte(p, op & 0xff);
+	a->p = operand(p, reg, rm, imm);
 }
 
 void vec(struct x64_asm *a, uint32_t op, unsigned dst, unsigned x, struct rm rm)

@@ -6,7 +6,7 @@
 /* x86-64 instructions into memory. An instruction is its opcode (prefix, map and byte in one
  * number, see OP), a width, a register and an operand that is a register or memory; everything
  * else follows from these. Written at `p`, which the caller keeps off the end of the buffer: no
- * instruction is longer than 15 bytes. */
+ * instruction is longer than 15 bytes, and up to 4 more behind it are overwritten. */
 enum reg {
 	RAX,
 	RCX,
@@ -30,9 +30,15 @@ struct x64_asm {
 	uint8_t *p;
 	bool avx; /* vec() encodes three operands */
 };
-struct rm {				 /* a register, or memory at base + index << scale + disp */
-	uint8_t reg, base, index, scale; /* reg NOREG: memory. base NOREG: see at */
-	int32_t disp;
+struct rm { /* a register, or memory at base + index << scale + disp */
+	union {
+		struct {
+			uint8_t reg, base, index, scale; /* reg NOREG: memory. base NOREG: see at */
+			int32_t disp;
+		};
+		uint64_t
+			all; /* made as one, since it is passed as one: bytes would be waited for */
+	};
 	const void *at; /* an address within 2 GiB of the code; NULL: index << scale + disp */
 };
 /* Prefix (0, 0x66, 0xf3, 0xf2), map (0: one byte, 1: 0f, 2: 0f38, 3: 0f3a), byte. */
@@ -67,16 +73,27 @@ enum cc { /* conditions; the low bit inverts */
 enum alu { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP };
 enum shift { SH_ROL, SH_ROR, SH_SHL = 4, SH_SHR, SH_SAR = 7 };
 
-static inline struct rm rm_reg(unsigned r) { return (struct rm){.reg = (uint8_t)r}; }
+static inline struct rm rm_of(unsigned reg, unsigned base, unsigned index, unsigned scale,
+			      int32_t disp)
+{
+	uint32_t low = (uint8_t)reg | (base & 0xff) << 8 | (index & 0xff) << 16 | scale << 24;
+	return (struct rm){.all = low | (uint64_t)(uint32_t)disp << 32};
+}
+static inline struct rm rm_reg(unsigned r) { return rm_of(r, 0, 0, 0, 0); }
 static inline struct rm rm_mem(unsigned base, int32_t disp)
 {
-	return (struct rm){NOREG, (uint8_t)base, NOREG, 0, disp, 0};
+	return rm_of(NOREG, base, NOREG, 0, disp);
 }
 static inline struct rm rm_index(unsigned base, unsigned index, unsigned scale, int32_t disp)
 {
-	return (struct rm){NOREG, (uint8_t)base, (uint8_t)index, (uint8_t)scale, disp, 0};
+	return rm_of(NOREG, base, index, scale, disp);
 }
-static inline struct rm rm_at(const void *at) { return (struct rm){NOREG, NOREG, NOREG, 0, 0, at}; }
+static inline struct rm rm_at(const void *at)
+{
+	struct rm rm = rm_of(NOREG, NOREG, NOREG, 0, 0);
+	rm.at = at;
+	return rm;
+}
 
 static inline void put8(struct x64_asm *a, unsigned v) { *a->p++ = (uint8_t)v; }
 static inline void put32(struct x64_asm *a, uint32_t v)
@@ -95,7 +112,7 @@ static inline bool fits32(int64_t v) { return v == (int32_t)v; }
 /* op reg, rm. imm: bytes of immediate that the caller will put behind it. */
 void op_rm(struct x64_asm *a, uint32_t op, unsigned reg, struct rm rm, unsigned imm);
 /* ModRM, SIB and displacement alone, for who has the other bytes. */
-void x64_operand(struct x64_asm *a, unsigned reg, const struct rm *m, unsigned imm);
+void x64_operand(struct x64_asm *a, unsigned reg, struct rm m, unsigned imm);
 /* VEX: op reg, v, rm */
 void vex_rm(struct x64_asm *a, uint32_t op, unsigned reg, unsigned v, struct rm rm, unsigned imm);
 /* op dst, x, rm: VEX if there is AVX, else a move and the two-operand form. dst may be in rm only
