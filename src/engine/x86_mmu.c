@@ -10,6 +10,7 @@
 #include "hw/bus.h"
 #include "hw/gmem.h"
 #include <sched.h>
+#include <sys/mman.h>
 
 enum x86_pte {
 	PTE_P = 1 << 0,
@@ -629,15 +630,44 @@ static bool host_cas(uint8_t *p, void *expected, const void *to, unsigned n)
 	}
 }
 
-/* Across pages, or a device's: one at a time in the machine. */
+/* Two pages beside each other. NULL: memory that is no file. They stay: others are asked for
+ * seldom. */
+static uint8_t *beside(struct x86_vcpu *v, gpa_t first, gpa_t second)
+{
+	struct x86_across *x = &v->across;
+	struct gmem *m = v->machine->env.mem;
+	if (x->two && x->page[0] == first && x->page[1] == second) return x->two;
+	void *two = x->two;
+	if (!two) two = mmap(NULL, 2 * X86_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (two == MAP_FAILED) return NULL;
+	*x = (struct x86_across){{~(gpa_t)0, ~(gpa_t)0}, two};
+	if (!gmem_map(m, first, X86_PAGE, two, true, true)) return NULL;
+	if (!gmem_map(m, second, X86_PAGE, (uint8_t *)two + X86_PAGE, true, true)) return NULL;
+	x->page[0] = first;
+	x->page[1] = second;
+	return two;
+}
+void x86_across_free(struct x86_vcpu *v)
+{
+	if (v->across.two) (void)munmap(v->across.two, 2 * X86_PAGE);
+}
+/* In two pages, k bytes in the first: as neighbours. Where user code has its own address space, in
+ * windows or run directly, they are, and there LOCK is the host's. */
+static bool cas_across(struct x86_vcpu *v, const struct reach *a, const struct reach *b, unsigned k,
+		       void *expected, const void *to, unsigned n)
+{
+	if (!a->host || !b->host) return false;
+	uint8_t *two = beside(v, a->at & PAGE_MASK, b->at & PAGE_MASK);
+	return two && host_cas(two + X86_PAGE - k, expected, to, n);
+}
+
+/* What the host cannot do at once, as a device's: one at a time in the machine. */
 static int cas_locked(struct x86_vcpu *v, uint64_t la, void *expected, const void *to, unsigned n)
 {
 	uint8_t was[16];
-	int e = x86_probe(v, la, n, X86_W, v->view);
-	if (e) return e;
 	while (atomic_exchange_explicit(&v->machine->locked, 1, memory_order_acquire))
 		(void)sched_yield();
-	e = x86_load(v, la, was, n, v->view);
+	int e = x86_load(v, la, was, n, v->view);
 	if (!e && !memcmp(was, expected, n)) e = x86_store(v, la, to, n, v->view);
 	atomic_store_explicit(&v->machine->locked, 0, memory_order_release);
 	if (!e) memcpy(expected, was, n);
@@ -646,12 +676,16 @@ static int cas_locked(struct x86_vcpu *v, uint64_t la, void *expected, const voi
 
 static int cas_slow(struct x86_vcpu *v, uint64_t la, void *expected, const void *to, unsigned n)
 {
-	struct reach r = {0};
-	int e = reach(v, la, X86_W, v->view, &r);
+	struct reach a = {0}, b = {0};
+	unsigned k = first_part(la, n);
+	int e = reach(v, la, X86_W, v->view, &a);
+	if (!e && k < n) e = reach(v, behind(v, la, k), X86_W, v->view, &b);
 	if (e) return e;
-	if (first_part(la, n) < n || !r.host || !host_cas(r.host, expected, to, n))
-		return cas_locked(v, la, expected, to, n);
-	x86_wrote(v, r.at, n);
+	bool done = k < n ? cas_across(v, &a, &b, k, expected, to, n)
+			  : a.host && host_cas(a.host, expected, to, n);
+	if (!done) return cas_locked(v, la, expected, to, n);
+	x86_wrote(v, a.at, k);
+	if (k < n) x86_wrote(v, b.at, n - k);
 	return 0;
 }
 

@@ -1,5 +1,7 @@
 #include "engine/x86_context.h"
 #include "engine/x86_rig.h"
+#include <pthread.h>
+#include <sys/mman.h>
 
 enum { P = 1, W = 2, U = 4, A = 32, D = 64, PS = 128, G = 256 };
 enum { CODE_P = 1, CODE_W = 2, CODE_U = 4, CODE_RSVD = 8, CODE_X = 16 };
@@ -283,3 +285,52 @@ TEST(x86_mmu_peek_changes_nothing)
 	CHECK(!x86_peek(r->v, LA + 0x1000, &gpa));
 	x86_rig_free(r);
 }
+
+#if defined(__x86_64__)
+/* Against a neighbour who has the same two pages beside each other, as user code in a window has.
+ */
+enum { ACROSS_TURNS = 6000, BEFORE_END = 3 };
+struct adder {
+	void *at;
+	uint64_t n;
+	_Atomic bool enough;
+};
+static void *adds(void *ctx)
+{
+	struct adder *a = ctx;
+	for (; !a->enough; a->n++) {
+		__asm__ volatile("lock incq (%0)" : : "r"(a->at) : "memory", "cc");
+		for (unsigned k = 0; k < 8; k++) __builtin_ia32_pause(); /* both come to it */
+	}
+	return NULL;
+}
+static void sums(struct x86_rig *r, gpa_t first, gpa_t second)
+{
+	uint64_t la = LA + X86_PAGE - BEFORE_END, was = 0, ok = 0;
+	x86_rig_map(r, LA, first, P | W | U, 0);
+	x86_rig_map(r, LA + X86_PAGE, second, P | W | U, 0);
+	x86_tlb_flush(r->v, true);
+	uint8_t *two = mmap(NULL, 2 * X86_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(two != MAP_FAILED && gmem_map(r->mem, first, X86_PAGE, two, true, true));
+	CHECK(gmem_map(r->mem, second, X86_PAGE, two + X86_PAGE, true, true));
+	struct adder other = {.at = two + X86_PAGE - BEFORE_END};
+	pthread_t t;
+	CHECK(!pthread_create(&t, NULL, adds, &other));
+	while (ok < ACROSS_TURNS) {
+		uint64_t want = was, to = was + 1;
+		CHECK(!x86_mem_ops.cas(&r->v->cpu, la, &was, &to, 8));
+		if (was == want) ok++, was = to;
+	}
+	other.enough = true;
+	(void)pthread_join(t, NULL);
+	CHECK(!x86_load(r->v, la, &was, 8, X86_VIEW_BOTH) && was == ACROSS_TURNS + other.n);
+	(void)munmap(two, 2 * X86_PAGE);
+}
+TEST(x86_mmu_swaps_across_pages_at_once)
+{
+	struct x86_rig *r = paged();
+	sums(r, 0x5000, 0x9000);
+	sums(r, 0xb000, 0xc000);
+	x86_rig_free(r);
+}
+#endif

@@ -75,6 +75,7 @@ void x86_vcpu_free(struct x86_vcpu *v)
 	if (!v) return;
 	if (v->machine->vcpu[v->id] == v) v->machine->vcpu[v->id] = NULL;
 	x86_jit_free(v->jit);
+	x86_across_free(v);
 	tracer_cpu_free(v->trace.to);
 	free(v->msrs);
 	free(v->own);

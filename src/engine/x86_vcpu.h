@@ -115,6 +115,10 @@ struct x86_tlb_entry {
 enum { X86_TLB_GLOBAL = 1, X86_TLB_LARGE = 2 }; /* large: part of a large page */
 enum { X86_TLB_SIZE = 4096, X86_MANY = 0xffff };
 enum x86_view { X86_VIEW_USER, X86_VIEW_KERNEL, X86_VIEW_BOTH, X86_VIEWS };
+struct x86_writers {	/* of a page */
+	uint16_t at[2]; /* index + 1 where the TLB, in any view and in kept contexts, may let it be
+			   written to; 0 nowhere, X86_MANY elsewhere, too */
+};
 /* No address in any page that looks at entry i equals it up to its lowest 12 bits. */
 #define X86_NO_TAG(i) ((uint64_t)((i) ^ 1) << X86_PAGE_SHIFT)
 static inline unsigned x86_tlb_index(uint64_t la)
@@ -247,11 +251,11 @@ struct x86_vcpu {
 		uint16_t at[512];
 	} entered[X86_VIEWS];
 	uint64_t large;
-	/* By page of RAM, up to machine->code_pages. NULL: nobody has counted. */
-	struct x86_writers {
-		uint16_t at[2]; /* index + 1 where the TLB, in any view and in kept contexts, may
-				   let it be written to; 0 nowhere, X86_MANY elsewhere, too */
-	} * writers;
+	struct x86_writers *writers; /* by page of RAM, up to code_pages; NULL: nobody counts */
+	struct x86_across {
+		gpa_t page[2];
+		uint8_t *two; /* where these are beside each other in the host; NULL: nowhere */
+	} across;
 	struct x86_fetches {
 		uint64_t gen, gen_global; /* older entries are void: any, global ones */
 		/* Of user and kernel addresses, a hash of the pages that fetches have seen since
@@ -415,6 +419,7 @@ void x86_tlb_flush(struct x86_vcpu *v, bool globals);
 void x86_tlb_flush_page(struct x86_vcpu *v, uint64_t la);
 void x86_tlb_flush_writes(struct x86_vcpu *v, gpa_t page); /* it has become a page of code */
 void x86_tlb_flush_writes_to_code(struct x86_vcpu *v);	   /* to all that have */
+void x86_across_free(struct x86_vcpu *v);		   /* what x86_vcpu.across has */
 /* CR0, CR3, CR4, EFER, CPL, CS, AC have changed: view, mode, popf_mask, ssize, base. */
 void x86_mode_update(struct x86_vcpu *v);
 /* Of these, view alone, where only AC has changed. */
