@@ -140,7 +140,7 @@ def install():
     check("install: apt-get update", updates(g), g)
     with open(here + "/grub/install") as f:
         g.type("cat > install <<'EOF'\n%sEOF" % f.read())
-    if check("install: packages, file systems, boot loaders", g.run("sh install /dev/vdb", 3 * LONG)[0] == 0, g):
+    if check("install: packages, file systems, boot loaders", g.run("sh install /dev/vdb", LONG)[0] == 0, g):
         g.type("poweroff")
         ends("install", g)
         installed.append(SYSTEM)
