@@ -383,21 +383,39 @@ static void on_idle(void *ctx)
 
 /* --- opening and closing ------------------------------------------------------------------- */
 
-/* Whoever ends lets go of it soon. */
-static int folder_lock(struct lan_serve *s, const char *dir, struct err *e)
+/* Somebody listens at its socket, or did just now. */
+static bool is_served(const struct lan_serve *s)
 {
-	s->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	s->lock = s->dirfd < 0 ? -1 : openat(s->dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (s->lock < 0) return fail(e, -errno, "%s: %s", dir, strerror(errno));
+	struct sockaddr_un at;
+	auto_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	lan_address(&at, s->dirfd);
+	return fd >= 0 && (!connect(fd, (struct sockaddr *)&at, sizeof(at)) || errno == EAGAIN);
+}
+
+/* Whoever starts listens soon, whoever ends lets go of it soon. */
+static int lock_wait(struct lan_serve *s, const char *dir, struct err *e)
+{
 	for (unsigned i = 0; flock(s->lock, LOCK_EX | LOCK_NB); i++) {
 		if (errno != EINTR && errno != EWOULDBLOCK)
 			return fail(e, -errno, "%s/lock: %s", dir, strerror(errno));
-		if (i == LOCK_TRIES)
+		if (i == LOCK_TRIES || is_served(s))
 			return fail(e, -EBUSY, "network %s: its switch runs already",
 				    s->lan.conf.name);
 		(void)usleep(20000);
 	}
 	return 0;
+}
+
+static int folder_lock(struct lan_serve *s, const char *dir, struct err *e)
+{
+	struct stat st;
+	s->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	s->lock = s->dirfd < 0 ? -1 : openat(s->dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (s->lock < 0) return fail(e, -errno, "%s: %s", dir, strerror(errno));
+	int r = lock_wait(s, dir, e);
+	if (r == 0 && (fstat(s->lock, &st) || !st.st_nlink))
+		r = fail(e, -ENOENT, "network %s: it was removed", s->lan.conf.name);
+	return r;
 }
 
 static int folder_listen(struct lan_serve *s, struct err *e)

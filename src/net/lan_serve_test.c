@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/loop.h"
 #include "base/own.h"
+#include "base/text.h"
 #include "net/frames_test.h"
 #include "net/lan_serve.h"
 #include "net/lan_wire.h"
@@ -11,6 +12,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -217,6 +219,57 @@ TEST(lan_serve_one_at_most)
 	CHECK(strstr(e.msg, "runs already"));
 	loop_free(l);
 	end();
+}
+
+/* Who waits for the lock does not wait for the end of one who serves by then. */
+TEST(lan_serve_two_start_at_once)
+{
+	struct lan_serve *s = NULL;
+	struct sockaddr_un at;
+	struct loop *l;
+	struct err e = {0};
+	char dir[] = "/tmp/lodge-lan.XXXXXX";
+	CHECK(mkdtemp(dir) && !loop_new(&l, NULL));
+	int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int lock = openat(dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	lan_address(&at, dirfd);
+	CHECK(!flock(lock, LOCK_EX) && !bind(fd, (struct sockaddr *)&at, sizeof(at)) &&
+	      !listen(fd, 1));
+	CHECK(lan_serve_open(&s, dir, &h.conf, l, NULL, NULL, &e) == -EBUSY);
+	int came = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	CHECK(came >= 0 && faccessat(dirfd, LAN_SOCKET, F_OK, 0) == 0);
+	(void)close(came);
+	(void)close(fd);
+	(void)close(lock);
+	(void)close(dirfd);
+	loop_free(l);
+	(void)dir_remove(dir, NULL);
+}
+
+static void *remove_later(void *ctx)
+{
+	(void)usleep(50000);
+	(void)dir_remove(h.dir, NULL);
+	return (void)close(*(int *)ctx), NULL;
+}
+
+TEST(lan_serve_of_a_removed_network)
+{
+	struct lan_serve *s = NULL;
+	pthread_t thread;
+	struct loop *l;
+	struct err e = {0};
+	begin(false);
+	serve_end();
+	auto_mem char *path = text_format("%s/lock", h.dir);
+	int lock = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(!flock(lock, LOCK_EX) && !loop_new(&l, NULL));
+	CHECK(!pthread_create(&thread, NULL, remove_later, &lock));
+	CHECK(lan_serve_open(&s, h.dir, &h.conf, l, NULL, NULL, &e) == -ENOENT);
+	CHECK(!strstr(e.msg, "socket"));
+	(void)pthread_join(thread, NULL);
+	loop_free(l);
 }
 
 TEST(lan_serve_refuses_cards)

@@ -174,10 +174,10 @@ def healing():
     b.run("mkdir -p /srv; echo kept > /srv/f")
     a.run("mkdir -p /srv; echo kept > /srv/f; httpd -p 8080 -h /srv")
     check("heals: before", a.run("ping -c 1 -W 5 b")[0] == 0, a)
-    b.run("nc -l -p 98 > /tmp/said & sleep 2")
+    b.run("sleep 600 | nc -l -p 98 > /tmp/said & sleep 2")  # what is typed is not for it
     a.run("(echo one; sleep 6; echo two) | nc b 98 > /dev/null & sleep 1")
     os.kill(pid, signal.SIGKILL)
-    again = "for i in $(seq 30); do ping -c 1 -W 1 b > /dev/null && break; done; ping -c 1 -W 5 b"
+    again = "for i in $(seq 60); do ping -c 1 -W 1 b > /dev/null && break; usleep 500000; done; ping -c 1 -W 5 b"
     check("heals: by name", a.run(again)[0] == 0, a)
     check("heals: another switch", switch_pid("frail") != pid)
     check("heals: same addresses", tuple(g["ip"] for g in sorted(inspect("frail")["guests"], key=lambda g: g["name"])) == ips)
