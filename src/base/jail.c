@@ -276,8 +276,12 @@ void jail_settle(int rules, uint64_t caps, unsigned files, enum jail_class c)
 /* No signals but to what is made from here on: a domain of its own, which all that is made later is
  * in, too. One that was entered behind it would keep us from ending our own servers, and the kernel
  * from doing it when we have gone. */
-static void no_signals(void)
+void jail_no_signals(void)
 {
+	static int since;
+	if (since == getpid()) return;
+	since = getpid();
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	struct landlock_attr a = {.scoped = SCOPE_SIGNAL};
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	auto_fd int fd = abi < 6 ? -1 : (int)syscall(SYS_landlock_create_ruleset, &a, sizeof(a), 0);
@@ -292,7 +296,7 @@ void jail_begin(struct jail_plan *p)
 	on = true;
 	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	begin_namespaces(p);
-	no_signals();
+	jail_no_signals();
 	ruleset = landlock_rules(p);
 	if (ruleset < 0) say(p, "Landlock", ruleset);
 	be_small(0);

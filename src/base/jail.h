@@ -45,6 +45,9 @@ struct jail_plan {
  * that we fork is, and threads we cannot have any more. A negative errno: not here, which
  * jail_begin() then says. */
 int jail_own_pids(void);
+/* While there is one thread: no signals but to what is forked from here on, which can send us some;
+ * jail_begin() does it, if it has not been done. */
+void jail_no_signals(void);
 /* While there is one thread: no new privileges, no core dumps, namespaces of its own (user, mount,
  * ipc, uts, network). Files can still be opened. From here on jail_thread() does something. */
 void jail_begin(struct jail_plan *p);
