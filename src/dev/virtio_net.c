@@ -49,6 +49,8 @@ struct vnet {
 	bool again;   /* and shall look once more before it leaves */
 	bool held;    /* frame[] waits for the peer */
 	bool paused;  /* nothing is taken, from the peer or from the ring */
+	bool loaded;  /* the driver shall look at the link when it goes on: the old one may be dead
+		       */
 	uint32_t len;
 	struct offload offload;
 	uint8_t frame[FRAME_MAX]; /* whoever is sending has it */
@@ -300,6 +302,16 @@ static void net_ready(struct port *p)
 	virtio_unlock(&n->v);
 }
 
+/* 5.1.4.2 */
+static void net_down(struct port *p)
+{
+	struct vnet *n = (struct vnet *)p;
+	virtio_lock(&n->v);
+	n->config.status = le16_of(0);
+	virtio_config_changed(&n->v);
+	virtio_unlock(&n->v);
+}
+
 static void net_notify(struct virtio_dev *v, unsigned queue)
 {
 	struct vnet *n = vnet_of(v);
@@ -340,6 +352,8 @@ static void net_resume(struct virtio_dev *v)
 {
 	struct vnet *n = vnet_of(v);
 	n->paused = false;
+	if (n->loaded) virtio_config_changed(v);
+	n->loaded = false;
 	if (!virtio_live(v)) return;
 	tx_run(n);
 	if (!n->starved) return;
@@ -360,6 +374,7 @@ static void net_state(struct virtio_dev *v, struct state *s)
 	if (!state_need(s, len <= PLAIN_MAX && (!len || len >= FRAME_MIN), "frame")) len = 0;
 	state_bytes(s, "frame", n->frame, len);
 	if (!s->loading) return;
+	n->loaded = true;
 	n->offload.kind = OFFLOAD_NONE;
 	n->held = len;
 	n->len = len;
@@ -395,7 +410,8 @@ static const struct virtio_ops net_ops = {
 	.state = net_state,
 	.free = net_free,
 };
-static const struct port_ops port_ops = {"nic", net_deliver, net_ready, port_kept, net_large};
+static const struct port_ops port_ops = {"nic",	    net_deliver, net_ready,
+					 port_kept, net_large,	 net_down};
 
 int virtio_net_new(struct virtio_dev **out, struct gmem *mem, const uint8_t mac[6],
 		   struct port **port, struct err *e)

@@ -1,3 +1,5 @@
+#include "base/buf.h"
+#include "base/state.h"
 #include "base/test.h"
 #include "dev/dev.h"
 #include "hw/virtio_driver_test.h"
@@ -36,7 +38,7 @@ static bool peer_deliver(struct port *p, const struct iovec *iov, int n)
 }
 static void peer_ready(struct port *p) { ((struct peer *)p)->readies++; }
 static void peer_free(struct port *p) { (void)p; }
-static const struct port_ops peer_ops = {"peer", peer_deliver, peer_ready, peer_free, NULL};
+static const struct port_ops peer_ops = {"peer", peer_deliver, peer_ready, peer_free, NULL, NULL};
 
 static struct vdrv d;
 static gpa_t buf;
@@ -263,8 +265,8 @@ static bool peer_large(struct port *p, const struct offload *o, const uint8_t *f
 
 static void start_with(uint64_t features, bool large)
 {
-	static const struct port_ops ops = {"peer", peer_deliver, peer_ready, peer_free,
-					    peer_large};
+	static const struct port_ops ops = {"peer",    peer_deliver, peer_ready,
+					    peer_free, peer_large,   NULL};
 	start(100);
 	if (large) peer.port.ops = &ops;
 	vdrv_reset(&d);
@@ -421,5 +423,32 @@ TEST(vnet_config_is_mac_and_link)
 	virtio_config_get(d.v, 0, c, 8);
 	virtio_unlock(d.v);
 	CHECK(!memcmp(c, "\x02\x01\x02\x03\x04\x05\x01\x00", 8));
+	stop();
+}
+
+static unsigned link_status(void)
+{
+	uint8_t b[8];
+	virtio_config_get(d.v, 0, b, 8);
+	return b[6] | b[7] << 8;
+}
+
+/* Its peer died: its driver is told. Restored elsewhere it looks again. */
+TEST(vnet_loses_its_link_with_its_peer)
+{
+	struct buf b = {0};
+	struct state s = {.b = &b};
+	start(100);
+	CHECK(link_status() == 1 && !d.config_irqs);
+	port_down(&peer.port);
+	CHECK(link_status() == 0 && d.config_irqs == 1);
+	virtio_state(d.v, &s);
+	s.loading = true;
+	virtio_pause(d.v);
+	virtio_state(d.v, &s);
+	CHECK(state_ok(&s) && d.config_irqs == 1);
+	virtio_resume(d.v);
+	CHECK(d.config_irqs == 2);
+	buf_done(&b);
 	stop();
 }

@@ -95,8 +95,8 @@ static bool near_deliver(struct port *p, const struct iovec *iov, int n)
 static void near_ready(struct port *p) { ((struct side *)p)->gate->near_waits = false; }
 static void side_free(struct port *p) { (void)p; } /* dies with the gate */
 
-static const struct port_ops near_ops = {"gate", near_deliver, near_ready, side_free, NULL};
-static const struct port_ops far_ops = {"gate", far_deliver, far_ready, side_free, NULL};
+static const struct port_ops near_ops = {"gate", near_deliver, near_ready, side_free, NULL, NULL};
+static const struct port_ops far_ops = {"gate", far_deliver, far_ready, side_free, NULL, NULL};
 
 int gate_new(struct gate **out, struct port *near, void (*come)(void *ctx), void *ctx,
 	     struct err *e)

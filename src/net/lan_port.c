@@ -329,7 +329,7 @@ static void end_free(struct port *port)
 	free(p);
 }
 
-static const struct port_ops end_ops = {"lan", end_deliver, end_ready, end_free, end_large};
+static const struct port_ops end_ops = {"lan", end_deliver, end_ready, end_free, end_large, NULL};
 
 static char *copy_of(const char *s)
 {

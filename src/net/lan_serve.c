@@ -160,8 +160,8 @@ static bool uplink_deliver(struct port *p, const struct iovec *iov, int n)
 }
 
 static void uplink_free(struct port *p) { (void)p; } /* dies with the switch */
-static const struct port_ops uplink_ops = {"uplink", uplink_deliver, NULL, uplink_free,
-					   uplink_large};
+static const struct port_ops uplink_ops = {"uplink",	uplink_deliver, NULL,
+					   uplink_free, uplink_large,	NULL};
 
 static int batch_read(struct lan_serve *s, int fd, struct mmsghdr *m)
 {

@@ -516,7 +516,7 @@ static size_t socket_limit(void)
 	return l.rlim_cur / 2 < SOCKETS_MAX ? l.rlim_cur / 2 : SOCKETS_MAX;
 }
 
-static const struct port_ops nat_ops = {"nat", nat_deliver, nat_ready, nat_free, nat_large};
+static const struct port_ops nat_ops = {"nat", nat_deliver, nat_ready, nat_free, nat_large, NULL};
 
 int nat_new(struct port **out, const struct nat_net *net, const struct nat_forward *fwd,
 	    unsigned nfwd, struct err *e)

@@ -57,7 +57,7 @@ static void nic_ready(struct port *p)
 }
 
 static void nic_free(struct port *p) { (void)p; }
-static const struct port_ops nic_ops = {"nic", nic_deliver, nic_ready, nic_free, NULL};
+static const struct port_ops nic_ops = {"nic", nic_deliver, nic_ready, nic_free, NULL, NULL};
 
 static struct port *plug(struct nic *n, const struct nat_forward *f, unsigned nf)
 {

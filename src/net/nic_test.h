@@ -12,7 +12,7 @@ struct nic {
 	pthread_mutex_t mutex;
 	pthread_cond_t came;
 	bool full; /* refuses everything */
-	unsigned n, readies, refused;
+	unsigned n, readies, refused, downs;
 	size_t len, bytes;
 	uint8_t last[2048];
 };
@@ -43,10 +43,19 @@ static inline void nic_ready(struct port *p)
 	(void)pthread_cond_broadcast(&n->came);
 	(void)pthread_mutex_unlock(&n->mutex);
 }
+static inline void nic_down(struct port *p)
+{
+	struct nic *n = (struct nic *)p;
+	(void)pthread_mutex_lock(&n->mutex);
+	n->downs++;
+	(void)pthread_cond_broadcast(&n->came);
+	(void)pthread_mutex_unlock(&n->mutex);
+}
 static inline void nic_free(struct port *p) { (void)p; }
 static inline void nic_init(struct nic *n, uint8_t last)
 {
-	static const struct port_ops ops = {"nic", nic_deliver, nic_ready, nic_free, NULL};
+	static const struct port_ops ops = {"nic",    nic_deliver, nic_ready,
+					    nic_free, NULL,	   nic_down};
 	memset(n, 0, sizeof(*n));
 	n->port.ops = &ops;
 	n->port.mac[0] = 0x52;

@@ -20,6 +20,7 @@ struct port_ops {
 	/* The same as deliver() of an unfinished frame, which offload_check() let pass. NULL: it
 	 * takes none, and gets finished ones. */
 	bool (*large)(struct port *p, const struct offload *o, const uint8_t *frame, size_t len);
+	void (*down)(struct port *p); /* the peer is dead, and stays so; may be NULL */
 };
 struct port { /* embedded first in the port's own struct */
 	const struct port_ops *ops;
@@ -37,6 +38,10 @@ void port_moved(const struct port *p, uint64_t *sent, uint64_t *received);
 static inline void port_ready(struct port *p)
 {
 	if (p->peer && p->peer->ops->ready) p->peer->ops->ready(p->peer);
+}
+static inline void port_down(struct port *p)
+{
+	if (p->peer && p->peer->ops->down) p->peer->ops->down(p->peer);
 }
 static inline void port_free(struct port *p)
 {

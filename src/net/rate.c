@@ -66,6 +66,7 @@ static bool half_large(struct port *p, const struct offload *o, const uint8_t *f
 }
 
 static void half_ready(struct port *p) { port_ready(&((struct half *)p)->other->port); }
+static void half_down(struct port *p) { port_down(&((struct half *)p)->other->port); }
 static void half_free(struct port *p) { (void)p; } /* dies with the cable */
 
 static void on_timer(void *ctx)
@@ -78,7 +79,8 @@ static void on_timer(void *ctx)
 	if (refused) port_ready(&h->port);
 }
 
-static const struct port_ops half_ops = {"rate", half_deliver, half_ready, half_free, half_large};
+static const struct port_ops half_ops = {"rate",    half_deliver, half_ready,
+					 half_free, half_large,	  half_down};
 
 static int half_init(struct half *h, struct half *other, uint64_t rate, struct loop *l,
 		     struct err *e)

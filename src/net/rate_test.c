@@ -62,6 +62,8 @@ TEST(rate_passes_refusals_on)
 	b.full = false;
 	port_ready(&b.port);
 	CHECK(a.readies == 1 && tell(&a) && b.n == 1);
+	port_down(&b.port);
+	CHECK(a.downs == 1 && !b.downs);
 	rate_free(r);
 	loop_free(l);
 }

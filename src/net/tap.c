@@ -97,7 +97,7 @@ static void tap_free(struct port *p)
 	free(t);
 }
 
-static const struct port_ops tap_ops = {"tap", tap_deliver, tap_ready, tap_free, NULL};
+static const struct port_ops tap_ops = {"tap", tap_deliver, tap_ready, tap_free, NULL, NULL};
 
 static int no_rights(const char *what, const char *name, struct err *e)
 {

@@ -90,7 +90,8 @@ static void build(void)
 {
 	static const struct blk_ops disk_ops = {
 		.name = "fuzz", .submit = disk_submit, .close = disk_close};
-	static const struct port_ops peer_ops = {"peer", peer_deliver, NULL, peer_free, peer_large};
+	static const struct port_ops peer_ops = {"peer",    peer_deliver, NULL,
+						 peer_free, peer_large,	  NULL};
 	static const uint8_t mac[6] = {2};
 	log_level_set(LOG_ERROR);
 	mem = gmem_new();
