@@ -1,6 +1,8 @@
 /* A guest's end of a software network. Frames to the switch go out at once, on the thread that has
  * them; when the socket is full the guest's card waits, and a thread tells it when there is room.
- * That thread reads too, and it is the one that joins again when the switch is gone. */
+ * That thread reads too, and it is the one that joins again when the switch is gone. At a socket
+ * behind which there is one guest's own process (nat_process.c) nobody else will come: then the
+ * card has no link any more. */
 #include "base/buf.h"
 #include "base/jail.h"
 #include "base/log.h"
@@ -30,6 +32,9 @@ struct lan_end {
 	int (*dial)(const char *network, const struct lan_hello *h, int *fd,
 		    struct err *e); /* NULL: dial_self() */
 	struct lan_hello hello;
+	bool only;		  /* no other socket comes after this one */
+	void (*freed)(void *ctx); /* NULL: nobody wants to know */
+	void *ctx;
 	pthread_t thread;
 	bool running;
 	int wake;	       /* eventfd: look at the fields below */
@@ -41,6 +46,8 @@ struct lan_end {
 	bool stop;
 	/* the thread's alone */
 	bool silent;	     /* it was said that the switch is gone */
+	bool greeted;	     /* the other side knows that the card is there */
+	bool down;	     /* the card knows that the other side is not */
 	unsigned first, got; /* frames that wait for the card */
 	uint32_t len[LAN_BATCH];
 	uint8_t frame[LAN_BATCH][LAN_FRAME];
@@ -259,6 +266,14 @@ static void hand_over(struct lan_end *p)
 	}
 }
 
+/* A frame of no bytes: who waits for the card lets others in to it from then on. */
+static void greet(struct lan_end *p)
+{
+	uint8_t head[OFFLOAD_HEAD] = {0};
+	if (!p->greeted && p->only) (void)send(p->fd, head, sizeof(head), MSG_NOSIGNAL);
+	p->greeted = true;
+}
+
 /* The card wants no more until ready(): then the switch's frames stay in the socket. */
 static bool pump(struct lan_end *p)
 {
@@ -267,6 +282,7 @@ static bool pump(struct lan_end *p)
 	p->room = false;
 	unlock(p);
 	if (room) hand_over(p);
+	if (plugged) greet(p);
 	bool held = p->first < p->got || !plugged;
 	struct pollfd w[2] = {{.fd = p->wake, .events = POLLIN}, {.fd = p->fd}};
 	w[1].events = (short)((held ? 0 : POLLIN) | (refused ? POLLOUT : 0));
@@ -286,15 +302,37 @@ static bool pump(struct lan_end *p)
 	return there && !(held && w[1].revents & POLLHUP);
 }
 
+/* The card may not be there yet to hear it. */
+static void mourn(struct lan_end *p)
+{
+	struct pollfd w = {.fd = p->wake, .events = POLLIN};
+	lock(p);
+	bool tell = p->plugged && !p->down;
+	unlock(p);
+	if (!p->silent)
+		log_warn(
+			"network %s: the process that serves it has ended: the guest's card has no "
+			"link until the guest is started again",
+			p->network);
+	p->silent = true;
+	if (tell) port_down(&p->port);
+	p->down |= tell;
+	(void)poll(&w, 1, -1);
+	(void)!read(p->wake, &(uint64_t){0}, sizeof(uint64_t));
+}
+
 static void *end_run(void *ctx)
 {
 	struct lan_end *p = ctx;
 	jail_thread(JAIL_LAN);
 	while (!stopping(p)) {
-		if (p->fd < 0)
+		if (p->fd >= 0) {
+			if (!pump(p)) lost(p);
+		} else if (p->only) {
+			mourn(p);
+		} else {
 			rejoin(p);
-		else if (!pump(p))
-			lost(p);
+		}
 	}
 	return NULL;
 }
@@ -326,6 +364,7 @@ static void end_free(struct port *port)
 	for (unsigned i = 0; i < ARGS; i++) free(p->arg[i]);
 	free(p->dir);
 	free(p->network);
+	if (p->freed) p->freed(p->ctx);
 	free(p);
 }
 
@@ -349,22 +388,44 @@ static void hello_fill(struct lan_hello *h, const struct lan_how *how)
 		lan_forward_make(&h->forward[i], &how->forward[i]);
 }
 
-int lan_port_new(struct port **out, const struct lan_how *how, struct err *e)
+static struct lan_end *end_new(const char *network, int fd)
 {
 	struct lan_end *p = calloc(1, sizeof(*p));
 	must(p);
 	p->port.ops = &end_ops;
-	p->fd = -1;
+	p->fd = fd;
+	p->network = copy_of(network);
+	(void)pthread_mutex_init(&p->mutex, NULL);
+	p->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return p;
+}
+
+int lan_port_at(struct port **out, const char *network, int fd, void (*freed)(void *ctx), void *ctx,
+		struct err *e)
+{
+	struct lan_end *p = end_new(network, fd);
+	p->only = true;
+	int r = p->wake < 0 ? fail(e, -errno, "network: %s", strerror(errno)) : thread_start(p, e);
+	if (r < 0) {
+		end_free(&p->port);
+		return r;
+	}
+	p->freed = freed;
+	p->ctx = ctx;
+	*out = &p->port;
+	return 0;
+}
+
+int lan_port_new(struct port **out, const struct lan_how *how, struct err *e)
+{
+	struct lan_end *p = end_new(how->network, -1);
 	p->dir = copy_of(how->dir ? how->dir : "");
-	p->network = copy_of(how->network);
 	p->dial = how->dial;
 	for (unsigned i = 0; how->start && how->start[i]; i++) {
 		must(i < ARGS - 1);
 		p->arg[i] = copy_of(how->start[i]);
 	}
-	(void)pthread_mutex_init(&p->mutex, NULL);
 	hello_fill(&p->hello, how);
-	p->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	int r = p->wake < 0 ? fail(e, -errno, "network: %s", strerror(errno)) : join(p, e);
 	if (r == 0) r = thread_start(p, e);
 	if (r < 0)

@@ -1,14 +1,15 @@
 /* User-mode NAT: libslirp on a thread of its own, which is the only one that ever calls it.
  * Frames from the guest come in through a bounded ring; when it is full the cable is told so,
  * and told again when there is room. Frames the guest has no room for wait in a second one, and
- * are dropped when that is full too: TCP sends them again, at the guest's pace. */
+ * are dropped when that is full too: TCP sends them again, at the guest's pace. In a process that
+ * is there for nothing else the thread looks after the cable itself: nat_serve(). */
 #include "base/jail.h"
 #include "base/loop.h"
 #include "base/own.h"
 #include "base/types.h"
 #include "net/frame.h"
 #include "net/merge.h"
-#include "net/port.h"
+#include "net/nat_impl.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libslirp.h>
@@ -64,7 +65,8 @@ struct nat {
 	Slirp *slirp;
 	pthread_t thread;
 	bool running;
-	int wake; /* eventfd: look at the fields below */
+	const struct nat_cable *cable; /* NULL: whoever has a frame calls, and wakes the thread */
+	int wake;		       /* eventfd: look at the fields below */
 	pthread_mutex_t mutex;
 	struct ring in; /* under mutex, as the next three */
 	bool plugged;	/* the other end showed a sign of life: it is wired */
@@ -79,6 +81,7 @@ struct nat {
 	struct nat_timer timer[SLIRP_TIMER_NUM];
 	struct pollfd *fds;
 	size_t nfds, cap, limit;
+	size_t sockets;	    /* as of the last look, and those that may have come since */
 	uint32_t net, mask; /* of the guests */
 };
 
@@ -249,24 +252,24 @@ static const SlirpCb callbacks = {
 
 /* Could this frame make libslirp open a socket? An IPv4 one that starts a TCP connection, carries
  * anything but TCP, or is a part of what may be either (RFC 791 §3.1, RFC 793 §3.1). */
-static bool opens_socket(const struct frame *f)
+static bool opens_socket(const uint8_t *f, size_t len)
 {
 	enum { ETH = 14, IP_FRAG = ETH + 6, IP_PROTO = ETH + 9, TCP = 6, SYN = 2, ACK = 16 };
-	if (f->len <= ETH + 20 || f->at[12] != 8 || f->at[13] != 0) return false;
-	bool part = f->at[IP_FRAG] & 0x3f || f->at[IP_FRAG + 1]; /* all but "don't fragment" */
-	if (part || f->at[IP_PROTO] != TCP) return true;
-	unsigned flags = ETH + (f->at[ETH] & 15u) * 4 + 13;
-	return flags < f->len && (f->at[flags] & (SYN | ACK)) == SYN;
+	if (len <= ETH + 20 || f[12] != 8 || f[13] != 0) return false;
+	bool part = f[IP_FRAG] & 0x3f || f[IP_FRAG + 1]; /* all but "don't fragment" */
+	if (part || f[IP_PROTO] != TCP) return true;
+	unsigned flags = ETH + (f[ETH] & 15u) * 4 + 13;
+	return flags < len && (f[flags] & (SYN | ACK)) == SYN;
 }
 
 /* Addresses that no router passes on: the host's own (RFC 1122 §3.2.1.3), and those that are good
  * on one link only (RFC 3927 §7), behind which clouds tell whoever asks on that host its secrets.
  * What the host offers at its loopback is for those who ask the gateway. */
-static bool is_local(const struct nat *n, const struct frame *f)
+static bool is_local(const struct nat *n, const uint8_t *f, size_t len)
 {
 	enum { ETH = 14, IP_DST = ETH + 16 };
-	if (f->len < ETH + 20 || f->at[12] != 8 || f->at[13] != 0) return false;
-	uint32_t to = be32_at(f->at + IP_DST);
+	if (len < ETH + 20 || f[12] != 8 || f[13] != 0) return false;
+	uint32_t to = be32_at(f + IP_DST);
 	if ((to & n->mask) == n->net) return false;
 	return to >> 24 == 127 || to >> 24 == 0 || to >> 16 == 0xa9fe;
 }
@@ -285,16 +288,18 @@ static bool in_take(struct nat *n)
 	return f;
 }
 
+void nat_input(struct nat *n, const uint8_t *frame, size_t len)
+{
+	if (is_local(n, frame, len)) return;
+	bool opens = opens_socket(frame, len);
+	if (opens && n->sockets >= n->limit) return;
+	n->sockets += opens;
+	slirp_input(n->slirp, frame, (int)len);
+}
+
 static void in_run(struct nat *n)
 {
-	size_t sockets = n->nfds; /* as of the last look, and those that may have come since */
-	for (int i = 0; i < FRAMES && in_take(n); i++) {
-		if (is_local(n, &n->now)) continue;
-		bool opens = opens_socket(&n->now);
-		if (opens && sockets >= n->limit) continue;
-		sockets += opens;
-		slirp_input(n->slirp, n->now.at, (int)n->now.len);
-	}
+	for (int i = 0; i < FRAMES && in_take(n); i++) nat_input(n, n->now.at, n->now.len);
 	(void)pthread_mutex_lock(&n->mutex);
 	bool refused = n->refused;
 	n->refused = false;
@@ -337,11 +342,15 @@ static void nap(struct nat *n, bool plugged)
 {
 	uint32_t ms = timers_due(n);
 	n->nfds = 1;
-	n->fds[0] = (struct pollfd){.fd = n->wake, .events = POLLIN};
+	n->fds[0] =
+		n->cable ? (struct pollfd){.fd = n->cable->fd, .events = n->cable->wants(n->cable)}
+			 : (struct pollfd){.fd = n->wake, .events = POLLIN};
 	if (plugged) slirp_pollfds_fill(n->slirp, &ms, on_add_poll, n);
 	struct timespec t = {ms / 1000, ms % 1000 * NS_PER_MS};
 	int r = ppoll(n->fds, n->nfds, ms == UINT32_MAX ? NULL : &t, NULL);
-	if (r > 0 && n->fds[0].revents) (void)!read(n->wake, &(uint64_t){0}, sizeof(uint64_t));
+	n->sockets = n->nfds;
+	if (r > 0 && n->fds[0].revents && !n->cable)
+		(void)!read(n->wake, &(uint64_t){0}, sizeof(uint64_t));
 	if (plugged) slirp_pollfds_poll(n->slirp, r < 0, on_revents, n);
 }
 
@@ -379,6 +388,17 @@ static void *nat_run(void *ctx)
 		timers_run(n);
 		in_run(n);
 		out_run(n);
+	}
+}
+
+void nat_serve(struct port *nat, const struct nat_cable *c)
+{
+	struct nat *n = (struct nat *)nat;
+	bool there = true;
+	for (n->cable = c; there; out_run(n)) {
+		nap(n, c->plugged);
+		timers_run(n);
+		there = c->ready(c, n, n->fds[0].revents);
 	}
 }
 
@@ -505,7 +525,7 @@ static int nat_open(struct nat *n, const struct nat_net *net, const struct nat_f
 	if (n->wake < 0) return fail(e, -errno, "network: %s", strerror(errno));
 	int r = slirp_start(n, net, e);
 	for (unsigned i = 0; r == 0 && i < nfwd; i++) r = forward_add(n, &fwd[i], any, e);
-	return r < 0 ? r : thread_start(n, e);
+	return r;
 }
 
 /* Half of the descriptors this process may have, so that the guest cannot use them all up. */
@@ -518,8 +538,8 @@ static size_t socket_limit(void)
 
 static const struct port_ops nat_ops = {"nat", nat_deliver, nat_ready, nat_free, nat_large, NULL};
 
-int nat_new(struct port **out, const struct nat_net *net, const struct nat_forward *fwd,
-	    unsigned nfwd, struct err *e)
+int nat_make(struct port **out, const struct nat_net *net, const struct nat_forward *fwd,
+	     unsigned nfwd, struct err *e)
 {
 	struct nat *n = calloc(1, sizeof(*n));
 	if (!n) return fail(e, -ENOMEM, "network: out of memory");
@@ -539,4 +559,17 @@ int nat_new(struct port **out, const struct nat_net *net, const struct nat_forwa
 	}
 	*out = &n->port;
 	return 0;
+}
+
+int nat_new(struct port **out, const struct nat_net *net, const struct nat_forward *fwd,
+	    unsigned nfwd, struct err *e)
+{
+	struct port *p = NULL;
+	int r = nat_make(&p, net, fwd, nfwd, e);
+	if (r == 0) r = thread_start((struct nat *)p, e);
+	if (r == 0)
+		*out = p;
+	else
+		port_free(p);
+	return r;
 }

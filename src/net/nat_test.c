@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -59,6 +60,32 @@ static void nic_ready(struct port *p)
 static void nic_free(struct port *p) { (void)p; }
 static const struct port_ops nic_ops = {"nic", nic_deliver, nic_ready, nic_free, NULL, NULL};
 
+/* On a thread of ours, or in a process of its own. */
+static bool apart;
+#define BOTH(name)                                                                                 \
+	static void name(void);                                                                    \
+	TEST(nat_##name)                                                                           \
+	{                                                                                          \
+		apart = false;                                                                     \
+		name();                                                                            \
+	}                                                                                          \
+	TEST(nat_process_##name)                                                                   \
+	{                                                                                          \
+		apart = true;                                                                      \
+		name();                                                                            \
+	}                                                                                          \
+	static void name(void)
+
+static int nat_open(struct port **out, const struct nat_forward *f, unsigned nf, struct err *e)
+{
+	struct nat_process *p = NULL;
+	if (!apart) return nat_new(out, NULL, f, nf, e);
+	int r = nat_process_new(&p, f, nf, -1, e);
+	if (r == 0) r = nat_process_plug(out, p, e);
+	if (r) nat_process_free(p);
+	return r;
+}
+
 static struct port *plug(struct nic *n, const struct nat_forward *f, unsigned nf)
 {
 	struct port *nat = NULL;
@@ -66,7 +93,7 @@ static struct port *plug(struct nic *n, const struct nat_forward *f, unsigned nf
 	n->port.ops = &nic_ops;
 	(void)pthread_mutex_init(&n->mutex, NULL);
 	(void)pthread_cond_init(&n->came, NULL);
-	CHECK(nat_new(&nat, NULL, f, nf, NULL) == 0);
+	CHECK(nat_open(&nat, f, nf, NULL) == 0);
 	port_wire(&n->port, nat);
 	return nat;
 }
@@ -206,7 +233,7 @@ static bool offer_came(struct nic *n) { return got_if(n, 0x0800, 17, 34 + 8 + 24
 static bool tcp_came(struct nic *n) { return got_if(n, 0x0800, 6, 54); }
 static bool was_refused(struct nic *n) { return n->refused > 0; }
 
-TEST(nat_answers_arp_and_dhcp)
+BOTH(answers_arp_and_dhcp)
 {
 	static struct nic n;
 	struct port *nat = plug(&n, NULL, 0);
@@ -233,7 +260,7 @@ static int listener(uint16_t *port)
 	return fd;
 }
 
-TEST(nat_reaches_a_listener_on_loopback)
+BOTH(reaches_a_listener_on_loopback)
 {
 	static struct nic n;
 	uint16_t to;
@@ -253,7 +280,7 @@ TEST(nat_reaches_a_listener_on_loopback)
 }
 
 /* Neither the host's own addresses nor those of its link: not answered, not even refused. */
-TEST(attack_nat_addresses_of_the_host_and_its_link)
+BOTH(refuses_addresses_of_the_host_and_its_link)
 {
 	static const uint8_t local[][4] = {
 		{127, 0, 0, 1}, {127, 255, 255, 254}, {0, 0, 0, 0}, {169, 254, 169, 254}};
@@ -278,7 +305,7 @@ TEST(attack_nat_addresses_of_the_host_and_its_link)
 }
 
 /* A guest that connects and connects gets half of our descriptors and no more. */
-TEST(nat_limits_the_guests_sockets)
+BOTH(limits_the_guests_sockets)
 {
 	static struct nic n;
 	struct rlimit old, low;
@@ -301,7 +328,7 @@ TEST(nat_limits_the_guests_sockets)
 	port_free(nat);
 }
 
-TEST(nat_keeps_frames_for_a_guest_without_room)
+BOTH(keeps_frames_for_a_guest_without_room)
 {
 	static struct nic n;
 	struct port *nat = plug(&n, NULL, 0);
@@ -337,7 +364,7 @@ TEST(nat_says_when_it_has_room_again)
 	port_free(nat);
 }
 
-TEST(nat_survives_nonsense)
+BOTH(survives_nonsense)
 {
 	static struct nic n;
 	struct port *nat = plug(&n, NULL, 0);
@@ -355,7 +382,7 @@ TEST(nat_survives_nonsense)
 	port_free(nat);
 }
 
-TEST(nat_forward_reaches_the_guest)
+BOTH(forward_reaches_the_guest)
 {
 	static struct nic n;
 	uint16_t at;
@@ -375,7 +402,7 @@ TEST(nat_forward_reaches_the_guest)
 	port_free(nat);
 }
 
-TEST(nat_says_what_is_wrong_with_a_port)
+BOTH(says_what_is_wrong_with_a_port)
 {
 	struct err e = {0};
 	struct port *nat = NULL;
@@ -383,13 +410,12 @@ TEST(nat_says_what_is_wrong_with_a_port)
 	int l = listener(&f.host_port);
 	char words[64];
 	(void)snprintf(words, sizeof(words), "port %u is taken on 127.0.0.1", f.host_port);
-	CHECK(nat_new(&nat, NULL, &f, 1, &e) == -EADDRINUSE && !strcmp(e.msg, words));
+	CHECK(nat_open(&nat, &f, 1, &e) == -EADDRINUSE && !strcmp(e.msg, words));
 	(void)close(l);
 	(void)strcpy(f.host, "192.0.2.77");
-	CHECK(nat_new(&nat, NULL, &f, 1, &e) == -EADDRNOTAVAIL &&
-	      strstr(e.msg, "192.0.2.77 is not"));
+	CHECK(nat_open(&nat, &f, 1, &e) == -EADDRNOTAVAIL && strstr(e.msg, "192.0.2.77 is not"));
 	(void)strcpy(f.host, "somewhere");
-	CHECK(nat_new(&nat, NULL, &f, 1, &e) == -EINVAL && strstr(e.msg, "somewhere"));
+	CHECK(nat_open(&nat, &f, 1, &e) == -EINVAL && strstr(e.msg, "somewhere"));
 }
 
 static bool parses(const char *text, bool udp, const char *host, unsigned from, unsigned to)

@@ -63,6 +63,16 @@ int nat_new(struct port **out, const struct nat_net *net, const struct nat_forwa
 /* Any thread but the NAT's: publish a port of the guest with this address, and no longer. */
 int nat_publish(struct port *nat, const struct nat_forward *f, uint32_t guest, struct err *e);
 void nat_unpublish(struct port *nat, const struct nat_forward *f);
+/* The same for a single guest by a confined process, which stays in this network when we leave it:
+ * fork it, while there is one thread. keep: a descriptor that it has as long as it lives; -1: none.
+ */
+struct nat_process;
+int nat_process_new(struct nat_process **out, const struct nat_forward *fwd, unsigned nfwd,
+		    int keep, struct err *e);
+void nat_process_free(struct nat_process *p); /* and end it; NULL is fine */
+/* What it could not do when it began (-EADDRINUSE, ...), or a port that leads to it and takes it;
+ * not taken when that fails. When it dies its peer's link is down. */
+int nat_process_plug(struct port **out, struct nat_process *p, struct err *e);
 /* "[tcp:|udp:][ADDR:]HOST:GUEST[/udp]" as docker's -p takes it. */
 int nat_forward_parse(struct nat_forward *out, const char *text, struct err *e);
 
@@ -85,6 +95,10 @@ struct lan_how { /* strings are copied */
 int lan_call(const char *dir, const struct lan_hello *h, int *fd, struct err *e);
 int lan_start(const char *network, const char *const *arg, struct err *e); /* as in lan_how */
 int lan_port_new(struct port **out, const struct lan_how *how, struct err *e);
+/* A port at the other end of that socket, which is taken, also when that fails, and after which
+ * there is no other. freed(ctx): the port is, and the socket is closed. */
+int lan_port_at(struct port **out, const char *network, int fd, void (*freed)(void *ctx), void *ctx,
+		struct err *e);
 /* What the network's switch says of its guests, JSON. -ENOENT: there is no switch now. */
 struct buf;
 int lan_ask(const char *dir, struct buf *answer, struct err *e);
