@@ -110,14 +110,16 @@ int guest_limit(struct guest *g, struct err *e)
 	return r || !g->kind->limit ? r : g->kind->limit(g, e);
 }
 
-static struct jail_plan plan = {.keep = {"/etc/resolv.conf"}, .nkept = 1}; /* of this process */
+static struct jail_plan plan; /* of this process */
 
 bool guest_is_to_be_confined(void) { return jail_is_wanted(); }
 
 int guest_confine(const struct spec *s, const struct guest_home *home, struct err *e)
 {
 	int r = outside_start(s, home, e);
-	if (r == 0 && !s->replay) r = network_prepare(s, &plan.net, e);
+	jail_no_signals();
+	if (r == 0 && !s->replay) r = network_prepare(s, outside_hold(), e);
+	outside_held();
 	if (r == 0 && s->gdb) r = gdb_prepare(s->gdb, e);
 	if (r) return r;
 	spec_keep_folder();

@@ -335,41 +335,65 @@ int network_check(const char *net, struct err *e)
 	return r;
 }
 
-/* Taps that are open and not plugged in yet. */
-static struct tap_ready {
+/* What is there and not plugged in yet. */
+static struct ready {
 	const char *net; /* NULL: none, or taken */
-	int fd;
-} taps[SPEC_NETS];
+	int tap;
+	struct nat_process *nat;
+} ready[SPEC_NETS];
+
+static bool is_user(const char *net) { return !strcmp(net, "user"); }
+
+static struct ready *ready_for(const char *net)
+{
+	for (unsigned i = 0; i < COUNT(ready); i++)
+		if (ready[i].net && !strcmp(ready[i].net, net)) return &ready[i];
+	return NULL;
+}
 
 static int open_tap(const char *net, int *fd, struct err *e)
 {
 	return tap_open(fd, after(net, "tap:"), after(net, "bridge:"), e);
 }
 
-int network_prepare(const struct spec *s, bool *needs_host, struct err *e)
+unsigned network_publisher(const struct spec *s)
+{
+	unsigned i = 0;
+	while (i < s->nnets && !network_publishes(s->net[i])) i++;
+	return i;
+}
+
+int network_prepare(const struct spec *s, int keep, struct err *e)
 {
 	int r = 0;
-	*needs_host = false;
 	for (unsigned i = 0; r == 0 && i < s->nnets; i++) {
 		const char *net = s->net[i];
-		*needs_host |= !strcmp(net, "user");
-		if (network_publishes(net)) continue;
-		r = open_tap(net, &taps[i].fd, e);
-		if (r == 0) taps[i].net = net;
+		unsigned npublish = i == network_publisher(s) ? s->npublish : 0;
+		if (network_has_switch(net)) continue;
+		r = is_user(net) ? nat_process_new(&ready[i].nat, s->publish, npublish, keep, e)
+				 : open_tap(net, &ready[i].tap, e);
+		if (r == 0) ready[i].net = net;
 	}
 	return r;
 }
 
 static int plug_tap(struct port **out, const char *net, struct err *e)
 {
-	int fd = -1, r = 0;
-	unsigned i = 0;
-	while (i < COUNT(taps) && (!taps[i].net || strcmp(taps[i].net, net) != 0)) i++;
-	if (i < COUNT(taps))
-		fd = taps[i].fd, taps[i].net = NULL;
-	else
-		r = open_tap(net, &fd, e);
+	struct ready *a = ready_for(net);
+	int fd = a ? a->tap : -1, r = a ? 0 : open_tap(net, &fd, e);
+	if (a) a->net = NULL;
 	return r ? r : tap_new(out, fd, e);
+}
+
+static int plug_user(struct port **out, const struct nat_forward *fwd, unsigned nfwd, struct err *e)
+{
+	struct ready *a = ready_for("user");
+	struct nat_process *p = a ? a->nat : NULL;
+	int r = a ? 0 : nat_process_new(&p, fwd, nfwd, -1, e);
+	if (a) a->net = NULL;
+	if (r == 0) r = nat_process_plug(out, p, e);
+	if (r) nat_process_free(p);
+	return r;
 }
 
 int network_plug(struct port **out, const char *net, const char *guest, const uint8_t mac[6],
@@ -378,7 +402,7 @@ int network_plug(struct port **out, const char *net, const char *guest, const ui
 	struct lan_how how = {.guest = guest, .forward = fwd, .nforward = nfwd};
 	memcpy(how.mac, mac, 6);
 	if (!network_publishes(net)) return plug_tap(out, net, e);
-	if (!strcmp(net, "user")) return nat_new(out, NULL, fwd, nfwd, e);
+	if (is_user(net)) return plug_user(out, fwd, nfwd, e);
 	how.network = net;
 	how.dial = outside_dial;
 	return lan_port_new(out, &how, e);

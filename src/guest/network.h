@@ -39,10 +39,13 @@ bool network_has_switch(const char *net); /* and is no other word that --net tak
  * end of the guest's cable. guest: its name, or "". */
 int network_plug(struct port **out, const char *net, const char *guest, const uint8_t mac[6],
 		 const struct nat_forward *fwd, unsigned nfwd, struct err *e);
-/* Before this process leaves the host's network: open what network_plug() takes of it, for the nets
- * of that guest. *needs_host: that is not enough, since some of it is opened as the guest wants. */
+/* Before this process leaves the host's network, and while there is one thread: open what
+ * network_plug() takes of it, and fork what is to stay there, for the nets of that guest; keep as
+ * in nat_process_new(). */
 struct spec;
-int network_prepare(const struct spec *s, bool *needs_host, struct err *e);
+int network_prepare(const struct spec *s, int keep, struct err *e);
+/* The number of the network that publishes the guest's ports; s->nnets: none. */
+unsigned network_publisher(const struct spec *s);
 /* Whether ports of a guest can be published through that. */
 bool network_publishes(const char *net);
 #endif

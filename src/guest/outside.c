@@ -11,6 +11,7 @@
 #include "guest/outside_impl.h"
 #include "guest/record.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,7 +20,7 @@
 #include <unistd.h>
 
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER; /* an order and its answer */
-static int ours = -1;
+static int ours = -1, hold = -1;
 static pid_t helper;
 
 /* In a signal handler, on any thread; nobody waits for the answer. */
@@ -51,23 +52,36 @@ static int start_beside(struct helper_of *of, const int *ends, struct err *e)
 
 int outside_start(const struct spec *s, const struct guest_home *home, struct err *e)
 {
-	int ends[2];
+	int ends[2], holds[2] = {-1, -1};
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
 		return fail(e, -errno, "socketpair: %s", strerror(errno));
+	(void)!pipe2(holds, O_CLOEXEC);
 	(void)fflush(NULL);
-	struct helper_of of = {.spec = s, .home = home, .starter = starter_new(s)};
+	struct helper_of of = {
+		.spec = s, .home = home, .starter = starter_new(s), .held = holds[0]};
 	bool behind = home && home->behind && jail_is_wanted() && !jail_own_pids();
 	int r = behind ? start_behind(&of, ends, e) : start_beside(&of, ends, e);
 	(void)close(ends[1]);
+	drop_fd(&holds[0]);
 	drop_fd(&of.starter);
 	ours = ends[0];
+	hold = holds[1];
 	jail_tell(last_words);
 	if (r) outside_end();
 	return r;
 }
 
+int outside_hold(void) { return hold; }
+
+void outside_held(void)
+{
+	drop_fd(&hold);
+	hold = -1;
+}
+
 void outside_end(void)
 {
+	outside_held();
 	drop_fd(&ours);
 	ours = -1;
 	while (helper > 0 && waitpid(helper, NULL, 0) < 0 && errno == EINTR) {

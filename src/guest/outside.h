@@ -16,6 +16,11 @@ struct spec;
  * the helper, too; it ends with this process. */
 int outside_start(const struct spec *s, const struct guest_home *home, struct err *e);
 void outside_end(void); /* wait for its last work; none is fine */
+/* Who has a copy of this descriptor when the monitor goes is waited for by the helper, for some
+ * seconds, before that lets go of the folder's lock: a process that still has the guest's ports.
+ * Ours goes with outside_held(). -1: none. */
+int outside_hold(void);
+void outside_held(void);
 bool outside_is_there(void);
 int outside_fd(void); /* hangs up when it is gone; -1: none */
 /* Once, before the monitor is confined: what the guest is called, or "". From then on its cards are

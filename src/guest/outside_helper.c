@@ -17,6 +17,7 @@
 #include "store/store.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -284,6 +285,14 @@ static void confine(struct known *k)
 	if (jail_is_wanted()) helper_settle(&n);
 }
 
+/* They have heard it, too, that the monitor is gone. */
+static void outlive(int held)
+{
+	enum { PATIENCE_MS = 5000 };
+	struct pollfd p = {.fd = held};
+	(void)poll(&p, held >= 0, PATIENCE_MS);
+}
+
 _Noreturn void helper_main(const struct helper_of *of, int sock)
 {
 	static struct known k;
@@ -293,11 +302,12 @@ _Noreturn void helper_main(const struct helper_of *of, int sock)
 	k.fresh = home && home->fresh;
 	know(&k, of->spec);
 	/* Who waits for the end of a stream waits for the monitor, not for us. */
-	fds_keep((const int[]){k.folder, sock, k.starter}, 3);
+	fds_keep((const int[]){k.folder, sock, k.starter, of->held}, 4);
 	helper_deaf();
 	title_set("lodge-helper");
 	confine(&k);
 	serve(&k, sock);
+	outlive(of->held);
 	broke(&k);
 	ungroup();
 	_exit(0);

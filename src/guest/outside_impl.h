@@ -40,6 +40,7 @@ struct helper_of {
 	const struct guest_home *home; /* NULL: none */
 	int monitor;		       /* its process */
 	int starter;		       /* of switches; -1: none */
+	int held;		       /* hangs up once nobody has outside_hold(); -1: none */
 };
 _Noreturn void helper_main(const struct helper_of *of, int sock);
 

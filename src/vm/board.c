@@ -233,13 +233,6 @@ static void net_mac(uint8_t mac[6], uint64_t identity, unsigned card)
 	for (unsigned i = 2; i < 6; i++) mac[i] = (uint8_t)(identity >> 8 * i);
 }
 
-static unsigned publisher(const struct spec *s)
-{
-	unsigned i = 0;
-	while (i < s->nnets && !network_publishes(s->net[i])) i++;
-	return i;
-}
-
 /* From the card outwards: what makes it wait for its turn, what slows it down, the cable. */
 static int wire_net(struct vm *vm, unsigned i, struct port *card, struct err *e)
 {
@@ -262,7 +255,7 @@ static int wire_turns(struct vm *vm, unsigned i, struct port **card, struct err 
 static int plug_cable(struct vm *vm, unsigned i, const uint8_t mac[6], struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
-	unsigned npublish = i == publisher(s) ? s->npublish : 0;
+	unsigned npublish = i == network_publisher(s) ? s->npublish : 0;
 	if (turns_replays(vm->turns)) return 0;
 	return network_plug(&vm->board->cable[i], s->net[i], s->name ? s->name : "", mac,
 			    s->publish, npublish, e);

@@ -9,6 +9,7 @@ import guest
 from guest import Guest, check, ends, part, tried, work
 
 ESCAPE = os.environ["ESCAPE"]
+ADDRESS = "for i in 1 2 3 4 5 6 7 8 9; do ip addr show eth0 | grep -o '10.0.2.15' && break; sleep 1; done"
 KERNEL = {a: os.environ["GUEST_" + a] for a in ("riscv64", "amd64")}
 
 
@@ -28,17 +29,25 @@ def apart(what, pid, *namespaces):
     check("%s: %s of its own" % (what, ", ".join(namespaces)), not same)
 
 
-def all_apart(what, g, net):
-    """The monitor, unless it needs this host's network, its helper and the servers of its folders."""
-    apart(what, g.p.pid, "mnt", "ipc", "uts", *["net"] * net)
+def all_apart(what, g):
+    """The monitor, its helper, the servers of its folders; and its NAT but for the network."""
+    apart(what, g.p.pid, "mnt", "ipc", "uts", "net")
     for c in children(g.p.pid):
         if named(c) == "lodge-share":
             apart(what + ": share", c, "mnt", "ipc", "uts", "net")
         elif named(c) == "lodge-helper":
             apart(what + ": helper", c, "ipc", "uts", "net")
+        elif named(c) == "lodge-nat":
+            apart(what + ": nat", c, "mnt", "ipc", "uts")
 
 
-def attacked(what, arch, *more, env=None, unfiltered=False, internet=0):
+def attack(what, g, pid, folder, *how, internet=0):
+    r = subprocess.run([ESCAPE, str(pid), folder, *how], stdout=subprocess.PIPE, text=True)
+    print(r.stdout.rstrip())
+    check(what + ": nothing is got", r.returncode == 0 and "%d with the internet" % internet in r.stdout, g)
+
+
+def attacked(what, arch, *more, env=None, unfiltered=False):
     folder = os.path.join(work, what.replace(" ", "-"))
     os.makedirs(folder + "/shared")
     for name in "canary", "disk":
@@ -49,10 +58,14 @@ def attacked(what, arch, *more, env=None, unfiltered=False, internet=0):
               "-c", "2", "--disk", folder + "/disk", "-v", folder + "/shared:/w", *more, env=env)
     if not check(what + ": boots", tried(g.shell), g):
         return
-    all_apart(what, g, not internet)
-    r = subprocess.run([ESCAPE, str(g.p.pid), folder] + ["unfiltered"] * unfiltered, stdout=subprocess.PIPE, text=True)
-    print(r.stdout.rstrip())
-    check(what + ": nothing is got", r.returncode == 0 and "%d with the internet" % internet in r.stdout, g)
+    all_apart(what, g)
+    how = ["unfiltered"] * unfiltered
+    attack(what, g, g.p.pid, folder, *how)
+    nats = [c for c in children(g.p.pid) if named(c) == "lodge-nat"]
+    check(what + ": a NAT, if that was asked for", len(nats) == ("user" in more), g)
+    for c in nats:
+        attack(what + ": its NAT", g, c, folder, *how, internet=1)
+        check(what + ": the NAT goes on", g.says(ADDRESS, "^10.0.2.15"), g)
     check(what + ": the guest goes on", g.says("echo on; cat /w/x 2>&1 | head -1; dd if=/dev/vda of=/dev/null bs=64k count=4 2>&1 && echo read", "^read"), g)
     g.type("exit")
     ends(what, g)
@@ -65,13 +78,14 @@ def plain():
 
 
 def nat():
-    """The NAT's thread speaks to the internet for the guest; no other thread does."""
-    attacked("nat", "riscv64", "--net", "user", internet=1)
+    """A process speaks to the internet for the guest, and does nothing else; the monitor cannot."""
+    attacked("nat", "riscv64", "--net", "user")
 
 
 def unfiltered():
-    """The other layers hold without the filter of system calls."""
-    attacked("unfiltered", "riscv64", "--net", "none", env={"LODGE_SECCOMP": "off"}, unfiltered=True)
+    """The other layers hold without the filter of system calls: a monitor whose guest is on the
+    internet reaches no network, this host's loopback included."""
+    attacked("unfiltered", "riscv64", "--net", "user", env={"LODGE_SECCOMP": "off"}, unfiltered=True)
 
 
 def behind():
@@ -81,14 +95,14 @@ def behind():
     open(folder + "/canary", "w").close()
     lodge = lambda *a: subprocess.run([guest.LODGE, *a], stdout=subprocess.PIPE, text=True, env={**os.environ, "LODGE_HOME": folder + "/home", "LODGE_SECCOMP": "off"})
     started = lodge("run", "-d", "--name", "one", "--kernel", at + "/kernel", "--initrd", at + "/initrd", "--append", "console=ttyS0 quiet",
-                    "--net", "none", "-v", folder + "/shared:/w")
+                    "--net", "user", "-v", folder + "/shared:/w")
     if not check("behind: starts", started.returncode == 0):
         return
     pid = int(lodge("inspect", "--format", "{{.Pid}}", "one").stdout)
     apart("behind", pid, "pid", "mnt", "ipc", "uts", "net")
-    check("behind: it serves its folder itself", [named(c) for c in children(pid)] == ["lodge-share"])
+    check("behind: it serves its folder itself", sorted(named(c) for c in children(pid)) == ["lodge-nat", "lodge-share"])
     for c in children(pid):
-        apart("behind: share", c, "pid", "mnt", "ipc", "uts", "net")
+        apart("behind: " + named(c), c, "pid", "mnt", "ipc", "uts", *["net"] * (named(c) == "lodge-share"))
     r = subprocess.run([ESCAPE, str(pid), folder, "alone"], stdout=subprocess.PIPE, text=True)
     print(r.stdout.rstrip())
     check("behind: nothing is got", r.returncode == 0 and "0 with the internet" in r.stdout)
@@ -110,11 +124,11 @@ def user():
     os.chown(home, 65534, 65534)
     subprocess.run(["cp", "-L", at + "/kernel", at + "/initrd", home], check=True)
     nobody = {"user": 65534, "group": 65534, "extra_groups": []}
-    g = Guest("--name", "one", "--kernel", home + "/kernel", "--initrd", home + "/initrd", "--append", "console=ttyS0 quiet", "--net", "none",
+    g = Guest("--name", "one", "--kernel", home + "/kernel", "--initrd", home + "/initrd", "--append", "console=ttyS0 quiet", "--net", "user",
               "-v", home + "/shared:/w", env={"LODGE_HOME": home + "/home"}, **nobody)
     if check("user: boots", tried(g.shell), g):
         check("user: it is less confined nowhere", "less confined" not in g.text, g)
-        all_apart("user", g, True)
+        all_apart("user", g)
         lodge = lambda *a: subprocess.run([guest.LODGE, *a], capture_output=True, text=True, env={**os.environ, "LODGE_HOME": home + "/home"}, **nobody)
         check("user: is saved", lodge("snapshot", "one", "tag").returncode == 0, g)
         check("user: is renamed", lodge("rename", "one", "two").returncode == 0, g)
@@ -155,7 +169,7 @@ def switch():
         g = Guest("--name", "one", "--kernel", at + "/kernel", "--initrd", at + "/initrd", "--append", "console=ttyS0 quiet", "--net", name)
         if not check(name + ": boots", tried(g.shell), g):
             return
-        all_apart(name, g, True)
+        all_apart(name, g)
         pids = subprocess.run(["pgrep", "-f", "--", "--root %s/home network serve --detach %s" % (work, name)], stdout=subprocess.PIPE, text=True).stdout.split()
         if check(name + ": there is one", len(pids) == 1, g):
             apart(name + ": switch", int(pids[0]), "pid", "mnt", "ipc", "uts", *["net"] * bool(how))
