@@ -87,6 +87,7 @@ static const struct rule {
 	 {TCGETS, TCSETS, TCSETSW, TIOCGWINSZ, FIONREAD, FIONBIO},
 	 JAIL_ALL},
 	{SYS_ioctl, 1, ONE_OF, ~0u, {(uint32_t)FICLONE}, JAIL_HELPER},
+	{SYS_ioctl, 1, ONE_OF, ~0u, {(uint32_t)BLKGETSIZE64}, JAIL_LOOP},
 	/* Who owns a file gets its signals. */
 	{SYS_fcntl,
 	 1,

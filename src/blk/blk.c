@@ -55,6 +55,20 @@ static int file_open(const char *path, unsigned flags, struct err *e)
 	return r < 0 ? r : give_fd(&fd);
 }
 
+/* Files of a disk, open and locked: number `depth` lies under so many others. */
+struct blk_held {
+	char *path;
+	struct blk_opts opts; /* format is its own */
+	unsigned n;
+	int fd[CHAIN_MAX + 1];
+};
+
+static int held_take(struct blk_held *h, unsigned depth, struct err *e)
+{
+	if (depth < h->n && h->fd[depth] >= 0) return give_fd(&h->fd[depth]);
+	return fail(e, -ESTALE, "has changed since it was opened");
+}
+
 static const struct blk_ops *format_find(const char *name)
 {
 	for (size_t i = 0; i < COUNT(formats); i++)
@@ -103,21 +117,29 @@ static void disk_close(struct blk *b)
 	(void)close(fd);
 }
 
+static int format_for(const struct blk_ops **out, const struct blk_opts *o, struct err *e)
+{
+	const struct blk_ops *ops = *out = format_need(o->format, e);
+	if (!ops) return -EINVAL;
+	if (!(o->flags & BLK_RDONLY) && !ops->writes)
+		return fail(e, -EROFS, "%s images can only be read: add ,ro, or convert it",
+			    ops->name);
+	if (o->flags & BLK_SHARED && !ops->direct)
+		return fail(e, -ENOTSUP,
+			    "only raw disks can be shared: of others each keeps tables");
+	return 0;
+}
+
 static int disk_open(struct blk **out, const struct blk_file *at, struct err *e)
 {
 	struct blk_file f = *at;
-	const struct blk_ops *ops = format_need(f.opts->format, e);
-	if (!ops) return -EINVAL;
-	bool ro = f.opts->flags & BLK_RDONLY;
-	if (!ro && !ops->writes)
-		return fail(e, -EROFS, "%s images can only be read: add ,ro, or convert it",
-			    ops->name);
-	if (f.opts->flags & BLK_SHARED && !ops->direct)
-		return fail(e, -ENOTSUP,
-			    "only raw disks can be shared: of others each keeps tables");
-	auto_fd int fd = f.fd = file_open(f.path, f.opts->flags, e);
+	const struct blk_ops *ops;
+	int r = format_for(&ops, f.opts, e);
+	if (r < 0) return r;
+	auto_fd int fd = f.fd =
+		f.held ? held_take(f.held, f.depth, e) : file_open(f.path, f.opts->flags, e);
 	if (fd < 0) return fd;
-	int r = ops->open(out, &f, e);
+	r = ops->open(out, &f, e);
 	if (r < 0) return r;
 	struct blk *b = *out;
 	b->ops = ops;
@@ -170,30 +192,102 @@ static int backing_allowed(const struct blk_file *f, const char *name, const cha
 	return 0;
 }
 
-int backing_open(struct blk *over, const struct blk_file *f, const char *name, const char *format,
-		 struct err *e)
+struct under { /* what lies behind an image */
+	char path[4096];
+	struct blk_opts opts;
+	struct blk_file file;
+};
+
+/* 1: that is it; 0: nothing is to be opened. */
+static int under_find(struct under *u, const struct blk_file *f, const char *name,
+		      const char *format, struct err *e)
 {
 	const struct blk_opts *o = f->opts;
-	char path[4096];
-	struct blk_opts under = {.flags = o->flags & (BLK_BACKING | BLK_THREADS)};
-	struct blk_file in = {.path = path, .opts = &under, .depth = f->depth + 1};
-	under.flags |= BLK_RDONLY | BLK_UNDER;
-	under.format = o->backing ? o->backing_format : format;
+	u->opts = (struct blk_opts){.flags = o->flags & (BLK_BACKING | BLK_THREADS)};
+	u->opts.flags |= BLK_RDONLY | BLK_UNDER;
+	u->opts.format = o->backing ? o->backing_format : format;
+	u->file = (struct blk_file){
+		.path = u->path, .opts = &u->opts, .depth = f->depth + 1, .held = f->held};
 	if (o->flags & BLK_ALONE) return 0;
 	int r = 0;
 	if (o->backing) {
-		in.path = o->backing;
+		u->file.path = o->backing;
 	} else {
 		if (!*name) return 0;
 		r = backing_allowed(f, name, format, e);
-		if (!r) r = backing_path(path, sizeof(path), f->path, name, e);
+		if (!r) r = backing_path(u->path, sizeof(u->path), f->path, name, e);
 	}
 	if (r < 0) return r;
-	if (in.depth > CHAIN_MAX)
+	if (u->file.depth > CHAIN_MAX)
 		return fail(e, -ELOOP, "lies over more than %d images", CHAIN_MAX);
-	r = disk_open(&over->backing, &in, e);
+	return 1;
+}
+
+static int under_told(const struct under *u, int r, struct err *e)
+{
 	bool told = r < 0 && e && !strncmp(e->msg, "lies over", 9); /* by one further down */
-	return r < 0 && !told ? fail_in(e, "lies over %.100s", in.path) : r;
+	return r < 0 && !told ? fail_in(e, "lies over %.100s", u->file.path) : r;
+}
+
+int backing_open(struct blk *over, const struct blk_file *f, const char *name, const char *format,
+		 struct err *e)
+{
+	struct under u;
+	int r = under_find(&u, f, name, format, e);
+	return r <= 0 ? r : under_told(&u, disk_open(&over->backing, &u.file, e), e);
+}
+
+/* --- in two halves --- */
+
+static int hold(struct blk_held *h, const struct blk_file *f, struct err *e)
+{
+	struct blk_about names = {0};
+	struct under u;
+	const struct blk_ops *ops;
+	int r = format_for(&ops, f->opts, e);
+	if (r == 0) r = file_open(f->path, f->opts->flags, e);
+	if (r < 0) return r;
+	h->fd[h->n++] = r;
+	if (!ops->names) return 0;
+	r = ops->names(h->fd[f->depth], &names, e);
+	if (r == 0) r = under_find(&u, f, names.backing, names.backing_format, e);
+	return r <= 0 ? r : under_told(&u, hold(h, &u.file, e), e);
+}
+
+int blk_hold(struct blk_held **out, const char *path, const char *format, unsigned flags,
+	     struct err *e)
+{
+	struct blk_held *h = calloc(1, sizeof(*h));
+	must(h);
+	h->path = strdup(path);
+	h->opts = (struct blk_opts){.format = strdup(format), .flags = flags};
+	must(h->path && h->opts.format);
+	const struct blk_file f = {.path = path, .opts = &h->opts};
+	int r = hold(h, &f, e);
+	if (r < 0) {
+		blk_held_free(h);
+		return fail_in(e, "disk %s", path);
+	}
+	*out = h;
+	return 0;
+}
+
+int blk_open_held(struct blk **out, struct blk_held *h, struct err *e)
+{
+	const struct blk_file f = {.path = h->path, .opts = &h->opts, .held = h};
+	int r = disk_open(out, &f, e);
+	if (r < 0) (void)fail_in(e, "disk %s", h->path);
+	blk_held_free(h);
+	return r;
+}
+
+void blk_held_free(struct blk_held *h)
+{
+	if (!h) return;
+	for (unsigned i = 0; i < h->n; i++) drop_fd(&h->fd[i]);
+	free((char *)(uintptr_t)h->opts.format);
+	free(h->path);
+	free(h);
 }
 
 /* syscalls loop: dup3 */

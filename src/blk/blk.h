@@ -49,6 +49,15 @@ struct blk_opts {
 	const char *snapshot;
 };
 int blk_open_with(struct blk **out, const char *path, const struct blk_opts *o, struct err *e);
+/* blk_open() in two halves, for a process that opens no file any more in between. The first opens
+ * and locks, and reads of images only what names the one behind; the second, which takes *held also
+ * when it fails, does all the rest of reading, in which an image's maker could find a mistake of
+ * ours. */
+struct blk_held;
+int blk_hold(struct blk_held **held, const char *path, const char *format, unsigned flags,
+	     struct err *e);
+int blk_open_held(struct blk **out, struct blk_held *held, struct err *e);
+void blk_held_free(struct blk_held *h); /* NULL is fine */
 /* A raw disk that is only read becomes another file, of another size, read through fd, which stays
  * the caller's. Nothing is at work on it. -EINVAL: the file can be no disk. */
 int blk_change(struct blk *b, int fd, struct err *e);

@@ -29,7 +29,8 @@ struct blk_file { /* to be opened: locked, a regular file or a block device */
 	int fd;	  /* the format's from a successful open() on */
 	const char *path;
 	const struct blk_opts *opts;
-	unsigned depth; /* how many images lie over this one */
+	unsigned depth;	       /* how many images lie over this one */
+	struct blk_held *held; /* where it and what lies behind it is open already; NULL: nowhere */
 };
 struct blk_ops {
 	const char *name, *alias; /* alias: another program's word for it; may be NULL */
@@ -41,6 +42,9 @@ struct blk_ops {
 	bool (*probe)(int fd, const uint8_t *head, size_t n, uint64_t size);
 	/* Fills in all of *out but ops, refs and aio. */
 	int (*open)(struct blk **out, const struct blk_file *f, struct err *e);
+	/* Of *to only backing and its format, and of the file as little as that takes: what is done
+	 * before the process is confined. NULL: such images name no others that could be opened. */
+	int (*names)(int fd, struct blk_about *to, struct err *e);
 	/* q is inside the disk and allowed. Waits. Any thread, several at once. */
 	int (*run)(struct blk *b, const struct blk_req *q);
 	int (*map)(struct blk *b, uint64_t off, uint64_t len, struct extent *x);

@@ -303,6 +303,17 @@ static int qcow2_open(struct blk **out, const struct blk_file *f, struct err *e)
 	return 0;
 }
 
+static int qcow2_names(int fd, struct blk_about *to, struct err *e)
+{
+	struct qcow2 *q = calloc(1, sizeof(*q));
+	if (!q) return fail(e, -ENOMEM, "out of memory");
+	int r = header_load(q, fd, e);
+	memcpy(to->backing, q->backing, sizeof(q->backing));
+	memcpy(to->backing_format, q->backing_format, sizeof(q->backing_format));
+	free(q);
+	return r;
+}
+
 static void qcow2_close(struct blk *b)
 {
 	struct qcow2 *q = qcow2_of(b);
@@ -332,6 +343,7 @@ const struct blk_ops blk_qcow2 = {
 	.name = "qcow2",
 	.writes = true,
 	.probe = qcow2_probe,
+	.names = qcow2_names,
 	.open = qcow2_open,
 	.run = qcow2_run,
 	.map = qcow2_map,

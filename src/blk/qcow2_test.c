@@ -388,3 +388,80 @@ TEST(attack_images_on_a_full_disk)
 		}
 	(void)signal(SIGXFSZ, before);
 }
+
+static void layer_make(void)
+{
+	struct blk_make below = {.format = "qcow2", .size = SIZE};
+	struct blk_make m = {.format = "qcow2", .backing = "behind", .backing_format = "qcow2"};
+	folder_make();
+	CHECK(!blk_create(behind, &below, NULL) && !blk_create(top, &m, NULL));
+}
+
+static struct blk_held *held(void)
+{
+	struct err e = {0};
+	struct blk_held *h = NULL;
+	CHECK(!blk_hold(&h, top, "qcow2", BLK_BACKING, &e));
+	return h;
+}
+
+/* The second half needs no names: both files may have lost theirs. Until then they are locked. */
+TEST(qcow2_opened_in_two_halves)
+{
+	uint8_t sector[512];
+	struct err e = {0};
+	struct blk *b = NULL;
+	layer_make();
+	struct blk_held *h = held();
+	CHECK(blk_open(&b, top, "qcow2", BLK_BACKING, &e) == -EBUSY);
+	CHECK(blk_open(&b, behind, "qcow2", 0, &e) == -EBUSY);
+	CHECK(!unlink(top) && !unlink(behind));
+	CHECK(!blk_open_held(&b, h, &e) && blk_info(b).size == SIZE && !blk_info(b).readonly);
+	memset(sector, 7, sizeof(sector));
+	CHECK(!blk_rw(b, BLK_WRITE, sector, 512, 1 << 20));
+	CHECK(!blk_rw(b, BLK_READ, sector, 512, 0) && !sector[0]);
+	CHECK(!blk_rw(b, BLK_READ, sector, 512, 1 << 20) && sector[511] == 7);
+	blk_unref(b);
+	folder_remove();
+}
+
+/* What the first half does not look at: everything but the header and a name. */
+TEST(qcow2_is_read_in_the_second_half)
+{
+	enum { L1_AT = 40 };
+	const uint8_t nowhere[8] = {0, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0};
+	struct err e = {0};
+	struct blk *b = NULL;
+	layer_make();
+	int fd = open(top, O_RDWR | O_CLOEXEC);
+	CHECK(pwrite(fd, nowhere, sizeof(nowhere), L1_AT) == sizeof(nowhere));
+	(void)close(fd);
+	CHECK(blk_open(&b, top, "qcow2", BLK_BACKING, &e) < 0);
+	char words[sizeof(e.msg)];
+	(void)strcpy(words, e.msg);
+	struct blk_held *h = NULL;
+	int r = blk_hold(&h, top, "qcow2", BLK_BACKING, &e);
+	if (r == 0) r = blk_open_held(&b, h, &e);
+	CHECK(r < 0 && !strcmp(e.msg, words));
+	folder_remove();
+}
+
+/* A name that was not there before leads nowhere; nor does a longer chain. */
+TEST(qcow2_names_nothing_more_in_the_second_half)
+{
+	enum { NAME_AT = 8, NAME_LEN = 16 };
+	uint8_t name[NAME_LEN - NAME_AT + 4];
+	struct err e = {0};
+	struct blk *b = NULL;
+	layer_make();
+	int fd = open(top, O_RDWR | O_CLOEXEC);
+	const uint8_t none[sizeof(name)] = {0};
+	CHECK(pread(fd, name, sizeof(name), NAME_AT) == sizeof(name));
+	CHECK(pwrite(fd, none, sizeof(none), NAME_AT) == sizeof(none));
+	struct blk_held *h = held();
+	CHECK(pwrite(fd, name, sizeof(name), NAME_AT) == sizeof(name));
+	(void)close(fd);
+	CHECK(blk_open_held(&b, h, &e) == -ESTALE && strstr(e.msg, "has changed"));
+	blk_held_free(held());
+	folder_remove();
+}

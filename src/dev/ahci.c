@@ -258,6 +258,14 @@ int ahci_insert(struct ahci *a, unsigned port, int fd, bool force, struct err *e
 
 struct pci_func *ahci_func(struct ahci *a) { return &a->f; }
 
+static void give(struct ahci_port *p, struct blk *disk)
+{
+	p->disk = disk;
+	p->info = blk_info(disk);
+	p->sectors = p->info.size / (p->is_cd ? AHCI_CD_SECTOR : AHCI_SECTOR);
+}
+void ahci_disk(struct ahci *a, unsigned port, struct blk *disk) { give(a->port[port], disk); }
+
 int ahci_add(struct ahci *a, struct blk *disk, bool is_cd, const char *serial, struct err *e)
 {
 	struct ahci_port *p = a->nports < AHCI_PORTS ? calloc(1, sizeof(*p)) : NULL;
@@ -268,10 +276,8 @@ int ahci_add(struct ahci *a, struct blk *disk, bool is_cd, const char *serial, s
 			       : fail(e, -ENOSPC, "ahci: more than %d drives", AHCI_PORTS);
 	}
 	ahci_port_init(p, a, a->nports);
-	p->disk = disk;
-	p->info = blk_info(disk);
 	p->is_cd = is_cd;
-	p->sectors = p->info.size / (is_cd ? AHCI_CD_SECTOR : AHCI_SECTOR);
+	if (disk) give(p, disk);
 	memset(p->serial, ' ', sizeof(p->serial));
 	memcpy(p->serial, serial, strnlen(serial, sizeof(p->serial)));
 	ahci_port_reset(p, true);

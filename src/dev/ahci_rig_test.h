@@ -97,7 +97,8 @@ static inline struct arig *arig_new(bool ro)
 	must(!ahci_new(&r->a, r->pci.h, r->mem, false, NULL));
 	for (unsigned i = 0; i < ARIG_PORTS; i++) {
 		disk_rig_init(&r->disk[i], ro || i);
-		must(ahci_add(r->a, &r->disk[i].b, i, "serial", NULL) == (int)i);
+		must(ahci_add(r->a, ro ? &r->disk[i].b : NULL, i, "serial", NULL) == (int)i);
+		if (!ro) ahci_disk(r->a, i, &r->disk[i].b);
 	}
 	arig_map(r);
 	return r;

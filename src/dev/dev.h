@@ -79,9 +79,11 @@ void fw_cfg_file(struct device *d, const char *name, const void *p, size_t n);
 
 /* virtio: hand the result to a transport at once; it owns it from then. The mem, blk, port, chr
  * outlive it (back ends that call it back are stopped before it is freed), but a blk reference
- * is taken over, also on failure. serial: up to 20 bytes. */
+ * is taken over, also on failure. A disk that is not open yet is NULL, and given before any CPU
+ * runs and any state is loaded. serial: up to 20 bytes. */
 int virtio_blk_new(struct virtio_dev **out, struct gmem *mem, struct blk *disk, const char *serial,
 		   struct err *e);
+void virtio_blk_disk(struct virtio_dev *v, struct blk *disk);
 /* One request after the other, each done when the driver's notification is: no time passes. */
 void virtio_blk_in_order(struct virtio_dev *v);
 /* The most it does a second from now on, 0: no limit; on the loop's thread. */
@@ -133,20 +135,23 @@ void virtio_balloon_look(struct virtio_dev *v, struct balloon_report *to);
 void virtio_rng_repeat(struct virtio_dev *v, uint64_t seed);
 
 /* NVMe 1.4 controller with one namespace, plugged into h, whose it is. The blk reference is taken
- * over, also on failure. serial: up to 20 characters. in_order: as virtio_blk_in_order(). */
+ * over, also on failure, and may come later, as for virtio. serial: up to 20 characters. in_order:
+ * as virtio_blk_in_order(). */
 struct pci_host;
 struct nvme;
 int nvme_new(struct nvme **out, struct pci_host *h, struct gmem *mem, struct blk *disk,
 	     const char *serial, bool in_order, struct err *e);
+void nvme_disk(struct nvme *n, struct blk *disk);
 
 /* AHCI 1.3.1 controller, plugged into h. Drives are added before any CPU runs, and are its ports 0,
- * 1, ...: the port, or -errno. The blk reference is taken over, also on failure. serial: up to 20
- * characters. A CD drive reads whole sectors of 2 KiB. */
+ * 1, ...: the port, or -errno. The blk reference is taken over, also on failure, and may come
+ * later, as for virtio. serial: up to 20 characters. A CD drive reads whole sectors of 2 KiB. */
 enum { AHCI_PORTS = 8 };
 struct ahci;
 struct pci_func;
 int ahci_new(struct ahci **out, struct pci_host *h, struct gmem *mem, bool in_order, struct err *e);
 int ahci_add(struct ahci *a, struct blk *disk, bool is_cd, const char *serial, struct err *e);
+void ahci_disk(struct ahci *a, unsigned port, struct blk *disk);
 struct pci_func *ahci_func(struct ahci *a);
 /* The disc of a CD drive, on the loop's thread: out of it; in it, in place of what is in there: a
  * raw image that fd reads. The guest hears of it as of a real drive's. -EBUSY: it has locked the

@@ -582,6 +582,13 @@ int nvme_limit(struct nvme *n, struct loop *l, uint64_t bytes, uint64_t ops, str
 	device_unlock(&n->regs);
 	return 0;
 }
+void nvme_disk(struct nvme *n, struct blk *disk)
+{
+	n->disk = disk;
+	n->info = blk_info(disk);
+	n->shift = (unsigned)__builtin_ctz(n->info.block);
+	n->blocks = n->info.size >> n->shift;
+}
 int nvme_new(struct nvme **out, struct pci_host *h, struct gmem *mem, struct blk *disk,
 	     const char *serial, bool in_order, struct err *e)
 {
@@ -591,10 +598,7 @@ int nvme_new(struct nvme **out, struct pci_host *h, struct gmem *mem, struct blk
 		return fail(e, -ENOMEM, "nvme: out of memory");
 	}
 	n->mem = mem;
-	n->disk = disk;
-	n->info = blk_info(disk);
-	n->shift = (unsigned)__builtin_ctz(n->info.block);
-	n->blocks = n->info.size >> n->shift;
+	if (disk) nvme_disk(n, disk);
 	n->in_order = in_order;
 	memset(n->serial, ' ', sizeof(n->serial));
 	memcpy(n->serial, serial, strnlen(serial, sizeof(n->serial)));

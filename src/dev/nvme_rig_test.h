@@ -51,7 +51,8 @@ static inline struct nrig *nrig_new(bool ro, bool msi)
 	r->mem = gmem_new();
 	must(!gmem_add(r->mem, 0, NRIG_RAM, 0, NULL));
 	disk_rig_init(&r->disk, ro);
-	must(!nvme_new(&r->n, r->pci.h, r->mem, &r->disk.b, "serial", false, NULL));
+	must(!nvme_new(&r->n, r->pci.h, r->mem, ro ? &r->disk.b : NULL, "serial", false, NULL));
+	if (!ro) nvme_disk(r->n, &r->disk.b);
 	nrig_map(r);
 	return r;
 }

@@ -343,6 +343,15 @@ static void describe(struct vblk *d)
 	};
 }
 
+static void give(struct vblk *d, struct blk *disk)
+{
+	d->disk = disk;
+	d->info = blk_info(disk);
+	describe(d);
+}
+
+void virtio_blk_disk(struct virtio_dev *v, struct blk *disk) { give((struct vblk *)v, disk); }
+
 int virtio_blk_new(struct virtio_dev **out, struct gmem *mem, struct blk *disk, const char *serial,
 		   struct err *e)
 {
@@ -351,9 +360,8 @@ int virtio_blk_new(struct virtio_dev **out, struct gmem *mem, struct blk *disk, 
 		blk_unref(disk);
 		return fail(e, -ENOMEM, "disk: out of memory");
 	}
-	d->disk = disk;
-	d->info = blk_info(disk);
 	describe(d);
+	if (disk) give(d, disk);
 	memcpy(d->serial, serial, strnlen(serial, ID_LEN));
 	(void)pthread_cond_init(&d->idle, NULL);
 	for (unsigned i = SLOTS; i-- > 0;) {

@@ -67,7 +67,8 @@ static bool start_with(uint64_t features, bool ro)
 	disk.b.info = (struct blk_info){sizeof(disk.at), SECTOR, ro, !ro};
 	for (size_t i = 0; i < sizeof(disk.at); i++) disk.at[i] = (uint8_t)(i / SECTOR + 1);
 	vdrv_init(&d);
-	CHECK(virtio_blk_new(&v, d.mem, &disk.b, "serial-number-of-20-bytes", NULL) == 0);
+	CHECK(!virtio_blk_new(&v, d.mem, ro ? &disk.b : NULL, "serial-number-of-20-bytes", NULL));
+	if (!ro) virtio_blk_disk(v, &disk.b);
 	bool ok = vdrv_start(&d, v, features, 0);
 	hdr = vdrv_alloc(&d, 64);
 	data = vdrv_alloc(&d, 65536);

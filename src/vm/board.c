@@ -100,6 +100,7 @@ void board_done(struct board *b)
 	for (unsigned i = 0; i < BOARD_NETS; i++) port_free(b->cable[i]);
 	pci_host_free(b->pci);
 	for (unsigned i = 0; i < BOARD_NETS; i++) gate_free(b->gate[i]);
+	for (unsigned i = 0; i < BOARD_DISKS; i++) blk_held_free(b->held[i]);
 	for (unsigned i = 0; i < BOARD_NETS; i++) rate_free(b->rate[i]);
 	for (unsigned i = 0; i < BOARD_SHARES; i++) share_close(b->share[i]);
 	device_free(b->uart);
@@ -193,18 +194,55 @@ static int plug_sata(struct vm *vm, unsigned i, struct blk *disk, const char *se
 	return 0;
 }
 
+/* A raw one wants its ring before system calls are filtered, and has nothing in it to be read.
+ * Others are what their makers wrote: read in board_disks(). */
+static int open_disk(struct vm *vm, unsigned i, struct blk **disk, struct err *e)
+{
+	const struct spec_disk *d = &vm->guest->spec->disk[i];
+	unsigned flags = (d->readonly ? BLK_RDONLY : 0) | (d->backing ? BLK_BACKING : 0) |
+			 (d->shared ? BLK_SHARED : 0);
+	if (d->format && strcmp(d->format, "raw") != 0)
+		return blk_hold(&vm->board->held[i], d->path, d->format, flags, e);
+	int r = blk_open(disk, d->path, "raw", flags, e);
+	if (r == 0) vm->disk[i] = blk_ref(*disk);
+	return r;
+}
+
+static void give_disk(struct vm *vm, unsigned i, struct blk *disk)
+{
+	struct board *b = vm->board;
+	switch (vm->guest->spec->disk[i].bus) {
+	case BUS_NVME: nvme_disk(b->nvme[i], disk); break;
+	case BUS_SATA:
+	case BUS_CDROM: ahci_disk(b->ahci, b->drive[i].port, disk); break;
+	default: virtio_blk_disk(b->disk[i], disk);
+	}
+}
+
+int board_disks(struct vm *vm, struct err *e)
+{
+	for (unsigned i = 0; i < BOARD_DISKS; i++) {
+		struct blk_held *held = vm->board->held[i];
+		struct blk *disk;
+		vm->board->held[i] = NULL;
+		int r = held ? blk_open_held(&disk, held, e) : 0;
+		if (r < 0) return r;
+		if (!held) continue;
+		vm->disk[i] = blk_ref(disk);
+		give_disk(vm, i, disk);
+	}
+	return 0;
+}
+
 static int plug_disk(struct vm *vm, unsigned i, struct err *e)
 {
 	const struct spec_disk *d = &vm->guest->spec->disk[i];
 	struct board *b = vm->board;
-	struct blk *disk;
+	struct blk *disk = NULL;
 	char serial[16];
 	(void)snprintf(serial, sizeof(serial), "disk%u", i);
-	unsigned flags = (d->readonly ? BLK_RDONLY : 0) | (d->backing ? BLK_BACKING : 0) |
-			 (d->shared ? BLK_SHARED : 0);
-	int r = blk_open(&disk, d->path, d->format ? d->format : "raw", flags, e);
+	int r = open_disk(vm, i, &disk, e);
 	if (r < 0) return r;
-	vm->disk[i] = blk_ref(disk);
 	b->drive[i].slot = (uint8_t)pci_free_slot(b->pci);
 	switch (d->bus) {
 	case BUS_NVME:

@@ -23,6 +23,7 @@ struct spec;
 struct state;
 struct virtio_dev;
 struct ahci;
+struct blk_held;
 struct nvme;
 struct vm;
 
@@ -84,6 +85,7 @@ struct board {
 	struct nvme *nvme[BOARD_DISKS];			/* the bus's, too */
 	struct ahci *ahci;				/* the same */
 	struct board_drive drive[BOARD_DISKS];
+	struct blk_held *held[BOARD_DISKS]; /* until it is read; NULL: it is, or was raw */
 	struct virtio_dev *vsock; /* NULL: time is counted, so nobody may come from outside */
 	gpa_t kernel_at;	  /* where a kernel goes, for those who look for its symbols */
 };
@@ -93,6 +95,9 @@ void board_init(struct board *b);
 int board_files(struct board *b, const struct spec *s, struct err *e); /* open those asked for */
 /* Ends the outside world, which has threads, and frees what is above; the rest comes after. */
 void board_done(struct board *b);
+/* What is in images that are open is read: when nothing else can be opened any more, and before the
+ * guest is filled. */
+int board_disks(struct vm *vm, struct err *e);
 /* Start the servers of shared folders: when guest memory is there, and nothing else that they must
  * not have (fs/share.h). */
 int board_shares(struct board *b, const struct spec *s, struct err *e);

@@ -585,9 +585,11 @@ static int vm_build(struct guest *g, struct err *e)
 static int vm_fill(struct guest *g, struct err *e)
 {
 	struct vm *vm = g->own;
-	int r = g->spec->arrival   ? vm_arrive(vm, e)
-		: g->spec->restore ? vm_restore(vm, e)
-				   : vm->kind->boot(vm, e);
+	int r = board_disks(vm, e);
+	if (r == 0)
+		r = g->spec->arrival   ? vm_arrive(vm, e)
+		    : g->spec->restore ? vm_restore(vm, e)
+				       : vm->kind->boot(vm, e);
 	if (r == 0) name_kernel(vm);
 	if (r == 0 && vm->tracer) r = tracer_name(vm->tracer, unitlog_symbols(vm->log), e);
 	if (r < 0 && g->spec->arrival) link_refuse(g->spec->arrival->link, e);
