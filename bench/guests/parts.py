@@ -346,10 +346,10 @@ def tree(place):
 
 
 def share(place, figures):
-    folder = place.dir + "/share"
+    folder = place.folder + "/share"
     os.makedirs(folder)
     tree(place)
-    os.rename(place.dir + "/tree.tar", folder + "/tree.tar")
+    shutil.move(place.dir + "/tree.tar", folder)
     for _ in range(place.runs):
         for peer in place.peers:
             with place.turn(peer):
@@ -385,9 +385,9 @@ GIT = [("untar of 9,000 files", "cd /mnt/work && tar xf tree.tar && sync; cd /")
 
 def git(place, figures):
     """Minutes a peer: so a third of the runs, and it is said how far it is."""
-    folder, made = place.dir + "/share", "%s/git.%s" % (place.out, place.arch)
+    folder, made = place.folder + "/git", "%s/git.%s" % (place.out, place.arch)
     subprocess.run([TOP + "/bench/guests/git", place.arch, made], check=True)
-    os.makedirs(folder, exist_ok=True)
+    os.makedirs(folder)
     shutil.copy(made + "/tree.tar", folder)
     disk = "%s/disk.%s" % (made, place.arch)
     words = {"lodge": ["--disk", disk + ",ro"],
