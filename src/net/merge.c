@@ -1,5 +1,6 @@
 /* Segments put together. The idea: the first one's headers stand for all, so a next one must have
- * the same, but for what cutting makes anew: lengths, sums, the sequence number, PSH at the end. */
+ * the same, but for what cutting makes anew: lengths, sums, the sequence number, PSH at the end.
+ * Of acknowledgements with nothing else in them the last one stands for all, if it says more. */
 #include "net/merge.h"
 #include "net/frame.h"
 
@@ -15,14 +16,20 @@ enum {
 
 static size_t headers(const uint8_t *f) { return TCP + (f[TCP + 12] >> 4) * 4u; }
 
-/* A data segment without IPv4 options, whole, that says nothing but "ack" and "push". */
+/* Without IPv4 options, whole, and says nothing but "ack" and "push". */
 static bool is_plain(const uint8_t *f, size_t len)
 {
 	if (len < TCP + TCP_HEAD || be16_at(f + 12) != ETH_IP4 || f[IP] != 0x45) return false;
 	if (f[IP + 9] != 6 || be16_at(f + IP + 6) & 0x3fff) return false;
 	if (be16_at(f + IP + 2) != len - IP || (f[FLAGS] & ~PSH) != ACK) return false;
 	size_t head = headers(f);
-	return head >= TCP + TCP_HEAD && len > head && len <= ETH_MAX;
+	return head >= TCP + TCP_HEAD && len >= head && len <= ETH_MAX;
+}
+
+/* No data, and no options, which would say more than "ack". */
+static bool is_ack(const uint8_t *f, size_t len)
+{
+	return len == TCP + TCP_HEAD && len == headers(f) && f[FLAGS] == ACK;
 }
 
 /* Cutting counts the identification up, or it means nothing (RFC 6864 §4.1). */
@@ -51,7 +58,7 @@ static void begin(struct merge *m, const uint8_t *f, size_t len)
 	memcpy(m->frame, f, len);
 	m->len = len;
 	m->n = 1;
-	m->last = f[FLAGS] & PSH || piece < OFFLOAD_LEAST;
+	m->last = f[FLAGS] & PSH || piece < OFFLOAD_LEAST; /* an ack, too */
 	m->offload = (struct offload){OFFLOAD_VALID, TCP, (uint16_t)piece};
 }
 
@@ -73,10 +80,21 @@ static void grow(struct merge *m, const uint8_t *f, size_t len, size_t head)
 	m->offload.kind = OFFLOAD_TCP4;
 }
 
+/* What the same end says later (RFC 793 §3.3): the one that it said before is not needed. */
+static bool is_later_ack(const struct merge *m, const uint8_t *f, size_t len)
+{
+	const uint8_t *a = m->frame;
+	return is_ack(f, len) && is_ack(a, m->len) && !memcmp(a, f, IP + 2) &&
+	       !memcmp(a + IP + 12, f + IP + 12, 8) && !memcmp(a + TCP, f + TCP, 8) &&
+	       (int32_t)(be32_at(f + ACK_NUMBER) - be32_at(a + ACK_NUMBER)) > 0;
+}
+
 bool merge_add(struct merge *m, const uint8_t *f, size_t len)
 {
 	if (!is_plain(f, len)) return false;
 	size_t head = headers(f);
+	if (len == head && !is_ack(f, len)) return false;
+	if (m->n && is_later_ack(m, f, len)) m->n = 0;
 	if (!m->n) {
 		begin(m, f, len);
 		return true;

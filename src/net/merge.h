@@ -2,7 +2,8 @@
 #define NET_MERGE_H
 #include "net/offload.h"
 /* TCP segments over IPv4 that follow each other, made one large frame: the way back from
- * offload_frame(). Only what can be cut into the same frames again is put together. */
+ * offload_frame(). Only what can be cut into the same frames again is put together, but for
+ * acknowledgements alone: the last of several is left. */
 struct merge {
 	struct offload offload; /* of what is in frame[] */
 	unsigned n;		/* segments in it; 0: none */

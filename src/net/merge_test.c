@@ -81,3 +81,36 @@ TEST(merge_takes_nothing_else)
 	while (add(n, 1000, 1000 * n, 16)) n++;
 	CHECK(n == 65 && m.n == 65);
 }
+
+static size_t ack(unsigned id, uint32_t seq, uint32_t number, unsigned window)
+{
+	const struct offload sum = {OFFLOAD_CSUM, 34, 0};
+	(void)segment(id, 0, 0, 16);
+	be16_put(f + 16, 40);
+	be32_put(f + 38, seq);
+	be32_put(f + 42, number);
+	f[46] = 0x50;
+	be16_put(f + 48, window);
+	offload_finish(&sum, f, 54);
+	return 54;
+}
+
+/* The last is left as it was; what the first of two says again, the sender counts. */
+TEST(merge_keeps_the_last_acknowledgement)
+{
+	m.n = 0;
+	for (unsigned i = 0; i < 5; i++)
+		CHECK(merge_add(&m, f, ack(i, 9, 0xffffff00 + 100 * i, 1000 + i)));
+	CHECK(m.n == 1 && m.len == 54 && m.offload.kind == OFFLOAD_VALID);
+	CHECK(!memcmp(m.frame, f, 54));
+	CHECK(!merge_add(&m, f, ack(5, 9, 0xffffff00 + 400, 1000)));  /* once more */
+	CHECK(!merge_add(&m, f, ack(5, 9, 0xffffff00 + 300, 1000)));  /* an older one */
+	CHECK(!merge_add(&m, f, ack(5, 10, 0xffffff00 + 500, 1000))); /* data was sent */
+	size_t n = ack(5, 9, 0xffffff00 + 500, 1000);
+	f[37] ^= 1;
+	CHECK(!merge_add(&m, f, n)); /* to another port */
+	CHECK(!add(0, 1000, 0, 16));
+	m.n = 0;
+	CHECK(add(0, 1000, 0, 16) && !merge_add(&m, f, ack(1, 9, 77, 1000)) && m.n == 1);
+	CHECK(m.len == HEAD + 1000);
+}
