@@ -319,7 +319,12 @@ static void do_insert(struct gdb *g, const char *p, struct buf *b)
 		put_error(b, ENOSPC);
 	else {
 		g->points.at[g->points.n++] = new;
-		put_ok(b);
+		if (!g->ops->can || g->ops->can(g->ctx, &g->points)) {
+			put_ok(b);
+			return;
+		}
+		g->points.n--;
+		put_error(b, ENOSPC);
 	}
 }
 

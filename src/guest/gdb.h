@@ -43,6 +43,8 @@ struct gdb_ops { /* what is debugged; the CPUs stand whenever any but halt is ca
 	size_t (*write)(void *ctx, unsigned cpu, uint64_t at, bool physical, const void *from,
 			size_t n);
 	void (*attach)(void *ctx); /* a debugger is here: all stand, until it goes on */
+	/* Whether the CPUs would stop at these. NULL: at all. */
+	bool (*can)(void *ctx, const struct gdb_points *p);
 	void (*detach)(void *ctx); /* it has left: all go on, as if it never was */
 	void (*go)(void *ctx, const enum gdb_go *how, const struct gdb_points *p);
 	void (*halt)(void *ctx); /* all stand when it returns */

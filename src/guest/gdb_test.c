@@ -139,6 +139,24 @@ TEST(gdb_points_are_bounded)
 	gdb_free(g);
 }
 
+static bool two(void *ctx, const struct gdb_points *p)
+{
+	(void)ctx;
+	return p->n <= 2;
+}
+
+TEST(gdb_points_are_refused_by_what_is_debugged)
+{
+	struct gdb_ops few = ops;
+	struct toy t = {0};
+	few.can = two;
+	struct gdb *g = gdb_new(&few, &t);
+	CHECK(says(g, "Z0,10,1", "OK") && says(g, "Z2,20,4", "OK") && says(g, "Z1,30,1", "E1c"));
+	CHECK(says(g, "z0,10,1", "OK") && says(g, "Z1,30,1", "OK"));
+	CHECK(says(g, "c", NULL) && t.points.n == 2 && t.points.at[1].at == 0x30);
+	gdb_free(g);
+}
+
 TEST(gdb_places_are_checked)
 {
 	static const char *const good[] = {"1234",	":1234",      "tcp::1234",

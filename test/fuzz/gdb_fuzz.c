@@ -79,6 +79,12 @@ static void detach(void *ctx)
 	must(t->attached);
 	t->attached = t->runs = false;
 }
+static bool can(void *ctx, const struct gdb_points *p)
+{
+	standing(ctx);
+	must(p->n && p->n <= GDB_POINTS + GDB_WATCHES);
+	return p->at[p->n - 1].at % 3 != 0;
+}
 static void go(void *ctx, const enum gdb_go *how, const struct gdb_points *p)
 {
 	struct toy *t = ctx;
@@ -113,6 +119,7 @@ static const struct gdb_ops ops = {.cpus = cpus,
 				   .write = mem_write,
 				   .attach = attach,
 				   .detach = detach,
+				   .can = can,
 				   .go = go,
 				   .halt = halt,
 				   .reset = reset,
