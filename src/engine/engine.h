@@ -130,6 +130,7 @@ enum { VCPU_BREAKS = 256, VCPU_WATCHES = 16 };
 struct vcpu_points {
 	unsigned nbreaks, nwatches;
 	gva_t breaks[VCPU_BREAKS]; /* before the instruction there is executed */
+	bool hard[VCPU_BREAKS];	   /* by the CPU's own means; software makes no difference */
 	struct vcpu_watch {
 		gva_t at;
 		uint64_t len;
@@ -173,8 +174,11 @@ struct engine_ops {
 	unsigned (*told)(struct engine *en, struct x86_leaf *to);
 	int (*be)(struct engine *en, const struct x86_leaf *told, unsigned n, struct err *e);
 	/* For debuggers, all of them while no vCPU runs; NULL points: this engine has none of it.
+	 * debugs: NULL p: whether this host does it at all, asked before anything else; or whether
+	 * it would stop at these, on the host's part. NULL: at whatever there is.
 	 * points: stop at these from now on (copied); NULL: no debugger is there any more. While
 	 * one is, state at a stop is exact, and code may be slower. */
+	int (*debugs)(struct engine *en, const struct vcpu_points *p, struct err *e);
 	void (*points)(struct engine *en, const struct vcpu_points *p);
 	/* The next run() executes one instruction, or takes a trap instead, and returns VCPU_DEBUG,
 	 * or VCPU_SYSCALL. Meanwhile no interrupt comes, unless the vCPU waits for one.

@@ -240,6 +240,7 @@ static void kvm_close(struct engine *en)
 	if (en->dev >= 0) (void)close(en->dev);
 	(void)pthread_mutex_destroy(&en->lock);
 	free(en->routes);
+	free(en->debug);
 	free(en->told);
 	free(en);
 }
@@ -300,6 +301,11 @@ const struct engine_ops engine_kvm = {
 	.dirty = kvm_dirty,
 	.told = kvm_told,
 	.be = kvm_be,
+	.debugs = kvm_debugs,
+	.points = kvm_points,
+	.step = kvm_step,
+	.stopped = kvm_stopped,
+	.peek = kvm_peek,
 	.error = kvm_error,
 	.close = kvm_close,
 };

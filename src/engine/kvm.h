@@ -49,8 +49,4 @@ int kvm_bell(struct engine *en, const struct kvm_bell *bell, bool on, struct err
 /* Have x86_hooks.msr answer these MSRs, too, though the engine knows them; at most 16 calls, no
  * more than 0x3000 MSRs each. Before any vCPU runs. */
 int kvm_msr_catch(struct engine *en, uint32_t first, unsigned n, struct err *e);
-/* The vCPU's thread, or while it is stopped: VCPU_DEBUG after each instruction. */
-int kvm_step(struct vcpu *c, bool on, struct err *e);
-/* The same; VCPU_DEBUG at int3 too, instead of #BP. */
-int kvm_breaks(struct vcpu *c, bool on, struct err *e);
 #endif

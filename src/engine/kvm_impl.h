@@ -35,6 +35,10 @@ struct engine {
 		bool due;		/* KVM's clock is to be set by it before anything runs */
 	} time;
 	_Atomic bool holds; /* some of `time` is to be looked at */
+	/* kvm_debug.c. Written while no vCPU runs. */
+	struct kvm_debug *debug; /* NULL: no debugger is there */
+	unsigned debugs;	 /* KVM_DEBUGS_*; 0: not asked for yet */
+	unsigned inside;	 /* under `lock`: vCPUs in kvm_run() while a debugger is there */
 };
 
 /* Why a vCPU is to come out of KVM_RUN: bits of `poke`. */
@@ -65,7 +69,11 @@ struct vcpu {
 	bool unsettled; /* an access was answered; its instruction ends at the next KVM_RUN */
 	bool halted;	/* of IRQCHIP_NONE: it has executed hlt, and nothing has come since */
 	unsigned cache; /* HAVE_*, DIRTY_* */
-	uint32_t debug; /* KVM_GUESTDBG_* */
+	bool stepped;	/* debuggers: one instruction */
+	bool debug_due; /* KVM is to be told anew what stops it */
+	bool watched;	/* debug registers are ours, with the guest's that were there last: */
+	struct kvm_debugregs guest_debug;
+	struct vcpu_stop stopped;
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
 	struct kvm_xsave *xsave;    /* engine.xsave_size bytes */
@@ -84,6 +92,38 @@ enum vcpu_exit kvm_run(struct vcpu *c);
 enum vcpu_exit kvm_run_for(struct vcpu *c, uint64_t ns); /* then it is kicked, by a signal */
 void kvm_kick(struct vcpu *c);
 void kvm_irq(struct vcpu *c, unsigned line, int level);
+
+gva_t kvm_rip_linear(struct vcpu *c);
+
+/* kvm_debug.c: operations of engine.h, */
+int kvm_debugs(struct engine *en, const struct vcpu_points *p, struct err *e);
+void kvm_points(struct engine *en, const struct vcpu_points *p);
+void kvm_step(struct vcpu *c, bool on);
+void kvm_stopped(struct vcpu *c, struct vcpu_stop *to);
+bool kvm_peek(struct vcpu *c, gva_t va, gpa_t *out);
+/* and what kvm_run() does for them: around all of it, -errno; before KVM_RUN is entered again; */
+int kvm_debug_begin(struct vcpu *c);
+void kvm_debug_end(struct vcpu *c);
+void kvm_debug_again(struct vcpu *c);
+bool kvm_debug_stands(struct vcpu *c); /* run() is to end as if it had stepped */
+/* KVM_EXIT_DEBUG: 1 the debugger is to know, 0 it was the guest's own affair, or -errno; */
+int kvm_debug_exit(struct vcpu *c);
+/* whether int3 there is the debugger's, and so to be told. */
+bool kvm_debug_int3(struct vcpu *c, gva_t rip);
+
+/* kvm_debug_probe.c: what it can be relied on for, of KVM_DEBUGS_*; or why it is not enough. */
+enum {
+	KVM_DEBUGS_STEP = 1,
+	KVM_DEBUGS_SOFT = 2, /* int3 */
+	KVM_DEBUGS_HARD = 4,
+	KVM_DEBUGS_WATCH = 8,
+	KVM_DEBUGS_USER_STEP = 16, /* and in ring 3 */
+	KVM_DEBUGS_USER_SOFT = 32,
+	KVM_DEBUGS_USER_HARD = 64,
+	KVM_DEBUGS_USER_WATCH = 128,
+};
+static inline bool kvm_debugs_all(unsigned can, unsigned what) { return (can & what) == what; }
+int kvm_debug_probe(struct err *e);
 
 /* kvm_regs.c */
 int kvm_get(struct vcpu *c, unsigned reg, uint64_t *val);

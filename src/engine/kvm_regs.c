@@ -463,5 +463,5 @@ void kvm_reset(struct vcpu *c)
 	if (apic) (void)call(c, KVM_SET_LAPIC, &p->lapic);
 	if (apic) (void)call(c, KVM_SET_MP_STATE, &p->mp);
 	(void)call(c, KVM_SET_VCPU_EVENTS, &p->events);
-	if (c->debug) (void)kvm_step(c, c->debug & KVM_GUESTDBG_SINGLESTEP, NULL);
+	c->debug_due = c->stepped || c->en->debug;
 }

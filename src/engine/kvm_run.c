@@ -75,7 +75,7 @@ void kvm_irq(struct vcpu *c, unsigned line, int level)
 static enum vcpu_exit broken(struct vcpu *c, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3), cold));
 
-static gva_t rip_linear(struct vcpu *c)
+gva_t kvm_rip_linear(struct vcpu *c)
 {
 	return kvm_regs_fetch(c, HAVE_REGS | HAVE_SREGS) ? 0 : c->sregs.cs.base + c->regs.rip;
 }
@@ -84,10 +84,10 @@ static gva_t rip_linear(struct vcpu *c)
 static unsigned code_bytes(struct vcpu *c, gva_t at, uint8_t to[15])
 {
 	unsigned n = 0;
+	gpa_t where;
 	for (; n < 15; n++) {
-		struct kvm_translation t = {.linear_address = at + n};
-		if (ioctl(c->fd, KVM_TRANSLATE, &t) || !t.valid) break;
-		if (!gmem_read(c->en->env.mem, t.physical_address, to + n, 1)) break;
+		if (!kvm_peek(c, at + n, &where)) break;
+		if (!gmem_read(c->en->env.mem, where, to + n, 1)) break;
 	}
 	return n;
 }
@@ -102,7 +102,7 @@ static enum vcpu_exit broken(struct vcpu *c, const char *fmt, ...)
 	va_end(ap);
 	c->unsettled = false;
 	kvm_regs_forget(c);
-	unsigned n = code_bytes(c, rip_linear(c), code);
+	unsigned n = code_bytes(c, kvm_rip_linear(c), code);
 	for (unsigned i = 0; i < n; i++) (void)snprintf(hex + 3 * i, 4, " %02x", code[i]);
 	(void)snprintf(c->error, sizeof(c->error), "%s; at rip %#llx, code%s", words,
 		       (unsigned long long)c->regs.rip, hex);
@@ -115,6 +115,8 @@ static enum vcpu_exit internal_error(struct vcpu *c)
 					  "met an event while delivering one",
 					  "could not deliver an event", "met an unknown exit"};
 	uint32_t sub = c->run->internal.suberror;
+	if (sub == KVM_INTERNAL_ERROR_EMULATION && kvm_debug_int3(c, kvm_rip_linear(c)))
+		return VCPU_DEBUG; /* int3 is what it could not execute */
 	return broken(c, "KVM %s (internal error %u)",
 		      sub && sub < COUNT(why) ? why[sub] : "failed", sub);
 }
@@ -219,6 +221,13 @@ static void halt(struct vcpu *c)
 	if (p & (POKE_NMI | intr)) c->halted = false;
 }
 
+static bool debugged(struct vcpu *c, enum vcpu_exit *out)
+{
+	int r = kvm_debug_exit(c);
+	*out = r < 0 ? broken(c, "an exception of the guest's own: %s", strerror(-r)) : VCPU_DEBUG;
+	return r == 0;
+}
+
 /* true: run on; false: *out says why not. */
 static bool serve(struct vcpu *c, enum vcpu_exit *out)
 {
@@ -238,7 +247,7 @@ static bool serve(struct vcpu *c, enum vcpu_exit *out)
 	case KVM_EXIT_X86_BUS_LOCK: return true;
 	case KVM_EXIT_SHUTDOWN:
 	case KVM_EXIT_SYSTEM_EVENT: return *out = VCPU_RESET, false;
-	case KVM_EXIT_DEBUG: return *out = VCPU_DEBUG, false;
+	case KVM_EXIT_DEBUG: return debugged(c, out);
 	default: return *out = unknown_exit(c), false;
 	}
 }
@@ -316,6 +325,7 @@ static enum vcpu_exit run_on(struct vcpu *c)
 		if (p & POKE_NMI) (void)ioctl(c->fd, KVM_NMI, 0);
 		if (p & POKE_KICK) return VCPU_KICKED;
 		inject_intr(c);
+		kvm_debug_again(c);
 		int r = enter(c, &out);
 		if (r == -EIO || (r == 0 && !serve(c, &out))) return out;
 	}
@@ -326,10 +336,14 @@ enum vcpu_exit kvm_run(struct vcpu *c)
 	int rc = kvm_regs_flush(c);
 	kvm_time_go(c);
 	if (rc) return broken(c, "no CPU has these registers: %s", strerror(-rc));
+	if (kvm_debug_stands(c)) return VCPU_DEBUG;
+	rc = kvm_debug_begin(c);
 	here(c, true);
-	enum vcpu_exit out = run_on(c);
+	enum vcpu_exit out = rc ? broken(c, "what debuggers want: %s", strerror(-rc)) : run_on(c);
 	here(c, false);
-	return out == VCPU_BROKEN ? out : settle(c, out);
+	if (out != VCPU_BROKEN) out = settle(c, out);
+	kvm_debug_end(c);
+	return out;
 }
 
 /* The timer goes on until it is deleted, in case that its first signal is too early. */
@@ -350,24 +364,4 @@ enum vcpu_exit kvm_run_for(struct vcpu *c, uint64_t ns)
 	timed = NULL;
 	atomic_fetch_and(&c->poke, ~(unsigned)POKE_KICK);
 	return out;
-}
-
-/* Debugging */
-
-static int debug_set(struct vcpu *c, uint32_t flag, bool on, struct err *e)
-{
-	c->debug = on ? c->debug | flag : c->debug & ~flag;
-	struct kvm_guest_debug d = {.control = c->debug ? c->debug | KVM_GUESTDBG_ENABLE : 0};
-	int rc = kvm_regs_flush(c);
-	if (!rc && ioctl(c->fd, KVM_SET_GUEST_DEBUG, &d)) rc = -errno;
-	kvm_regs_forget(c);
-	return rc ? fail(e, rc, "cpu %u: debugging: %s", c->id, strerror(-rc)) : 0;
-}
-int kvm_step(struct vcpu *c, bool on, struct err *e)
-{
-	return debug_set(c, KVM_GUESTDBG_SINGLESTEP, on, e);
-}
-int kvm_breaks(struct vcpu *c, bool on, struct err *e)
-{
-	return debug_set(c, KVM_GUESTDBG_USE_SW_BP, on, e);
 }

@@ -813,29 +813,18 @@ TEST(kvm_real_mode_runs)
 
 TEST(kvm_single_steps)
 {
-	struct err e = {0};
 	PC(IRQCHIP_SPLIT, 1);
 	x86_mov(c, RBX, 1);
 	X86_EMIT(c, 0x48, 0xff, 0xc3, 0x48, 0xff, 0xc3); /* inc rbx, twice */
 	done(p);
 	static const uint64_t rip[] = {10, 13, 16};
-	CHECK(!kvm_step(p->cpu[0], true, &e));
+	ops->step(p->cpu[0], true);
 	for (unsigned i = 0; i < 3; i++) {
 		if (!ends(p, __func__, VCPU_DEBUG)) break;
 		CHECK(reg(p, REG_X86_RIP) == X86_CODE + rip[i] && reg(p, RBX) == 1 + i);
 	}
-	CHECK(!kvm_step(p->cpu[0], false, &e));
+	ops->step(p->cpu[0], false);
 	RUN(p);
-	pc_free(p);
-}
-
-TEST(kvm_stops_at_breakpoints)
-{
-	struct err e = {0};
-	PC(IRQCHIP_SPLIT, 1);
-	X86_EMIT(c, 0x90, 0xcc);
-	CHECK(!kvm_breaks(p->cpu[0], true, &e));
-	if (ends(p, __func__, VCPU_DEBUG)) CHECK(reg(p, REG_X86_RIP) == X86_CODE + 1);
 	pc_free(p);
 }
 
@@ -855,10 +844,9 @@ TEST(kvm_an_access_is_finished_before_registers_are_read)
 
 TEST(kvm_a_step_over_an_access_is_told_before_its_kick)
 {
-	struct err e = {0};
 	PC(IRQCHIP_SPLIT, 1);
 	X86_EMIT(c, 0xe4, DONE, 0x90, 0x90);
-	CHECK(!kvm_step(p->cpu[0], true, &e));
+	ops->step(p->cpu[0], true);
 	enum vcpu_exit x = ops->run(p->cpu[0]);
 	CHECK(reg(p, REG_X86_RIP) == X86_CODE + 2);
 	if (x == VCPU_DEBUG) CHECK(ops->run(p->cpu[0]) == VCPU_KICKED);

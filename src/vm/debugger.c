@@ -2,6 +2,7 @@
  * reason of its own; each hart is told how to go on before all do. */
 #include "vm/debugger.h"
 #include "base/buf.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "engine/engine.h"
 #include "guest/gdb.h"
@@ -132,14 +133,16 @@ static void go(struct debugger *d)
 	vm_thaw(d->vm, VM_HELD_BY_DEBUGGER);
 }
 
-static void set_points(struct debugger *d)
+static struct vcpu_points *points_new(const struct gdb_points *all)
 {
 	struct vcpu_points *p = calloc(1, sizeof(*p));
 	must(p);
-	for (unsigned i = 0; i < d->points.n; i++) {
-		const struct gdb_point *from = &d->points.at[i];
+	for (unsigned i = 0; i < all->n; i++) {
+		const struct gdb_point *from = &all->at[i];
 		if (from->kind <= GDB_HARD) {
-			if (p->nbreaks < VCPU_BREAKS) p->breaks[p->nbreaks++] = from->at;
+			if (p->nbreaks == VCPU_BREAKS) continue;
+			p->hard[p->nbreaks] = from->kind == GDB_HARD;
+			p->breaks[p->nbreaks++] = from->at;
 		} else if (p->nwatches < VCPU_WATCHES)
 			p->watch[p->nwatches++] =
 				(struct vcpu_watch){.at = from->at,
@@ -147,8 +150,26 @@ static void set_points(struct debugger *d)
 						    .reads = from->kind != GDB_WRITE,
 						    .writes = from->kind != GDB_READ};
 	}
+	return p;
+}
+
+static void set_points(struct debugger *d)
+{
+	struct vcpu_points *p = points_new(&d->points);
 	d->vm->ops->points(d->vm->engine, p);
 	free(p);
+}
+
+static bool ops_can(void *ctx, const struct gdb_points *all)
+{
+	struct debugger *d = ctx;
+	struct err e = {0};
+	if (!d->vm->ops->debugs) return true;
+	struct vcpu_points *p = points_new(all);
+	int r = d->vm->ops->debugs(d->vm->engine, p, &e);
+	free(p);
+	if (r) log_info("--gdb: %s", e.msg);
+	return !r;
 }
 
 static void ops_attach(void *ctx)
@@ -272,6 +293,7 @@ static const struct gdb_ops ops = {.cpus = ops_cpus,
 				   .write = ops_write,
 				   .attach = ops_attach,
 				   .detach = ops_detach,
+				   .can = ops_can,
 				   .go = ops_go,
 				   .halt = ops_halt,
 				   .reset = ops_reset,

@@ -554,6 +554,8 @@ static int vm_debugger(struct vm *vm, struct err *e)
 	if (!vm->ops->points)
 		return fail(e, -ENOTSUP, "--gdb: engine %s has no debugging yet; --engine jit has",
 			    vm->ops->name);
+	int r = vm->ops->debugs ? vm->ops->debugs(vm->engine, NULL, e) : 0;
+	if (r) return r;
 	return debugger_open(&vm->debugger, vm, vm->guest->spec->gdb, e);
 }
 

@@ -44,6 +44,20 @@ static bool open_once(void)
 	return cpu;
 }
 
+/* A debugger's, as if this host told of all of them. */
+static const struct vcpu_points *points(uint8_t how)
+{
+	static struct vcpu_points p;
+	en->debugs = 0xff;
+	p = (struct vcpu_points){.nbreaks = how >> 2 & 3, .nwatches = how >> 4 & 1};
+	for (unsigned i = 0; i < p.nbreaks; i++) {
+		p.breaks[i] = X86_CODE + 3 * i;
+		p.hard[i] = how >> (5 + i) & 1;
+	}
+	p.watch[0] = (struct vcpu_watch){X86_STACK - 8, 8, how & 0x80, true};
+	return &p;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -64,11 +78,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		(void)engine_kvm.set(cpu, in.set[i].reg, in.set[i].val);
 		(void)engine_kvm.get(cpu, in.set[i].reg, &v);
 	}
-	(void)kvm_step(cpu, in.mode & 2, NULL);
+	engine_kvm.points(en, in.mode & 4 ? points(in.irq) : NULL);
+	engine_kvm.step(cpu, in.mode & 2);
 	if (in.irq & 1) engine_kvm.irq(cpu, IRQ_X86_NMI, 1);
 	engine_kvm.irq(cpu, IRQ_X86_INTR, in.irq & 2);
 	enum vcpu_exit x = kvm_run_for(cpu, CUT_NS);
 	must(x != VCPU_BROKEN || engine_kvm.error(cpu)[0]);
+	must(!en->inside); /* no int3 of ours is in its memory */
 	(void)engine_kvm.get(cpu, REG_X86_RIP, &v);
 	return 0;
 }
