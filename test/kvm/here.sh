@@ -1,6 +1,7 @@
 #!/bin/bash
 # On this machine's /dev/kvm, whatever it is good for, with the jail on: a kernel begins to boot on it,
 # moves to another store while it does, is saved there, and goes on in the translator up to its shell.
+# gdb stops another one, and steps it as it steps the translator's (gdb.py).
 # Where there is no /dev/kvm that is said, and all is well.
 cd "$(dirname "$0")/../e2e" || exit 1
 arch=amd64
@@ -15,6 +16,7 @@ leave() {
 	for home in "$work/a" "$b"; do
 		LODGE_HOME=$home "$LODGE" stop --force kernel
 		LODGE_HOME=$home "$LODGE" stop --force goes-on
+		LODGE_HOME=$home "$LODGE" stop --force debugged
 	done > /dev/null 2>&1
 	rm -rf "$work"
 }
@@ -74,4 +76,15 @@ flags=$("$LODGE" exec goes-on grep -m1 flags /proc/cpuinfo)
 [[ $flags == *" fxsr "* && $flags != *" cx16 "* && $flags != *" avx "* ]]
 check "its CPU is still the one that it was told of: $flags" $?
 "$LODGE" stop --force goes-on > /dev/null
+
+# A debugger at one.
+export LODGE
+python3 -B test/kvm/gdb.py "$cpu" "$work" > "$work/said" 2>&1
+while read -r line; do
+	case $line in
+	ok:*) check "$line" 0 ;;
+	SKIPPED*) echo "$line" ;;
+	*) check "$line" 1 ;;
+	esac
+done < "$work/said"
 end
