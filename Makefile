@@ -68,6 +68,14 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D); echo "  CC    $<"
 	$(Q)$(CC) $(CFLAGS) -c $< -o $@
 
+# The guests' agent for this machine: zones have it from the program itself (src/zone/agent.c).
+agent := $(BUILD)/gen/agent
+$(agent): $(wildcard guests/agent/*.[ch])
+	@mkdir -p $(@D); echo "  CC    $@"
+	$(Q)cc -std=gnu17 -Os -static -s -Wl,--build-id=none guests/agent/*.c -o $@
+$(call obj,src/zone/agent.c) $(call gobj,src/zone/agent.c): $(agent)
+$(call obj,src/zone/agent.c) $(call gobj,src/zone/agent.c): override CFLAGS += -DAGENT_FILE='"$(abspath $(agent))"'
+
 # Called while a guest's vectors are in the host's registers: x86_light.c.
 $(call obj,$(addprefix src/engine/x86_,light.c far.c seg.c mmu.c window.c) src/engine/debug.c src/hw/gmem.c): \
 	override CFLAGS += -mgeneral-regs-only

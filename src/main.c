@@ -4,10 +4,11 @@
 #include "guest/guest.h"
 #include "vm/vm.h"
 #include "zone/oci.h"
+#include "zone/zone.h"
 #include <stdbool.h>
 #include <string.h>
 
-const struct kind *const kinds[] = {&kind_vm, NULL};
+const struct kind *const kinds[] = {&kind_vm, &kind_zone, NULL};
 
 /* `lodge oci` and a lodge that is called lodge-oci are another command line: the OCI runtime's. */
 static bool is_oci(int argc, char **argv)

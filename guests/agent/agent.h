@@ -14,6 +14,13 @@ enum {
 	HOST = 2,
 };
 
+/* In a zone, where a host's process runs the agent for each session: as whom and where programs run
+ * unless it is said; the environment is the zone's. user NULL: this is no zone. */
+struct zone {
+	const char *user, *dir;
+};
+extern struct zone zone;
+
 /* session.c: serve one connection, to its end. Frames as in src/guest/stream.h and exec.h. */
 void session(int fd);
 /* identity.c: be who the arguments of lodge-set-identity say; false: they make no sense. */

@@ -105,10 +105,30 @@ static void let_go(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* In a zone: execute argv[1] with the words behind it, the program's name first; or, if that is
+ * empty, one session over descriptor 3, as user argv[3] in argv[4]. */
+struct zone zone;
+static int in_zone(int argc, char **argv)
+{
+	enum { SESSION = 3 };
+	if (*argv[1]) {
+		execv(argv[1], argv + 2);
+		static const char words[] = "lodge: the program cannot be executed\n";
+		int code = errno == ENOENT ? 127 : 126;
+		(void)!write(2, words, sizeof(words) - 1);
+		return code;
+	}
+	if (argc != 5) return 1;
+	zone.user = argv[3];
+	zone.dir = argv[4];
+	let_go();
+	session(SESSION);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
+	if (argc > 1) return in_zone(argc, argv);
 	let_go();
 	pid_t p = fork();
 	if (p == 0) listen_for_ever();

@@ -129,7 +129,7 @@ static void child(struct session *s, const struct user *u, const int ends[3])
 	if (s->tty && fchown(0, u->uid, (gid_t)-1)) { /* then it is root's */
 	}
 	s->argv[s->nargv] = s->env[s->nenv] = NULL;
-	run(u, s->dir, s->argv, s->env);
+	run(u, s->dir ? s->dir : zone.dir, s->argv, s->env);
 }
 
 static void refuse(struct session *s, const char *why, int code)
@@ -144,7 +144,7 @@ static void start(struct session *s)
 	struct user u;
 	int ends[3];
 	s->started = true;
-	if (!user_find(&u, s->user ? s->user : "")) {
+	if (!user_find(&u, s->user ? s->user : zone.user ? zone.user : "")) {
 		refuse(s, "lodge: no such user, or group, in the guest\n", 126);
 		return;
 	}
@@ -336,6 +336,7 @@ void session(int fd)
 	sigprocmask(SIG_BLOCK, &chld, NULL);
 	s.sig = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
 	fcntl(fd, F_SETFL, O_NONBLOCK);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	say(&s, 'h', "1", 1);
 	bool told = false;
 	for (;;) {

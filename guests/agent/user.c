@@ -111,8 +111,10 @@ static void environment(const struct user *u, char **env)
 {
 	const char *term = getenv("TERM");
 	char *kept = term ? strdup(term) : NULL;
-	clearenv();
-	setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+	if (!zone.user) {
+		clearenv();
+		setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+	}
 	setenv("HOME", u->home, 1);
 	setenv("SHELL", u->shell, 1);
 	if (*u->name) setenv("USER", u->name, 1), setenv("LOGNAME", u->name, 1);
@@ -134,7 +136,7 @@ void run(const struct user *u, const char *dir, char **argv, char **env)
 	static char dash[258];
 	char *login[] = {dash, NULL};
 	as_usual();
-	if (setgroups(u->ngroups, u->groups) && errno != ENOSYS) give_up("groups", errno, 126);
+	if (setgroups(u->ngroups, u->groups) && errno != ENOSYS && !zone.user) give_up("groups", errno, 126);
 	if (setgid(u->gid) || setuid(u->uid)) give_up("user", errno, 126);
 	environment(u, env);
 	if (dir && chdir(dir)) give_up(dir, errno, 126);

@@ -13,3 +13,8 @@ size_t chr_output(struct chr *c, const uint8_t *p, size_t n)
 	}
 	return done;
 }
+
+size_t chr_errors(struct chr *c, const uint8_t *p, size_t n)
+{
+	return c->errors ? c->errors(c->host, p, n) : chr_output(c, p, n);
+}

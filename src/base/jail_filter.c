@@ -88,6 +88,7 @@ static const struct rule {
 	 JAIL_ALL},
 	{SYS_ioctl, 1, ONE_OF, ~0u, {(uint32_t)FICLONE}, JAIL_HELPER},
 	{SYS_ioctl, 1, ONE_OF, ~0u, {(uint32_t)BLKGETSIZE64}, JAIL_LOOP},
+	{SYS_ioctl, 1, ONE_OF, ~0u, {TIOCSWINSZ}, JAIL_LOOP}, /* of a zone's terminal */
 	/* Who owns a file gets its signals. */
 	{SYS_fcntl,
 	 1,

@@ -154,7 +154,7 @@ static int sit(struct attached *a, const char *keys, int *how, struct err *e)
 	uint8_t key[TERM_KEYS];
 	size_t n = 0;
 	int r = keys ? term_keys(keys, key, sizeof(key), &n, e) : 0;
-	if (!r) r = term_open(&t, a->loop, &a->chr, leave, a, e);
+	if (!r) r = term_open(&t, a->loop, &a->chr, true, leave, a, e);
 	if (r) return r;
 	if (n) term_leaves_by(t, key, n);
 	a->chr.dev = a;

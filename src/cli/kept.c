@@ -5,10 +5,12 @@
 #include "base/own.h"
 #include "cli/cli.h"
 #include "cli/seeds.h"
+#include "cli/zones.h"
 #include "guest/control.h"
 #include "guest/discs.h"
 #include "guest/look.h"
 #include "guest/monitor.h"
+#include "guest/spec.h"
 #include "guest/tags.h"
 #include "store/store.h"
 #include <errno.h>
@@ -78,6 +80,9 @@ static int add_image(struct kept *k, struct err *e)
 	int r = store_guest_image_find(k->store, k->name, &k->image, e);
 	if (r) return r;
 	spec_use_image(&k->spec, &k->image);
+	if (spec_is_zone(&k->spec))
+		return zones_use_image(&k->spec, k->store, &k->image, k->folder, k->record.arena,
+				       e);
 	if (!k->image.disk.path) return 0;
 	r = store_guest_disk(k->store, k->name, &k->image,
 			     k->spec.disk_copy ? DISK_COPY : DISK_LAYER, &k->disk, e);
@@ -146,7 +151,7 @@ int kept_load(struct kept *k, struct err *e)
 	discs_begin(k->folder);
 	r = k->spec.image ? add_image(k, e) : 0;
 	if (!r && k->spec.vars) r = add_vars(k, e);
-	if (!k->spec.memory) k->spec.memory = DEFAULT_MEMORY * MIB;
+	if (!k->spec.memory && !spec_is_zone(&k->spec)) k->spec.memory = DEFAULT_MEMORY * MIB;
 	if (!r) r = seeds_add(&k->spec, k->store, k->name, &k->seed, e);
 	return r ? r : shares_add(&k->shares, k->store, &k->spec, e);
 }
@@ -174,6 +179,9 @@ int kept_start(struct kept *k, int attach, struct err *e)
 
 int kept_remove(struct kept *k, struct err *e)
 {
+	const struct kind *kind = kind_for(&k->record.spec);
+	int r = kind && kind->clean ? kind->clean(k->folder, e) : 0;
+	if (r) return r;
 	return store_guest_remove(k->store, k->name, &k->folder, e);
 }
 

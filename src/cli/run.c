@@ -18,6 +18,7 @@
 #include "cli/tapes.h"
 #include "cli/term.h"
 #include "cli/update.h"
+#include "cli/zones.h"
 #include "guest/gdb.h"
 #include "guest/guest.h"
 #include "guest/limits.h"
@@ -41,6 +42,7 @@ struct run_opts {
 	struct opt_list publish, nets, volumes;
 	struct drive_opts drives;
 	struct seed_opts seed;
+	struct zone_opts zone;
 };
 #define AT(member) offsetof(struct run_opts, member)
 static const struct opt run_table[] = {
@@ -73,6 +75,7 @@ static const struct opt run_table[] = {
 	 "How many CPUs the guest has (1); 1.5: two that use no more than one and a half of this "
 	 "machine's.",
 	 NULL},
+	ZONES_CPUSET(run_opts),
 	{"detach", 'd', OPT_FLAG, AT(detach), NULL,
 	 "Run it in the background, and print its name once it runs.", NULL},
 	{"deterministic", 0, OPT_FLAG, AT(deterministic), NULL,
@@ -95,6 +98,8 @@ static const struct opt run_table[] = {
 	 "What executes its instructions: auto (default), jit (translated), interp (interpreted), "
 	 "check (both, compared), kvm (this machine's processor; x86-64 only).",
 	 "auto jit interp check kvm"},
+	ZONES_ENTRYPOINT(run_opts),
+	ZONES_ENV(run_opts),
 	{"firmware", 0, OPT_TEXT, AT(firmware), "FILE|bios|uefi",
 	 "Start this instead of the kernel: OpenSBI or U-Boot; for amd64 SeaBIOS or OVMF, which "
 	 "are bios and uefi where they are installed.",
@@ -103,16 +108,20 @@ static const struct opt run_table[] = {
 	 "Let gdb connect there (target remote), to debug all of the guest.", NULL},
 	{"gdb-wait", 'S', OPT_FLAG, AT(gdb_wait), NULL,
 	 "With --gdb: run nothing before gdb says continue.", NULL},
+	ZONES_HOSTNAME(run_opts),
 	{"initrd", 0, OPT_TEXT, AT(initrd), "FILE", "The initial file system of the kernel.", NULL},
-	{"interactive", 'i', OPT_IGNORE, 0, NULL,
-	 "For habit: without --detach the console is always attached.", NULL},
+	ZONES_INTERACTIVE(run_opts),
 	{"io-ops", 0, OPT_NUMBER, AT(io_ops), "N",
 	 "The most requests a second that each of its disks serves.", NULL},
 	{"io-rate", 0, OPT_SIZE, AT(io_rate), "SIZE",
 	 "The most that each of its disks reads and writes a second: 10M.", NULL},
+	ZONES_IO_WEIGHT(run_opts),
 	{"kernel", 0, OPT_TEXT, AT(kernel), "FILE",
 	 "A kernel: Image, bzImage, ELF, or any of them in gzip.", NULL},
-	{"kind", 0, OPT_TEXT, AT(kind), "KIND", "What kind of guest: vm.", "vm"},
+	{"kind", 0, OPT_TEXT, AT(kind), "KIND",
+	 "What kind of guest: vm, a computer with a kernel of its own; zone, a private "
+	 "system below this machine's (as its image is).",
+	 "vm zone"},
 	{"memory", 'm', OPT_SIZE, AT(memory), "SIZE", "How much memory it has, such as 512M (1G).",
 	 NULL},
 	{"memory-high", 0, OPT_SIZE, AT(memory_high), "SIZE",
@@ -141,6 +150,7 @@ static const struct opt run_table[] = {
 	 "x86-64: translate the guest's programs that compute, too, instead of running them "
 	 "directly on this CPU, in processes of their own.",
 	 NULL},
+	ZONES_PIDS(run_opts),
 	{"profile", 0, OPT_FLAG, AT(profile), NULL,
 	 "Write /tmp/perf-PID.map, so that perf(1) names translated code by the guest's symbols.",
 	 NULL},
@@ -177,19 +187,21 @@ static const struct opt run_table[] = {
 	 "(jumps only), regs, int, csr; only user, kernel, machine, cpu=N, after skip=N, count=N "
 	 "of them, size=SIZE (1G). WHERE: PC, FROM-TO (hexadecimal) or a function.",
 	 NULL},
-	{"tty", 't', OPT_IGNORE, 0, NULL, "For habit: a terminal is passed on when there is one.",
-	 NULL},
+	ZONES_TTY(run_opts),
+	ZONES_USER(run_opts),
 	{"vars", 0, OPT_TEXT, AT(vars), "FILE",
 	 "What --firmware starts with as its variables: OVMF_VARS.fd. The guest gets a copy, which "
 	 "is kept if it has a name (found beside OVMF_CODE.fd by itself).",
 	 NULL},
 	{"user-data", 0, OPT_TEXT, AT(seed.user_data), "FILE",
 	 "With cloud-init: what it is to do, as cloud-config or a script.", NULL},
+	ZONES_USERNS(run_opts),
 	{"volume", 'v', OPT_LIST, AT(volumes), "DIR|NAME:DIR[:ro]",
 	 "Share a folder of this machine, or a volume, at that place in the guest.", NULL},
+	ZONES_WORKDIR(run_opts),
 	{0},
 };
-static const struct run_opts run_defaults = {.cpus = "1"};
+static const struct run_opts run_defaults = {0};
 
 /* The built-in guest's CPU, and what kernels from files are for, unless --arch says otherwise. */
 #define BUILT_IN ARCH_RV64
@@ -219,10 +231,11 @@ struct run {
 	char *vars;    /* found beside the firmware */
 	char *trace;   /* the words of --trace-cpu; its file is behind them */
 	char *restore; /* a copy: a monitor's title goes over what was typed */
-	char disk_at[32], seed_at[32];
+	char disk_at[32], seed_at[32], temp[32];
 	char append[1024];
 	struct shares shares;
 	struct tapes tapes;
+	struct arena *arena; /* of words for a zone */
 };
 
 /* A guest that never ran leaves nothing behind. */
@@ -240,6 +253,7 @@ static void run_done(struct run *r)
 	free(r->restore);
 	image_done(&r->image);
 	tapes_done(&r->tapes);
+	arena_free(r->arena);
 	store_close(r->kept.store);
 }
 
@@ -249,6 +263,11 @@ static int add_nets(struct spec *s, const struct opt_list *l, struct err *e)
 		if (!strcmp(l->at[i], "none") && l->n > 1)
 			return fail(e, -EINVAL, "--net: none, and %s?", l->at[!i]);
 		if (!strcmp(l->at[i], "none")) return 0;
+		if (!strcmp(l->at[i], "host")) {
+			if (l->n > 1) return fail(e, -EINVAL, "--net: host, and %s?", l->at[!i]);
+			s->zone.host_net = true;
+			return 0;
+		}
 		if (s->nnets == SPEC_NETS)
 			return fail(e, -EINVAL, "--net: more than %d networks", SPEC_NETS);
 		int r = network_check(l->at[i], e);
@@ -313,7 +332,7 @@ static int add_limits(struct spec *s, const struct run_opts *o, struct err *e)
 				    .io_rate = o->io_rate,
 				    .io_ops = o->io_ops,
 				    .memory_high = o->memory_high};
-	int bad = cpus_parse(&s->cpus, &s->limits.cpu_cap, o->cpus, e);
+	int bad = cpus_parse(&s->cpus, &s->limits.cpu_cap, o->cpus ? o->cpus : "1", e);
 	if (!bad) bad = add_memory_max(s, o, e);
 	return bad ? bad : limits_check(&s->limits, s->memory, e);
 }
@@ -370,11 +389,13 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 {
 	const struct run_opts *o = r->opts;
 	struct spec *s = &r->wish;
-	if (o->kind && strcmp(o->kind, "vm"))
-		return fail(e, -EINVAL, "--kind: '%s': only vm so far", o->kind);
+	if (o->kind && strcmp(o->kind, "vm") && strcmp(o->kind, "zone"))
+		return fail(e, -EINVAL, "--kind: '%s' is neither vm nor zone", o->kind);
 	int bad = o->name ? check_name(o->name, e) : 0;
 	if (bad) return bad;
-	*s = (struct spec){.image = c->nargs ? c->args[0] : NULL,
+	r->arena = arena_new();
+	*s = (struct spec){.kind = o->kind,
+			   .image = c->nargs ? c->args[0] : NULL,
 			   .arch = BUILT_IN,
 			   .memory = o->memory,
 			   .kernel = o->kernel,
@@ -397,6 +418,9 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 			   .restore = o->restore,
 			   .remove = o->remove};
 	bad = add_limits(s, o, e);
+	if (!bad)
+		bad = zones_options(s, &o->zone, c->args + 1, c->nargs ? c->nargs - 1 : 0, r->arena,
+				    e);
 	if (bad) return bad;
 	enum arch arch = s->arch;
 	bad = o->arch ? arch_parse(&s->arch, o->arch, e) : 0;
@@ -455,11 +479,7 @@ static int find_image(struct run *r, struct image *im, struct err *e)
 		bad = image_make(s, name, arch, false, e);
 		if (!bad) bad = store_image_find(s, name, arch, im, e);
 	}
-	if (!bad && im->nlayers)
-		return fail(e, -ENOTSUP,
-			    "image %s is a container's: 'lodge run' has no zones yet; podman and "
-			    "containerd run such by lodge-oci",
-			    name);
+	if (!bad) bad = zones_choose(&r->wish, im, e);
 	return bad;
 }
 
@@ -506,9 +526,9 @@ static int run_here(const struct spec *s, const struct guest_home *home, struct 
 	if (!k)
 		return fail(e, -ENOTSUP, "no kind of guest runs this yet: %s with CPU %s",
 			    s->image ? s->image : "a kernel", arch_name(s->arch));
-	int bad = s->confined ? guest_confine(s, home, e) : 0;
+	int bad = s->confined ? guest_confine(k, s, home, e) : 0;
 	if (!bad) bad = loop_new(&l, e);
-	if (!bad) bad = term_open(&term, l, &console, leave, l, e);
+	if (!bad) bad = term_open(&term, l, &console, s->zone.tty || !spec_is_zone(s), leave, l, e);
 	if (!bad) {
 		bad = guest_keep(k, s, home, l, &console, end, e);
 		term_close(term);
@@ -542,6 +562,15 @@ static int temp_disk(struct run *r, struct err *e)
 	return bad;
 }
 
+/* A zone's folder is there as long as it is: the zone takes it with it. */
+static int temp_zone(struct run *r, struct err *e)
+{
+	int bad = temp_folder(r->kept.store, r->temp, sizeof(r->temp), &r->folder, e);
+	r->spec.zone.temp = r->temp;
+	return bad ? bad
+		   : zones_use_image(&r->spec, r->kept.store, &r->image, r->folder, r->arena, e);
+}
+
 static int use_image(struct run *r, struct err *e)
 {
 	int bad = find_image(r, &r->image, e);
@@ -549,6 +578,7 @@ static int use_image(struct run *r, struct err *e)
 	r->spec = r->wish;
 	spec_use_image(&r->spec, &r->image);
 	if (!r->wish.append) r->spec.append = append_terminal(r, r->spec.append);
+	if (spec_is_zone(&r->spec)) return temp_zone(r, e);
 	if (!r->image.disk.path) return 0;
 	if (!r->opts->record) return temp_disk(r, e);
 	return spec_first_disk(&r->spec, r->image.disk.path, r->image.disk.format, e);
@@ -594,7 +624,8 @@ static int run_nameless(struct run *r, struct err *e)
 	if (!bad && w->image) bad = use_image(r, e);
 	if (!bad) bad = temp_seed(r, e);
 	if (!bad) bad = shares_add(&r->shares, r->kept.store, &r->spec, e);
-	if (!r->spec.memory) r->spec.memory = DEFAULT_MEMORY * MIB;
+	if (!r->spec.memory && !spec_is_zone(&r->spec)) r->spec.memory = DEFAULT_MEMORY * MIB;
+	zones_sit(&r->spec);
 	r->spec.confined = guest_is_to_be_confined();
 	if (!bad && r->opts->record)
 		bad = tapes_record(&r->tapes, r->kept.store, &r->spec, r->opts->record, e);
@@ -679,6 +710,8 @@ static int again(struct run *r, struct err *e)
 			    "the new one another name",
 			    r->kept.name, arch_name(arch));
 	w->arch = arch;
+	w->kind = was->kind;
+	zones_again(w, was);
 	if (!w->image && *image) w->image = r->image.name = strdup(image);
 	if (w->kernel || w->firmware || !*r->kept.record.id) return 0;
 	w->kernel = was->kernel;
@@ -761,6 +794,7 @@ static int run_kept(struct run *r, struct err *e)
 				  .ctx = r};
 	if (!k->record.spec.append && k->spec.image)
 		k->spec.append = append_terminal(r, k->spec.append);
+	zones_sit(&k->spec);
 	int bad = run_here(&k->spec, &home, &r->end, e);
 	if (k->spec.confined && r->end.ran) k->folder = -1; /* closed */
 	if (!r->end.ran && r->fresh && outside_is_there() && !outside_remove(NULL)) k->folder = -1;
@@ -804,8 +838,7 @@ static int check_replay(const struct run *r, const struct call *c, struct err *e
 	const struct spec *w = &r->wish;
 	bool says = c->nargs || o->arch || w->kernel || w->initrd || w->append || w->firmware ||
 		    w->vars || w->memory || o->name || o->detach || o->restore || w->ndisks ||
-		    w->npublish || w->nnets || w->nvolumes || seeds_wanted(&o->seed) ||
-		    w->cpus != 1;
+		    w->npublish || w->nnets || w->nvolumes || seeds_wanted(&o->seed) || o->cpus;
 	return says ? fail(e, -EINVAL,
 			   "--replay: what guest it is the recording says; only "
 			   "--engine, --gdb, --stats and the like go with it")
@@ -859,11 +892,16 @@ static int create_run(const struct call *c, struct err *e)
 	"volume\n"                                                                                 \
 	"('data', see 'lodge volume ls'). Our images mount it; in others: mount -t virtiofs "      \
 	"share0\n"                                                                                 \
-	"/where, share1 for the second and so on.\n"
+	"/where, share1 for the second and so on.\n"                                               \
+	"A container's image ('lodge image import') runs as a zone: COMMAND, or what the image\n"  \
+	"says, below this machine's kernel, with processes, files, users and a network of its\n"   \
+	"own. Its exit code is that of the command, 127 if there is none of that name. -v "        \
+	"shares\n"                                                                                 \
+	"files, too; --net host is this machine's network.\n"
 
 const struct verb verb_run = {
 	.name = "run",
-	.args = "[IMAGE]",
+	.args = "[IMAGE [COMMAND...]]",
 	.summary = "Run a guest on this terminal",
 	.text = RUN_TEXT
 	"Ctrl-] leaves the guest, which stops it; so does SIGTERM. The exit code "
@@ -878,18 +916,20 @@ const struct verb verb_run = {
 		    "lodge run -d --name web -c 2 -m 2G -p 2222:22 debian\n"
 		    "lodge run --kernel Image --initrd initrd --append 'console=ttyS0' --disk "
 		    "root.img\n"
+		    "lodge run --rm -it alpine sh\n"
 		    "lodge run --firmware uefi --disk new.img --cdrom installer.iso",
 	.opts = run_table,
 	.defaults = &run_defaults,
 	.size = sizeof(run_defaults),
-	.max_args = 1,
+	.max_args = 1000,
+	.command = true,
 	.completes = "image",
 	.run = run_run,
 };
 
 const struct verb verb_create = {
 	.name = "create",
-	.args = "[IMAGE]",
+	.args = "[IMAGE [COMMAND...]]",
 	.summary = "Make a guest without running it",
 	.text = RUN_TEXT
 	"Its name is printed; without --name it is the image's and a number. 'lodge "
@@ -898,7 +938,8 @@ const struct verb verb_create = {
 	.opts = run_table,
 	.defaults = &run_defaults,
 	.size = sizeof(run_defaults),
-	.max_args = 1,
+	.max_args = 1000,
+	.command = true,
 	.completes = "image",
 	.run = create_run,
 };

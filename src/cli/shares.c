@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/own.h"
+#include "guest/spec.h"
 #include "store/store.h"
 #include <errno.h>
 #include <openssl/evp.h>
@@ -66,7 +67,7 @@ static void encode(char *to, const char *from)
 	*to = 0;
 }
 
-static int folder_find(struct share_words *w, const char *from, struct err *e)
+static int folder_find(struct share_words *w, const char *from, bool files, struct err *e)
 {
 	struct stat st;
 	w->path = realpath(from, NULL);
@@ -77,19 +78,20 @@ static int folder_find(struct share_words *w, const char *from, struct err *e)
 			    from);
 	if (!w->path || stat(w->path, &st))
 		return fail(e, -errno, "--volume: %s: %s", from, strerror(errno));
-	if (!S_ISDIR(st.st_mode))
+	if (!S_ISDIR(st.st_mode) && !files)
 		return fail(e, -ENOTDIR, "--volume: %s: only folders can be shared, not files",
 			    from);
 	return 0;
 }
 
-static int source_find(struct share_words *w, struct store *store, const char *from, struct err *e)
+static int source_find(struct share_words *w, struct store *store, const char *from, bool files,
+		       struct err *e)
 {
-	if (is_folder(from)) return folder_find(w, from, e);
+	if (is_folder(from)) return folder_find(w, from, files, e);
 	return store_volume_use(store, from, &w->path, &w->lock, e);
 }
 
-static int add_one(struct shares *s, struct store *store, const char *asked, bool *ro,
+static int add_one(struct shares *s, struct store *store, const char *asked, bool files, bool *ro,
 		   struct err *e)
 {
 	struct share_words *w = &s->share[s->n];
@@ -105,11 +107,12 @@ static int add_one(struct shares *s, struct store *store, const char *asked, boo
 	if (!r) r = check_place(to, e);
 	if (r) return r;
 	encode(w->to, to);
+	must((w->place = strdup(to)));
 	for (unsigned i = 0; i < s->n; i++)
 		if (!strcmp(s->share[i].to, w->to))
 			return fail(e, -EINVAL, "--volume: two for the same place %s", to);
 	(void)snprintf(w->tag, sizeof(w->tag), "share%u", s->n++);
-	return source_find(w, store, copy, e);
+	return source_find(w, store, copy, files, e);
 }
 
 static int add_words(struct shares *s, struct spec *spec, struct err *e)
@@ -141,9 +144,10 @@ int shares_add(struct shares *s, struct store *store, struct spec *spec, struct 
 	int r = 0;
 	for (unsigned i = 0; !r && i < spec->nvolumes; i++) {
 		struct spec_share *to = &spec->share[i];
-		r = add_one(s, store, spec->volume[i], &to->readonly, e);
+		r = add_one(s, store, spec->volume[i], spec_is_zone(spec), &to->readonly, e);
 		to->path = s->share[i].path;
 		to->tag = s->share[i].tag;
+		to->to = s->share[i].place;
 		to->lock = s->share[i].lock;
 	}
 	if (r || !s->n) return r;
@@ -185,6 +189,7 @@ void shares_done(struct shares *s)
 {
 	for (unsigned i = 0; i < s->n; i++) {
 		free(s->share[i].path);
+		free(s->share[i].place);
 		drop_fd(&s->share[i].lock);
 	}
 	free(s->append);

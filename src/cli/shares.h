@@ -11,6 +11,7 @@ struct shares {
 		char *path;    /* of this machine */
 		char tag[16];  /* what the guest mounts it by */
 		char to[1024]; /* where, as the kernel's command line has it */
+		char *place;   /* and as it was said */
 		int lock;      /* of a volume; -1: none */
 	} share[SPEC_SHARES];
 	char *append;

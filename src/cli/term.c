@@ -10,6 +10,7 @@
 #include "cli/watchdog.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 
 /* syscalls loop: ioctl wait4 fcntl getppid */
@@ -30,7 +32,7 @@ struct term {
 	void (*leave)(void *ctx, int code);
 	void *ctx;
 
-	struct watch *in;
+	struct watch *in, *errors;
 	int in_fd;
 	bool tty, in_ended;
 	uint8_t keys[KEYS + ESCAPES]; /* read, not yet taken: [taken, have) */
@@ -77,11 +79,16 @@ static size_t term_output(void *host, const uint8_t *p, size_t n)
 	return n;
 }
 
+static void drained(struct term *t)
+{
+	if (t->chr->drained && t->chr->dev) t->chr->drained(t->chr->dev);
+}
+
 static void drain_posted(void *ctx)
 {
 	struct term *t = ctx;
 	atomic_store(&t->drain_posted, false);
-	if (t->chr->drained && t->chr->dev) t->chr->drained(t->chr->dev);
+	drained(t);
 }
 
 static void post_drained(struct term *t)
@@ -141,6 +148,32 @@ static void *write_out(void *ctx)
 	return NULL;
 }
 
+/* What is not to be mixed with the rest. In parts that standard error takes without waiting, which
+ * others share with us. */
+static void errors_ready(void *ctx, uint32_t ready)
+{
+	struct term *t = ctx;
+	(void)ready;
+	watch_set(t->errors, 0);
+	drained(t);
+}
+
+static size_t term_errors(void *host, const uint8_t *p, size_t n)
+{
+	struct term *t = host;
+	struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+	if (poll(&room, 1, 0) > 0) {
+		ssize_t r = write(STDERR_FILENO, p, min_size(n, PIPE_BUF));
+		if (r >= 0) return (size_t)r;
+		if (errno != EAGAIN && errno != EINTR) return n; /* nobody reads it */
+	}
+	if (!t->errors &&
+	    loop_watch(t->loop, &t->errors, STDERR_FILENO, EPOLLOUT, errors_ready, t, NULL))
+		return n;
+	watch_set(t->errors, EPOLLOUT);
+	return 0;
+}
+
 /* --- input: read only what the guest takes --------------------------------------------------- */
 
 static void feed(struct term *t)
@@ -167,11 +200,20 @@ static void term_hungry(void *host)
 	if (!atomic_exchange(&t->feed_posted, true)) loop_post(t->loop, feed_posted, t);
 }
 
+static void tell_end(void *ctx)
+{
+	struct term *t = ctx;
+	if (t->chr->input_end && t->chr->dev) t->chr->input_end(t->chr->dev);
+}
+
 static void end_input(struct term *t)
 {
 	t->in_ended = true;
 	watch_set(t->in, 0);
-	if (t->tty) t->leave(t->ctx, 0);
+	if (t->tty)
+		t->leave(t->ctx, 0);
+	else
+		tell_end(t);
 }
 
 static void key_add(struct term *t, uint8_t key)
@@ -226,6 +268,15 @@ static void go_raw(void *ctx, int sig)
 	(void)tcsetattr(STDIN_FILENO, TCSANOW, &t->raw);
 }
 
+static void resized(void *ctx, int sig)
+{
+	const struct term *t = ctx;
+	struct winsize w;
+	(void)sig;
+	if (t->chr->resize && t->chr->dev && !ioctl(STDIN_FILENO, TIOCGWINSZ, &w))
+		t->chr->resize(t->chr->dev, w.ws_row, w.ws_col);
+}
+
 /* Once the loop runs: until then words of failure want an ordinary terminal. */
 static void attach(void *ctx)
 {
@@ -236,6 +287,7 @@ static void attach(void *ctx)
 			      t->escape[i] < ' ' ? t->escape[i] + 0x40 : t->escape[i]);
 	(void)fputs(" to leave the guest.\n", stderr);
 	go_raw(ctx, 0);
+	resized(ctx, 0);
 }
 
 static int tty_open(struct term *t, struct err *e)
@@ -246,6 +298,7 @@ static int tty_open(struct term *t, struct err *e)
 	cfmakeraw(&t->raw);
 	int r = watchdog_start(&t->dog, STDIN_FILENO, &t->before, &t->raw, "", e);
 	if (!r) r = loop_signal(t->loop, SIGCONT, go_raw, t, e);
+	if (!r) r = loop_signal(t->loop, SIGWINCH, resized, t, e);
 	if (!r) loop_post(t->loop, attach, t);
 	return r;
 }
@@ -258,6 +311,7 @@ static int input_open(struct term *t, struct err *e)
 	if (t->in_fd < 0) t->in_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
 	if (t->in_fd < 0) { /* closed: a guest without a person */
 		t->in_ended = true;
+		loop_post(t->loop, tell_end, t);
 		return 0;
 	}
 	return loop_watch(t->loop, &t->in, t->in_fd, EPOLLIN, readable, t, e);
@@ -304,8 +358,8 @@ void term_leaves_by(struct term *t, const uint8_t *keys, size_t n)
 	t->nescape = n;
 }
 
-int term_open(struct term **out, struct loop *l, struct chr *c, void (*leave)(void *ctx, int code),
-	      void *ctx, struct err *e)
+int term_open(struct term **out, struct loop *l, struct chr *c, bool raw,
+	      void (*leave)(void *ctx, int code), void *ctx, struct err *e)
 {
 	struct term *t = calloc(1, sizeof(*t));
 	must(t);
@@ -316,10 +370,11 @@ int term_open(struct term **out, struct loop *l, struct chr *c, void (*leave)(vo
 	t->in_fd = -1;
 	term_leaves_by(t, (const uint8_t *)"\x1d", 1); /* Ctrl-] */
 	t->dog = (struct watchdog){.fd = -1};
-	t->tty = isatty(STDIN_FILENO);
+	t->tty = raw && isatty(STDIN_FILENO);
 	must(!pthread_mutex_init(&t->mutex, NULL) && !pthread_cond_init(&t->more, NULL));
 	c->host = t;
 	c->output = term_output;
+	if (!t->tty) c->errors = term_errors;
 	c->hungry = term_hungry;
 	(void)signal(SIGPIPE, SIG_IGN);
 	int r = t->tty ? tty_open(t, e) : 0;
@@ -346,6 +401,7 @@ void term_close(struct term *t)
 {
 	if (!t) return;
 	watch_free(t->in);
+	watch_free(t->errors);
 	drop_fd(&t->in_fd);
 	(void)pthread_mutex_lock(&t->mutex);
 	t->closing = true;
@@ -358,6 +414,7 @@ void term_close(struct term *t)
 	watchdog_stop(&t->dog);
 	t->chr->host = NULL;
 	t->chr->output = NULL;
+	t->chr->errors = NULL;
 	t->chr->hungry = NULL;
 	(void)pthread_mutex_destroy(&t->mutex);
 	(void)pthread_cond_destroy(&t->more);

@@ -8,10 +8,11 @@
  * Belongs to the loop's thread, but for chr->output and chr->hungry. */
 struct term;
 struct loop;
-/* Call before any other thread starts (it forks). leave(ctx, code) is called on the loop's thread
+/* Call before any other thread starts (it forks). raw false: a terminal, too, is taken as it is,
+ * like a pipe, and errors are apart from output. leave(ctx, code) is called on the loop's thread
  * when the person leaves (code 0), or output can go nowhere any more (code 125, said why). */
-int term_open(struct term **out, struct loop *l, struct chr *c, void (*leave)(void *ctx, int code),
-	      void *ctx, struct err *e);
+int term_open(struct term **out, struct loop *l, struct chr *c, bool raw,
+	      void (*leave)(void *ctx, int code), void *ctx, struct err *e);
 /* Other keys that leave than Ctrl-], before the loop runs: at most TERM_KEYS. */
 enum { TERM_KEYS = 8 };
 void term_leaves_by(struct term *t, const uint8_t *keys, size_t n);

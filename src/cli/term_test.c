@@ -42,7 +42,7 @@ static void echo_open(struct echo *g, size_t room)
 {
 	*g = (struct echo){.room = room, .left = -1};
 	must(!loop_new(&g->loop, NULL));
-	must(!term_open(&g->term, g->loop, &g->chr, echo_leave, g, NULL));
+	must(!term_open(&g->term, g->loop, &g->chr, true, echo_leave, g, NULL));
 	g->chr.dev = g;
 	g->chr.input = echo_input;
 }

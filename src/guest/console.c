@@ -54,14 +54,14 @@ static void drain_soon(struct console *c)
 	if (!atomic_exchange(&c->drain_posted, true)) loop_post(c->loop, drain_posted, c);
 }
 
-static size_t ring_put(struct console *c, const uint8_t *p, size_t n)
+static size_t ring_put(struct console *c, const uint8_t *p, size_t n, bool errors)
 {
 	size_t room = RING - (size_t)(c->put - c->got);
 	if (n > room) {
 		c->starved = true;
 		n = room;
 	}
-	if (n && c->sitter) n = chr_output(c->sitter, p, n);
+	if (n && c->sitter) n = errors ? chr_errors(c->sitter, p, n) : chr_output(c->sitter, p, n);
 	for (size_t done = 0; done < n;) {
 		size_t at = (size_t)(c->put % RING), run = RING - at;
 		if (run > n - done) run = n - done;
@@ -72,14 +72,24 @@ static size_t ring_put(struct console *c, const uint8_t *p, size_t n)
 	return n;
 }
 
-static size_t console_output(void *host, const uint8_t *p, size_t n)
+static size_t put(struct console *c, const uint8_t *p, size_t n, bool errors)
 {
-	struct console *c = host;
 	(void)pthread_mutex_lock(&c->lock);
-	n = ring_put(c, p, n);
+	n = ring_put(c, p, n, errors);
 	(void)pthread_mutex_unlock(&c->lock);
 	drain_soon(c);
 	return n;
+}
+
+static size_t console_output(void *host, const uint8_t *p, size_t n)
+{
+	return put(host, p, n, false);
+}
+
+/* Only the sitter has two streams. */
+static size_t console_errors(void *host, const uint8_t *p, size_t n)
+{
+	return put(host, p, n, true);
 }
 
 static void device_drained(struct console *c)
@@ -185,6 +195,9 @@ static void seat_add(struct seat *s, const uint8_t *p, size_t n)
 static bool keys_pass(struct seat *s, const struct frame *f)
 {
 	struct chr *d = &s->of->chr;
+	if (f->type == STREAM_SIZE && f->len == 4 && d->resize && d->dev)
+		d->resize(d->dev, f->at[0] | (unsigned)f->at[1] << 8,
+			  f->at[2] | (unsigned)f->at[3] << 8);
 	while (f->type == STREAM_INPUT && s->taken < f->len) {
 		size_t n = d->input && d->dev
 				   ? d->input(d->dev, f->at + s->taken, f->len - s->taken)
@@ -318,6 +331,18 @@ static size_t sitter_input(void *dev, const uint8_t *p, size_t n)
 	return d->input && d->dev ? d->input(d->dev, p, n) : 0;
 }
 
+static void sitter_input_end(void *dev)
+{
+	struct chr *d = &((struct console *)dev)->chr;
+	if (d->input_end && d->dev) d->input_end(d->dev);
+}
+
+static void sitter_resize(void *dev, unsigned rows, unsigned columns)
+{
+	struct chr *d = &((struct console *)dev)->chr;
+	if (d->resize && d->dev) d->resize(d->dev, rows, columns);
+}
+
 static void sitter_drained(void *dev) { device_drained(dev); }
 
 struct console *console_new(struct loop *l, struct chr *sitter)
@@ -329,11 +354,14 @@ struct console *console_new(struct loop *l, struct chr *sitter)
 	c->dirfd = c->log = -1;
 	c->chr.host = c;
 	c->chr.output = console_output;
+	c->chr.errors = console_errors;
 	c->chr.hungry = console_hungry;
 	if (sitter) {
 		sitter->dev = c;
 		sitter->input = sitter_input;
 		sitter->drained = sitter_drained;
+		sitter->input_end = sitter_input_end;
+		sitter->resize = sitter_resize;
 	}
 	return c;
 }
@@ -369,6 +397,8 @@ void console_free(struct console *c)
 		c->sitter->dev = NULL;
 		c->sitter->input = NULL;
 		c->sitter->drained = NULL;
+		c->sitter->input_end = NULL;
+		c->sitter->resize = NULL;
 	}
 	drop_fd(&c->log);
 	drop_fd(&c->dirfd);

@@ -105,6 +105,7 @@ static int group_limit(struct guest *g, enum cgroup_what what, uint64_t v, struc
 int guest_limit(struct guest *g, struct err *e)
 {
 	const struct limits *l = &g->limits;
+	if (g->kind->limits_all) return g->kind->limit(g, e);
 	int r = group_limit(g, CGROUP_CPU, l->cpu_shares, e);
 	if (!r) r = group_limit(g, CGROUP_MEMORY, l->memory_high, e);
 	return r || !g->kind->limit ? r : g->kind->limit(g, e);
@@ -114,9 +115,11 @@ static struct jail_plan plan; /* of this process */
 
 bool guest_is_to_be_confined(void) { return jail_is_wanted(); }
 
-int guest_confine(const struct spec *s, const struct guest_home *home, struct err *e)
+int guest_confine(const struct kind *k, const struct spec *s, const struct guest_home *home,
+		  struct err *e)
 {
-	int r = outside_start(s, home, e);
+	int r = k->prepare ? k->prepare(s, e) : 0;
+	if (r == 0) r = outside_start(s, home, e);
 	jail_no_signals();
 	if (r == 0 && !s->replay) r = network_prepare(s, outside_hold(), e);
 	outside_held();

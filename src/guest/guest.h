@@ -17,13 +17,21 @@ struct limits {
 	uint64_t cpu_shares; /* its weight where CPUs are short; 1024 is usual */
 	uint64_t io_rate, io_ops; /* bytes and requests a second, of each disk */
 	uint64_t memory_high; /* bytes of the host's that its process keeps, as cgroup_memory() */
+	/* Of zones: CPUs that it may run on, a bit each, from 0 on; processes; a weight for disks.
+	 */
+	uint64_t cpu_set, pids, io_weight;
 };
 enum { CPU_CAP_LEAST = 10, IO_RATE_LEAST = 4096 };
 
 /* What the owner asked for, before anything was opened. All strings belong to the spec's maker
  * and outlive the guest. */
 enum { SPEC_DISKS = 8, SPEC_PUBLISH = 32, SPEC_NETS = 4, SPEC_SHARES = 8 };
+struct spec_words { /* NULL-ended where there are any */
+	const char **at;
+	unsigned n;
+};
 struct spec {
+	const char *kind;  /* which has to run it; NULL: whichever likes it */
 	const char *name;  /* NULL: none given */
 	const char *id;	   /* of a guest that is kept: what makes it another than all others */
 	const char *image; /* as typed; NULL when only --kernel and friends were given */
@@ -58,8 +66,9 @@ struct spec {
 	bool boot_cdrom;		 /* firmware tries CDs before disks */
 	const char *volume[SPEC_SHARES]; /* as asked for: FOLDER:PLACE[:ro] or NAME:PLACE[:ro] */
 	unsigned nvolumes;
-	struct spec_share {		/* and what that is now */
-		const char *path, *tag; /* the host's folder; what the guest mounts it by */
+	struct spec_share { /* and what that is now */
+		/* the host's folder; what the guest mounts it by; where, as it was said */
+		const char *path, *tag, *to;
 		bool readonly;
 		int lock; /* stays open while the guest runs; -1: none */
 	} share[SPEC_SHARES];
@@ -79,6 +88,21 @@ struct spec {
 	bool remove;	   /* its folder goes when it ends */
 	bool confined;	   /* once everything is open: guest_confine() was called */
 	bool control;	   /* has a control socket, and a name in any case */
+	struct spec_zone { /* of a zone */
+		/* its command: what is behind the image's entry point, or --entrypoint's */
+		struct spec_words args, env;
+		const char *entrypoint; /* a program, or "" for none; NULL: the image's */
+		const char *user, *workdir, *hostname; /* NULL: as the image has it */
+		bool tty;			       /* a terminal, else pipes */
+		bool input;			       /* its input is the console's */
+		bool host_ids; /* root in it is root here: no user namespace */
+		bool host_net; /* its network is this host's */
+		/* and what that is now: the image's config, and its folders, the lowest first */
+		const char *config;
+		struct spec_words layers;
+		int folder;	  /* where what it writes is kept */
+		const char *temp; /* that is nobody's, and goes with it: its name in the store */
+	} zone;
 };
 #define SPEC_OWN       "@/"	  /* a path in a record that begins so is in the guest's folder */
 #define GUEST_NAMELESS "unnamed-" /* and a number: what guests without a name are called */
@@ -101,7 +125,10 @@ struct move_how {
 struct guest;
 struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this kind cannot */
 	const char *name;
-	int (*accepts)(const struct spec *s);	      /* 0..100: is this image mine? */
+	int (*accepts)(const struct spec *s); /* 0..100: is this image mine? */
+	/* Before this process gives up its rights, while there is one thread and if it is to be
+	 * confined: make the process that will do what takes rights. */
+	int (*prepare)(const struct spec *s, struct err *e);
 	int (*build)(struct guest *g, struct err *e); /* all opening and allocating */
 	/* Then, confined as it will run: take in what it begins with, which is not trusted. */
 	int (*load)(struct guest *g, struct err *e);
@@ -131,12 +158,16 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 	int (*media)(struct guest *g, unsigned nth, int fd, bool force, struct err *e);
 	/* On the loop's thread, once started and whenever they change: keep to g->limits. */
 	int (*limit)(struct guest *g, struct err *e);
+	bool limits_all; /* and limit() is all of it: the monitor's own process has none */
 	/* On the loop's thread, once started: fill in engine and counters. */
 	void (*stats)(struct guest *g, struct guest_stats *to);
 	/* Any thread: whether this host runs guests with that CPU. NULL: with none. */
 	bool (*runs)(enum arch a);
 	/* Any thread: whether the host's processor runs its guests, found out by trying. */
 	void (*hardware)(struct host_note *to);
+	/* The folder of a guest that does not run is about to go: what of it this process could not
+	 * remove. */
+	int (*clean)(int folder, struct err *e);
 	void (*free)(struct guest *g); /* accepts a half-built guest; stops it first */
 };
 extern const struct kind *const kinds[]; /* NULL-ended; main.c */
@@ -199,7 +230,8 @@ int guest_limit(struct guest *g, struct err *e);
  * guest_keep() of that spec, which do the other half, when the spec says `confined`. home NULL:
  * none. Afterwards the process has no files and no rights any more, and home->folder is closed. */
 bool guest_is_to_be_confined(void); /* LODGE_JAIL=off and sanitizers forbid it */
-int guest_confine(const struct spec *s, const struct guest_home *home, struct err *e);
+int guest_confine(const struct kind *k, const struct spec *s, const struct guest_home *home,
+		  struct err *e);
 /* On the loop's thread, while it runs: its time stands until it is resumed. -EALREADY. */
 int guest_pause(struct guest *g, struct err *e);
 int guest_resume(struct guest *g, struct err *e);

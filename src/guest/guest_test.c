@@ -155,7 +155,7 @@ static int run_confined(void)
 	struct guest_end got = {0};
 	struct loop *l = NULL;
 	struct err e;
-	if (guest_confine(&s, NULL, &e) || loop_new(&l, &e)) return 100;
+	if (guest_confine(&k, &s, NULL, &e) || loop_new(&l, &e)) return 100;
 	return guest_run(&k, &s, l, NULL, &got, &e) == -ENOEXEC && !got.ran ? 0 : 1;
 }
 

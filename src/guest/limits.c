@@ -19,6 +19,9 @@ static const struct {
 	{"io-rate", offsetof(struct limits, io_rate)},
 	{"io-ops", offsetof(struct limits, io_ops)},
 	{"memory-high", offsetof(struct limits, memory_high)},
+	{"cpuset", offsetof(struct limits, cpu_set)},
+	{"pids", offsetof(struct limits, pids)},
+	{"io-weight", offsetof(struct limits, io_weight)},
 };
 
 const char *limits_name(unsigned n) { return n < COUNT(table) ? table[n].name : NULL; }
@@ -33,7 +36,7 @@ static int take_one(struct limits *l, const char *name, size_t len, uint64_t v, 
 	}
 	return fail(e, -EINVAL,
 		    "update: no such limit; there are: memory, cpus, cpu-shares, "
-		    "io-rate, io-ops, memory-high");
+		    "io-rate, io-ops, memory-high, cpuset, pids, io-weight");
 }
 
 int limits_take(struct limits *l, const char *words, struct err *e)
@@ -72,5 +75,7 @@ int limits_check(const struct limits *l, uint64_t memory, struct err *e)
 		return fail(e, -EINVAL, "cpu-shares: from 2 to %d", SHARES_MOST);
 	if (l->io_rate && l->io_rate < IO_RATE_LEAST)
 		return fail(e, -EINVAL, "io-rate: the least is %d bytes a second", IO_RATE_LEAST);
+	if (l->io_weight && (l->io_weight < 10 || l->io_weight > 1000))
+		return fail(e, -EINVAL, "io-weight: from 10 to 1000");
 	return 0;
 }

@@ -53,7 +53,7 @@ void look_json(struct json_object *to, const char *name, const struct record *r,
 	put(to, "created", moment(r->created));
 	put(to, "started", moment(s->started));
 	put(to, "finished", moment(s->finished));
-	put(to, "kind", text("vm"));
+	put(to, "kind", text(r->spec.kind ? r->spec.kind : "vm"));
 	spec_to_json(&r->spec, spec);
 	for (unsigned i = 0; i < COUNT(outside); i++) copy(to, spec, outside[i]);
 	put(to, "spec", spec);
@@ -80,7 +80,7 @@ void look_state(struct guest_state *s, const char *name, int dirfd)
 static void fill_memory(struct store *s, const char *name, struct spec *spec)
 {
 	struct image im;
-	if (spec->memory) return;
+	if (spec->memory || spec_is_zone(spec)) return;
 	spec->memory = USUAL_MEMORY;
 	if (store_guest_image_find(s, name, &im, NULL)) return;
 	if (im.memory) spec->memory = im.memory;

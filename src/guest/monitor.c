@@ -78,7 +78,7 @@ static _Noreturn void monitor(const struct kind *k, const struct spec *s, struct
 	home.started = runs;
 	home.ctx = &pipe;
 	int r = detach(s, &home, pipe, &e);
-	if (!r && s->confined) r = guest_confine(s, &home, &e);
+	if (!r && s->confined) r = guest_confine(k, s, &home, &e);
 	if (!r) r = loop_new(&l, &e);
 	if (!r) r = guest_keep(k, s, &home, l, NULL, &end, &e);
 	if (r && pipe >= 0)

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <time.h>
 
 enum { TEXT_MAX = 4096, NETWORKS = 256, PATIENCE = 100 /* of 20 ms */ };
@@ -356,13 +357,6 @@ static int open_tap(const char *net, int *fd, struct err *e)
 	return tap_open(fd, after(net, "tap:"), after(net, "bridge:"), e);
 }
 
-unsigned network_publisher(const struct spec *s)
-{
-	unsigned i = 0;
-	while (i < s->nnets && !network_publishes(s->net[i])) i++;
-	return i;
-}
-
 int network_prepare(const struct spec *s, int keep, struct err *e)
 {
 	int r = 0;
@@ -406,6 +400,53 @@ int network_plug(struct port **out, const char *net, const char *guest, const ui
 	how.network = net;
 	how.dial = outside_dial;
 	return lan_port_new(out, &how, e);
+}
+
+/* --- who is at its end ----------------------------------------------------------------------- */
+
+uint64_t network_identity(const char *name)
+{
+	uint64_t hash = 0xcbf29ce484222325; /* FNV-1a */
+	if (!name && getrandom(&hash, sizeof(hash), 0) != sizeof(hash)) hash = (uintptr_t)&name;
+	for (; name && *name; name++) hash = (hash ^ (uint8_t)*name) * 0x100000001b3;
+	return hash;
+}
+
+void network_mac(uint8_t mac[6], uint64_t identity, unsigned card)
+{
+	mac[0] = 0x52;
+	mac[1] = 0x54;
+	identity += card * 0x9e3779b97f4a7c15;
+	for (unsigned i = 2; i < 6; i++) mac[i] = (uint8_t)(identity >> 8 * i);
+}
+
+unsigned network_publisher(const struct spec *s)
+{
+	unsigned i = 0;
+	while (i < s->nnets && !network_publishes(s->net[i])) i++;
+	return i;
+}
+
+/* port.h, nat_new() */
+static const struct network_terms user_terms = {
+	.ip = 0x0a00020f, .mask = 0xffffff00, .gateway = 0x0a000202, .dns = 0x0a000203};
+
+int network_terms(const char *net, const struct port *far, struct network_terms *to, struct err *e)
+{
+	struct network n;
+	*to = (struct network_terms){0};
+	if (!strcmp(net, "user")) *to = user_terms;
+	if (!strcmp(net, "user") || !network_has_switch(net)) return 0;
+	int r = network_find(net, &n, e);
+	if (r) return r;
+	const struct subnet *s = &n.conf.subnet;
+	*to = (struct network_terms){.ip = lan_port_ip(far),
+				     .mask = subnet_mask(s),
+				     .gateway = n.conf.nat ? subnet_gateway(s) : 0,
+				     .dns = subnet_server(s)};
+	(void)snprintf(to->search, sizeof(to->search), "%s", net);
+	network_done(&n);
+	return 0;
 }
 
 bool network_publishes(const char *net) { return !after(net, "tap:") && !after(net, "bridge:"); }

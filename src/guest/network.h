@@ -46,6 +46,17 @@ struct spec;
 int network_prepare(const struct spec *s, int keep, struct err *e);
 /* The number of the network that publishes the guest's ports; s->nnets: none. */
 unsigned network_publisher(const struct spec *s);
+/* A card's address: locally administered, the same for the same identity every time, another one
+ * for each card. The same name or id makes the same identity at every start; no name, a new one. */
+void network_mac(uint8_t mac[6], uint64_t identity, unsigned card);
+uint64_t network_identity(const char *name);
+/* What a guest at the far end of that port would be told by DHCP; addresses in the host's byte
+ * order, 0: not known, or none. */
+struct network_terms {
+	uint32_t ip, mask, gateway, dns;
+	char search[64];
+};
+int network_terms(const char *net, const struct port *far, struct network_terms *to, struct err *e);
 /* Whether ports of a guest can be published through that. */
 bool network_publishes(const char *net);
 #endif

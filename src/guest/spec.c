@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum field_type { TEXT, PATH, COUNTED, SIZE, FLAG };
+enum field_type { TEXT, PATH, COUNTED, SIZE, FLAG, WORDS };
 static const struct field {
 	const char *name;
 	enum field_type type;
@@ -18,25 +18,43 @@ static const struct field {
 	{                                                                                          \
 #member, type, offsetof(struct spec, member)                                       \
 	}
-	FIELD(TEXT, image),	 FIELD(COUNTED, cpus),	 FIELD(SIZE, memory),
-	FIELD(PATH, kernel),	 FIELD(PATH, initrd),	 FIELD(TEXT, append),
-	FIELD(PATH, firmware),	 FIELD(TEXT, engine),	 FIELD(TEXT, cpu),
-	FIELD(SIZE, code_cache), FIELD(FLAG, profile),	 FIELD(FLAG, deterministic),
-	FIELD(PATH, dump),	 FIELD(TEXT, trace),	 FIELD(PATH, trace_file),
-	FIELD(PATH, symbols),	 FIELD(SIZE, cap_rate),	 FIELD(FLAG, remove),
-	FIELD(PATH, vars),	 FIELD(TEXT, gdb),	 FIELD(FLAG, gdb_wait),
-	FIELD(FLAG, no_balloon), FIELD(FLAG, no_direct), FIELD(FLAG, memory_merge),
+	FIELD(TEXT, image),	 FIELD(COUNTED, cpus),
+	FIELD(SIZE, memory),	 FIELD(PATH, kernel),
+	FIELD(PATH, initrd),	 FIELD(TEXT, append),
+	FIELD(PATH, firmware),	 FIELD(TEXT, engine),
+	FIELD(TEXT, cpu),	 FIELD(SIZE, code_cache),
+	FIELD(FLAG, profile),	 FIELD(FLAG, deterministic),
+	FIELD(PATH, dump),	 FIELD(TEXT, trace),
+	FIELD(PATH, trace_file), FIELD(PATH, symbols),
+	FIELD(SIZE, cap_rate),	 FIELD(FLAG, remove),
+	FIELD(PATH, vars),	 FIELD(TEXT, gdb),
+	FIELD(FLAG, gdb_wait),	 FIELD(FLAG, no_balloon),
+	FIELD(FLAG, no_direct),	 FIELD(FLAG, memory_merge),
 	FIELD(FLAG, boot_cdrom), FIELD(FLAG, disk_copy),
+	FIELD(TEXT, kind),
 #undef FIELD
+#define ZONE(type, member)                                                                         \
+	{                                                                                          \
+#member, type, offsetof(struct spec, zone.member)                                  \
+	}
+	ZONE(WORDS, args),	 ZONE(WORDS, env),
+	ZONE(TEXT, entrypoint),	 ZONE(TEXT, user),
+	ZONE(TEXT, workdir),	 ZONE(TEXT, hostname),
+	ZONE(FLAG, tty),	 ZONE(FLAG, input),
+	ZONE(FLAG, host_ids),	 ZONE(FLAG, host_net),
+#undef ZONE
 #define LIMIT(member)                                                                              \
 	{                                                                                          \
 #member, SIZE, offsetof(struct spec, limits.member)                                \
 	}
-	LIMIT(target),		 LIMIT(cpu_cap),	 LIMIT(cpu_shares),
-	LIMIT(io_rate),		 LIMIT(io_ops),		 LIMIT(memory_high),
+	LIMIT(target),		 LIMIT(cpu_cap),
+	LIMIT(cpu_shares),	 LIMIT(io_rate),
+	LIMIT(io_ops),		 LIMIT(memory_high),
+	LIMIT(cpu_set),		 LIMIT(pids),
+	LIMIT(io_weight),
 #undef LIMIT
 };
-enum { TEXT_MAX = 64 * 1024 };
+enum { TEXT_MAX = 64 * 1024, WORDS_MAX = 4096 };
 static const char *const arches[] = {[ARCH_X86_64] = "amd64", [ARCH_RV64] = "riscv64"};
 
 static const char *const buses[] = {
@@ -48,6 +66,8 @@ bool bus_find(enum spec_bus *out, const char *name)
 		if (!strcmp(name, buses[i])) return *out = (enum spec_bus)i, true;
 	return false;
 }
+
+bool spec_is_zone(const struct spec *s) { return s->kind && !strcmp(s->kind, "zone"); }
 
 const char *arch_name(enum arch a) { return arches[a]; }
 
@@ -86,6 +106,14 @@ static struct json_object *path_json(const char *path)
 	return json_object_new_string(whole);
 }
 
+static struct json_object *words_json(const struct spec_words *w)
+{
+	struct json_object *all = json_object_new_array();
+	for (unsigned i = 0; i < w->n; i++)
+		must(!json_object_array_add(all, json_object_new_string(w->at[i])));
+	return all;
+}
+
 static void put_field(const struct spec *s, const struct field *f, struct json_object *to)
 {
 	const void *at = (const char *)s + f->at;
@@ -98,6 +126,8 @@ static void put_field(const struct spec *s, const struct field *f, struct json_o
 		put(to, f->name, json_object_new_uint64(*(const uint64_t *)at));
 	else if (f->type == FLAG)
 		put(to, f->name, json_object_new_boolean(*(const bool *)at));
+	else if (f->type == WORDS && ((const struct spec_words *)at)->n)
+		put(to, f->name, words_json(at));
 }
 
 static struct json_object *disks_json(const struct spec *s)
@@ -194,6 +224,20 @@ static int take_flag(bool *to, struct json_object *v, struct err *e)
 	return 0;
 }
 
+static int take_words(struct spec_words *to, struct arena *a, struct json_object *v, struct err *e)
+{
+	if (!json_object_is_type(v, json_type_array)) return fail(e, -EINVAL, "not a list");
+	size_t n = json_object_array_length(v);
+	if (n > WORDS_MAX) return fail(e, -E2BIG, "more than %d", WORDS_MAX);
+	to->at = arena_make(a, const char *, n + 1);
+	for (size_t i = 0; i < n; i++) {
+		int r = take_text(&to->at[i], a, json_object_array_get_idx(v, i), e);
+		if (r) return r;
+	}
+	to->n = (unsigned)n;
+	return 0;
+}
+
 static int take_field(struct spec *s, const struct field *f, struct arena *a, struct json_object *v,
 		      struct err *e)
 {
@@ -207,6 +251,7 @@ static int take_field(struct spec *s, const struct field *f, struct arena *a, st
 		break;
 	case SIZE: r = take_number(at, v, 1ull << 60, e); break;
 	case FLAG: r = take_flag(at, v, e); break;
+	case WORDS: r = take_words(at, a, v, e); break;
 	default: r = take_text(at, a, v, e); break;
 	}
 	return r ? fail_in(e, "%s", f->name) : 0;

@@ -12,6 +12,8 @@ bool arch_find(enum arch *out, const char *name);
 enum spec_bus;
 bool bus_find(enum spec_bus *out, const char *name); /* "virtio", "nvme", "sata", "cdrom" */
 
+bool spec_is_zone(const struct spec *s); /* its kind is that */
+
 /* Add s to the object. Names of files are made absolute, so that they mean the same from any
  * folder. Not written: name, control, and what stands for nothing asked. */
 void spec_to_json(const struct spec *s, struct json_object *to);

@@ -435,6 +435,12 @@ int lan_port_new(struct port **out, const struct lan_how *how, struct err *e)
 	return r;
 }
 
+uint32_t lan_port_ip(const struct port *p)
+{
+	must(p->ops == &end_ops);
+	return le32_get(((const struct lan_end *)p)->hello.want);
+}
+
 int lan_ask(const char *dir, struct buf *answer, struct err *e)
 {
 	struct lan_hello h;

@@ -99,6 +99,9 @@ int lan_port_new(struct port **out, const struct lan_how *how, struct err *e);
  * there is no other. freed(ctx): the port is, and the socket is closed. */
 int lan_port_at(struct port **out, const char *network, int fd, void (*freed)(void *ctx), void *ctx,
 		struct err *e);
+/* The address that the switch gives the guest at this port; the host's byte order; 0: none yet.
+ * Before its card shows a sign of life. */
+uint32_t lan_port_ip(const struct port *p);
 /* What the network's switch says of its guests, JSON. -ENOENT: there is no switch now. */
 struct buf;
 int lan_ask(const char *dir, struct buf *answer, struct err *e);

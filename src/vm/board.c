@@ -254,23 +254,6 @@ static int plug_disk(struct vm *vm, unsigned i, struct err *e)
 	}
 }
 
-uint64_t board_identity(const char *name)
-{
-	uint64_t hash = 0xcbf29ce484222325; /* FNV-1a */
-	if (!name && getrandom(&hash, sizeof(hash), 0) != sizeof(hash)) hash = (uintptr_t)&name;
-	for (; name && *name; name++) hash = (hash ^ (uint8_t)*name) * 0x100000001b3;
-	return hash;
-}
-
-/* Locally administered; the same for the same guest every time, another one for each card. */
-static void net_mac(uint8_t mac[6], uint64_t identity, unsigned card)
-{
-	mac[0] = 0x52;
-	mac[1] = 0x54;
-	identity += card * 0x9e3779b97f4a7c15;
-	for (unsigned i = 2; i < 6; i++) mac[i] = (uint8_t)(identity >> 8 * i);
-}
-
 /* From the card outwards: what makes it wait for its turn, what slows it down, the cable. */
 static int wire_net(struct vm *vm, unsigned i, struct port *card, struct err *e)
 {
@@ -304,7 +287,7 @@ static int plug_net(struct vm *vm, unsigned i, uint64_t identity, struct err *e)
 	uint8_t mac[6];
 	struct virtio_dev *v;
 	struct port *card;
-	net_mac(mac, identity, i);
+	network_mac(mac, identity, i);
 	memcpy(vm->guest->mac[i], mac, sizeof(mac));
 	vm->guest->nmacs = i + 1;
 	int r = virtio_net_new(&v, vm->mem, mac, &card, e);
@@ -319,7 +302,7 @@ static int plug_nets(struct vm *vm, struct err *e)
 {
 	const struct spec *s = vm->guest->spec;
 	uint64_t identity =
-		vm->turns ? board_number(vm, 1) : board_identity(s->id ? s->id : s->name);
+		vm->turns ? board_number(vm, 1) : network_identity(s->id ? s->id : s->name);
 	int r = 0;
 	must(s->nnets <= BOARD_NETS);
 	for (unsigned i = 0; r == 0 && i < s->nnets; i++) r = plug_net(vm, i, identity, e);

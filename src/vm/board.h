@@ -130,6 +130,4 @@ void board_go(struct board *b, struct device *const *chips, size_t n);
 void board_pause(struct vm *vm);
 /* Random, but where the guest is to do the same every time. */
 int board_seed(struct vm *vm, uint8_t *to, size_t n, struct err *e);
-/* The same name or id makes the same number at every start; no name, a new one. */
-uint64_t board_identity(const char *name);
 #endif

@@ -11,6 +11,7 @@
 #include "engine/x86_model.h"
 #include "engine/x86_regs.h"
 #include "guest/guest.h"
+#include "guest/network.h"
 #include "hw/gmem.h"
 #include "vm/acpi.h"
 #include "vm/board.h"
@@ -116,7 +117,7 @@ static int add_memory(struct vm *vm, const struct pc *b, struct err *e)
 
 static void make_uuid(uint8_t to[16], const struct spec *s)
 {
-	uint64_t id = s->deterministic ? 1 : board_identity(s->id ? s->id : s->name);
+	uint64_t id = s->deterministic ? 1 : network_identity(s->id ? s->id : s->name);
 	store_le(to, id, 8);
 	store_le(to + 8, id * 0x9e3779b97f4a7c15, 8);
 	to[6] = (to[6] & 0x0f) | 0x80; /* RFC 9562: version 8, of one's own making */

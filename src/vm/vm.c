@@ -745,7 +745,11 @@ static void vm_hardware(struct host_note *to)
 	(void)snprintf(to->hint, sizeof(to->hint), "%s", r->hint);
 }
 
-static int vm_accepts(const struct spec *s) { return s->kernel || s->firmware ? 100 : 0; }
+static int vm_accepts(const struct spec *s)
+{
+	bool other = s->kind && strcmp(s->kind, "vm") != 0;
+	return !other && (s->kernel || s->firmware) ? 100 : 0;
+}
 
 const struct kind kind_vm = {
 	.name = "vm",

@@ -59,6 +59,7 @@ int birth_prepare(struct birth *b, struct err *e)
 	int r;
 	b->nns = 0;
 	b->channel = b->theirs = b->listen = b->pidfd = b->master = -1;
+	b->own_user = b->own_net = -1;
 	b->pid = 0;
 	if (!b->spec->process) return fail(e, -EINVAL, "process: missing: there is nothing to run");
 	if (!(b->spec->new_ns & CLONE_NEWNS))
@@ -72,6 +73,7 @@ int birth_prepare(struct birth *b, struct err *e)
 				.a = b->a,
 				.bundle = b->bundle,
 				.path = b->rootfs,
+				.over = b->over,
 				.fd = -1,
 				.no_nodes = (b->spec->new_ns | b->spec->join_ns) & CLONE_NEWUSER,
 				.no_pivot = b->no_pivot,
@@ -83,6 +85,7 @@ int birth_prepare(struct birth *b, struct err *e)
 	    (r = group_find(&b->group, b->a, e)) ||
 	    (r = group_name(&b->group, l->cgroups_path, b->place->id, b->place->systemd, e)))
 		return r;
+	b->group.quiet = b->tied;
 	b->place->cgroup = b->group.path;
 	return listen_make(b, e);
 }
@@ -239,11 +242,28 @@ static int grouped_tell(struct birth *b, struct err *e)
 	return e->code;
 }
 
+/* While it may be looked at: soon it may not, and who is not root could not enter them. */
+static int namespaces_keep(struct birth *b, struct err *e)
+{
+	char path[48];
+	if (!b->tied) return 0;
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)b->pid);
+	if (b->spec->new_ns & CLONE_NEWUSER) b->own_user = open(path, O_RDONLY | O_CLOEXEC);
+	if (b->spec->new_ns & CLONE_NEWUSER && b->own_user < 0)
+		return fail(e, -errno, "%s: %s", path, strerror(errno));
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)b->pid);
+	if (b->spec->new_ns & CLONE_NEWNET) b->own_net = open(path, O_RDONLY | O_CLOEXEC);
+	if (b->spec->new_ns & CLONE_NEWNET && b->own_net < 0)
+		return fail(e, -errno, "%s: %s", path, strerror(errno));
+	return 0;
+}
+
 static int bring_up(struct birth *b, struct err *e)
 {
 	int r;
 	(void)close(b->theirs);
 	b->theirs = -1;
+	if ((r = namespaces_keep(b, e))) return r;
 	if (b->spec->new_ns & CLONE_NEWUSER) {
 		if ((r = id_map(b->pid, b->spec->linux_, e))) return r;
 		(void)channel_say(b->channel, SAY_MAPPED, 0, NULL, -1);
@@ -273,7 +293,8 @@ int birth_begin(struct birth *b, struct err *e)
 
 void birth_done(struct birth *b)
 {
-	int *fds[] = {&b->channel, &b->theirs, &b->listen, &b->pidfd, &b->master};
+	int *fds[] = {&b->channel, &b->theirs,	 &b->listen, &b->pidfd,
+		      &b->master,  &b->own_user, &b->own_net};
 	for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
 		if (*fds[i] >= 0) (void)close(*fds[i]);
 		*fds[i] = -1;

@@ -18,7 +18,11 @@ struct birth {
 	const char *bundle, *rootfs, *console_socket;
 	unsigned preserve;
 	bool no_pivot, no_keyring, keep_master;
-	int cache; /* folder of compiled filters, or -1 */
+	int cache;		    /* folder of compiled filters, or -1 */
+	const struct overlay *over; /* its root is these layers, not rootfs; NULL: none */
+	const int *stdio;	    /* its input, output and errors; NULL: ours */
+	const int *stub;	    /* as in struct process */
+	bool tied;		    /* it ends when we do */
 	/* made here */
 	struct root root;
 	struct sources sources;
@@ -28,6 +32,7 @@ struct birth {
 	int ns_flag[8];
 	int channel, listen, theirs; /* our end, the start socket, the child's end */
 	int pidfd, master;	     /* of the first process; of its terminal, if keep_master */
+	int own_user, own_net;	     /* tied: its namespaces, of those that are new; else -1 */
 	pid_t pid;
 	bool grouped; /* in the child: it is in its control groups */
 };

@@ -58,7 +58,7 @@ static int live(struct entry *n, struct err *e)
 	if ((n->flags & CLONE_NEWUSER) && (setresgid(0, 0, 0) || setresuid(0, 0, 0)))
 		return fail(e, -errno, "the zone has no id 0: %s", strerror(errno));
 	if ((r = terminal_set(n, e)) || (r = process_prepare(&n->x->p, e))) return r;
-	(void)prctl(PR_SET_PDEATHSIG, 0);
+	if (!n->x->p.tied) (void)prctl(PR_SET_PDEATHSIG, 0);
 	if ((r = process_become(&n->x->p, NULL, NULL, e))) return r;
 	return process_exec(&n->x->p, e);
 }

@@ -252,7 +252,7 @@ int group_make(struct group *g, struct err *e)
 				    strerror(-r));
 		g->lame = true;
 	}
-	if (g->lame)
+	if (g->lame && !g->quiet)
 		oci_log(OCI_WARNING,
 			"no rights to some control groups: going on without limits by "
 			"them; have %s delegated to this user",

@@ -20,7 +20,8 @@ struct group {
 	unsigned n;
 	const char *path; /* "/a/b", the same in all */
 	struct arena *a;
-	bool lame; /* some folder was refused for want of rights: said aloud, gone on without */
+	bool quiet; /* whoever uses it says that */
+	bool lame;  /* some folder was refused for want of rights: said aloud, gone on without */
 };
 /* What this host has. Nothing at all is not an error. */
 int group_find(struct group *g, struct arena *a, struct err *e);

@@ -200,14 +200,18 @@ static int go_await(struct init *i, struct err *e)
 	}
 }
 
-/* While it waits it has nothing of the host's but these two: the folder's lock, too, is the
- * runtime's alone. */
-static void rest_close(unsigned first, int a, int b)
+/* While it waits it has nothing of the host's but these: the folder's lock, too, is the runtime's
+ * alone. */
+static void rest_close(unsigned first, int a, int b, int c)
 {
-	unsigned low = (unsigned)(a < b ? a : b), high = (unsigned)(a < b ? b : a);
-	if (low > first) (void)sys_close_range(first, low - 1, 0);
-	if (high > low + 1) (void)sys_close_range(low + 1, high - 1, 0);
-	(void)sys_close_range(high + 1, ~0u, 0);
+	for (unsigned next; first; first = next + 1) {
+		next = ~0u;
+		const int keep[] = {a, b, c};
+		for (unsigned i = 0; i < 3; i++)
+			if (keep[i] >= (int)first && (unsigned)keep[i] < next)
+				next = (unsigned)keep[i];
+		if (next > first) (void)sys_close_range(first, next == ~0u ? next : next - 1, 0);
+	}
 }
 
 static int live(struct init *i, struct err *e)
@@ -216,9 +220,12 @@ static int live(struct init *i, struct err *e)
 	int r;
 	if ((r = world_make(i, e))) return r;
 	i->p.proc = i->host_proc;
+	for (int fd = 0; b->stdio && fd < 3; fd++)
+		if (!b->spec->process->terminal && dup2(b->stdio[fd], fd) < 0)
+			return fail(e, -errno, "its input and output: %s", strerror(errno));
 	if ((r = process_prepare(&i->p, e))) return r;
-	(void)prctl(PR_SET_PDEATHSIG, 0);
-	rest_close(3 + b->preserve, i->to, b->listen);
+	if (!b->tied) (void)prctl(PR_SET_PDEATHSIG, 0);
+	rest_close(3 + b->preserve, i->to, b->listen, b->stub ? *b->stub : -1);
 	if (channel_say(i->to, SAY_READY, 0, NULL, -1)) return fail(e, -EPIPE, "nobody waits");
 	(void)close(i->to);
 	if ((r = go_await(i, e))) return r;
@@ -242,6 +249,8 @@ _Noreturn void init_run(struct birth *b)
 			       .a = b->a,
 			       .keyring = b->no_keyring ? NULL : b->place->id,
 			       .preserve = b->preserve,
+			       .stub = b->stub,
+			       .tied = b->tied,
 			       .warn = warn,
 			       .ctx = &i};
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);

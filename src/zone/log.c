@@ -10,9 +10,11 @@
 #include <unistd.h>
 
 static struct {
+	const char *name;
+	int err; /* where stderr is */
 	int fd;
 	bool json, debug;
-} to = {.fd = -1};
+} to = {.name = "lodge-oci", .err = 2, .fd = -1};
 static const char *const levels[] = {"error", "warning", "info", "debug"};
 
 int oci_log_open(const char *path, bool json, bool debug, struct err *e)
@@ -22,6 +24,12 @@ int oci_log_open(const char *path, bool json, bool debug, struct err *e)
 	if (!path || !*path || !strcmp(path, "/dev/stderr")) return 0;
 	to.fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	return to.fd < 0 ? fail(e, -errno, "--log %s: %s", path, strerror(errno)) : 0;
+}
+
+void oci_log_as(const char *name, int fd)
+{
+	to.name = name;
+	to.err = fd;
 }
 
 static void line_make(struct buf *b, bool json, enum oci_level l, const char *msg)
@@ -56,5 +64,6 @@ void oci_log(enum oci_level l, const char *fmt, ...)
 		(void)!write(to.fd, b.at, b.len);
 	}
 	if (to.fd < 0 || l == OCI_ERROR)
-		(void)dprintf(2, "lodge-oci: %s%s\n", l == OCI_WARNING ? "warning: " : "", msg);
+		(void)dprintf(to.err, "%s: %s%s\n", to.name, l == OCI_WARNING ? "warning: " : "",
+			      msg);
 }

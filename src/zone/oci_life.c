@@ -156,7 +156,9 @@ static int create(struct oci *o, struct birth *b, struct spec *s, struct place *
 			    .listen = -1,
 			    .theirs = -1,
 			    .pidfd = -1,
-			    .master = -1};
+			    .master = -1,
+			    .own_user = -1,
+			    .own_net = -1};
 	int r = bundle_find(o, b, &config, e);
 	if (r || (r = spec_parse(s, config.at, config.len, o->a, e)))
 		return r == 0 ? r : fail_in(e, "config.json");

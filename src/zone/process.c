@@ -11,6 +11,7 @@
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/keyctl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +83,7 @@ static int program_find(struct process *p, struct err *e)
 {
 	const char *name = p->p->args.at[0], *dirs = env_find(p, "PATH");
 	int code = ENOENT;
+	if (p->stub && !*name) return p->path = name, 0;
 	if (strchr(name, '/')) {
 		p->path = name;
 		return runnable(name) ? 0
@@ -235,6 +237,7 @@ static void stdio_own(const struct process *p)
 int process_prepare(struct process *p, struct err *e)
 {
 	int r;
+	if (p->p->user_name && (r = user_find(p->p->user_name, p->p->user, p->a, e))) return r;
 	env_make(p);
 	if ((r = labels_set(p, e))) return r;
 	if (p->keyring && syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, p->keyring) < 0 &&
@@ -294,9 +297,10 @@ static int bounding_cut(uint64_t keep, struct err *e)
 	return 0;
 }
 
-static int user_become(const struct spec_user *u, struct err *e)
+static int user_become(const struct spec_process *p, struct err *e)
 {
-	if (setgroups(u->additional_gids.n, u->additional_gids.at) &&
+	const struct spec_user *u = p->user;
+	if (setgroups(u->additional_gids.n, u->additional_gids.at) && !p->user_name &&
 	    (errno != EPERM || u->additional_gids.n))
 		return fail(e, -errno, "process.user.additionalGids: %s", strerror(errno));
 	if (setresgid(u->gid, u->gid, u->gid))
@@ -338,19 +342,33 @@ int process_become(struct process *p, void (*listen)(void *ctx, int fd), void (*
 	}
 	if ((r = bounding_cut(c.bounding, e))) return r;
 	(void)prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
-	if ((r = user_become(p->p->user, e)) || (r = caps_set(&until, e))) return r;
+	if ((r = user_become(p->p, e)) || (r = caps_set(&until, e))) return r;
 	(void)prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
 	if (!early && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return fail(e, -errno, "process.noNewPrivileges: %s", strerror(errno));
+	if (p->tied) (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)sys_close_range(3 + p->preserve, ~0u, CLOSE_RANGE_CLOEXEC);
 	if (filtered && (r = filter_load(p->filter, e)) < 0) return r;
 	if (filtered && p->filter->listener && await) await(p->ctx);
 	return filtered && early && until.permitted != c.permitted ? caps_set(&c, e) : 0;
 }
 
+static void stub_exec(struct process *p)
+{
+	const struct texts *t = &p->p->args;
+	const char **argv = arena_make(p->a, const char *, t->n + 3);
+	argv[0] = "lodge-agent";
+	argv[1] = p->path;
+	memcpy(argv + 2, t->at, t->n * sizeof(*argv));
+	(void)syscall(SYS_execveat, *p->stub, "", argv, p->env, AT_EMPTY_PATH);
+}
+
 int process_exec(struct process *p, struct err *e)
 {
-	(void)execve(p->path, (char *const *)p->p->args.at, (char *const *)p->env);
+	if (p->stub)
+		stub_exec(p);
+	else
+		(void)execve(p->path, (char *const *)p->p->args.at, (char *const *)p->env);
 	return fail(e, -errno, "process.args: exec %s: %s", p->path, strerror(errno));
 }
 

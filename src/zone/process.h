@@ -12,7 +12,12 @@ struct process {
 	const char *keyring; /* the name of a session keyring of its own; NULL: ours stays */
 	unsigned preserve;   /* descriptors from 3 on that it keeps */
 	int proc;	     /* the host's /proc */
-	const char *path;    /* what will be executed */
+	/* A sealed program of ours that executes what it is told, so that what a zone's file names
+	 * as its interpreter is never this one (CVE-2019-5736); with args[0] "" it does what else
+	 * it does. NULL: the program is executed at once. */
+	const int *stub;
+	bool tied;	  /* it ends with whoever made it */
+	const char *path; /* what will be executed */
 	const char **env;
 	void (*warn)(void *ctx, const char *words);
 	void *ctx;
@@ -27,4 +32,7 @@ int process_become(struct process *p, void (*listen)(void *ctx, int fd), void (*
 int process_exec(struct process *p, struct err *e); /* returns only if it failed */
 /* Descriptors 0 to 2 become this one, which becomes our terminal. */
 int process_terminal(int slave, struct err *e);
+/* user.c: from inside the root, name to *u, which is filled in. Groups that the zone has not are
+ * left out. */
+int user_find(const char *name, struct spec_user *u, struct arena *a, struct err *e);
 #endif

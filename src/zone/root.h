@@ -16,13 +16,22 @@ struct sources {
 	int root;	   /* a detached copy of the root file system, or -1 */
 	int null;	   /* /dev/null, found to be that; O_PATH */
 };
+/* overlay.c: a root file system of layers, which stay as they are, and a folder for what is
+ * written.
+ */
+struct overlay {
+	const char *const *layer; /* folders, the lowest first */
+	unsigned n;
+	int folder; /* upper/ and work/ are made in it, if they are missing */
+};
 struct root {
 	const struct spec *spec;
 	struct sources *src;
 	struct arena *a;
-	const char *bundle, *path; /* absolute: the bundle, its root file system */
-	int fd;			   /* the root, once attached */
-	bool no_nodes;		   /* a user namespace: device nodes are bound, not made */
+	const char *bundle, *path;  /* absolute: the bundle, its root file system */
+	const struct overlay *over; /* its layers instead of path; NULL: none */
+	int fd;			    /* the root, once attached */
+	bool no_nodes;		    /* a user namespace: device nodes are bound, not made */
 	bool no_pivot;
 	/* Called before the first mount of control groups; returns 0 or what fail() does. */
 	int (*grouped)(void *ctx, struct err *e);
@@ -35,6 +44,10 @@ struct root {
  * rights; what was refused for want of rights stays -1. Again inside, with last, where that is an
  * error. Everything opened is close-on-exec. */
 int sources_open(struct root *r, bool last, struct err *e);
+
+/* The mount, detached. ids: a user namespace whose ids those in the layers are; -1: they are ours.
+ * mine: we are in a user namespace that is not the host's. */
+int overlay_mount(const struct overlay *o, int ids, bool mine, struct err *e);
 
 int root_attach(struct root *r, struct err *e);
 int root_mounts(struct root *r, struct err *e);

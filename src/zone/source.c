@@ -2,6 +2,7 @@
  * from the host's propagation at once, unless it was asked for. */
 #include "zone/id.h"
 #include "zone/root.h"
+#include "zone/sys.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -72,9 +73,28 @@ static int null_open(struct sources *s, struct err *e)
 	return 0;
 }
 
+/* With rights of root's the layers are laid over each other outside, and their ids are those of the
+ * zone's namespace; without, inside, where they are its own anyway. */
+static int layers_open(struct root *r, bool last, struct err *e)
+{
+	const struct spec_linux *l = r->spec->linux_;
+	bool mapped = r->spec->new_ns & CLONE_NEWUSER;
+	if (!last && geteuid()) return 0;
+	auto_fd int ids = -1;
+	if (!last && mapped)
+		ids = id_namespace(l->uid_mappings.at, l->uid_mappings.n, l->gid_mappings.at,
+				   l->gid_mappings.n, e);
+	if (!last && mapped && ids < 0) return ids;
+	int c = overlay_mount(r->over, ids, last, e);
+	if (c < 0) return c;
+	r->src->root = c;
+	return 0;
+}
+
 static int rootfs_open(struct root *r, bool last, struct err *e)
 {
 	struct stat st;
+	if (r->over) return layers_open(r, last, e);
 	if (stat(r->path, &st))
 		return fail(e, -errno, "root.path: %s: %s", r->path, strerror(errno));
 	if (!S_ISDIR(st.st_mode)) return fail(e, -ENOTDIR, "root.path: %s: no folder", r->path);

@@ -37,6 +37,9 @@ struct spec_process {
 	bool terminal, no_new_privileges;
 	struct spec_size *console_size;
 	struct spec_user *user; /* never NULL */
+	/* Of a zone that is a guest: NAME or number, and perhaps :GROUP, found in the zone's own
+	 * /etc/passwd and put into user. NULL: user is it. */
+	const char *user_name;
 	struct texts args, env;
 	const char *cwd;
 	struct spec_cap_names *cap_names;

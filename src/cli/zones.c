@@ -1,0 +1,174 @@
+#include "cli/zones.h"
+#include "base/own.h"
+#include "base/types.h"
+#include "guest/spec.h"
+#include "store/oci.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef __x86_64__
+#define HOST "amd64"
+#else
+#define HOST "riscv64"
+#endif
+enum { CPUS = 64 };
+
+static const char *copy(struct arena *a, const char *text)
+{
+	return text ? strcpy(arena_make(a, char, strlen(text) + 1), text) : NULL;
+}
+
+int cpuset_parse(uint64_t *set, const char *text, struct err *e)
+{
+	const char *at = text;
+	char *end;
+	*set = 0;
+	do {
+		unsigned long first = isdigit((unsigned char)*at) ? strtoul(at, &end, 10) : CPUS;
+		unsigned long last = first;
+		if (first < CPUS && *end == '-')
+			last = isdigit((unsigned char)end[1]) ? strtoul(end + 1, &end, 10) : CPUS;
+		if (first >= CPUS || last >= CPUS || last < first || (*end && *end != ','))
+			return fail(e, -EINVAL, "'%s' are no CPUs of the first %d, such as 0-2,4",
+				    text, CPUS);
+		for (unsigned long i = first; i <= last; i++) *set |= 1ull << i;
+		at = end + (*end == ',');
+	} while (*end);
+	return 0;
+}
+
+/* A name alone stands for our own variable of that name; if we have none, the zone has none. */
+static int env_take(struct spec *s, const struct opt_list *env, struct arena *a, struct err *e)
+{
+	struct spec_words *w = &s->zone.env;
+	w->at = arena_make(a, const char *, env->n + 1);
+	for (unsigned i = 0; i < env->n; i++) {
+		const char *text = env->at[i], *value = strchr(text, '=') ? "" : getenv(text);
+		if (!*text || *text == '=')
+			return fail(e, -EINVAL, "--env: '%s' is not NAME=VALUE", text);
+		if (!value) continue;
+		size_t n = strlen(text) + strlen(value) + 2;
+		char *to = arena_make(a, char, n);
+		(void)snprintf(to, n, "%s%s%s", text, *value ? "=" : "", value);
+		w->at[w->n++] = to;
+	}
+	return 0;
+}
+
+static int check(const struct zone_opts *o, struct err *e)
+{
+	if (o->workdir && *o->workdir != '/')
+		return fail(e, -EINVAL, "--workdir: '%s' does not begin with /", o->workdir);
+	if (o->userns && strcmp(o->userns, "auto") && strcmp(o->userns, "host"))
+		return fail(e, -EINVAL, "--userns: '%s' is neither auto nor host", o->userns);
+	if (o->userns && !strcmp(o->userns, "host") && geteuid())
+		return fail(e, -EPERM, "--userns host: only root can share root's ids");
+	return 0;
+}
+
+int zones_options(struct spec *s, const struct zone_opts *o, const char *const *args,
+		  unsigned nargs, struct arena *a, struct err *e)
+{
+	struct spec_zone *z = &s->zone;
+	int r = check(o, e);
+	if (!r) r = env_take(s, &o->env, a, e);
+	if (!r && o->cpuset) r = cpuset_parse(&s->limits.cpu_set, o->cpuset, e);
+	if (r) return r;
+	z->args.at = arena_make(a, const char *, nargs + 1);
+	for (unsigned i = 0; i < nargs; i++) z->args.at[z->args.n++] = copy(a, args[i]);
+	z->entrypoint = copy(a, o->entrypoint);
+	z->user = copy(a, o->user);
+	z->workdir = copy(a, o->workdir);
+	z->hostname = copy(a, o->hostname);
+	z->tty = o->tty;
+	z->input = o->interactive;
+	z->host_ids = o->userns && !strcmp(o->userns, "host");
+	s->limits.pids = o->pids;
+	s->limits.io_weight = o->io_weight;
+	return 0;
+}
+
+static bool says_zone(const struct spec *s)
+{
+	const struct spec_zone *z = &s->zone;
+	const struct limits *l = &s->limits;
+	return z->args.n || z->env.n || z->entrypoint || z->user || z->workdir || z->hostname ||
+	       z->host_ids || z->host_net || l->pids || l->io_weight || l->cpu_set;
+}
+
+static int choose_vm(const struct spec *s, const struct image *im, struct err *e)
+{
+	if (im->nlayers && s->kind)
+		return fail(e, -ENOTSUP,
+			    "image %s is a container's, without a kernel: it runs as a zone; "
+			    "leave out --kind",
+			    im->name);
+	if (!says_zone(s)) return 0;
+	if (s->zone.args.n)
+		return fail(e, -EINVAL,
+			    "'%s': image %s is a computer, which runs no command; options go "
+			    "before its name",
+			    s->zone.args.at[0], im->name);
+	return fail(e, -EINVAL,
+		    "--env, --user, --workdir, --entrypoint, --pids-limit and the like are for "
+		    "zones, and image %s is a computer",
+		    im->name);
+}
+
+int zones_choose(struct spec *s, const struct image *im, struct err *e)
+{
+	if (im->nlayers && !s->kind) s->kind = "zone";
+	if (!spec_is_zone(s)) return choose_vm(s, im, e);
+	if (!im->nlayers)
+		return fail(e, -ENOTSUP,
+			    "image %s is a computer's disk, which cannot be a zone yet", im->name);
+	if (strcmp(im->arch, HOST))
+		return fail(e, -ENOTSUP,
+			    "image %s is for %s: zones of another CPU than this machine's cannot "
+			    "be run yet",
+			    im->name, im->arch);
+	if (s->kernel || s->initrd || s->append || s->firmware || s->ndisks || s->gdb)
+		return fail(e, -EINVAL, "a zone has no kernel, firmware or disks of its own");
+	return 0;
+}
+
+int zones_use_image(struct spec *s, struct store *st, const struct image *im, int folder,
+		    struct arena *a, struct err *e)
+{
+	struct spec_zone *z = &s->zone;
+	z->layers.at = arena_make(a, const char *, im->nlayers + 1);
+	z->layers.n = 0;
+	for (unsigned i = 0; i < im->nlayers; i++) {
+		auto_mem char *path = NULL;
+		int r = oci_tree(st, im, i, &path, e);
+		if (r) return r;
+		z->layers.at[z->layers.n++] = copy(a, path);
+	}
+	z->config = copy(a, im->config.path);
+	z->folder = folder;
+	return 0;
+}
+
+void zones_again(struct spec *s, const struct spec *was)
+{
+	struct spec_zone *z = &s->zone;
+	if (!z->args.n && !z->entrypoint) {
+		z->args = was->zone.args;
+		z->entrypoint = was->zone.entrypoint;
+	}
+	if (!z->env.n) z->env = was->zone.env;
+	if (!z->user) z->user = was->zone.user;
+	if (!z->workdir) z->workdir = was->zone.workdir;
+	if (!z->hostname) z->hostname = was->zone.hostname;
+}
+
+void zones_sit(struct spec *s)
+{
+	if (!spec_is_zone(s)) return;
+	s->zone.tty |= isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+	s->zone.input = true;
+}

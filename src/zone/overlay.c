@@ -1,0 +1,141 @@
+/* Layers of an image as one file system (overlayfs). They are named by descriptors: no path is
+ * looked up by the kernel that anybody could change, and none has to be reachable from inside. */
+#include "zone/root.h"
+#include "zone/sys.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static int words(int fs, const char *what, struct err *e)
+{
+	char text[256];
+	int code = errno;
+	ssize_t n = read(fs, text, sizeof(text) - 1);
+	text[n > 2 ? n : 0] = 0;
+	text[strcspn(text, "\n")] = 0;
+	return fail(e, -code, "the root's layers: %s: %s%s%s", what, strerror(code),
+		    n > 2 ? ": " : "", n > 2 ? text + 2 : "");
+}
+
+/* A detached copy of the folder's mount, whose ids are those of the namespace. */
+static int tree_open(int folder, int ids, struct err *e)
+{
+	struct mount_attr a = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (unsigned)ids};
+	int t = open_tree(folder, "",
+			  (unsigned)AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (t < 0) return fail(e, -errno, "the root's layers: %s", strerror(errno));
+	if (!mount_setattr(t, "", AT_EMPTY_PATH, &a, sizeof(a))) return t;
+	int c = fail(e, -errno, "the root's layers: mapping their ids: %s", strerror(errno));
+	(void)close(t);
+	return c;
+}
+
+static int put_fd(int fs, const char *key, int fd, struct err *e)
+{
+	char path[32];
+	if (!fsconfig(fs, FSCONFIG_SET_FD, key, NULL, fd)) return 0;
+	if (errno != EINVAL && errno != EBADF) return words(fs, key, e);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd); /* before Linux 6.13 */
+	return fsconfig(fs, FSCONFIG_SET_STRING, key, path, 0) ? words(fs, key, e) : 0;
+}
+
+/* Descriptors that are open until the file system is there: a detached mount goes with its own. */
+enum { TREES = 130 };
+struct trees {
+	int at[TREES];
+	unsigned n;
+};
+
+static int keep(struct trees *t, int fd)
+{
+	if (fd >= 0 && t->n < TREES) return t->at[t->n++] = fd;
+	if (fd >= 0) (void)close(fd);
+	return fd < 0 ? fd : -EMFILE;
+}
+
+static void trees_close(struct trees *t)
+{
+	while (t->n) (void)close(t->at[--t->n]);
+}
+
+static int put_layer(int fs, struct trees *t, const char *path, int ids, struct err *e)
+{
+	int dir = keep(t, open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+	if (dir < 0) return fail(e, -errno, "%s: %s", path, strerror(errno));
+	if (ids >= 0 && (dir = keep(t, tree_open(dir, ids, e))) < 0) return e->code;
+	return put_fd(fs, "lowerdir+", dir, e);
+}
+
+/* The topmost folder is the zone's "/": it looks as the image's does, which is at top. What is
+ * written has the ids that it has on this host: who mounts the layers could not make files of a
+ * mapped folder's. */
+static int upper_make(const struct overlay *o, int top, struct err *e)
+{
+	struct stat st;
+	if (mkdirat(o->folder, "work", 0700) && errno != EEXIST)
+		return fail(e, -errno, "the zone's folder: %s", strerror(errno));
+	if (!mkdirat(o->folder, "upper", 0755)) {
+		if (fstat(top, &st) || fchownat(o->folder, "upper", st.st_uid, st.st_gid, 0) ||
+		    fchmodat(o->folder, "upper", st.st_mode & 07777, 0))
+			return fail(e, -errno, "the zone's folder: %s", strerror(errno));
+		return 0;
+	}
+	return errno == EEXIST ? 0 : fail(e, -errno, "the zone's folder: %s", strerror(errno));
+}
+
+/* The same folder, by a mount of our own namespace. */
+static int folder_again(int folder)
+{
+	char self[32], path[PATH_MAX];
+	struct stat a, b;
+	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", folder);
+	ssize_t n = readlink(self, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = 0;
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0 && !fstat(fd, &a) && !fstat(folder, &b) && a.st_ino == b.st_ino &&
+	    a.st_dev == b.st_dev)
+		return fd;
+	if (fd >= 0) (void)close(fd);
+	return -1;
+}
+
+static int put_upper(int fs, struct trees *t, const struct overlay *o, int top, bool mine,
+		     struct err *e)
+{
+	const int how = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	int r = upper_make(o, top, e), folder = mine ? keep(t, folder_again(o->folder)) : o->folder;
+	if (r) return r;
+	int upper = keep(t, openat(folder, "upper", how));
+	int work = keep(t, openat(folder, "work", how));
+	if (upper < 0 || work < 0) return fail(e, -errno, "the zone's folder: %s", strerror(errno));
+	r = put_fd(fs, "upperdir", upper, e);
+	return r ? r : put_fd(fs, "workdir", work, e);
+}
+
+static int fill(int fs, struct trees *t, const struct overlay *o, int ids, bool mine, struct err *e)
+{
+	int r = 0, top = -1;
+	for (unsigned i = o->n; !r && i; i--) {
+		r = put_layer(fs, t, o->layer[i - 1], ids, e);
+		if (top < 0) top = t->at[t->n - 1];
+	}
+	if (!r) r = put_upper(fs, t, o, top, mine, e);
+	if (r) return r;
+	if (mine && fsconfig(fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0))
+		return words(fs, "userxattr", e);
+	return fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) ? words(fs, "overlayfs", e) : 0;
+}
+
+int overlay_mount(const struct overlay *o, int ids, bool mine, struct err *e)
+{
+	struct trees t = {.n = 0};
+	auto_fd int fs = fsopen("overlay", FSOPEN_CLOEXEC);
+	if (fs < 0) return fail(e, -errno, "the root's layers: overlayfs: %s", strerror(errno));
+	int r = fill(fs, &t, o, ids, mine, e);
+	trees_close(&t);
+	if (r) return r;
+	int m = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV);
+	return m < 0 ? words(fs, "overlayfs", e) : m;
+}
