@@ -480,6 +480,7 @@ static int find_image(struct run *r, struct image *im, struct err *e)
 		if (!bad) bad = store_image_find(s, name, arch, im, e);
 	}
 	if (!bad) bad = zones_choose(&r->wish, im, e);
+	if (!bad && r->opts->cpus) zones_cap(&r->wish);
 	return bad;
 }
 

@@ -4,8 +4,10 @@
 #include "base/types.h"
 #include "cli/cli.h"
 #include "cli/kept.h"
+#include "cli/zones.h"
 #include "guest/control.h"
 #include "guest/limits.h"
+#include "guest/spec.h"
 #include "store/store.h"
 #include <ctype.h>
 #include <errno.h>
@@ -30,7 +32,7 @@ int cpus_parse(unsigned *cpus, uint64_t *cap, const char *text, struct err *e)
 }
 
 struct update_opts {
-	const char *memory, *high, *cpus, *shares, *io_rate, *io_ops;
+	const char *memory, *high, *cpus, *shares, *io_rate, *io_ops, *cpuset, *pids, *weight;
 };
 #define AT(member) offsetof(struct update_opts, member)
 static const struct opt update_table[] = {
@@ -39,15 +41,24 @@ static const struct opt update_table[] = {
 	{"cpus", 'c', OPT_TEXT, AT(cpus), "N",
 	 "The most CPU time that it uses, in CPUs of this machine: 0.5, 2; max lifts the limit.",
 	 "max"},
+	{"cpuset-cpus", 0, OPT_TEXT, AT(cpuset), "0-2,4",
+	 "Of a zone: on which of this machine's CPUs it runs, or max: all.", "max"},
 	{"io-ops", 0, OPT_TEXT, AT(io_ops), "N",
 	 "The most requests a second that each of its disks serves, or max.", "max"},
 	{"io-rate", 0, OPT_TEXT, AT(io_rate), "SIZE",
 	 "The most that each of its disks reads and writes a second: 10M, or max.", "max"},
+	{"io-weight", 0, OPT_TEXT, AT(weight), "N",
+	 "Of a zone: its weight where disks are busy, 10 to 1000.", "max"},
 	{"memory", 'm', OPT_TEXT, AT(memory), "SIZE",
-	 "How much of its memory it is to keep, such as 256M, or max: all.", "max"},
+	 "How much of its memory it is to keep, such as 256M, or max: all. Of a zone: the most "
+	 "that "
+	 "it has, or what it was run with.",
+	 "max"},
 	{"memory-high", 0, OPT_TEXT, AT(high), "SIZE",
 	 "How much of this machine's memory its process keeps before it is made to swap, or max.",
 	 "max"},
+	{"pids-limit", 0, OPT_TEXT, AT(pids), "N",
+	 "Of a zone: how many processes it may have, or max: as usual.", "max"},
 	{0},
 };
 static const struct update_opts update_defaults;
@@ -74,6 +85,11 @@ static int take_count(uint64_t *to, const char *text, struct err *e)
 	return *to && !*end ? 0 : fail(e, -EINVAL, "'%s' is not a number, nor max", text);
 }
 
+static int take_set(uint64_t *to, const char *text, struct err *e)
+{
+	return strcmp(text, "max") != 0 ? cpuset_parse(to, text, e) : 0;
+}
+
 /* The request's words, without its name. */
 static int words_of(char to[WORDS], const struct update_opts *o, struct err *e)
 {
@@ -82,7 +98,9 @@ static int words_of(char to[WORDS], const struct update_opts *o, struct err *e)
 		int (*take)(uint64_t *to, const char *text, struct err *e);
 	} all[] = {{"memory", o->memory, take_size},	  {"cpus", o->cpus, take_cpus},
 		   {"cpu-shares", o->shares, take_count}, {"io-rate", o->io_rate, take_size},
-		   {"io-ops", o->io_ops, take_count},	  {"memory-high", o->high, take_size}};
+		   {"io-ops", o->io_ops, take_count},	  {"memory-high", o->high, take_size},
+		   {"cpuset", o->cpuset, take_set},	  {"pids", o->pids, take_count},
+		   {"io-weight", o->weight, take_count}};
 	size_t n = 0;
 	to[0] = 0;
 	for (unsigned i = 0; i < COUNT(all); i++) {
@@ -102,7 +120,9 @@ static int update_idle(struct store *s, const char *name, const char *words, str
 	int r = kept_lock(&k, name, false, e);
 	if (!r && !*k.record.id) r = fail(e, -ENOENT, "guest %s: nothing is recorded of it", name);
 	if (!r) r = limits_take(&k.record.spec.limits, words, e);
-	if (!r) r = limits_check(&k.record.spec.limits, k.record.spec.memory, e);
+	if (!r)
+		r = limits_check(&k.record.spec.limits,
+				 spec_is_zone(&k.record.spec) ? 0 : k.record.spec.memory, e);
 	if (!r) r = record_write(&k.record, k.folder, e);
 	kept_done(&k);
 	return r;

@@ -166,6 +166,12 @@ void zones_again(struct spec *s, const struct spec *was)
 	if (!z->hostname) z->hostname = was->zone.hostname;
 }
 
+void zones_cap(struct spec *s)
+{
+	enum { THOUSAND = 1000 };
+	if (spec_is_zone(s) && !s->limits.cpu_cap) s->limits.cpu_cap = (uint64_t)s->cpus * THOUSAND;
+}
+
 void zones_sit(struct spec *s)
 {
 	if (!spec_is_zone(s)) return;

@@ -84,6 +84,7 @@ int zones_options(struct spec *s, const struct zone_opts *o, const char *const *
 /* The spec is a zone's if this image is a container's, unless it says otherwise: then, or if the
  * image is for another CPU, an error. */
 int zones_choose(struct spec *s, const struct image *im, struct err *e);
+void zones_cap(struct spec *s); /* --cpus 2 is a limit, too, where there are no CPUs to give */
 /* It is run again: what is not said is as it was. */
 void zones_again(struct spec *s, const struct spec *was);
 /* Of a zone: its layers and config. folder: its own. */

@@ -7,6 +7,7 @@
 #include "guest/outside_impl.h"
 #include "guest/record.h"
 #include "guest/snapshot.h"
+#include "guest/spec.h"
 #include "store/blob.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -71,7 +72,7 @@ int limits_keep(const char *words, int folder, struct err *e)
 	int bad = record_read(&r, folder, e);
 	if (bad) return bad == -ENOENT ? 0 : bad;
 	bad = limits_take(&r.spec.limits, words, e);
-	if (!bad) bad = limits_check(&r.spec.limits, r.spec.memory, e);
+	if (!bad) bad = limits_check(&r.spec.limits, spec_is_zone(&r.spec) ? 0 : r.spec.memory, e);
 	if (!bad) bad = record_write(&r, folder, e);
 	record_done(&r);
 	return bad;

@@ -12,6 +12,7 @@
 #include "guest/link.h"
 #include "guest/look.h"
 #include "guest/outside.h"
+#include "guest/spec.h"
 #include "store/store.h"
 #include <ctype.h>
 #include <errno.h>
@@ -182,7 +183,7 @@ static int serve_update(struct ask *a, struct err *e)
 	if (!g->kind->limit) return fail(e, -ENOTSUP, "this kind of guest has no limits");
 	int r = check_lives(g, e);
 	if (!r) r = limits_take(&l, a->words, e);
-	if (!r) r = limits_check(&l, g->spec->memory, e);
+	if (!r) r = limits_check(&l, spec_is_zone(g->spec) ? 0 : g->spec->memory, e);
 	if (r) return r;
 	g->limits = l;
 	r = guest_limit(g, e);
