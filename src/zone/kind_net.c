@@ -37,8 +37,12 @@ static int plug_one(struct zone *z, unsigned i, uint64_t identity, struct err *e
 	if (!r) r = card_make(z, i, e);
 	if (r) return r;
 	if (s->cap_rate)
-		return rate_new(&z->rate[i], g->loop, s->cap_rate, z->card[i], z->cable[i], e);
-	port_wire(z->card[i], z->cable[i]);
+		r = rate_new(&z->rate[i], g->loop, s->cap_rate, z->card[i], z->cable[i], e);
+	else
+		port_wire(z->card[i], z->cable[i]);
+	if (r) return r;
+	port_ready(z->card[i]); /* neither end waits for the other's first frame */
+	port_ready(z->cable[i]);
 	return 0;
 }
 

@@ -16,8 +16,9 @@ int root_attach(struct root *r, struct err *e)
 		return fail(e, -EINVAL, "linux.rootfsPropagation: %s: no such word", p);
 	if (mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &slave, sizeof(slave)))
 		return fail(e, -errno, "cutting our mounts off the host's: %s", strerror(errno));
-	/* Layers come from anywhere: a folder that is on every host is covered. */
-	auto_fd int at = open(r->over ? "/sys" : r->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Layers come from anywhere: a folder that is on every host is covered, and one that
+	 * nothing is taken from any more. */
+	auto_fd int at = open(r->over ? "/etc" : r->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (at < 0) return fail(e, -errno, "root.path: %s: %s", r->path, strerror(errno));
 	int c = root_move(r->src->root, at);
 	if (c) return fail(e, c, "root.path: %s: mounting it: %s", r->path, strerror(-c));
