@@ -67,6 +67,7 @@ int spec_first_disk(struct spec *s, const char *path, const char *format, struct
 
 void spec_use_image(struct spec *s, const struct image *im)
 {
+	if (spec_is_zone(s)) return;
 	if (!s->kernel && !s->firmware && im->kernel.path) {
 		s->kernel = im->kernel.path;
 		if (!s->initrd) s->initrd = im->initrd.path;

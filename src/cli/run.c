@@ -898,7 +898,8 @@ static int create_run(const struct call *c, struct err *e)
 	"says, below this machine's kernel, with processes, files, users and a network of its\n"   \
 	"own. Its exit code is that of the command, 127 if there is none of that name. -v "        \
 	"shares\n"                                                                                 \
-	"files, too; --net host is this machine's network.\n"
+	"files, too; --net host is this machine's network. With --kind zone so does the disk of "  \
+	"a computer.\n"
 
 const struct verb verb_run = {
 	.name = "run",

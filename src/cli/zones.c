@@ -123,9 +123,12 @@ int zones_choose(struct spec *s, const struct image *im, struct err *e)
 {
 	if (im->nlayers && !s->kind) s->kind = "zone";
 	if (!spec_is_zone(s)) return choose_vm(s, im, e);
-	if (!im->nlayers)
+	if (!im->nlayers && (!im->disk.path || strcmp(im->disk.format, "raw")))
 		return fail(e, -ENOTSUP,
-			    "image %s is a computer's disk, which cannot be a zone yet", im->name);
+			    "image %s has neither layers nor a raw disk to be a zone's", im->name);
+	if (!im->nlayers && geteuid())
+		return fail(e, -EPERM, "image %s is a disk: only root can have it as a zone's",
+			    im->name);
 	if (strcmp(im->arch, HOST))
 		return fail(e, -ENOTSUP,
 			    "image %s is for %s: zones of another CPU than this machine's cannot "
@@ -149,6 +152,7 @@ int zones_use_image(struct spec *s, struct store *st, const struct image *im, in
 		z->layers.at[z->layers.n++] = copy(a, path);
 	}
 	z->config = copy(a, im->config.path);
+	z->disk = im->nlayers ? NULL : copy(a, im->disk.path);
 	z->folder = folder;
 	return 0;
 }

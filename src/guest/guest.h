@@ -97,8 +97,9 @@ struct spec {
 		bool input;			       /* its input is the console's */
 		bool host_ids; /* root in it is root here: no user namespace */
 		bool host_net; /* its network is this host's */
-		/* and what that is now: the image's config, and its folders, the lowest first */
-		const char *config;
+		/* and what that is now: the image's config, and its folders, the lowest first; or a
+		 * file system in a file */
+		const char *config, *disk;
 		struct spec_words layers;
 		int folder;	  /* where what it writes is kept */
 		const char *temp; /* that is nobody's, and goes with it: its name in the store */

@@ -290,6 +290,18 @@ int group_attach(const struct group *g, pid_t pid, bool v2_too, struct err *e)
 	return 0;
 }
 
+void group_delegate(const struct group *g, uid_t uid, gid_t gid)
+{
+	static const char *const files[] = {".", "cgroup.procs", "tasks", "cgroup.threads",
+					    "cgroup.subtree_control"};
+	for (unsigned i = 0; i < g->n; i++) {
+		const struct group_tree *t = &g->tree[i];
+		if (t->dir < 0 || (!t->v2 && strcmp(t->names, "name=systemd"))) continue;
+		for (unsigned k = 0; k < sizeof(files) / sizeof(files[0]); k++)
+			(void)fchownat(t->dir, files[k], uid, gid, AT_SYMLINK_NOFOLLOW);
+	}
+}
+
 void group_close(struct group *g)
 {
 	for (unsigned i = 0; i < g->n; i++) {

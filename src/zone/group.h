@@ -31,6 +31,9 @@ int group_make(struct group *g, struct err *e);
 void group_open(struct group *g); /* folders that are there */
 int group_attach(const struct group *g, pid_t pid, bool v2_too, struct err *e);
 int group_into(const struct group *g); /* version 2's folder, for clone3(2), or -1 */
+/* What is below its folders is that user's to make, where no limits are: in version 2's, and in
+ * version 1's that systemd keeps processes apart by. */
+void group_delegate(const struct group *g, uid_t uid, gid_t gid);
 void group_close(struct group *g);
 /* The folder that has this controller; -1: none has. */
 int group_dir(const struct group *g, const char *controller, bool *v2);

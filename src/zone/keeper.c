@@ -75,14 +75,15 @@ static int spec_make(struct kept *k, struct err *e)
 	int r = image_read(&k->plan, &im, k->a, e);
 	if (!r) r = plan_spec(&k->plan, &im, &k->spec, k->a, e);
 	if (r) return r;
-	k->stop_signal = im.stop_signal ? word_signal(im.stop_signal) : SIGTERM;
+	if (!im.stop_signal) im.stop_signal = k->plan.init ? "RTMIN+3" : "TERM";
+	k->stop_signal = word_signal(im.stop_signal);
 	if (k->stop_signal <= 0) k->stop_signal = SIGTERM;
 	return 0;
 }
 
 static void birth_fill(struct kept *k, struct overlay *over)
 {
-	*over = (struct overlay){k->plan.layer, k->plan.nlayers, k->folder};
+	*over = (struct overlay){k->plan.layer, k->plan.nlayers, k->plan.disk, k->folder};
 	k->place.version = k->spec.oci_version;
 	k->place.bundle = k->place.rootfs = k->place.created = "";
 	k->b = (struct birth){.spec = &k->spec,
@@ -117,8 +118,10 @@ static int made(struct kept *k, struct err *e)
 	if (!r) r = place_make(&k->place, k->folder, PLACE, k->a, e);
 	if (r) return r;
 	birth_fill(k, &over);
-	if ((r = birth_prepare(&k->b, e))) return r;
-	return birth_begin(&k->b, e);
+	if ((r = birth_prepare(&k->b, e)) || (r = birth_begin(&k->b, e))) return r;
+	if (k->plan.init && k->plan.nmaps)
+		group_delegate(&k->b.group, k->plan.users[0].outside, k->plan.groups[0].outside);
+	return 0;
 }
 
 /* That there is no such program is how the zone ends, as a shell would have it. */

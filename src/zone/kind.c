@@ -57,6 +57,7 @@ static void plan_fill(struct plan *p, const struct spec *s)
 			   .config = z->config,
 			   .layer = z->layers.at,
 			   .nlayers = z->layers.n,
+			   .disk = z->disk,
 			   .folder = z->folder,
 			   .args = {z->args.at, z->args.n},
 			   .env = {z->env.at, z->env.n},

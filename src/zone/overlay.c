@@ -1,11 +1,14 @@
 /* Layers of an image as one file system (overlayfs). They are named by descriptors: no path is
  * looked up by the kernel that anybody could change, and none has to be reachable from inside. */
+#include "base/own.h"
 #include "zone/root.h"
 #include "zone/sys.h"
 #include <errno.h>
 #include <limits.h>
+#include <linux/loop.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 static int words(int fs, const char *what, struct err *e)
@@ -68,6 +71,47 @@ static int put_layer(int fs, struct trees *t, const char *path, int ids, struct 
 	return put_fd(fs, "lowerdir+", dir, e);
 }
 
+/* ---- a disk */
+/* The loop device goes with the last who uses it. */
+static int loop_open(const char *path, char name[32], struct err *e)
+{
+	struct loop_config c = {.info.lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR};
+	auto_fd int file = open(path, O_RDONLY | O_CLOEXEC);
+	auto_fd int ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	if (file < 0) return fail(e, -errno, "%s: %s", path, strerror(errno));
+	if (ctl < 0)
+		return fail(e, -errno, "a disk as a zone's root: /dev/loop-control: %s%s",
+			    strerror(errno), errno == EACCES ? ": only root can" : "");
+	c.fd = (uint32_t)file;
+	for (unsigned tries = 0; tries < 64; tries++) {
+		int n = ioctl(ctl, LOOP_CTL_GET_FREE);
+		(void)snprintf(name, 32, "/dev/loop%d", n);
+		auto_fd int fd = n < 0 ? -1 : open(name, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0 && !ioctl(fd, LOOP_CONFIGURE, &c)) return give_fd(&fd);
+		if (errno != EBUSY) break;
+	}
+	return fail(e, -errno, "a disk as a zone's root: a loop device: %s", strerror(errno));
+}
+
+static int disk_mount(const char *path, int ids, struct err *e)
+{
+	struct mount_attr a = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (unsigned)ids};
+	char name[32];
+	auto_fd int loop = loop_open(path, name, e), fs = -1, m = -1;
+	if (loop < 0) return loop;
+	fs = fsopen("ext4", FSOPEN_CLOEXEC);
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", name, 0) ||
+	    fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) ||
+	    fsconfig(fs, FSCONFIG_SET_FLAG, "norecovery", NULL, 0) ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		return words(fs, path, e);
+	m = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV);
+	if (m < 0) return words(fs, path, e);
+	if (ids >= 0 && mount_setattr(m, "", AT_EMPTY_PATH, &a, sizeof(a)))
+		return fail(e, -errno, "%s: mapping its ids: %s", path, strerror(errno));
+	return give_fd(&m);
+}
+
 /* The topmost folder is the zone's "/": it looks as the image's does, which is at top. What is
  * written has the ids that it has on this host: who mounts the layers could not make files of a
  * mapped folder's. */
@@ -120,6 +164,11 @@ static int fill(int fs, struct trees *t, const struct overlay *o, int ids, bool 
 	for (unsigned i = o->n; !r && i; i--) {
 		r = put_layer(fs, t, o->layer[i - 1], ids, e);
 		if (top < 0) top = t->at[t->n - 1];
+	}
+	if (!r && o->disk) {
+		int disk = keep(t, disk_mount(o->disk, ids, e));
+		r = disk < 0 ? disk : put_fd(fs, "lowerdir+", disk, e);
+		if (top < 0) top = disk;
 	}
 	if (!r) r = put_upper(fs, t, o, top, mine, e);
 	if (r) return r;

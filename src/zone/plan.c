@@ -100,7 +100,16 @@ static struct json_object *args_json(const struct plan *p, const struct plan_ima
 	const struct texts *rest = &p->args;
 	if (!rest->n && !p->entrypoint) rest = &im->cmd;
 	for (unsigned i = 0; i < rest->n; i++) add(args, json_object_new_string(rest->at[i]));
+	if (p->disk && !json_object_array_length(args))
+		add(args, json_object_new_string("/sbin/init"));
 	return args;
+}
+
+static bool is_init(struct json_object *args)
+{
+	const char *name = json_object_get_string(json_object_array_get_idx(args, 0));
+	const char *slash = name ? strrchr(name, '/') : NULL;
+	return slash && (!strcmp(slash, "/init") || !strcmp(slash, "/systemd"));
 }
 
 /* As podman has them; in a user namespace they hold for what is the zone's own. */
@@ -167,6 +176,27 @@ static void mounts_add(const struct plan *p, struct json_object *list, struct ar
 		mount_add(list, p->volume[i].from, p->volume[i].to, p->volume[i].readonly, map);
 }
 
+/* As systemd wants to find it (its CONTAINER_INTERFACE.md). */
+static void init_world(struct json_object *mounts)
+{
+	static const char *const options[] = {"nosuid", "nodev", "mode=755", "size=65536k"};
+	static const char *const places[] = {"/run", "/run/lock", "/tmp"};
+	for (unsigned i = 0; i < 3; i++) {
+		struct json_object *o = json_object_new_object();
+		put_text(o, "type", "tmpfs");
+		put_text(o, "source", "tmpfs");
+		put_text(o, "destination", places[i]);
+		put(o, "options", words_json(options, i < 2 ? 4 : 2));
+		add(mounts, o);
+	}
+	for (size_t i = 0; i < json_object_array_length(mounts); i++) {
+		struct json_object *m = json_object_array_get_idx(mounts, i);
+		static const char *const group[] = {"nosuid", "noexec", "nodev", "relatime"};
+		if (!strcmp(json_object_get_string(get(m, "type")), "cgroup"))
+			put(m, "options", words_json(group, 4));
+	}
+}
+
 static struct json_object *map_json(const struct plan_map *m, unsigned n)
 {
 	struct json_object *l = json_object_new_array();
@@ -206,7 +236,7 @@ static const char world_text[] =
 #include "zone/world_usual.inc"
 	;
 
-static int world_json(const struct plan *p, const struct plan_image *im, struct json_object **out,
+static int world_json(struct plan *p, const struct plan_image *im, struct json_object **out,
 		      struct arena *a, struct err *e)
 {
 	struct json_object *o = decode_text(world_text, sizeof(world_text) - 1, e);
@@ -219,12 +249,15 @@ static int world_json(const struct plan *p, const struct plan_image *im, struct 
 	mounts_add(p, get(o, "mounts"), a);
 	linux_fill(p, get(o, "linux"));
 	put(get(o, "linux"), "seccomp", filter);
-	if (!json_object_array_length(get(get(o, "process"), "args")))
+	struct json_object *args = get(get(o, "process"), "args");
+	p->init = is_init(args) && p->nmaps;
+	if (p->init) init_world(get(o, "mounts"));
+	if (!json_object_array_length(args))
 		return fail(e, -EINVAL, "its image has no command of its own: which is to run?");
 	return 0;
 }
 
-int plan_spec(const struct plan *p, const struct plan_image *im, struct spec *s, struct arena *a,
+int plan_spec(struct plan *p, const struct plan_image *im, struct spec *s, struct arena *a,
 	      struct err *e)
 {
 	auto_json struct json_object *o = NULL;

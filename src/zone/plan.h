@@ -17,10 +17,12 @@ struct plan {
 	const char *config;	      /* file of the image's config */
 	const char *const *layer;     /* folders, the lowest first */
 	unsigned nlayers;
-	int folder; /* what it writes, and what it is told, goes there */
+	const char *disk; /* a file system in a file, below them; NULL: none */
+	int folder;	  /* what it writes, and what it is told, goes there */
 	struct texts args, env;
 	const char *entrypoint, *user, *workdir;
 	bool tty, input;
+	bool init;     /* filled in by plan_spec(): its program is a system's init */
 	bool fleeting; /* what it writes goes with it */
 	enum plan_net net;
 	struct plan_volume {
@@ -40,7 +42,7 @@ struct plan_image {
 int plan_image_parse(struct plan_image *to, const char *text, size_t len, struct arena *a,
 		     struct err *e);
 /* im may be zeroed. In the arena but for s->json: spec_done(). */
-int plan_spec(const struct plan *p, const struct plan_image *im, struct spec *s, struct arena *a,
+int plan_spec(struct plan *p, const struct plan_image *im, struct spec *s, struct arena *a,
 	      struct err *e);
 /* The ids that a zone of that name is given: of root's a range that few share, else what
  * /etc/subuid lends, else one's own id alone. */

@@ -22,7 +22,8 @@ struct sources {
 struct overlay {
 	const char *const *layer; /* folders, the lowest first */
 	unsigned n;
-	int folder; /* upper/ and work/ are made in it, if they are missing */
+	const char *disk; /* a file system in a file, below them: for root only; NULL: none */
+	int folder;	  /* upper/ and work/ are made in it, if they are missing */
 };
 struct root {
 	const struct spec *spec;
