@@ -8,6 +8,7 @@
 #include "cli/kept.h"
 #include "guest/discs.h"
 #include "guest/look.h"
+#include "guest/spec.h"
 #include "guest/tags.h"
 #include "store/blob.h"
 #include "store/store.h"
@@ -256,6 +257,9 @@ static int clone_run(const struct call *call, struct err *e)
 	int r = store_open(&c.store, NULL, e);
 	c.from.store = c.to.store = c.store;
 	if (!r) r = source(&c, call->args[0], e);
+	if (!r && spec_is_zone(&c.from.record.spec))
+		r = fail(e, -ENOTSUP, "guest %s is a zone: zones cannot be cloned yet",
+			 c.from.name);
 	if (!r) r = target(&c, call->args[1], e);
 	if (!r) r = make(&c, e);
 	if (r && c.fresh) (void)kept_remove(&c.to, NULL);

@@ -232,6 +232,7 @@ struct run {
 	char *trace;   /* the words of --trace-cpu; its file is behind them */
 	char *restore; /* a copy: a monitor's title goes over what was typed */
 	char disk_at[32], seed_at[32], temp[32];
+	bool temp_ours; /* a zone's folder, which no zone takes with it yet */
 	char append[1024];
 	struct shares shares;
 	struct tapes tapes;
@@ -246,6 +247,7 @@ static void run_done(struct run *r)
 	shares_done(&r->shares);
 	drop_fd(&r->disk_fd);
 	drop_fd(&r->seed_fd);
+	if (r->temp_ours) (void)store_guest_remove(r->kept.store, r->temp, &r->folder, NULL);
 	drop_fd(&r->folder);
 	guest_disk_done(&r->disk);
 	free(r->vars);
@@ -568,6 +570,7 @@ static int temp_zone(struct run *r, struct err *e)
 {
 	int bad = temp_folder(r->kept.store, r->temp, sizeof(r->temp), &r->folder, e);
 	r->spec.zone.temp = r->temp;
+	r->temp_ours = !bad;
 	return bad ? bad
 		   : zones_use_image(&r->spec, r->kept.store, &r->image, r->folder, r->arena, e);
 }
@@ -630,6 +633,7 @@ static int run_nameless(struct run *r, struct err *e)
 	r->spec.confined = guest_is_to_be_confined();
 	if (!bad && r->opts->record)
 		bad = tapes_record(&r->tapes, r->kept.store, &r->spec, r->opts->record, e);
+	if (!bad) r->temp_ours = false;
 	return bad ? bad : run_here(&r->spec, NULL, &r->end, e);
 }
 

@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -30,7 +29,7 @@ struct kept {
 	struct plan plan; /* its folder by our own descriptor */
 	const char *temp;
 	int ask, event, io[3], folder, sig, stub;
-	struct arena *a;
+	struct arena *a, *once; /* of the zone; of one order */
 	struct spec spec;
 	struct place place;
 	struct birth b;
@@ -222,7 +221,7 @@ static int do_limit(struct kept *k, const struct keeper_limits *l, struct err *e
 		return fail(e, -EOPNOTSUPP,
 			    "limits: this user may make no control groups here; have some "
 			    "delegated (systemd: Delegate=yes), or leave them out");
-	resources_fill(&r, l, &k->limits, k->a);
+	resources_fill(&r, l, &k->limits, k->once);
 	int bad = group_limit(&k->b.group, &r, false, e);
 	if (!bad) k->limits = *l;
 	return bad;
@@ -262,7 +261,7 @@ static int do_enter(struct kept *k, int fd, struct err *e)
 			  .group = &k->b.group,
 			  .p = {.p = &p,
 				.filter = &k->b.filter,
-				.a = k->a,
+				.a = k->once,
 				.stub = &k->stub,
 				.tied = true,
 				.preserve = 1}};
@@ -310,6 +309,7 @@ static bool serve(struct kept *k)
 	if (n < 0 && errno == EINTR) return true;
 	if (n != sizeof(o)) return false;
 	to.code = carry_out(k, &o, given, &to, &fd, &e);
+	arena_reset(k->once);
 	if (to.code) (void)snprintf(to.words, sizeof(to.words), "%s", e.msg);
 	return pass_send(k->ask, &to, sizeof(to), fd);
 }
@@ -390,11 +390,12 @@ static _Noreturn void keeper_main(struct kept *k)
 	(void)sigaddset(&chld, SIGCHLD);
 	(void)sigprocmask(SIG_SETMASK, &chld, NULL);
 	(void)setsid();
-	(void)prctl(PR_SET_NAME, "lodge-keeper");
+	title_set("lodge-keeper");
 	descriptors_move(k);
 	k->plan.folder = k->folder;
 	k->sig = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
 	k->a = arena_new();
+	k->once = arena_new();
 	k->stub = -1;
 	k->place.dir = -1;
 	loop(k);

@@ -100,6 +100,8 @@ def volumes(l):
                 0, "once\n" if i == "once" else "once\ntwice\n")
     c.gives(l.call("volume", "rm", "data"), 0)
     c.gives(l.call("run", "-v", "/no/such/folder:/mnt", "box", "true"), 125)
+    c.same([n for n in os.listdir(os.path.join(work, "store/guests")) if n.startswith("unnamed")], [],
+           "nothing is left")
 
 
 l = Lodge(work)
