@@ -69,7 +69,10 @@ static void plan_fill(struct plan *p, const struct spec *s)
 			   .fleeting = z->temp || s->remove,
 			   .net = z->host_net ? PLAN_NET_HOST : PLAN_NET_OWN};
 	volumes_plan(p, s);
-	if (!z->host_ids) plan_ids(p);
+	if (z->host_ids) return;
+	plan_ids(p);
+	if (!p->nmaps)
+		log_warn("the zone has this machine's ids, root's too: its own need Linux 6.15");
 }
 
 static int pipes_make(struct zone *z, struct err *e)

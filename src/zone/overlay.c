@@ -1,5 +1,6 @@
 /* Layers of an image as one file system (overlayfs). They are named by descriptors: no path is
  * looked up by the kernel that anybody could change, and none has to be reachable from inside. */
+#include "base/buf.h"
 #include "base/own.h"
 #include "zone/root.h"
 #include "zone/sys.h"
@@ -9,7 +10,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
+
+bool kernel_has(unsigned major, unsigned minor)
+{
+	struct utsname u;
+	unsigned a = 0, b = 0;
+	if (uname(&u) || sscanf(u.release, "%u.%u", &a, &b) != 2) return false;
+	return a > major || (a == major && b >= minor);
+}
 
 static int words(int fs, const char *what, struct err *e)
 {
@@ -45,10 +56,13 @@ static int put_fd(int fs, const char *key, int fd, struct err *e)
 }
 
 /* Descriptors that are open until the file system is there: a detached mount goes with its own. */
-enum { TREES = 130 };
+enum { LAYERS = 130, TREES = 2 * LAYERS + 3 };
 struct trees {
 	int at[TREES];
 	unsigned n;
+	int lower[LAYERS]; /* the highest first */
+	unsigned nlower;
+	int upper, work;
 };
 
 static int keep(struct trees *t, int fd)
@@ -63,12 +77,18 @@ static void trees_close(struct trees *t)
 	while (t->n) (void)close(t->at[--t->n]);
 }
 
-static int put_layer(int fs, struct trees *t, const char *path, int ids, struct err *e)
+static int lower_add(struct trees *t, int fd)
+{
+	if (fd >= 0 && t->nlower < LAYERS) t->lower[t->nlower++] = fd;
+	return fd < 0 ? fd : 0;
+}
+
+static int layer_open(struct trees *t, const char *path, int ids, struct err *e)
 {
 	int dir = keep(t, open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
 	if (dir < 0) return fail(e, -errno, "%s: %s", path, strerror(errno));
 	if (ids >= 0 && (dir = keep(t, tree_open(dir, ids, e))) < 0) return e->code;
-	return put_fd(fs, "lowerdir+", dir, e);
+	return lower_add(t, dir);
 }
 
 /* ---- a disk */
@@ -145,46 +165,68 @@ static int folder_again(int folder)
 	return -1;
 }
 
-static int put_upper(int fs, struct trees *t, const struct overlay *o, int top, bool mine,
-		     struct err *e)
+static int upper_open(struct trees *t, const struct overlay *o, bool own, struct err *e)
 {
 	const int how = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-	int r = upper_make(o, top, e), folder = mine ? keep(t, folder_again(o->folder)) : o->folder;
+	int r = t->nlower ? upper_make(o, t->lower[0], e)
+			  : fail(e, -EINVAL, "the root's layers: there are none");
 	if (r) return r;
-	int upper = keep(t, openat(folder, "upper", how));
-	int work = keep(t, openat(folder, "work", how));
-	if (upper < 0 || work < 0) return fail(e, -errno, "the zone's folder: %s", strerror(errno));
-	r = put_fd(fs, "upperdir", upper, e);
-	return r ? r : put_fd(fs, "workdir", work, e);
+	int folder = own ? keep(t, folder_again(o->folder)) : o->folder;
+	t->upper = keep(t, openat(folder, "upper", how));
+	t->work = keep(t, openat(folder, "work", how));
+	return t->upper < 0 || t->work < 0
+		       ? fail(e, -errno, "the zone's folder: %s", strerror(errno))
+		       : 0;
 }
 
-static int fill(int fs, struct trees *t, const struct overlay *o, int ids, bool mine, struct err *e)
+static int trees_open(struct trees *t, const struct overlay *o, int ids, bool own, struct err *e)
 {
-	int r = 0, top = -1;
-	for (unsigned i = o->n; !r && i; i--) {
-		r = put_layer(fs, t, o->layer[i - 1], ids, e);
-		if (top < 0) top = t->at[t->n - 1];
-	}
-	if (!r && o->disk) {
-		int disk = keep(t, disk_mount(o->disk, ids, e));
-		r = disk < 0 ? disk : put_fd(fs, "lowerdir+", disk, e);
-		if (top < 0) top = disk;
-	}
-	if (!r) r = put_upper(fs, t, o, top, mine, e);
-	if (r) return r;
-	if (mine && fsconfig(fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0))
-		return words(fs, "userxattr", e);
-	return fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) ? words(fs, "overlayfs", e) : 0;
+	int r = 0;
+	for (unsigned i = o->n; !r && i; i--) r = layer_open(t, o->layer[i - 1], ids, e);
+	if (!r && o->disk) r = lower_add(t, keep(t, disk_mount(o->disk, ids, e)));
+	return r ? r : upper_open(t, o, own, e);
 }
 
-int overlay_mount(const struct overlay *o, int ids, bool mine, struct err *e)
+/* ---- the mount, in two ways */
+static int mount_new(const struct trees *t, bool user, struct err *e)
 {
-	struct trees t = {.n = 0};
+	int r = 0;
 	auto_fd int fs = fsopen("overlay", FSOPEN_CLOEXEC);
 	if (fs < 0) return fail(e, -errno, "the root's layers: overlayfs: %s", strerror(errno));
-	int r = fill(fs, &t, o, ids, mine, e);
-	trees_close(&t);
+	for (unsigned i = 0; !r && i < t->nlower; i++) r = put_fd(fs, "lowerdir+", t->lower[i], e);
+	if (!r) r = put_fd(fs, "upperdir", t->upper, e);
+	if (!r) r = put_fd(fs, "workdir", t->work, e);
 	if (r) return r;
+	if (user && fsconfig(fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0))
+		return words(fs, "userxattr", e);
+	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0)) return words(fs, "overlayfs", e);
 	int m = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV);
 	return m < 0 ? words(fs, "overlayfs", e) : m;
+}
+
+/* At a place that is ours alone, and then without it. */
+static int mount_old(const struct trees *t, bool user, struct err *e)
+{
+	static const char place[] = "/etc";
+	auto_buf struct buf b = {0};
+	for (unsigned i = 0; i < t->nlower; i++)
+		buf_fmt(&b, "%s/proc/self/fd/%d", i ? ":" : "lowerdir=", t->lower[i]);
+	buf_fmt(&b, ",upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d%s", t->upper, t->work,
+		user ? ",userxattr" : "");
+	if (mount("overlay", place, "overlay", MS_NODEV, b.at))
+		return fail(e, -errno, "the root's layers: overlayfs: %s", strerror(errno));
+	int m = open_tree(AT_FDCWD, place, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC), code = errno;
+	(void)umount2(place, MNT_DETACH);
+	return m < 0 ? fail(e, -code, "the root's layers: %s", strerror(code)) : m;
+}
+
+int overlay_mount(const struct overlay *o, int ids, bool own, bool user, struct err *e)
+{
+	struct trees t = {.n = 0};
+	bool old = !kernel_has(6, 5);
+	if (old && !own) return -EAGAIN;
+	int r = trees_open(&t, o, ids, own, e);
+	if (!r) r = old ? mount_old(&t, user, e) : mount_new(&t, user, e);
+	trees_close(&t);
+	return r;
 }

@@ -2,6 +2,7 @@
 #include "zone/plan.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "zone/root.h"
 #include "zone/spec.h"
 #include <errno.h>
 #include <json-c/json.h>
@@ -304,7 +305,7 @@ static bool helpers_there(void)
 void plan_ids(struct plan *p)
 {
 	uint32_t first, count, gfirst, gcount;
-	p->nmaps = 1;
+	p->nmaps = !geteuid() && !kernel_has(6, 15) ? 0 : 1;
 	if (!geteuid()) {
 		p->users[0] = (struct plan_map){0, range_of(p->id ? p->id : p->hostname), PLAN_IDS};
 		p->groups[0] = p->users[0];

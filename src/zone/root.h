@@ -46,9 +46,11 @@ struct root {
  * error. Everything opened is close-on-exec. */
 int sources_open(struct root *r, bool last, struct err *e);
 
-/* The mount, detached. ids: a user namespace whose ids those in the layers are; -1: they are ours.
- * mine: we are in a user namespace that is not the host's. */
-int overlay_mount(const struct overlay *o, int ids, bool mine, struct err *e);
+/* The mount, detached. ids: a user namespace whose ids those in the layers are (Linux 6.15); -1:
+ * they are ours. own: our mount namespace is not the host's; user: nor is our user namespace.
+ * -EAGAIN and no words: this kernel can only do it where it is (before Linux 6.5). */
+int overlay_mount(const struct overlay *o, int ids, bool own, bool user, struct err *e);
+bool kernel_has(unsigned major, unsigned minor); /* this version, or a later one */
 
 int root_attach(struct root *r, struct err *e);
 int root_mounts(struct root *r, struct err *e);

@@ -85,7 +85,8 @@ static int layers_open(struct root *r, bool last, struct err *e)
 		ids = id_namespace(l->uid_mappings.at, l->uid_mappings.n, l->gid_mappings.at,
 				   l->gid_mappings.n, e);
 	if (!last && mapped && ids < 0) return ids;
-	int c = overlay_mount(r->over, ids, last, e);
+	int c = overlay_mount(r->over, ids, last, last && mapped, e);
+	if (c == -EAGAIN && !last) return 0;
 	if (c < 0) return c;
 	r->src->root = c;
 	return 0;

@@ -167,6 +167,15 @@ def disk(l):
             "its loop device goes", loops)
 
 
+def old_kernels(l):
+    """As where overlayfs and idmapped mounts could less: by another word for the version."""
+    old = Lodge(l.home, ["setarch", "--uname-2.6"])
+    p = old.call("run", "box", "sh", "-c", "cat /proc/self/uid_map; touch /new && stat -c %u /new /etc/joe-only")
+    c.check(p.returncode == 0 and p.out.split()[:2] == ["0", "0"] and p.out.endswith("\n0\n1000\n"),
+            "an old kernel: the host's ids", (p.out, p.err))
+    c.check("6.15" in p.err, "and that is said", p.err)
+
+
 def rootless():
     """An ordinary user with lent ids, and without."""
     name = "lodge-zone-t"
@@ -188,6 +197,10 @@ def rootless():
         c.gives(l.call("kill", "r"), 0)
         c.gives(l.call("rm", "r"), 0, "r\n", "files of lent ids are removed")
         c.gives(l.call("run", "--userns", "host", "box", "true"), 125)
+        old = Lodge(l.home, l.before + ["setarch", "--uname-2.6"])
+        old.program = l.program
+        c.gives(old.call("run", "--net", "none", "box", "sh", "-c", "touch /new && stat -c %u /new; exit 8"), 8,
+                "0\n", "a user's zone, on an old kernel")
         for f in "/etc/subuid", "/etc/subgid":
             lines = [x for x in open(f) if not x.startswith(name + ":")]
             open(f, "w").writelines(lines)
@@ -200,7 +213,7 @@ def rootless():
 l = Lodge(work)
 try:
     c.gives(l.import_box(), 0)
-    for part in foreground, words, inside, kept, typed, killed, disk:
+    for part in foreground, words, inside, kept, typed, killed, disk, old_kernels:
         part(l)
     rootless()
 finally:
