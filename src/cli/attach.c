@@ -72,6 +72,17 @@ static size_t keys_input(void *dev, const uint8_t *p, size_t n)
 	return n;
 }
 
+static void size_send(void *dev, unsigned rows, unsigned columns)
+{
+	struct attached *a = dev;
+	uint8_t b[4];
+	store_le(b, rows & 0xffff, 2);
+	store_le(b + 2, columns & 0xffff, 2);
+	frame_add(&a->out, STREAM_SIZE, b, sizeof(b));
+	keys_send(a);
+	watch_again(a, a->shown == 0);
+}
+
 /* 1: done with it; 0: the terminal has no room for all of it. */
 static int show(struct attached *a, const struct frame *f)
 {
@@ -160,6 +171,7 @@ static int sit(struct attached *a, const char *keys, int *how, struct err *e)
 	a->chr.dev = a;
 	a->chr.input = keys_input;
 	a->chr.drained = drained;
+	a->chr.resize = size_send;
 	r = loop_watch(a->loop, &a->watch, a->fd, EPOLLIN, ready, a, e);
 	if (!r) *how = loop_run(a->loop);
 	term_close(t);

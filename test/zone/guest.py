@@ -117,6 +117,11 @@ def typed(l):
     out = p.communicate(timeout=60)[0].decode()
     c.check("42" in out and p.returncode == 9, "attach", (out, p.returncode))
     c.gives(l.call("rm", "t"), 0)
+    c.gives(l.call("run", "-dt", "--name", "t", "box", "sh", "-c",
+                   "while [ \"$(stty size)\" != '30 90' ]; do sleep 0.1; done; exit 6"), 0)
+    shown, code = l.terminal("attach", "t")
+    c.check(code == 6, "attach tells how large the terminal is", (shown, code))
+    c.gives(l.call("rm", "t"), 0)
 
 
 def killed(l):
