@@ -180,6 +180,7 @@ static const struct opt run_table[] = {
 	 "With cloud-init: a public key for the image's usual user.", NULL},
 	{"stats", 0, OPT_FLAG, AT(stats), NULL,
 	 "When the guest has ended, say on standard error what it used and counted.", NULL},
+	ZONES_STORAGE(run_opts),
 	{"symbols", 0, OPT_TEXT, AT(symbols), "FILE",
 	 "Names of the guest's code for these: an ELF file, System.map or /proc/kallsyms.", NULL},
 	{"trace-cpu", 0, OPT_TEXT, AT(trace), "WHAT[,WHAT...][:FILE]",

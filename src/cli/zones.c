@@ -15,7 +15,7 @@
 #else
 #define HOST "riscv64"
 #endif
-enum { CPUS = 64 };
+enum { CPUS = 64, LEAST_STORAGE = 8 /* MiB */ };
 
 static const char *copy(struct arena *a, const char *text)
 {
@@ -67,6 +67,9 @@ static int check(const struct zone_opts *o, struct err *e)
 		return fail(e, -EINVAL, "--userns: '%s' is neither auto nor host", o->userns);
 	if (o->userns && !strcmp(o->userns, "host") && geteuid())
 		return fail(e, -EPERM, "--userns host: only root can share root's ids");
+	if (o->storage && (geteuid() || o->storage < LEAST_STORAGE * MIB))
+		return fail(e, -EINVAL, "--storage: for root's zones, and at least %dM",
+			    LEAST_STORAGE);
 	return 0;
 }
 
@@ -85,6 +88,7 @@ int zones_options(struct spec *s, const struct zone_opts *o, const char *const *
 	z->workdir = copy(a, o->workdir);
 	z->hostname = copy(a, o->hostname);
 	z->tty = o->tty;
+	z->storage = o->storage;
 	z->input = o->interactive;
 	z->host_ids = o->userns && !strcmp(o->userns, "host");
 	s->limits.pids = o->pids;
@@ -97,7 +101,7 @@ static bool says_zone(const struct spec *s)
 	const struct spec_zone *z = &s->zone;
 	const struct limits *l = &s->limits;
 	return z->args.n || z->env.n || z->entrypoint || z->user || z->workdir || z->hostname ||
-	       z->host_ids || z->host_net || l->pids || l->io_weight || l->cpu_set;
+	       z->host_ids || z->host_net || z->storage || l->pids || l->io_weight || l->cpu_set;
 }
 
 static int choose_vm(const struct spec *s, const struct image *im, struct err *e)
@@ -168,6 +172,7 @@ void zones_again(struct spec *s, const struct spec *was)
 	if (!z->user) z->user = was->zone.user;
 	if (!z->workdir) z->workdir = was->zone.workdir;
 	if (!z->hostname) z->hostname = was->zone.hostname;
+	if (!z->storage) z->storage = was->zone.storage;
 }
 
 void zones_cap(struct spec *s)

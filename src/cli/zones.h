@@ -10,6 +10,7 @@ struct zone_opts {
 	struct opt_list env;
 	const char *workdir, *user, *entrypoint, *hostname, *cpuset, *userns;
 	unsigned pids, io_weight;
+	uint64_t storage;
 	bool tty, interactive;
 };
 #define ZONES_AT(T, member) offsetof(struct T, zone.member)
@@ -52,6 +53,12 @@ struct zone_opts {
 	{                                                                                          \
 		"pids-limit", 0, OPT_NUMBER, ZONES_AT(T, pids), "N",                               \
 			"Of a zone: how many processes it may have (4096).", NULL                  \
+	}
+#define ZONES_STORAGE(T)                                                                           \
+	{                                                                                          \
+		"storage", 0, OPT_SIZE, ZONES_AT(T, storage), "SIZE",                              \
+			"Of a zone: how much it may write to its own files (as this disk has).",   \
+			NULL                                                                       \
 	}
 #define ZONES_TTY(T)                                                                               \
 	{                                                                                          \

@@ -95,8 +95,9 @@ struct spec {
 		const char *user, *workdir, *hostname; /* NULL: as the image has it */
 		bool tty;			       /* a terminal, else pipes */
 		bool input;			       /* its input is the console's */
-		bool host_ids; /* root in it is root here: no user namespace */
-		bool host_net; /* its network is this host's */
+		bool host_ids;	  /* root in it is root here: no user namespace */
+		bool host_net;	  /* its network is this host's */
+		uint64_t storage; /* bytes that what it writes may have; 0: as this disk has */
 		/* and what that is now: the image's config, and its folders, the lowest first; or a
 		 * file system in a file */
 		const char *config, *disk;

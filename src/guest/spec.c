@@ -42,6 +42,7 @@ static const struct field {
 	ZONE(TEXT, workdir),	 ZONE(TEXT, hostname),
 	ZONE(FLAG, tty),	 ZONE(FLAG, input),
 	ZONE(FLAG, host_ids),	 ZONE(FLAG, host_net),
+	ZONE(SIZE, storage),
 #undef ZONE
 #define LIMIT(member)                                                                              \
 	{                                                                                          \

@@ -82,7 +82,11 @@ static int spec_make(struct kept *k, struct err *e)
 
 static void birth_fill(struct kept *k, struct overlay *over)
 {
-	*over = (struct overlay){k->plan.layer, k->plan.nlayers, k->plan.disk, k->folder};
+	*over = (struct overlay){.layer = k->plan.layer,
+				 .n = k->plan.nlayers,
+				 .disk = k->plan.disk,
+				 .storage = k->plan.storage,
+				 .folder = k->folder};
 	k->place.version = k->spec.oci_version;
 	k->place.bundle = k->place.rootfs = k->place.created = "";
 	k->b = (struct birth){.spec = &k->spec,

@@ -58,6 +58,7 @@ static void plan_fill(struct plan *p, const struct spec *s)
 			   .layer = z->layers.at,
 			   .nlayers = z->layers.n,
 			   .disk = z->disk,
+			   .storage = z->storage,
 			   .folder = z->folder,
 			   .args = {z->args.at, z->args.n},
 			   .env = {z->env.at, z->env.n},

@@ -1,7 +1,10 @@
 /* Layers of an image as one file system (overlayfs). They are named by descriptors: no path is
  * looked up by the kernel that anybody could change, and none has to be reachable from inside. */
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/own.h"
+#include "base/proc.h"
+#include "base/text.h"
 #include "zone/root.h"
 #include "zone/sys.h"
 #include <errno.h>
@@ -93,10 +96,11 @@ static int layer_open(struct trees *t, const char *path, int ids, struct err *e)
 
 /* ---- a disk */
 /* The loop device goes with the last who uses it. */
-static int loop_open(const char *path, char name[32], struct err *e)
+static int loop_open(const char *path, bool ro, char name[32], struct err *e)
 {
-	struct loop_config c = {.info.lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR};
-	auto_fd int file = open(path, O_RDONLY | O_CLOEXEC);
+	struct loop_config c = {.info.lo_flags =
+					LO_FLAGS_AUTOCLEAR | (ro ? LO_FLAGS_READ_ONLY : 0u)};
+	auto_fd int file = open(path, (ro ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 	auto_fd int ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	if (file < 0) return fail(e, -errno, "%s: %s", path, strerror(errno));
 	if (ctl < 0)
@@ -106,43 +110,72 @@ static int loop_open(const char *path, char name[32], struct err *e)
 	for (unsigned tries = 0; tries < 64; tries++) {
 		int n = ioctl(ctl, LOOP_CTL_GET_FREE);
 		(void)snprintf(name, 32, "/dev/loop%d", n);
-		auto_fd int fd = n < 0 ? -1 : open(name, O_RDONLY | O_CLOEXEC);
+		auto_fd int fd = n < 0 ? -1 : open(name, (ro ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 		if (fd >= 0 && !ioctl(fd, LOOP_CONFIGURE, &c)) return give_fd(&fd);
 		if (errno != EBUSY) break;
 	}
 	return fail(e, -errno, "a disk as a zone's root: a loop device: %s", strerror(errno));
 }
 
-static int disk_mount(const char *path, int ids, struct err *e)
+static int disk_mount(const char *path, bool ro, int ids, struct err *e)
 {
 	struct mount_attr a = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (unsigned)ids};
 	char name[32];
-	auto_fd int loop = loop_open(path, name, e), fs = -1, m = -1;
+	auto_fd int loop = loop_open(path, ro, name, e), fs = -1, m = -1;
 	if (loop < 0) return loop;
 	fs = fsopen("ext4", FSOPEN_CLOEXEC);
 	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", name, 0) ||
-	    fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) ||
-	    fsconfig(fs, FSCONFIG_SET_FLAG, "norecovery", NULL, 0) ||
+	    (ro && fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0)) ||
+	    (ro && fsconfig(fs, FSCONFIG_SET_FLAG, "norecovery", NULL, 0)) ||
 	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
 		return words(fs, path, e);
-	m = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV);
+	m = fsmount(fs, FSMOUNT_CLOEXEC, (ro ? MOUNT_ATTR_RDONLY : 0u) | MOUNT_ATTR_NODEV);
 	if (m < 0) return words(fs, path, e);
 	if (ids >= 0 && mount_setattr(m, "", AT_EMPTY_PATH, &a, sizeof(a)))
 		return fail(e, -errno, "%s: mapping its ids: %s", path, strerror(errno));
 	return give_fd(&m);
 }
 
+static void quiet(void *ctx, const char *line) { (void)ctx, (void)line; }
+
+static int storage_make(const char *path, uint64_t size, struct err *e)
+{
+	auto_mem char *fresh = text_format("%s.new", path);
+	const char *argv[] = {"mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", fresh, NULL};
+	struct proc p = {.argv = argv, .line = quiet};
+	int code = 0;
+	auto_fd int fd = open(fresh, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 || ftruncate(fd, (off_t)size))
+		return fail(e, -errno, "%s: %s", fresh, strerror(errno));
+	int r = proc_run(&p, &code, e);
+	if (!r && code) r = fail(e, -EIO, "mke2fs made no file system of %s", fresh);
+	if (!r && rename(fresh, path)) r = fail(e, -errno, "%s: %s", path, strerror(errno));
+	return r;
+}
+
+/* Made when it is wanted first, and of that size from then on. */
+static int storage_mount(const struct overlay *o, struct err *e)
+{
+	char self[32], folder[PATH_MAX];
+	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", o->folder);
+	ssize_t n = readlink(self, folder, sizeof(folder) - 1);
+	folder[n > 0 ? n : 0] = 0;
+	auto_mem char *path = text_format("%s/storage.img", folder);
+	int r = file_exists(path) ? 0 : storage_make(path, o->storage, e);
+	return r ? r : disk_mount(path, false, -1, e);
+}
+
 /* The topmost folder is the zone's "/": it looks as the image's does, which is at top. What is
  * written has the ids that it has on this host: who mounts the layers could not make files of a
  * mapped folder's. */
-static int upper_make(const struct overlay *o, int top, struct err *e)
+static int upper_make(int folder, int top, struct err *e)
 {
 	struct stat st;
-	if (mkdirat(o->folder, "work", 0700) && errno != EEXIST)
+	if (mkdirat(folder, "work", 0700) && errno != EEXIST)
 		return fail(e, -errno, "the zone's folder: %s", strerror(errno));
-	if (!mkdirat(o->folder, "upper", 0755)) {
-		if (fstat(top, &st) || fchownat(o->folder, "upper", st.st_uid, st.st_gid, 0) ||
-		    fchmodat(o->folder, "upper", st.st_mode & 07777, 0))
+	if (!mkdirat(folder, "upper", 0755)) {
+		if (fstat(top, &st) || fchownat(folder, "upper", st.st_uid, st.st_gid, 0) ||
+		    fchmodat(folder, "upper", st.st_mode & 07777, 0))
 			return fail(e, -errno, "the zone's folder: %s", strerror(errno));
 		return 0;
 	}
@@ -168,10 +201,12 @@ static int folder_again(int folder)
 static int upper_open(struct trees *t, const struct overlay *o, bool own, struct err *e)
 {
 	const int how = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-	int r = t->nlower ? upper_make(o, t->lower[0], e)
-			  : fail(e, -EINVAL, "the root's layers: there are none");
+	int folder = o->folder;
+	if (!t->nlower) return fail(e, -EINVAL, "the root's layers: there are none");
+	if (o->storage && (folder = keep(t, storage_mount(o, e))) < 0) return folder;
+	if (!o->storage && own) folder = keep(t, folder_again(folder));
+	int r = upper_make(folder, t->lower[0], e);
 	if (r) return r;
-	int folder = own ? keep(t, folder_again(o->folder)) : o->folder;
 	t->upper = keep(t, openat(folder, "upper", how));
 	t->work = keep(t, openat(folder, "work", how));
 	return t->upper < 0 || t->work < 0
@@ -183,7 +218,7 @@ static int trees_open(struct trees *t, const struct overlay *o, int ids, bool ow
 {
 	int r = 0;
 	for (unsigned i = o->n; !r && i; i--) r = layer_open(t, o->layer[i - 1], ids, e);
-	if (!r && o->disk) r = lower_add(t, keep(t, disk_mount(o->disk, ids, e)));
+	if (!r && o->disk) r = lower_add(t, keep(t, disk_mount(o->disk, true, ids, e)));
 	return r ? r : upper_open(t, o, own, e);
 }
 

@@ -18,6 +18,7 @@ struct plan {
 	const char *const *layer;     /* folders, the lowest first */
 	unsigned nlayers;
 	const char *disk; /* a file system in a file, below them; NULL: none */
+	uint64_t storage; /* bytes for what it writes; 0: what there is */
 	int folder;	  /* what it writes, and what it is told, goes there */
 	struct texts args, env;
 	const char *entrypoint, *user, *workdir;

@@ -23,7 +23,10 @@ struct overlay {
 	const char *const *layer; /* folders, the lowest first */
 	unsigned n;
 	const char *disk; /* a file system in a file, below them: for root only; NULL: none */
-	int folder;	  /* upper/ and work/ are made in it, if they are missing */
+	/* What is written is a file system of that many bytes in a file of the folder: for root
+	 * only; 0: the folder itself. */
+	uint64_t storage;
+	int folder; /* upper/ and work/ are made in it, if they are missing */
 };
 struct root {
 	const struct spec *spec;

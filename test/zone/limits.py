@@ -73,6 +73,10 @@ def held(l):
     c.check(all(full() <= 40 for _ in range(50)), "and is held")
     c.gives(l.call("rm", "-f", "bomb"), 0, None, "and goes")
     c.gives(l.call("exec", "a", "echo", "here"), 0, "here\n", "others live")
+    p = l.call("run", "--storage", "16M", "box", "sh", "-c",
+               "dd if=/dev/zero of=/big bs=1M count=64 2>&1 | grep -o 'No space'; rm /big; echo x > /f; cat /f")
+    c.gives(p, 0, "No space\nx\n", "one who fills its disk")
+    c.gives(l.call("run", "--storage", "1M", "box", "true"), 125)
 
 
 def shares(l):
