@@ -66,8 +66,8 @@ def inside(l):
     c.check(p[0] == "0" and int(p[1]) >= 524288 and p[2] == "65536", "ids of its own", p)
     p = l.call("run", "--userns", "host", "box", "cat", "/proc/self/uid_map").out.split()
     c.same(p[:2], ["0", "0"], "or the host's, if that is asked for")
-    p = l.call("run", "box", "sh", "-c", "stat -c %u /etc/joe-only /etc/passwd; touch /new; stat -c %u /new; ps | wc -l")
-    c.gives(p, 0, "1000\n0\n0\n4\n")
+    p = l.call("run", "box", "sh", "-c", "stat -c %u /etc/joe-only /etc/passwd; touch /new; stat -c %u /new")
+    c.gives(p, 0, "1000\n0\n0\n")
     p = l.call("run", "box", "readlink", "/proc/self/exe")
     c.same(p.out, "/bin/busybox\n", "its program is its own")
 
