@@ -63,18 +63,18 @@ static const struct port_ops nic_ops = {"nic", nic_deliver, nic_ready, nic_free,
 /* On a thread of ours, or in a process of its own. */
 static bool apart;
 #define BOTH(name)                                                                                 \
-	static void name(void);                                                                    \
-	TEST(nat_##name)                                                                           \
+	static void do_##name(void);                                                               \
+	TEST(name)                                                                                 \
 	{                                                                                          \
 		apart = false;                                                                     \
-		name();                                                                            \
+		do_##name();                                                                       \
 	}                                                                                          \
-	TEST(nat_process_##name)                                                                   \
+	TEST(name##_in_a_process)                                                                  \
 	{                                                                                          \
 		apart = true;                                                                      \
-		name();                                                                            \
+		do_##name();                                                                       \
 	}                                                                                          \
-	static void name(void)
+	static void do_##name(void)
 
 static int nat_open(struct port **out, const struct nat_forward *f, unsigned nf, struct err *e)
 {
@@ -233,7 +233,7 @@ static bool offer_came(struct nic *n) { return got_if(n, 0x0800, 17, 34 + 8 + 24
 static bool tcp_came(struct nic *n) { return got_if(n, 0x0800, 6, 54); }
 static bool was_refused(struct nic *n) { return n->refused > 0; }
 
-BOTH(answers_arp_and_dhcp)
+BOTH(nat_answers_arp_and_dhcp)
 {
 	static struct nic n;
 	struct port *nat = plug(&n, NULL, 0);
@@ -260,7 +260,7 @@ static int listener(uint16_t *port)
 	return fd;
 }
 
-BOTH(reaches_a_listener_on_loopback)
+BOTH(nat_reaches_a_listener_on_loopback)
 {
 	static struct nic n;
 	uint16_t to;
@@ -280,7 +280,7 @@ BOTH(reaches_a_listener_on_loopback)
 }
 
 /* Neither the host's own addresses nor those of its link: not answered, not even refused. */
-BOTH(refuses_addresses_of_the_host_and_its_link)
+BOTH(nat_refuses_addresses_of_the_host_and_its_link)
 {
 	static const uint8_t local[][4] = {
 		{127, 0, 0, 1}, {127, 255, 255, 254}, {0, 0, 0, 0}, {169, 254, 169, 254}};
@@ -305,7 +305,7 @@ BOTH(refuses_addresses_of_the_host_and_its_link)
 }
 
 /* A guest that connects and connects gets half of our descriptors and no more. */
-BOTH(limits_the_guests_sockets)
+BOTH(nat_limits_the_guests_sockets)
 {
 	static struct nic n;
 	struct rlimit old, low;
@@ -328,7 +328,7 @@ BOTH(limits_the_guests_sockets)
 	port_free(nat);
 }
 
-BOTH(keeps_frames_for_a_guest_without_room)
+BOTH(nat_keeps_frames_for_a_guest_without_room)
 {
 	static struct nic n;
 	struct port *nat = plug(&n, NULL, 0);
@@ -364,7 +364,7 @@ TEST(nat_says_when_it_has_room_again)
 	port_free(nat);
 }
 
-BOTH(survives_nonsense)
+BOTH(nat_survives_nonsense)
 {
 	static struct nic n;
 	struct port *nat = plug(&n, NULL, 0);
@@ -382,7 +382,7 @@ BOTH(survives_nonsense)
 	port_free(nat);
 }
 
-BOTH(forward_reaches_the_guest)
+BOTH(nat_forward_reaches_the_guest)
 {
 	static struct nic n;
 	uint16_t at;
@@ -402,7 +402,7 @@ BOTH(forward_reaches_the_guest)
 	port_free(nat);
 }
 
-BOTH(says_what_is_wrong_with_a_port)
+BOTH(nat_says_what_is_wrong_with_a_port)
 {
 	struct err e = {0};
 	struct port *nat = NULL;

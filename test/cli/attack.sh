@@ -16,8 +16,8 @@ top=$here/../..
 for name in $(grep -oE '`[a-z0-9]+_[a-z0-9_]*`' "$top/doc/security.md" | tr -d '`' | sort -u); do
 	case $name in
 	init_size | pci_cfg_data) ;; # fields
-	*_) is "tests $name" grep -rqE "^TEST\\($name" "$top/src" ;;
-	*) is "test $name" grep -rqE "^TEST\\($name[a-z_]*\\)" "$top/src" ;;
+	*_) is "tests $name" grep -rqE "^(TEST|BOTH)\\($name" "$top/src" ;;
+	*) is "test $name" grep -rqE "^(TEST|BOTH)\\($name[a-z_]*\\)" "$top/src" ;;
 	esac
 done
 for name in $(grep -oE '`(test|fuzz)/[a-z0-9_/.]+`' "$top/doc/security.md" | tr -d '`' | sort -u); do
