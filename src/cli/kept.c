@@ -257,6 +257,25 @@ static int ask_to_end(const char *name, unsigned seconds, bool force, int *pidfd
 	return r;
 }
 
+static bool is_over(const struct guest_state *st, int dirfd)
+{
+	return st->life == LIFE_CREATED || (!life_runs(st->life) && !look_held(dirfd));
+}
+
+/* A monitor that has said how it ended has the lock, and its disks, for a moment longer; so has the
+ * helper of one that was killed. */
+static void look_after(struct guest_state *st, const char *name, int dirfd)
+{
+	uint64_t until = now_ns() + LOCK_SECONDS * SECOND;
+	unsigned step = LOCK_STEP_US;
+	for (;;) {
+		look_state(st, name, dirfd);
+		if (is_over(st, dirfd) || now_ns() > until) return;
+		if (life_runs(st->life) && control_alive(name)) return;
+		lock_wait(&step);
+	}
+}
+
 /* Nobody listens: so it does not run, unless it had no place for a socket. */
 static int does_not_run(struct store *s, const char *name, struct err *e)
 {
@@ -265,6 +284,7 @@ static int does_not_run(struct store *s, const char *name, struct err *e)
 	if (store_guest_look(s, name, &fd, NULL)) return 0;
 	auto_fd int dirfd = fd;
 	look_state(&st, name, dirfd);
+	if (!life_runs(st.life)) look_after(&st, name, dirfd);
 	return life_runs(st.life) ? fail(e, -EHOSTUNREACH,
 					 "guest %s runs, but its monitor cannot be asked; it is "
 					 "process %d",
@@ -280,18 +300,6 @@ int kept_stop(struct store *s, const char *name, unsigned seconds, bool force, s
 	return kept_gone(pidfd, seconds + END_SECONDS)
 		       ? 0
 		       : fail(e, -ETIMEDOUT, "guest %s: its monitor does not end", name);
-}
-
-/* The helper of a monitor that was killed has the lock for a moment longer. */
-static void look_after(struct guest_state *st, const char *name, int dirfd)
-{
-	uint64_t until = now_ns() + LOCK_SECONDS * SECOND;
-	unsigned step = LOCK_STEP_US;
-	for (;;) {
-		look_state(st, name, dirfd);
-		if (!life_runs(st->life) || control_alive(name) || now_ns() > until) return;
-		lock_wait(&step);
-	}
 }
 
 int kept_code(struct store *s, const char *name, struct err *e)

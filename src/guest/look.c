@@ -59,7 +59,7 @@ void look_json(struct json_object *to, const char *name, const struct record *r,
 	put(to, "spec", spec);
 }
 
-static bool is_locked(int dirfd)
+bool look_held(int dirfd)
 {
 	if (flock(dirfd, LOCK_SH | LOCK_NB)) return errno == EWOULDBLOCK;
 	(void)flock(dirfd, LOCK_UN);
@@ -69,7 +69,7 @@ static bool is_locked(int dirfd)
 void look_state(struct guest_state *s, const char *name, int dirfd)
 {
 	state_read(s, dirfd);
-	if (!life_runs(s->life) || control_alive(name) || is_locked(dirfd)) return;
+	if (!life_runs(s->life) || control_alive(name) || look_held(dirfd)) return;
 	state_read(s, dirfd); /* it may just have ended */
 	if (!life_runs(s->life) || s->life == LIFE_LEAVING) return;
 	s->life = LIFE_BROKEN;

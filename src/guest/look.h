@@ -14,6 +14,8 @@ void look_json(struct json_object *to, const char *name, const struct record *r,
 /* The state as it is: who was running and whose monitor is gone is broken. Takes no lock for longer
  * than it takes to see that nobody has it. */
 void look_state(struct guest_state *s, const char *name, int dirfd);
+/* Somebody has its lock: its monitor, that one's helper, or another command. */
+bool look_held(int dirfd);
 /* One guest, by its whole name. *out is the caller's: json_object_put(). -ENOENT: there is none. */
 int look_at(struct store *s, const char *name, struct json_object **out, struct err *e);
 /* fn for all there are, kept ones first, then those that run without being kept; the object is only

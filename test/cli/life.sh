@@ -262,6 +262,11 @@ is 'a clone has it' disk_is t5 written
 gives 0 run -d --name t1
 "$LODGE" wait t1 > out 2> err
 is 'and it has run' disk_is t1 written
+flock home/guests/t1 sh -c ': > held; sleep 1; : > let-go' & # as its monitor does while it ends
+until [ -e held ]; do sleep 0.05; done
+"$LODGE" wait t1 > out 2> err
+is 'who waits for its end waits for all of that' [ -e let-go ]
+wait $!
 gives 0 run --arch riscv64 thin
 refuses 'guests are made from it: remove them first, or use --force: t1, t2, t3, t5' image rm thin
 does t2 rm t2
