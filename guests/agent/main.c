@@ -107,7 +107,6 @@ static void let_go(void)
 
 /* In a zone: execute argv[1] with the words behind it, the program's name first; or, if that is
  * empty, one session over descriptor 3, as user argv[3] in argv[4]. */
-struct zone zone;
 static int in_zone(int argc, char **argv)
 {
 	enum { SESSION = 3 };

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+struct zone zone;
+
 /* The next of the fields that ':' parts. */
 static char *field(char **at)
 {

@@ -76,7 +76,8 @@ static const char *excuse(const struct rv64_insn *i, const char *theirs, bool ot
 		return "reserved fields of fences are to be ignored (manual, FENCE)";
 	if (i->raw == 0x6101) return "c.addi16sp of 0 is reserved (manual, C)";
 	if (i->op == OP_illegal &&
-	    (*theirs == 'h' || !strcmp(theirs, "uret") || !strcmp(theirs, "dret")))
+	    (*theirs == 'h' || !strcmp(theirs, "uret") || !strcmp(theirs, "dret") ||
+	     !strncmp(theirs, "sfence.vm\t", 10) || !strcmp(theirs, "sfence.vm"))) /* 1.9's */
 		return "privileged instructions that Lodge's CPUs do not have";
 	if (has_idle_mode(&rv64_forms[i->op]) && i->rm && *theirs == '.')
 		return "rounding mode of a conversion that needs none (objdump wants 0)";
