@@ -2,82 +2,33 @@
  * then tell of nothing: so a guest of four instructions is run to each kind of point. */
 #include "base/log.h"
 #include "engine/kvm_code.h"
-#include "engine/kvm_impl.h"
-#include "hw/bus.h"
+#include "engine/kvm_trial.h"
 #include <errno.h>
 #include <string.h>
 
-enum { DONE = 0x80, DATA = 0x100000, HANDLER = 0xc000, TO_USER = 0x9100, USER = 0xb000 };
+enum { DATA = 0x100000, HANDLER = 0xc000, TO_USER = 0x9100, USER = 0xb000 };
 enum { RAX, RSI = 6, EVERYTHING = 0xff, STEP = 1, BREAKPOINT = 3 };
 #define PATIENCE_NS 2000000000ull /* it ends by itself, what is wanted or not */
-
-struct trial {
-	struct gmem *mem;
-	struct bus *pio;
-	struct device end;
-	struct engine *en;
-	struct vcpu *cpu;
-};
-
-static void end_write(struct device *d, uint64_t off, uint64_t val, unsigned len)
-{
-	(void)off, (void)val, (void)len;
-	kvm_kick(container_of(d, struct trial, end)->cpu);
-}
-static uint64_t end_read(struct device *d, uint64_t off, unsigned len)
-{
-	return (void)d, (void)off, (void)len, 0;
-}
-static const struct device_ops end_ops = {.name = "end", .read = end_read, .write = end_write};
 
 /* In ring 0: nop, nop, mov [rsi], al, the end. In ring 3: nop, nop, mov, and int3 as the end. */
 static void code_put(struct gmem *mem)
 {
 	struct x86_code c = {mem, X86_CODE}, in = {mem, TO_USER}, u = {mem, USER},
 			h = {mem, HANDLER};
-	x86_tables(mem);
 	X86_EMIT(&c, 0x90, 0x90, 0x88, 0x06);
-	x86_out(&c, DONE, 0);
+	x86_out(&c, KVM_TRIAL_DONE, 0);
 	X86_EMIT(&in, 0x48, 0x89, 0xe3, 0x6a, X86_USER_SS, 0x53); /* mov rbx, rsp; push ss, rbx */
 	X86_EMIT(&in, 0x6a, 0x02, 0x6a, X86_USER_CS);		  /* flags, cs */
 	x86_mov(&in, RAX, USER);
 	X86_EMIT(&in, 0x50, 0x48, 0xcf); /* push rax; iretq */
 	X86_EMIT(&u, 0x90, 0x90, 0x88, 0x06, 0xcc);
-	x86_out(&h, DONE, 0);
+	x86_out(&h, KVM_TRIAL_DONE, 0);
 	x86_gate(mem, STEP, HANDLER, 0);
 	x86_gate(mem, BREAKPOINT, HANDLER, 3);
 }
 
-static int trial_open(struct trial *t, struct err *e)
-{
-	t->mem = gmem_new();
-	t->pio = bus_new("pio");
-	device_init(&t->end, &end_ops, "end");
-	struct engine_env env = {.arch = ARCH_X86_64,
-				 .mem = t->mem,
-				 .pio = t->pio,
-				 .cpus = 1,
-				 .irqchip = IRQCHIP_SPLIT};
-	int r = gmem_add(t->mem, 0, 2 * MIB, 0, e);
-	if (!r) r = bus_map(t->pio, DONE, 1, &t->end, e);
-	if (!r) r = engine_kvm.open(&t->en, &env, e);
-	if (!r) r = engine_kvm.vcpu(&t->cpu, t->en, 0, e);
-	if (r) return r;
-	code_put(t->mem);
-	t->en->debugs = EVERYTHING;
-	return 0;
-}
-
-static void trial_close(struct trial *t)
-{
-	engine_kvm.close(t->en);
-	bus_free(t->pio);
-	device_done(&t->end);
-	gmem_free(t->mem);
-}
-
 /* From that place on it stops at this one; the steps on the way are told, too. */
-static bool stops(struct trial *t, const struct vcpu_points *p, bool step, gva_t from, gva_t at)
+static bool stops(struct kvm_trial *t, const struct vcpu_points *p, bool step, gva_t from, gva_t at)
 {
 	enum { STEPS = 10 };
 	uint64_t rip = 0;
@@ -97,7 +48,7 @@ static bool stops(struct trial *t, const struct vcpu_points *p, bool step, gva_t
 	return told && rip == at;
 }
 
-static unsigned trial_all(struct trial *t)
+static unsigned trial_all(struct kvm_trial *t)
 {
 	static const struct {
 		struct vcpu_points points;
@@ -133,6 +84,8 @@ static unsigned trial_all(struct trial *t)
 		 .can = KVM_DEBUGS_USER_WATCH},
 	};
 	unsigned can = 0;
+	code_put(t->mem);
+	t->en->debugs = EVERYTHING;
 	for (unsigned i = 0; i < COUNT(all); i++)
 		if (stops(t, &all[i].points, all[i].step, all[i].from, all[i].at))
 			can |= all[i].can;
@@ -168,12 +121,12 @@ static struct err why;
 
 static void probe(void)
 {
-	struct trial t = {0};
-	int r = trial_open(&t, &why);
+	struct kvm_trial t = {0};
+	int r = kvm_trial_open(&t, &why);
 	if (!r && !kvm_cap(t.en, KVM_CAP_SET_GUEST_DEBUG))
 		r = fail(&why, -ENOTSUP, "--gdb: /dev/kvm here has no debugging; --engine jit has");
 	unsigned can = r ? 0 : trial_all(&t);
-	trial_close(&t);
+	kvm_trial_close(&t);
 	found = r ? r : judge(can, &why);
 }
 

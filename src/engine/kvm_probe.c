@@ -4,20 +4,17 @@
  * notes in memory what it is about to do, and a timer ends what does not end by itself. */
 #include "base/loop.h"
 #include "engine/kvm_code.h"
-#include "engine/kvm_impl.h"
-#include "hw/bus.h"
+#include "engine/kvm_trial.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 enum {
-	MIB_SIZE = 2,  /* of memory */
 	NOTE = 0x7000, /* what it is about to do: a byte */
 	DATA = 0x7100,
 	RING3 = 0xb000,
 	HANDLER = 0xc000, /* for all interrupts */
-	DONE = 0x80,
 	VECTOR = 0x40,
 	CUT_NS = 60 * 1000 * 1000,	 /* for each of its two guests, */
 	STEP_NS = 10 * 1000 * 1000,	 /* for each step alone, */
@@ -142,52 +139,7 @@ static const struct {
 	{"hlt with an interrupt", step_hlt},
 };
 
-struct trial { /* the probe's computer */
-	struct gmem *mem;
-	struct bus *pio;
-	struct device end; /* whoever writes to it is done */
-	struct engine *en;
-	struct vcpu *cpu;
-};
-
-static void end_write(struct device *d, uint64_t off, uint64_t val, unsigned len)
-{
-	(void)off, (void)val, (void)len;
-	kvm_kick(container_of(d, struct trial, end)->cpu);
-}
-static uint64_t end_read(struct device *d, uint64_t off, unsigned len)
-{
-	return (void)d, (void)off, (void)len, 0;
-}
-static const struct device_ops end_ops = {.name = "end", .read = end_read, .write = end_write};
-
-static int trial_open(struct trial *t, struct err *e)
-{
-	t->mem = gmem_new();
-	t->pio = bus_new("pio");
-	device_init(&t->end, &end_ops, "end");
-	int rc = gmem_add(t->mem, 0, MIB_SIZE * MIB, 0, e);
-	if (!rc) rc = bus_map(t->pio, DONE, 1, &t->end, e);
-	struct engine_env env = {.arch = ARCH_X86_64,
-				 .mem = t->mem,
-				 .pio = t->pio,
-				 .cpus = 1,
-				 .irqchip = IRQCHIP_SPLIT};
-	if (!rc) rc = engine_kvm.open(&t->en, &env, e);
-	if (!rc) rc = engine_kvm.vcpu(&t->cpu, t->en, 0, e);
-	if (!rc) x86_tables(t->mem);
-	return rc;
-}
-
-static void trial_close(struct trial *t)
-{
-	engine_kvm.close(t->en);
-	bus_free(t->pio);
-	device_done(&t->end);
-	gmem_free(t->mem);
-}
-
-static enum vcpu_exit trial_run(struct trial *t, uint64_t ns)
+static enum vcpu_exit trial_run(struct kvm_trial *t, uint64_t ns)
 {
 	enum vcpu_exit x = VCPU_BROKEN;
 	if (x86_long_mode(&engine_kvm, t->cpu, X86_CODE)) return x;
@@ -202,7 +154,7 @@ static uint64_t cpu_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static double trial_speed(struct trial *t)
+static double trial_speed(struct kvm_trial *t)
 {
 	struct x86_code c = {t->mem, X86_CODE};
 	uint64_t left = TURNS;
@@ -210,7 +162,7 @@ static double trial_speed(struct trial *t)
 	gpa_t loop = c.at;
 	X86_EMIT(&c, 0x48, 0xff, 0xc9); /* dec rcx */
 	x86_back(&c, 0x75, loop);
-	x86_out(&c, DONE, 0);
+	x86_out(&c, KVM_TRIAL_DONE, 0);
 	X86_EMIT(&c, 0xeb, 0xfe);
 	uint64_t began = cpu_ns();
 	if (trial_run(t, CUT_NS) != VCPU_KICKED) return 0;
@@ -226,7 +178,7 @@ static void put_note(struct x86_code *c, unsigned n)
 	X86_EMIT(c, (uint8_t)n);
 }
 
-static void trial_code(struct trial *t, unsigned first, unsigned end)
+static void trial_code(struct kvm_trial *t, unsigned first, unsigned end)
 {
 	struct x86_code c = {t->mem, X86_CODE}, handler = {t->mem, HANDLER};
 	X86_EMIT(&handler, 0x48, 0xcf); /* iretq: that it came back is enough */
@@ -238,13 +190,13 @@ static void trial_code(struct trial *t, unsigned first, unsigned end)
 		steps[i].put(&c);
 	}
 	put_note(&c, COUNT(steps));
-	x86_out(&c, DONE, 0);
+	x86_out(&c, KVM_TRIAL_DONE, 0);
 	X86_EMIT(&c, 0xeb, 0xfe);
 	must(c.at < RING3);
 }
 
 /* The step that it fails at, or COUNT(steps). */
-static unsigned trial_steps(struct trial *t, unsigned first, unsigned end, uint64_t ns)
+static unsigned trial_steps(struct kvm_trial *t, unsigned first, unsigned end, uint64_t ns)
 {
 	uint8_t note = (uint8_t)first;
 	engine_kvm.reset(t->cpu);
@@ -258,7 +210,7 @@ static unsigned trial_steps(struct trial *t, unsigned first, unsigned end, uint6
 
 /* All that fails, by name, as much as there is room for. A kernel does all in one go; only if that
  * fails is each tried alone. */
-static void trial_fails(struct trial *t, uint64_t until, char *to, size_t room)
+static void trial_fails(struct kvm_trial *t, uint64_t until, char *to, size_t room)
 {
 	size_t n = 0;
 	unsigned at = trial_steps(t, 0, COUNT(steps), CUT_NS);
@@ -307,10 +259,10 @@ static void judge_error(struct kvm_report *r, const struct err *e)
 static struct kvm_report report;
 static void probe_once(void)
 {
-	struct trial t = {0};
+	struct kvm_trial t = {0};
 	struct err e = {0};
 	uint64_t began = now_ns(), used = cpu_ns();
-	if (trial_open(&t, &e))
+	if (kvm_trial_open(&t, &e))
 		judge_error(&report, &e);
 	else {
 		char fails[120];
@@ -318,7 +270,7 @@ static void probe_once(void)
 		trial_fails(&t, began + PATIENCE_NS, fails, sizeof(fails));
 		judge(&report, fails);
 	}
-	trial_close(&t);
+	kvm_trial_close(&t);
 	report.ns = now_ns() - began;
 	report.cpu_ns = cpu_ns() - used;
 }
