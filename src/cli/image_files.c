@@ -68,7 +68,11 @@ static int find_any(struct store *s, const char *name, const char *arch, struct 
 		r = store_image_find(s, name, arch_name(others[k]), im, e);
 	return r == -ENOENT ? fail(e, r, "image %s: there is none", name) : r;
 }
-static int export_run(const struct call *c, struct err *e)
+/* What a verb does with the image of its first word, and its second. */
+static int with_image(const struct call *c,
+		      int (*fn)(struct store *s, const struct image *im, const char *to,
+				struct err *e),
+		      struct err *e)
 {
 	const struct file_opts *o = c->opts;
 	auto_image struct image im = {0};
@@ -76,10 +80,16 @@ static int export_run(const struct call *c, struct err *e)
 	int r = store_open(&s, NULL, e);
 	if (r) return r;
 	r = find_any(s, c->args[0], o->arch, &im, e);
-	if (!r) r = oci_export(&im, c->args[1], e);
+	if (!r) r = fn(s, &im, c->args[1], e);
 	store_close(s);
 	return r;
 }
+static int export_to(struct store *s, const struct image *im, const char *to, struct err *e)
+{
+	(void)s;
+	return oci_export(im, to, e);
+}
+static int export_run(const struct call *c, struct err *e) { return with_image(c, export_to, e); }
 const struct verb verb_image_export = {
 	.name = "image export",
 	.args = "IMAGE FILE",
@@ -97,15 +107,7 @@ const struct verb verb_image_export = {
 
 static int tag_run(const struct call *c, struct err *e)
 {
-	const struct file_opts *o = c->opts;
-	auto_image struct image im = {0};
-	struct store *s;
-	int r = store_open(&s, NULL, e);
-	if (r) return r;
-	r = find_any(s, c->args[0], o->arch, &im, e);
-	if (!r) r = store_image_tag(s, &im, c->args[1], e);
-	store_close(s);
-	return r;
+	return with_image(c, store_image_tag, e);
 }
 const struct verb verb_image_tag = {
 	.name = "image tag",
