@@ -99,14 +99,7 @@ static void birth_fill(struct kept *k, struct overlay *over)
 			      .stub = &k->stub,
 			      .tied = true,
 			      .keep_master = true,
-			      .cache = k->folder,
-			      .channel = -1,
-			      .listen = -1,
-			      .theirs = -1,
-			      .pidfd = -1,
-			      .master = -1,
-			      .own_user = -1,
-			      .own_net = -1};
+			      .cache = k->folder};
 }
 
 static int made(struct kept *k, struct err *e)
@@ -401,7 +394,7 @@ static _Noreturn void keeper_main(struct kept *k)
 	k->a = arena_new();
 	k->once = arena_new();
 	k->stub = -1;
-	k->place.dir = -1;
+	k->place.dir = k->b.master = -1;
 	loop(k);
 	zone_end(k);
 	_exit(0);
