@@ -77,7 +77,6 @@ int birth_prepare(struct birth *b, struct err *e)
 				.fd = -1,
 				.no_nodes = (b->spec->new_ns | b->spec->join_ns) & CLONE_NEWUSER,
 				.no_pivot = b->no_pivot,
-				.grouped = birth_grouped,
 				.group_mount = groups_mounted,
 				.ctx = b};
 	if ((r = sources_open(&b->root, false, e)) || (r = namespaces_open(b, e)) ||
@@ -88,18 +87,6 @@ int birth_prepare(struct birth *b, struct err *e)
 	b->group.quiet = b->tied;
 	b->place->cgroup = b->group.path;
 	return listen_make(b, e);
-}
-
-/* In the child: before control groups are mounted, it must be in its own. */
-int birth_grouped(void *ctx, struct err *e)
-{
-	struct birth *b = ctx;
-	if (b->grouped) return 0;
-	int r = channel_wait(b->theirs, SAY_GROUPED, e);
-	b->grouped = true;
-	if (!r && (b->spec->new_ns & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP))
-		return fail(e, -errno, "linux.namespaces: cgroup: %s", strerror(errno));
-	return r;
 }
 
 static int groups_mounted(void *ctx, const struct source *s, const struct spec_mount *m, int dest,
@@ -228,20 +215,6 @@ static int follow(struct birth *b, struct err *e)
 	}
 }
 
-/* What the child says of its end is more than that it has ended. */
-static int grouped_tell(struct birth *b, struct err *e)
-{
-	struct channel_msg m;
-	struct err its;
-	int r = group_attach(&b->group, b->pid, false, e);
-	if (!r) {
-		(void)channel_say(b->channel, SAY_GROUPED, 0, NULL, -1);
-		return 0;
-	}
-	if (r == -ESRCH && channel_hear(b->channel, &m, NULL, &its) && its.code != -EPIPE) *e = its;
-	return e->code;
-}
-
 /* While it may be looked at: soon it may not, and who is not root could not enter them. */
 static int namespaces_keep(struct birth *b, struct err *e)
 {
@@ -268,7 +241,7 @@ static int bring_up(struct birth *b, struct err *e)
 		if ((r = id_map(b->pid, b->spec->linux_, e))) return r;
 		(void)channel_say(b->channel, SAY_MAPPED, 0, NULL, -1);
 	}
-	if ((r = score_set(b, e)) || (r = grouped_tell(b, e)) || (r = follow(b, e))) return r;
+	if ((r = score_set(b, e)) || (r = follow(b, e))) return r;
 	b->place->pid = b->pid;
 	b->place->started = place_start_time(b->pid);
 	return place_save(b->place, e);

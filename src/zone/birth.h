@@ -6,10 +6,10 @@
 #include "zone/place.h"
 #include "zone/root.h"
 /* Making a zone: everything that can fail is opened and checked first (birth_prepare), then one
- * clone3(2) makes the namespaces and the first process (birth_begin), which builds its own world
- * (init.c) while its parent puts it into its control groups. It then waits to be told to become the
- * program (birth_start), by whoever connects to a socket in the zone's folder: the runtime itself
- * ends in between. */
+ * clone3(2) makes the namespaces and the first process (birth_begin), which enters its control
+ * groups and builds its own world (init.c). It then waits to be told to become the program
+ * (birth_start), by whoever connects to a socket in the zone's folder: the runtime itself ends in
+ * between. */
 struct birth {
 	/* the caller's */
 	struct spec *spec;
@@ -34,7 +34,6 @@ struct birth {
 	int pidfd, master;	     /* of the first process; of its terminal, if keep_master */
 	int own_user, own_net;	     /* tied: its namespaces, of those that are new; else -1 */
 	pid_t pid;
-	bool grouped; /* in the child: it is in its control groups */
 };
 int birth_prepare(struct birth *b, struct err *e);
 /* Returns in the parent once the zone is created, its state written. On failure nothing is left. */
@@ -48,8 +47,6 @@ int birth_start(const struct place *p, const struct filter *f, struct err *e);
  * byte at that address of its memory is set. */
 int listener_give(const struct place *p, const struct filter *f, int number, uint64_t at,
 		  struct err *e);
-/* In the child: waits until it is in its control groups, once, and takes their namespace. */
-int birth_grouped(void *ctx, struct err *e);
 /* init.c: in the child; does not return. */
 _Noreturn void init_run(struct birth *b);
 #endif

@@ -9,7 +9,6 @@ enum channel_word {
 	SAY_ERROR = 'e',    /* text, code */
 	SAY_WARNING = 'w',  /* text: for the log; anywhere in between */
 	SAY_MAPPED = 'i',   /* to the child: its ids are mapped */
-	SAY_GROUPED = 'c',  /* to the child: it is in its control groups */
 	SAY_MOUNTED = 'm',  /* to the parent: its root is there, hooks may run */
 	SAY_HOOKED = 'h',   /* to the child: they have */
 	SAY_TERMINAL = 't', /* to the parent: with the pseudo-terminal's master */

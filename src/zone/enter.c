@@ -54,7 +54,7 @@ static void warn(void *ctx, const char *words)
 static int live(struct entry *n, struct err *e)
 {
 	int r;
-	if ((r = channel_wait(n->theirs, SAY_GROUPED, e)) < 0) return r;
+	if ((r = group_join(n->x->group, false, e))) return r;
 	if ((n->flags & CLONE_NEWUSER) && (setresgid(0, 0, 0) || setresuid(0, 0, 0)))
 		return fail(e, -errno, "the zone has no id 0: %s", strerror(errno));
 	if ((r = terminal_set(n, e)) || (r = process_prepare(&n->x->p, e))) return r;
@@ -174,10 +174,7 @@ int enter_begin(struct enter *x, struct err *e)
 	if ((r = channel_pair(ends, e))) return r;
 	n.ours = ours = ends[0];
 	n.theirs = ends[1];
-	if (!(r = process_make(&n, e)) && !(r = group_attach(x->group, x->pid, false, e))) {
-		(void)channel_say(n.ours, SAY_GROUPED, 0, NULL, -1);
-		r = follow(&n, e);
-	}
+	if (!(r = process_make(&n, e))) r = follow(&n, e);
 	if (n.theirs >= 0) (void)close(n.theirs);
 	if (!r) return 0;
 	if (x->pid > 0) {

@@ -275,14 +275,15 @@ int group_into(const struct group *g)
 	return -1;
 }
 
-int group_attach(const struct group *g, pid_t pid, bool v2_too, struct err *e)
+/* Into version 1's as a thread that moves itself: only then does the kernel not hold up all
+ * forking, which takes an RCU grace period, some 9 ms (kernel/cgroup/cgroup.c,
+ * cgroup_procs_write_start()). */
+int group_join(const struct group *g, bool v2_too, struct err *e)
 {
-	char text[16];
-	(void)snprintf(text, sizeof(text), "%d", (int)pid);
 	for (unsigned i = 0; i < g->n; i++) {
 		const struct group_tree *t = &g->tree[i];
 		if (t->dir < 0 || (t->v2 && !v2_too)) continue;
-		int r = group_write(t->dir, "cgroup.procs", text);
+		int r = group_write(t->dir, t->v2 ? "cgroup.procs" : "tasks", "0");
 		if (r && !(g->lame && want_of_rights(r)))
 			return fail(e, r, "control group %s%s: entering it: %s", t->point, g->path,
 				    strerror(-r));

@@ -29,7 +29,9 @@ int group_find(struct group *g, struct arena *a, struct err *e);
 int group_name(struct group *g, const char *path, const char *id, bool systemd, struct err *e);
 int group_make(struct group *g, struct err *e);
 void group_open(struct group *g); /* folders that are there */
-int group_attach(const struct group *g, pid_t pid, bool v2_too, struct err *e);
+/* The calling process, which has one thread, enters; version 2's only if that is said, since
+ * clone3(2) has begun it there. */
+int group_join(const struct group *g, bool v2_too, struct err *e);
 int group_into(const struct group *g); /* version 2's folder, for clone3(2), or -1 */
 /* What is below its folders is that user's to make, where no limits are: in version 2's, and in
  * version 1's that systemd keeps processes apart by. */

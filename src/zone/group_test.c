@@ -65,9 +65,11 @@ TEST(group_holds_freezes_and_kills)
 	if (made(&g, "life")) {
 		pid_t pid = fork(), *pids;
 		int status = 0;
-		if (!pid)
+		if (!pid) {
+			if (group_join(&g, true, &e)) _exit(1);
 			for (;;) (void)pause();
-		CHECK(!group_attach(&g, pid, true, &e));
+		}
+		while (!group_pids(&g, &pids, a) && !waitpid(pid, &status, WNOHANG)) usleep(1000);
 		CHECK(group_pids(&g, &pids, a) == 1 && pids[0] == pid);
 		CHECK(!group_freeze(&g, true, &e) && group_frozen(&g));
 		group_kill(&g, SIGKILL);

@@ -159,18 +159,27 @@ static int hooks_inside(const struct init *i, const spec_hooks *h, const char *k
 	return hooks_run(h, kind, state.at, e);
 }
 
+/* Before anything else: what it takes is the zone's. */
+static int groups_enter(struct birth *b, struct err *e)
+{
+	int r = group_join(&b->group, false, e);
+	if (!r && (b->spec->new_ns & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP))
+		return fail(e, -errno, "linux.namespaces: cgroup: %s", strerror(errno));
+	return r;
+}
+
 static int world_make(struct init *i, struct err *e)
 {
 	struct birth *b = i->b;
 	int r;
 	i->host_proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if ((r = ids_become(i, e)) || (r = time_unshare(b->spec, e))) return r;
+	if ((r = groups_enter(b, e)) || (r = ids_become(i, e)) || (r = time_unshare(b->spec, e)))
+		return r;
 	(void)prctl(PR_SET_DUMPABLE, 0);
 	loopback_up(b->spec);
 	if ((r = names_set(b->spec, e)) || (r = sources_open(&b->root, true, e)) ||
 	    (r = root_attach(&b->root, e)) || (r = root_mounts(&b->root, e)) ||
-	    (r = root_devices(&b->root, e)) || (r = birth_grouped(b, e)) ||
-	    (r = sysctls_set(i, e)) || (r = terminal_set(i, e)))
+	    (r = root_devices(&b->root, e)) || (r = sysctls_set(i, e)) || (r = terminal_set(i, e)))
 		return r;
 	if ((r = channel_say(i->to, SAY_MOUNTED, 0, NULL, -1)) ||
 	    (r = channel_wait(i->to, SAY_HOOKED, e)) < 0)

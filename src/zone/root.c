@@ -169,13 +169,11 @@ static int mount_one(struct root *r, unsigned i, struct err *e)
 {
 	const struct spec_mount *m = &r->spec->mounts.at[i];
 	struct source *s = &r->src->at[i];
-	int c;
 	enum root_kind kind = s->o.bind && !s->dir ? ROOT_FILE : ROOT_DIR;
 	auto_fd int dest = root_make(r->fd, m->destination, kind, e);
 	if (dest < 0) return fail_in(e, "mounts: %s", m->destination);
 	if (s->o.bind) return bind_mount(m, s, dest, e);
 	if (!is_group_fs(m)) return fs_mount(r, m, s, dest, e);
-	if ((c = r->grouped(r->ctx, e))) return c;
 	return r->group_mount(r->ctx, s, m, dest, e);
 }
 

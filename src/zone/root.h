@@ -37,8 +37,6 @@ struct root {
 	int fd;			    /* the root, once attached */
 	bool no_nodes;		    /* a user namespace: device nodes are bound, not made */
 	bool no_pivot;
-	/* Called before the first mount of control groups; returns 0 or what fail() does. */
-	int (*grouped)(void *ctx, struct err *e);
 	/* Mounts control groups at the folder dest. */
 	int (*group_mount)(void *ctx, const struct source *s, const struct spec_mount *m, int dest,
 			   struct err *e);
