@@ -1,9 +1,9 @@
 #include "zone/agent.h"
 #include "base/own.h"
+#include "zone/sys.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #ifndef AGENT_FILE
 #define AGENT_FILE "/dev/null"
@@ -15,7 +15,7 @@ extern const char agent_begin[], agent_end[];
 int agent_program(struct err *e)
 {
 	size_t n = (size_t)(agent_end - agent_begin);
-	auto_fd int fd = memfd_create("lodge-agent", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	auto_fd int fd = sys_memfd_program("lodge-agent");
 	if (fd < 0 || write(fd, agent_begin, n) != (ssize_t)n ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL))
 		return fail(e, -errno, "the agent in memory: %s", strerror(errno));

@@ -80,7 +80,6 @@ int birth_prepare(struct birth *b, struct err *e)
 				.group_mount = groups_mounted,
 				.ctx = b};
 	if ((r = sources_open(&b->root, false, e)) || (r = namespaces_open(b, e)) ||
-	    (r = filter_make(&b->filter, l->seccomp, b->cache, b->a, e)) ||
 	    (r = group_find(&b->group, b->a, e)) ||
 	    (r = group_name(&b->group, l->cgroups_path, b->place->id, b->place->systemd, e)))
 		return r;
@@ -291,6 +290,9 @@ int birth_start(const struct place *p, const struct filter *f, struct err *e)
 		if (got == 0) return 0;
 		if (got != (ssize_t)sizeof(m)) return fail(e, -EPIPE, "zone %s: is gone", p->id);
 		m.text[sizeof(m.text) - 1] = 0;
+		if (m.what == SAY_EXEC)
+			return fail(e, m.code, "process.args: exec %s: %s", m.text,
+				    strerror(-m.code));
 		if (m.what == SAY_ERROR) return fail(e, m.code < 0 ? m.code : -EIO, "%s", m.text);
 		if (m.what == SAY_WARNING) oci_log(OCI_WARNING, "%s", m.text);
 		if (m.what == SAY_LISTENER && f && listener_give(p, f, m.code, m.at, e))

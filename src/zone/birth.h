@@ -18,16 +18,16 @@ struct birth {
 	const char *bundle, *rootfs, *console_socket;
 	unsigned preserve;
 	bool no_pivot, no_keyring, keep_master;
-	int cache;		    /* folder of compiled filters, or -1 */
+	struct filter filter;	    /* its own */
 	const struct overlay *over; /* its root is these layers, not rootfs; NULL: none */
 	const int *stdio;	    /* its input, output and errors; NULL: ours */
 	const int *stub;	    /* as in struct process */
 	bool tied;		    /* it ends when we do */
+	bool last;		    /* executed by last_program() */
 	/* made here */
 	struct root root;
 	struct sources sources;
 	struct group group;
-	struct filter filter;
 	int ns[8], nns; /* namespaces to join, and their flags */
 	int ns_flag[8];
 	int channel, listen, theirs; /* our end, the start socket, the child's end */

@@ -14,6 +14,7 @@ enum channel_word {
 	SAY_TERMINAL = 't', /* to the parent: with the pseudo-terminal's master */
 	SAY_READY = 'r',    /* to the parent: all but the program is done */
 	SAY_GO = 'g',	    /* to the child: become it */
+	SAY_EXEC = 'x',	    /* to the parent, after the go: executing text failed, code says why */
 	SAY_LISTENER = 'n', /* to the parent: code is a descriptor, at an address of the child's */
 	SAY_PID = 'p'	    /* to the parent: code is a process id, with its pidfd */
 };

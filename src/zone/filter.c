@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -297,6 +299,37 @@ int filter_make(struct filter *f, struct json_object *section, int cache, struct
 	if ((r = compile(f, &s, a, e))) return r;
 	cache_write(f, cache, name, text, len);
 	return 0;
+}
+
+/* One step of a program that has looked at what data has. Returns what is to be added to the place,
+ * or -1: it asks for more than that. */
+static int64_t lets_step(const struct sock_filter *i, const struct seccomp_data *data, uint32_t *a)
+{
+	switch (i->code) {
+	case BPF_LD | BPF_W | BPF_ABS:
+		if (i->k > offsetof(struct seccomp_data, arch) || i->k % 4) return -1;
+		memcpy(a, (const char *)data + i->k, 4);
+		return 1;
+	case BPF_JMP | BPF_JA: return 1 + (int64_t)i->k;
+	case BPF_JMP | BPF_JEQ | BPF_K: return 1 + (*a == i->k ? i->jt : i->jf);
+	case BPF_JMP | BPF_JGT | BPF_K: return 1 + (*a > i->k ? i->jt : i->jf);
+	case BPF_JMP | BPF_JGE | BPF_K: return 1 + (*a >= i->k ? i->jt : i->jf);
+	case BPF_JMP | BPF_JSET | BPF_K: return 1 + (*a & i->k ? i->jt : i->jf);
+	case BPF_ALU | BPF_AND | BPF_K: *a &= i->k; return 1;
+	default: return -1;
+	}
+}
+
+bool filter_lets(const struct filter *f, int call)
+{
+	const struct seccomp_data data = {.nr = call, .arch = AUDIT_ARCH_X86_64};
+	uint32_t a = 0;
+	for (int64_t at = 0, step; f->at && at < f->n; at += step) {
+		const struct sock_filter *i = &f->at[at];
+		if (i->code == (BPF_RET | BPF_K)) return i->k == SECCOMP_RET_ALLOW;
+		if ((step = lets_step(i, &data, &a)) < 0) return false;
+	}
+	return !f->at;
 }
 
 int filter_load(const struct filter *f, struct err *e)

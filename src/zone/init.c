@@ -4,6 +4,7 @@
 #include "base/pass.h"
 #include "zone/birth.h"
 #include "zone/hook.h"
+#include "zone/last.h"
 #include "zone/process.h"
 #include "zone/sys.h"
 #include "zone/terminal.h"
@@ -243,6 +244,12 @@ static int live(struct init *i, struct err *e)
 		return r;
 	(void)close(b->listen);
 	b->listen = -1;
+	auto_fd int last = b->last ? last_program(i->to, e) : -1;
+	if (b->last && last < 0) return last;
+	if (b->last) {
+		i->p.stub = &last;
+		i->p.told = i->to;
+	}
 	if ((r = process_become(&i->p, listener_tell, listener_await, e))) return r;
 	return process_exec(&i->p, e);
 }

@@ -98,8 +98,7 @@ static void birth_fill(struct kept *k, struct overlay *over)
 			      .stdio = k->io,
 			      .stub = &k->stub,
 			      .tied = true,
-			      .keep_master = true,
-			      .cache = k->folder};
+			      .keep_master = true};
 }
 
 static int made(struct kept *k, struct err *e)
@@ -114,7 +113,9 @@ static int made(struct kept *k, struct err *e)
 	if (!r) r = place_make(&k->place, k->folder, PLACE, k->a, e);
 	if (r) return r;
 	birth_fill(k, &over);
-	if ((r = birth_prepare(&k->b, e)) || (r = birth_begin(&k->b, e))) return r;
+	if ((r = filter_make(&k->b.filter, k->spec.linux_->seccomp, k->folder, k->a, e)) ||
+	    (r = birth_prepare(&k->b, e)) || (r = birth_begin(&k->b, e)))
+		return r;
 	if (k->plan.init && k->plan.nmaps)
 		group_delegate(&k->b.group, k->plan.users[0].outside, k->plan.groups[0].outside);
 	return 0;

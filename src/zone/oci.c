@@ -38,8 +38,8 @@ static const struct verb {
 	bool seal;
 } verbs[] = {
 	{"create", "ID", "make a zone of a bundle; it waits for start", V_CREATE, 1, 1, oci_create,
-	 true},
-	{"run", "ID", "create, start, wait for its end, delete", V_RUN, 1, 1, oci_run, true},
+	 0},
+	{"run", "ID", "create, start, wait for its end, delete", V_RUN, 1, 1, oci_run, 0},
 	{"start", "ID", "run the program of a zone that was created", V_START, 1, 1, oci_start, 0},
 	{"state", "ID", "print a zone's state as JSON", V_STATE, 1, 1, oci_state, 0},
 	{"kill", "ID [SIGNAL]", "send a signal to a zone's first process", V_KILL, 1, 2, oci_kill,
@@ -224,10 +224,7 @@ static int memory_copy(struct err *e)
 	struct stat st;
 	off_t at = 0;
 	auto_fd int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	int fd = (int)memfd_create("lodge-oci",
-				   MFD_CLOEXEC | MFD_ALLOW_SEALING | 0x10 /* MFD_EXEC */);
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create("lodge-oci", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = sys_memfd_program("lodge-oci");
 	if (self < 0 || fd < 0 || fstat(self, &st))
 		return fail(e, -errno, "a copy of this program: %s", strerror(errno));
 	while (at < st.st_size)

@@ -1,6 +1,7 @@
 /* Verbs of a zone's life. */
 #include "base/buf.h"
 #include "zone/hook.h"
+#include "zone/last.h"
 #include "zone/oci_impl.h"
 #include "zone/sys.h"
 #include "zone/terminal.h"
@@ -150,7 +151,6 @@ static int create(struct oci *o, struct birth *b, struct spec *s, struct place *
 			    .preserve = o->preserve,
 			    .no_pivot = o->no_pivot,
 			    .no_keyring = o->no_keyring,
-			    .cache = o->places,
 			    .keep_master = b->keep_master,
 			    .channel = -1,
 			    .listen = -1,
@@ -162,6 +162,9 @@ static int create(struct oci *o, struct birth *b, struct spec *s, struct place *
 	int r = bundle_find(o, b, &config, e);
 	if (r || (r = spec_parse(s, config.at, config.len, o->a, e)))
 		return r == 0 ? r : fail_in(e, "config.json");
+	if ((r = filter_make(&b->filter, s->linux_->seccomp, o->places, o->a, e))) return r;
+	b->last = last_fits(s, &b->filter);
+	if (!b->last && (r = oci_seal(o->argv, e))) return r;
 	if ((r = rootfs_find(b, e)) || (r = place_make(p, o->places, o->args[0], o->a, e)))
 		return r;
 	r = made(o, b, &config, e);
@@ -273,8 +276,9 @@ int oci_run(struct oci *o, struct err *e)
 	if (!r && (r = start(o, &p, &s, &b.filter, e)))
 		all_gone(&b), place_remove(&p);
 	else if (!r && !o->detach) {
+		place_unlock(&p);
 		code = oci_wait(b.pid, b.pidfd, b.master);
-		if (!o->keep) r = remove_all(o, &p, &b.group, e);
+		if (!o->keep && place_relock(&p)) r = remove_all(o, &p, &b.group, e);
 	}
 	birth_done(&b);
 	place_close(&p);

@@ -112,9 +112,17 @@ int place_open(struct place *p, int root, const char *id, bool lock, struct aren
 			    r == -ENOENT ? "zone %s: container does not exist"
 					 : "zone %s: its folder cannot be read",
 			    id);
-	if (lock && flock(p->dir, LOCK_EX))
-		return fail(e, -errno, "zone %s: locking it: %s", id, strerror(errno));
+	if (lock && !place_relock(p))
+		return fail(e, -ENOENT, "zone %s: container does not exist", id);
 	return state_read(p, e);
+}
+
+void place_unlock(const struct place *p) { (void)flock(p->dir, LOCK_UN); }
+
+bool place_relock(const struct place *p)
+{
+	struct stat st;
+	return !flock(p->dir, LOCK_EX) && !fstat(p->dir, &st) && st.st_nlink;
 }
 
 static void add_text(struct json_object *o, const char *key, const char *v)

@@ -31,6 +31,10 @@ bool place_alive(const struct place *p);
 /* groups: opened by the caller for it; NULL: paused is not told from running. */
 enum place_status place_status(const struct place *p, const struct group *g);
 void place_remove(struct place *p);
+/* For as long as somebody waits for its end: others may lock it. place_relock() is false where one
+ * of them has removed it. */
+void place_unlock(const struct place *p);
+bool place_relock(const struct place *p);
 void place_close(struct place *p);
 uint64_t place_start_time(pid_t pid); /* 0: there is no such process, or it is dead */
 /* As hooks get it (runtime specification, "State"). */

@@ -360,6 +360,7 @@ static void stub_exec(struct process *p)
 	argv[0] = "lodge-agent";
 	argv[1] = p->path;
 	memcpy(argv + 2, t->at, t->n * sizeof(*argv));
+	if (p->told) (void)fcntl(p->told, F_SETFD, 0);
 	(void)syscall(SYS_execveat, *p->stub, "", argv, p->env, AT_EMPTY_PATH);
 }
 

@@ -16,6 +16,7 @@ struct process {
 	 * as its interpreter is never this one (CVE-2019-5736); with args[0] "" it does what else
 	 * it does. NULL: the program is executed at once. */
 	const int *stub;
+	int told;	  /* the stub's: what it tells of its failure, or 0 */
 	bool tied;	  /* it ends with whoever made it */
 	const char *path; /* what will be executed */
 	const char **env;

@@ -1,9 +1,11 @@
 #ifndef ZONE_SYS_H
 #define ZONE_SYS_H
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sched.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 /* System calls that glibc 2.36 has no name for; as theirs, -1 and errno. */
@@ -27,6 +29,14 @@ static inline int sys_pidfd_signal(int fd, int sig)
 static inline int sys_close_range(unsigned from, unsigned to, unsigned flags)
 {
 	return (int)syscall(SYS_close_range, from, to, flags);
+}
+/* Empty, may be sealed and, also where the kernel has another default, executed. */
+static inline int sys_memfd_program(const char *name)
+{
+	const unsigned executable = 0x10; /* MFD_EXEC, Linux 6.3 */
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | executable);
+	return fd >= 0 || errno != EINVAL ? fd
+					  : memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 }
 /* clone3(2) that returns twice, as fork does. into: a version 2 group, or -1. */
 static inline int sys_clone(uint64_t flags, int exit_signal, int *pidfd, int into)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What a hostile image, volume or config.json would try: after the holes that other runtimes had."""
-import os, shutil, subprocess, sys, tempfile
+import hashlib, os, shutil, subprocess, sys, tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bundle import Runtime, base_make, config, finish, mounted, put, result, sh
@@ -32,9 +32,36 @@ def refused(name, c, *words, untouched=True):
     return p
 
 
-# CVE-2019-5736: the runtime's program is no file of the host's, and cannot be written to
+# CVE-2019-5736: what a zone finds as /proc/self/exe is no file of the host's, and cannot be written to
 image()
-z = ours.create(at(sh("sleep 100")))
+digest = lambda path: hashlib.sha256(open(path, "rb").read()).digest()
+before = digest(sys.argv[1])
+with open(evil + "/bin/self", "w") as f:
+    f.write("#!/proc/self/exe\n")
+shutil.copy("/bin/true", evil + "/bin/loads-self")  # a dynamic program, whose loader it then is
+with open(evil + "/bin/loads-self", "r+b") as f:
+    elf = f.read()
+    f.seek(elf.index(b"/lib64/ld-linux-x86-64.so.2\0"))
+    f.write(b"/proc/self/exe\0")
+os.chmod(evil + "/bin/self", 0o755)
+for program in ("/bin/self", "/bin/loads-self", "/proc/self/exe", "/proc/thread-self/exe"):
+    for caps in ([], ["CAP_SYS_PTRACE"]):
+        c = config(args=[program])
+        c["process"]["capabilities"]["bounding"] += caps
+        try:
+            code = ours.run(at(c)).returncode
+        except subprocess.TimeoutExpired:
+            code = "no end"
+        result("%s as a program, %s" % (program, caps or "usual capabilities"), code != "no end" and (code or caps), code)
+result("the runtime is what it was", digest(sys.argv[1]) == before)
+z = ours.create(at(sh("exec sleep 100")))
+z.verb("start")
+result("what runs is the zone's own", os.readlink("/proc/%d/exe" % z.pid) == "/bin/busybox", os.readlink("/proc/%d/exe" % z.pid))
+z.end()
+# Where others of the zone could look at the waiting process it is a sealed copy.
+c = sh("sleep 100")
+c["process"]["capabilities"]["bounding"] += ["CAP_SYS_PTRACE"]
+z = ours.create(at(c))
 exe = "/proc/%d/exe" % z.pid
 host = os.stat(sys.argv[1])
 mine = os.stat(exe)

@@ -81,7 +81,7 @@ class Runtime:
 class Zone:
     def __init__(self, runtime, name, made):
         self.runtime, self.name, self.made = runtime, name, made
-        self.pid = self.state().get("pid") if not made.returncode else None
+        self.pid = self.state().get("pid") if made and not made.returncode else None
 
     def state(self):
         r = self.runtime.call("state", self.name)

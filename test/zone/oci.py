@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import difflib, fcntl, json, os, re, shutil, socket, struct, subprocess, sys, tempfile, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from bundle import ALONE, TWO, Runtime, base_make, config, finish, mounted, put, result, sh
+from bundle import ALONE, TWO, Runtime, Zone, base_make, config, finish, mounted, put, result, sh
 
 home = tempfile.mkdtemp(prefix="lodge-oci-")
 base = os.path.join(home, "base")
@@ -399,6 +399,16 @@ for r in both:
     z.verb("pause")
     seen[r.name] = "%d %s" % (z.end().returncode, z.state())
 same("delete -f of what is paused", seen)
+for r in both:
+    name = r.fresh()
+    r.write(config(args=["sleep", "100"]), name)
+    waits = subprocess.Popen(r.words + ["run", "-f", name + ".json", name], cwd=r.bundle, stdin=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+    z = Zone(r, name, None)
+    z.status("running")
+    z.end()  # either may be the one that removes it
+    seen[r.name] = "%d %s" % (waits.wait(20), z.state())
+same("delete -f of what run waits for", seen)
 def events():
     z = ours.create(sh("while :; do :; done"))
     z.verb("start")
