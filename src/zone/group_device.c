@@ -52,15 +52,17 @@ static int rule_check(const struct spec_device_rule *r, struct err *e)
 	return 0;
 }
 
-static int v1_rule(int dir, const struct spec_device_rule *r, struct err *e)
+/* to: devices.deny and devices.allow. */
+static int v1_rule(const int to[2], const struct spec_device_rule *r, struct err *e)
 {
 	char major[24] = "*", minor[24] = "*", text[96];
 	if (!any(&r->major)) (void)snprintf(major, sizeof(major), "%" PRId64, r->major.v);
 	if (!any(&r->minor)) (void)snprintf(minor, sizeof(minor), "%" PRId64, r->minor.v);
-	(void)snprintf(text, sizeof(text), "%s %s:%s %s", type_of(r), major, minor, access_of(r));
-	int c = group_write(dir, r->allow ? "devices.allow" : "devices.deny",
-			    *type_of(r) == 'a' ? "a" : text);
-	return c ? fail(e, c, "linux.resources.devices: %s: %s", text, strerror(-c)) : 0;
+	int n = snprintf(text, sizeof(text), "%s %s:%s %s", type_of(r), major, minor, access_of(r));
+	if (*type_of(r) == 'a') n = 1; /* that says all */
+	return write(to[r->allow], text, (size_t)n) == n
+		       ? 0
+		       : fail(e, -errno, "linux.resources.devices: %s: %s", text, strerror(errno));
 }
 
 struct program {
@@ -175,11 +177,14 @@ int group_devices_bpf(int dir, const struct spec_device_rule *rules, unsigned n,
 
 static int v1_devices(int dir, const struct spec_resources *r, struct err *e)
 {
-	int c = group_write(dir, "devices.deny", "a");
-	if (c) return fail(e, c, "linux.resources.devices: denying all: %s", strerror(-c));
+	static const struct spec_device_rule all = {.type = "a"};
+	auto_fd int deny = openat(dir, "devices.deny", O_WRONLY | O_CLOEXEC | O_NOFOLLOW),
+		    allow = openat(dir, "devices.allow", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	const int to[] = {deny, allow};
+	int c = v1_rule(to, &all, e);
 	for (unsigned i = 0; !c && r && i < r->devices.n; i++)
-		c = v1_rule(dir, &r->devices.at[i], e);
-	for (unsigned i = 0; !c && i < USUAL; i++) c = v1_rule(dir, &usual[i], e);
+		c = v1_rule(to, &r->devices.at[i], e);
+	for (unsigned i = 0; !c && i < USUAL; i++) c = v1_rule(to, &usual[i], e);
 	return c;
 }
 

@@ -169,6 +169,16 @@ static int groups_enter(struct birth *b, struct err *e)
 	return r;
 }
 
+/* The runtime's hooks, for whom all is mounted. It also tells us who we are outside. */
+static int hooks_await(struct init *i, struct err *e)
+{
+	if (!i->b->spec->hooks) return 0;
+	int r = channel_say(i->to, SAY_MOUNTED, 0, NULL, -1);
+	if (!r) r = channel_wait(i->to, SAY_HOOKED, e);
+	if (r > 0) i->b->pid = r;
+	return r > 0 ? 0 : r;
+}
+
 static int world_make(struct init *i, struct err *e)
 {
 	struct birth *b = i->b;
@@ -182,10 +192,7 @@ static int world_make(struct init *i, struct err *e)
 	    (r = root_attach(&b->root, e)) || (r = root_mounts(&b->root, e)) ||
 	    (r = root_devices(&b->root, e)) || (r = sysctls_set(i, e)) || (r = terminal_set(i, e)))
 		return r;
-	if ((r = channel_say(i->to, SAY_MOUNTED, 0, NULL, -1)) ||
-	    (r = channel_wait(i->to, SAY_HOOKED, e)) < 0)
-		return r;
-	b->pid = r;
+	if ((r = hooks_await(i, e))) return r;
 	if (b->spec->hooks && (r = hooks_inside(i, &b->spec->hooks->create_container,
 						"hooks.createContainer", "creating", e)))
 		return r;

@@ -248,22 +248,15 @@ int oci_wait(pid_t pid, int pidfd, int master)
 }
 
 /* Of a zone whose first process has ended: its groups, its folder, its last hooks. */
-static int remove_all(struct oci *o, struct place *p, struct group *g, struct err *e)
+static int remove_all(const struct spec *s, struct place *p, struct group *g, struct err *e)
 {
-	struct spec s = {0};
-	struct err ignored;
 	auto_buf struct buf state = {0};
-	int parsed = oci_config(o, p, &s, &ignored);
 	group_kill(g, SIGKILL);
 	int r = group_remove(g, e);
-	if (r) {
-		spec_done(&s);
-		return r;
-	}
+	if (r) return r;
 	place_state(p, "stopped", 0, false, &state);
 	place_remove(p);
-	if (!parsed && s.hooks) hooks_run_all(&s.hooks->poststop, "hooks.poststop", state.at);
-	spec_done(&s);
+	if (s->hooks) hooks_run_all(&s->hooks->poststop, "hooks.poststop", state.at);
 	return 0;
 }
 
@@ -278,7 +271,7 @@ int oci_run(struct oci *o, struct err *e)
 	else if (!r && !o->detach) {
 		place_unlock(&p);
 		code = oci_wait(b.pid, b.pidfd, b.master);
-		if (!o->keep && place_relock(&p)) r = remove_all(o, &p, &b.group, e);
+		if (!o->keep && place_relock(&p)) r = remove_all(&s, &p, &b.group, e);
 	}
 	birth_done(&b);
 	place_close(&p);
@@ -369,7 +362,13 @@ static int delete_one(struct oci *o, int force, struct err *e)
 		group_kill(&g, SIGKILL);
 		end_await(&p);
 	}
-	if (!r) r = remove_all(o, &p, &g, e);
+	if (!r) {
+		/* One that cannot be read any more goes, too, without its hooks. */
+		struct spec s = {0};
+		if (oci_config(o, &p, &s, &(struct err){0})) s.hooks = NULL;
+		r = remove_all(&s, &p, &g, e);
+		spec_done(&s);
+	}
 	group_close(&g);
 	place_close(&p);
 	return r;
