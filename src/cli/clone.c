@@ -4,7 +4,9 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/own.h"
+#include "base/text.h"
 #include "cli/cli.h"
+#include "cli/held.h"
 #include "cli/kept.h"
 #include "guest/discs.h"
 #include "guest/look.h"
@@ -34,7 +36,8 @@ static const struct clone_opts clone_defaults;
 
 struct clone {
 	struct store *store;
-	struct kept from, to;
+	struct held held;
+	struct kept to;
 	char name[64]; /* of from, which need not be locked */
 	const char *tag;
 	char *dir; /* of that snapshot */
@@ -49,18 +52,13 @@ static char *path_in(const struct clone *c, const char *name, const char *rest)
 }
 
 /* ---- from what ---- */
-/* With a tag nothing of the guest itself is touched: it may run. */
-static int look_only(struct clone *c, struct err *e)
-{
-	int r = store_guest_look(c->store, c->name, &c->from.folder, e);
-	if (!r) r = record_read(&c->from.record, c->from.folder, e);
-	(void)snprintf(c->from.name, sizeof(c->from.name), "%s", c->name);
-	return r;
-}
-
+/* Files of this host's can be copied while the guest stands; its disks can not. */
 static int lock_source(struct clone *c, struct err *e)
 {
-	int r = kept_lock(&c->from, c->name, false, e);
+	bool files = files_of(&c->held.kept);
+	kept_done(&c->held.kept);
+	int r = files ? held_take(&c->held, c->name, e)
+		      : kept_lock(&c->held.kept, c->name, false, e);
 	if (r == -EBUSY)
 		return fail(e, r,
 			    "guest %s is in use; save it and clone that: lodge snapshot %s TAG, "
@@ -74,10 +72,8 @@ static int source(struct clone *c, const char *word, struct err *e)
 	struct tag t;
 	int r = look_find(c->store, word, c->name, e);
 	if (!r && c->tag) r = tag_find(c->store, c->name, c->tag, &t, &c->dir, e);
-	if (!r) r = c->tag ? look_only(c, e) : lock_source(c, e);
-	if (!r && !*c->from.record.id)
-		r = fail(e, -ENOENT, "guest %s: nothing is recorded of it", c->name);
-	return r;
+	if (!r) r = held_look(&c->held.kept, c->name, e);
+	return r || c->tag ? r : lock_source(c, e); /* with a tag nothing of its own is touched */
 }
 
 /* ---- to what ---- */
@@ -92,6 +88,8 @@ static int target(struct clone *c, const char *name, struct err *e)
 	}
 	int r = kept_lock(&c->to, name, true, e);
 	c->fresh = !r;
+	record_id_make(c->to.record.id);
+	c->to.record.spec.kind = c->held.kept.record.spec.kind;
 	return r;
 }
 
@@ -105,15 +103,28 @@ static int own_disk(struct clone *c, struct err *e)
 				      e);
 }
 
+/* Of a kind that has no disks. */
+static int own_files(struct clone *c, struct err *e)
+{
+	struct kept *from = &c->held.kept;
+	auto_mem char *saved = c->tag ? text_format("snapshots/%s", c->tag) : NULL;
+	struct guest_files a = files_at(from, saved), b = files_at(&c->to, NULL);
+	b.spec = a.spec;
+	int r = files_of(from)->copy(&a, &b, e);
+	return r ? r : held_check(&c->held, e);
+}
+
 /* Made from an image: so it has a disk of its own, which is the first. */
 static int image(struct clone *c, unsigned *first, struct err *e)
 {
 	struct image im;
 	int r = store_guest_image_find(c->store, c->name, &im, e);
-	if (r) return r == -ENOENT && !c->from.record.spec.image ? 0 : r;
+	if (r) return r == -ENOENT && !c->held.kept.record.spec.image ? 0 : r;
 	r = store_guest_image(c->store, c->to.name, &im, e);
-	*first = im.disk.path != NULL;
+	bool files = files_of(&c->held.kept);
+	*first = im.disk.path != NULL && !files;
 	if (!r && *first) r = own_disk(c, e);
+	if (!r && files) r = own_files(c, e);
 	image_done(&im);
 	return r;
 }
@@ -163,7 +174,7 @@ static int vars(struct clone *c, struct err *e)
 		must(asprintf(&from, "%s/" TAG_VARS, c->dir) > 0);
 	else
 		from = path_in(c, c->name, TAG_VARS);
-	return c->from.record.spec.vars && file_exists(from) ? blob_copy(from, to, e) : 0;
+	return c->held.kept.record.spec.vars && file_exists(from) ? blob_copy(from, to, e) : 0;
 }
 
 static int files(struct clone *c, const struct spec *s, struct err *e)
@@ -201,10 +212,10 @@ static int saved_all(struct clone *c, const char *draft, struct err *e)
 static int saved(struct clone *c, struct err *e)
 {
 	auto_mem char *draft = NULL;
-	if (!c->tag) return 0;
+	if (!c->tag || files_of(&c->held.kept)) return 0;
 	int r = tag_begin(c->store, c->to.name, c->tag, &draft, e);
 	if (!r) r = saved_all(c, draft, e);
-	if (!r) r = discs_share(c->from.folder, c->tag, c->to.folder, e);
+	if (!r) r = discs_share(c->held.kept.folder, c->tag, c->to.folder, e);
 	if (!r) r = tag_keep(c->store, c->to.name, c->tag, draft, e);
 	return r;
 }
@@ -214,7 +225,7 @@ static int record(struct clone *c, const struct spec *s, struct err *e)
 {
 	auto_buf struct buf b = {0};
 	struct record made = {.created = (int64_t)time(NULL), .spec = *s};
-	record_id_make(made.id);
+	memcpy(made.id, c->to.record.id, sizeof(made.id));
 	record_format(&made, &b);
 	record_done(&c->to.record);
 	int r = record_parse(&c->to.record, b.at, b.len, e);
@@ -223,15 +234,15 @@ static int record(struct clone *c, const struct spec *s, struct err *e)
 
 static int make(struct clone *c, struct err *e)
 {
-	struct spec s = c->from.record.spec;
+	struct spec s = c->held.kept.record.spec;
 	unsigned first = 0;
-	c->from.spec = s;
-	kept_own_paths(&c->from);
+	c->held.kept.spec = s;
+	kept_own_paths(&c->held.kept);
 	for (unsigned i = 0; i < s.ndisks; i++)
-		if (!s.disk[i].readonly) s.disk[i].path = c->from.spec.disk[i].path;
+		if (!s.disk[i].readonly) s.disk[i].path = c->held.kept.spec.disk[i].path;
 	s.npublish = 0; /* ports of this machine are the other's */
 	int r = image(c, &first, e);
-	if (!r) r = disks(c, &s, first, c->from.record.arena, e);
+	if (!r) r = disks(c, &s, first, c->held.kept.record.arena, e);
 	if (!r) r = files(c, &s, e);
 	if (!r) r = saved(c, e);
 	return r ? r : record(c, &s, e);
@@ -241,7 +252,7 @@ static int start(struct clone *c, struct err *e)
 {
 	auto_mem char *dir = NULL;
 	int r = kept_load(&c->to, e);
-	if (!r && c->tag) {
+	if (!r && c->tag && !files_of(&c->to)) {
 		auto_mem char *rest = NULL;
 		must(asprintf(&rest, "snapshots/%s", c->tag) > 0);
 		dir = path_in(c, c->to.name, rest);
@@ -253,20 +264,17 @@ static int start(struct clone *c, struct err *e)
 static int clone_run(const struct call *call, struct err *e)
 {
 	const struct clone_opts *o = call->opts;
-	struct clone c = {.from.folder = -1, .to.folder = -1, .tag = o->tag};
+	struct clone c = {.held = {.kept.folder = -1, .hold = -1}, .to.folder = -1, .tag = o->tag};
 	int r = store_open(&c.store, NULL, e);
-	c.from.store = c.to.store = c.store;
+	c.held.kept.store = c.to.store = c.store;
 	if (!r) r = source(&c, call->args[0], e);
-	if (!r && spec_is_zone(&c.from.record.spec))
-		r = fail(e, -ENOTSUP, "guest %s is a zone: zones cannot be cloned yet",
-			 c.from.name);
 	if (!r) r = target(&c, call->args[1], e);
 	if (!r) r = make(&c, e);
 	if (r && c.fresh) (void)kept_remove(&c.to, NULL);
 	if (!r && o->start) r = start(&c, e);
 	if (!r) printf("%s\n", c.to.name);
 	kept_done(&c.to);
-	kept_done(&c.from);
+	held_done(&c.held);
 	free(c.dir);
 	store_close(c.store);
 	return r;
@@ -285,7 +293,10 @@ const struct verb verb_clone = {
 		"as another\n"
 		"generation with fresh entropy. Our images' agent gives it its addresses, a "
 		"machine-id\n"
-		"and its name at once; without that it has its own addresses when it boots anew.",
+		"and its name at once; without that it has its own addresses when it boots anew.\n"
+		"A zone may run: it stands while its files are copied. Its memory is not: the "
+		"clone\n"
+		"starts anew from those files. What the two have of their image is there once.",
 	.examples = "lodge clone web web2\n"
 		    "lodge clone --tag ready --start web web3",
 	.opts = clone_table,

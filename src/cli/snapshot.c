@@ -4,7 +4,9 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/own.h"
+#include "base/text.h"
 #include "cli/cli.h"
+#include "cli/held.h"
 #include "cli/kept.h"
 #include "guest/control.h"
 #include "guest/discs.h"
@@ -71,15 +73,55 @@ static int save_all(struct at *a, const char *tag, const char *draft, struct err
 	return r ? r : discs_keep(held, tag, e);
 }
 
+static int save_vm(struct at *a, const char *tag, struct err *e)
+{
+	auto_mem char *draft = NULL;
+	int r = tag_begin(a->store, a->name, tag, &draft, e);
+	if (!r) r = save_all(a, tag, draft, e);
+	if (!r) r = tag_keep(a->store, a->name, tag, draft, e);
+	if (r && draft) tag_drop(draft);
+	return r;
+}
+
+static void left(void *kept, const char *path) { (void)files_drop(kept, path, NULL); }
+
+/* Files of this host's: those are all that is kept. */
+static int save_files(struct at *a, const char *tag, struct err *e)
+{
+	struct held h = {.kept = {.store = a->store, .folder = -1}, .hold = -1};
+	auto_mem char *draft = NULL;
+	int r = held_take(&h, a->name, e);
+	if (!r) tag_left(a->store, a->name, left, &h.kept);
+	if (!r) r = tag_begin(a->store, a->name, tag, &draft, e);
+	if (!r) {
+		auto_mem char *saved = text_format("snapshots/%s", strrchr(draft, '/') + 1);
+		struct guest_files from = files_at(&h.kept, NULL), to = files_at(&h.kept, saved);
+		r = files_of(&h.kept)->copy(&from, &to, e);
+		if (!r) r = held_check(&h, e);
+		if (!r) r = tag_keep(a->store, a->name, tag, draft, e);
+		if (r) (void)files_drop(&h.kept, draft, NULL);
+	}
+	held_done(&h);
+	return r;
+}
+
+/* Whether it is a guest of such files. */
+static int look_files(struct at *a, bool *files, struct err *e)
+{
+	struct kept k = {.store = a->store, .folder = -1};
+	int r = held_look(&k, a->name, e);
+	*files = !r && files_of(&k);
+	kept_done(&k);
+	return r;
+}
+
 static int snapshot_run(const struct call *c, struct err *e)
 {
 	struct at a;
-	auto_mem char *draft = NULL;
+	bool files;
 	int r = at_open(&a, c->args[0], e);
-	if (!r) r = tag_begin(a.store, a.name, c->args[1], &draft, e);
-	if (!r) r = save_all(&a, c->args[1], draft, e);
-	if (!r) r = tag_keep(a.store, a.name, c->args[1], draft, e);
-	if (r && draft) tag_drop(draft);
+	if (!r) r = look_files(&a, &files, e);
+	if (!r) r = files ? save_files(&a, c->args[1], e) : save_vm(&a, c->args[1], e);
 	if (!r) printf("%s\n", c->args[1]);
 	store_close(a.store);
 	return r;
@@ -94,7 +136,9 @@ const struct verb verb_snapshot = {
 		"it\n"
 		"was, whatever became of it meanwhile. Its disks are cloned where the file system "
 		"can,\n"
-		"and copied otherwise. Snapshots go with their guest.",
+		"and copied otherwise. Snapshots go with their guest. Of a zone its files are "
+		"kept,\n"
+		"also while it does not run, and not its memory.",
 	.examples = "lodge snapshot web before-upgrade\n"
 		    "lodge restore web before-upgrade",
 	.min_args = 2,
@@ -177,17 +221,42 @@ static int start(struct at *a, const char *tag, const char *dir, struct err *e)
 	return r;
 }
 
+static int restore_vm(struct at *a, const char *tag, const char *dir, struct err *e)
+{
+	int r = look_over(dir, e);
+	if (!r) r = look_discs(a, tag, e);
+	if (!r) r = kept_stop(a->store, a->name, 0, true, e);
+	return r ? r : start(a, tag, dir, e);
+}
+
+/* It runs afterwards if it ran. */
+static int restore_files(struct at *a, const char *tag, struct err *e)
+{
+	struct kept k = {.store = a->store, .folder = -1};
+	auto_mem char *saved = text_format("snapshots/%s", tag);
+	bool ran = control_alive(a->name);
+	int r = ran ? kept_stop(a->store, a->name, 0, true, e) : 0;
+	if (!r) r = kept_lock(&k, a->name, false, e);
+	if (!r) {
+		struct guest_files from = files_at(&k, saved), to = files_at(&k, NULL);
+		r = files_of(&k)->copy(&from, &to, e);
+	}
+	if (!r && ran) r = kept_load(&k, e);
+	if (!r && ran) r = kept_start(&k, -1, e);
+	kept_done(&k);
+	return r;
+}
+
 static int restore_run(const struct call *c, struct err *e)
 {
 	struct at a;
 	struct tag t;
+	bool files;
 	auto_mem char *dir = NULL;
 	int r = at_open(&a, c->args[0], e);
 	if (!r) r = tag_find(a.store, a.name, c->args[1], &t, &dir, e);
-	if (!r) r = look_over(dir, e);
-	if (!r) r = look_discs(&a, t.name, e);
-	if (!r) r = kept_stop(a.store, a.name, 0, true, e);
-	if (!r) r = start(&a, t.name, dir, e);
+	if (!r) r = look_files(&a, &files, e);
+	if (!r) r = files ? restore_files(&a, t.name, e) : restore_vm(&a, t.name, dir, e);
 	if (!r) r = tag_is_current(a.store, a.name, t.name, e);
 	if (!r) printf("%s\n", a.name);
 	store_close(a.store);
@@ -203,7 +272,8 @@ const struct verb verb_restore = {
 		"What\n"
 		"it wrote to its disks since is gone. It runs in the background: see 'lodge "
 		"attach'.\n"
-		"Connections to other machines may have broken; its clock goes on from then.",
+		"Connections to other machines may have broken; its clock goes on from then.\n"
+		"Of a zone the files come back; it starts anew with them if it ran.",
 	.examples = "lodge restore web before-upgrade",
 	.min_args = 2,
 	.max_args = 2,
@@ -309,14 +379,27 @@ const struct verb verb_snapshot_tree = {
 	.run = tree_run,
 };
 
+/* Its files may be of ids that this process cannot touch. */
+static int rm_one(struct at *a, const struct kept *k, const char *tag, struct err *e)
+{
+	auto_mem char *gone = NULL;
+	if (!files_of(k)) return tag_remove(a->store, a->name, tag, e);
+	int r = tag_hide(a->store, a->name, tag, &gone, e);
+	return r ? r : files_drop(k, gone, e);
+}
+
 static int rm_run(const struct call *c, struct err *e)
 {
 	struct at a;
+	struct kept k = {.folder = -1};
 	int r = at_open(&a, c->args[0], e);
+	k.store = a.store;
+	if (!r) r = held_look(&k, a.name, e);
 	for (unsigned i = 1; !r && i < c->nargs; i++) {
-		r = tag_remove(a.store, a.name, c->args[i], e);
+		r = rm_one(&a, &k, c->args[i], e);
 		if (!r) printf("%s\n", c->args[i]);
 	}
+	kept_done(&k);
 	store_close(a.store);
 	return r;
 }

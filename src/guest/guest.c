@@ -10,6 +10,7 @@
 #include "guest/console.h"
 #include "guest/control.h"
 #include "guest/gdb.h"
+#include "guest/hold.h"
 #include "guest/life.h"
 #include "guest/network.h"
 #include "guest/outside.h"
@@ -214,6 +215,7 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	if (r == 0) r = k->build(&g, e);
 	if (r == 0) r = attach_first(&g, e);
 	if (r == 0) r = started(&g, end, e);
+	hold_break(&g);
 	k->free(&g);
 	outside_ungroup();
 	console_free(g.shared);

@@ -170,9 +170,25 @@ struct kind { /* vm, zone, jvm, clr: see kinds[] in src/main.c. NULL op: this ki
 	/* The folder of a guest that does not run is about to go: what of it this process could not
 	 * remove. */
 	int (*clean)(int folder, struct err *e);
-	void (*free)(struct guest *g); /* accepts a half-built guest; stops it first */
+	const struct kind_files *files; /* NULL: what its guests write is in disks */
+	void (*free)(struct guest *g);	/* accepts a half-built guest; stops it first */
 };
 extern const struct kind *const kinds[]; /* NULL-ended; main.c */
+
+/* Of a kind whose guests write files of this host's: those of one that does not run, and whose
+ * folder is locked; or that stands (guest/hold.h). */
+struct guest_files {
+	int folder;	   /* the guest's */
+	const char *id;	   /* the guest's */
+	const char *saved; /* a folder in that, for what it had once; NULL: what it has */
+	const struct spec *spec;
+};
+struct kind_files {
+	/* To what another has, or had once, instead of what that is: at once, also when this
+	 * process is killed. Their ids become the other's. */
+	int (*copy)(const struct guest_files *from, const struct guest_files *to, struct err *e);
+	int (*drop)(int folder, const char *saved, struct err *e); /* 0 too if it is not there */
+};
 
 struct guest {
 	const struct kind *kind;
@@ -191,6 +207,8 @@ struct guest {
 	struct control *control;
 	struct life *life;
 	struct watch *helper;
+	struct hold *holds;		  /* those for whom it stands */
+	bool was_paused;		  /* when the first of them came */
 	int statm;			  /* /proc/self/statm; 0: not opened yet */
 	bool grouped[2];		  /* it has these control groups: enum cgroup_what */
 	char *save_to;			  /* by a request that waits for its stream */

@@ -6,6 +6,7 @@
 #include "base/own.h"
 #include "base/title.h"
 #include "guest/agent.h"
+#include "guest/hold.h"
 #include "guest/outside.h"
 #include <errno.h>
 #include <json-c/json.h>
@@ -174,6 +175,7 @@ int guest_resume(struct guest *g, struct err *e)
 {
 	if (!g->kind->resume)
 		return fail(e, -ENOTSUP, "guests of kind %s cannot be paused", g->kind->name);
+	hold_break(g);
 	int r = g->kind->resume(g, e);
 	if (r || !g->life) return r;
 	g->life->state.life = LIFE_RUNNING;

@@ -4,6 +4,7 @@
 #include "base/test.h"
 #include "guest/agent.h"
 #include "guest/guest.h"
+#include "guest/hold.h"
 #include "guest/life.h"
 #include "guest/record.h"
 #include <errno.h>
@@ -151,6 +152,40 @@ TEST(stop_resumes_who_is_paused)
 	int code;
 	begin(1, true, 60);
 	paper.start = pause_and_stop;
+	CHECK(!run(&code) && code == 5);
+}
+
+static int hold_open(struct guest *g, int *other)
+{
+	int ends[2];
+	CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+	*other = ends[0];
+	int r = hold_add(g, ends[1], NULL);
+	if (r) (void)close(ends[1]);
+	return r;
+}
+
+/* Bounded; it stands once, however many hold it; and who goes on has told all of them. */
+static void hold_it(struct guest *g)
+{
+	int fd[17];
+	char byte;
+	for (unsigned i = 0; i < 17; i++) CHECK(hold_open(g, &fd[i]) == (i < 16 ? 0 : -EMFILE));
+	CHECK(paper.pauses == 1 && life_state(g->life)->life == LIFE_PAUSED);
+	CHECK(recv(fd[3], &byte, 1, MSG_DONTWAIT) < 0);
+	CHECK(!guest_resume(g, NULL) && paper.pauses == 0 && !g->holds);
+	for (unsigned i = 0; i < 17; i++) {
+		CHECK(recv(fd[i], &byte, 1, MSG_DONTWAIT) == 0);
+		(void)close(fd[i]);
+	}
+	stop_now(g);
+}
+
+TEST(attack_life_is_held_by_many)
+{
+	int code;
+	begin(1, true, 60);
+	paper.start = hold_it;
 	CHECK(!run(&code) && code == 5);
 }
 

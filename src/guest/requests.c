@@ -7,6 +7,7 @@
 #include "guest/console.h"
 #include "guest/control.h"
 #include "guest/guest.h"
+#include "guest/hold.h"
 #include "guest/life.h"
 #include "guest/limits.h"
 #include "guest/link.h"
@@ -154,6 +155,14 @@ static int stream_snapshot(struct guest *g, const char *words, int fd, struct er
 	g->save_to = NULL;
 	loop_post(g->loop, save_now, v);
 	return 0;
+}
+
+/* "hold": it stands until whoever asked hangs up. */
+static int stream_hold(struct guest *g, const char *words, int fd, struct err *e)
+{
+	(void)words;
+	int r = check_lives(g, e);
+	return r ? r : hold_add(g, fd, e);
 }
 
 /* "connect PORT": to who listens there inside the guest. It hangs up if nobody does. */
@@ -351,6 +360,7 @@ const struct request requests[] = {
 	{.name = "inspect", .serve = serve_inspect},
 	{.name = "pause", .serve = serve_pause},
 	{.name = "resume", .serve = serve_resume},
+	{.name = "hold", .stream = stream_hold},
 	{.name = "stop", .serve = serve_stop},
 	{.name = "kill", .serve = serve_kill},
 	{.name = "rename", .serve = serve_rename},

@@ -10,7 +10,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <json-c/json.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -98,16 +101,20 @@ int tag_keep(struct store *s, const char *guest, const char *tag, const char *dr
 
 void tag_drop(const char *draft) { (void)dir_remove(draft, NULL); }
 
+static uint64_t bytes_seen; /* nftw() takes no word of ours along */
+static int bytes_add(const char *path, const struct stat *st, int what, struct FTW *at)
+{
+	(void)path, (void)at;
+	if (what == FTW_F && S_ISREG(st->st_mode)) bytes_seen += (uint64_t)st->st_blocks * 512;
+	return 0;
+}
+
 static uint64_t bytes_in(const char *path)
 {
-	uint64_t n = 0;
-	DIR *d = opendir(path);
-	struct stat st;
-	for (struct dirent *f; d && (f = readdir(d));)
-		if (!fstatat(dirfd(d), f->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode))
-			n += (uint64_t)st.st_blocks * 512;
-	if (d) (void)closedir(d);
-	return n;
+	enum { FDS = 64 };
+	bytes_seen = 0;
+	(void)nftw(path, bytes_add, FDS, FTW_PHYS | FTW_MOUNT);
+	return bytes_seen;
 }
 
 static void read_note(struct tag *t, const char *path)
@@ -180,17 +187,42 @@ struct tag_disk tag_disk(const struct spec_disk *d, unsigned n)
 	return t;
 }
 
-/* Under another name first: half a snapshot is none. */
-int tag_remove(struct store *s, const char *guest, const char *tag, struct err *e)
+int tag_hide(struct store *s, const char *guest, const char *tag, char **gone, struct err *e)
 {
 	struct tag t;
-	auto_mem char *path = NULL, *gone = NULL;
+	auto_mem char *path = NULL;
+	*gone = NULL;
 	int r = tag_find(s, guest, tag, &t, &path, e);
 	if (r < 0) return r;
 	auto_mem char *dir = path_of(s, guest, "", "");
-	must(asprintf(&gone, "%s/.%s.%d", dir, tag, (int)getpid()) > 0);
-	if (rename(path, gone)) return fail(e, -errno, "%s: %s", path, strerror(errno));
+	must(asprintf(gone, "%s/.%s.%d", dir, tag, (int)getpid()) > 0);
+	if (rename(path, *gone)) return fail(e, -errno, "%s: %s", path, strerror(errno));
 	auto_fd int folder = -1;
 	if (!store_guest_look(s, guest, &folder, NULL)) discs_forget(folder, tag);
-	return dir_remove(gone, e);
+	return 0;
+}
+
+/* Under another name first: half a snapshot is none. */
+int tag_remove(struct store *s, const char *guest, const char *tag, struct err *e)
+{
+	auto_mem char *gone = NULL;
+	int r = tag_hide(s, guest, tag, &gone, e);
+	return r ? r : dir_remove(gone, e);
+}
+
+/* Their names end with the process's number. */
+void tag_left(struct store *s, const char *guest, void (*fn)(void *ctx, const char *path),
+	      void *ctx)
+{
+	auto_mem char *dir = path_of(s, guest, "", "");
+	DIR *d = opendir(dir);
+	for (struct dirent *f; d && (f = readdir(d));) {
+		const char *dot = strrchr(f->d_name, '.');
+		long pid = dot ? strtol(dot + 1, NULL, 10) : 0;
+		if (f->d_name[0] != '.' || dot == f->d_name || pid < 1 || pid > INT_MAX) continue;
+		if (!kill((pid_t)pid, 0) || errno != ESRCH) continue;
+		auto_mem char *path = path_of(s, guest, "/", f->d_name);
+		fn(ctx, path);
+	}
+	if (d) (void)closedir(d);
 }

@@ -35,6 +35,11 @@ struct tag_disk {
 };
 struct tag_disk tag_disk(const struct spec_disk *d, unsigned n);
 int tag_remove(struct store *s, const char *guest, const char *tag, struct err *e);
+/* The first half of that: it is none any more, but a folder *gone, the caller's to free(). */
+int tag_hide(struct store *s, const char *guest, const char *tag, char **gone, struct err *e);
+/* fn for each folder that a command was killed over: drafts, and what was hidden. */
+void tag_left(struct store *s, const char *guest, void (*fn)(void *ctx, const char *path),
+	      void *ctx);
 /* The guest is now as it was then. */
 int tag_is_current(struct store *s, const char *guest, const char *tag, struct err *e);
 #endif

@@ -53,8 +53,10 @@ int keeper_ask(struct keeper *k, const struct keeper_order *o, int give, int *ta
 	       struct keeper_answer *to, struct err *e);
 void keeper_end(struct keeper *k); /* all that is left of the zone goes, and then it has gone */
 
-/* clean.c: what a zone of ours has written in that folder goes, whoever owns it. */
+/* files.c: what a zone of ours has written in that folder goes, whoever owns it. */
 int keeper_clean(int folder, struct err *e);
+/* plan.c's ids, of an ordinary user's zones, as a user namespace. */
+int keeper_ids(struct err *e);
 
 /* ---- keeper_net.c: in the keeper */
 /* A tap in these namespaces (user -1: ours), up and with these addresses. */

@@ -3,6 +3,7 @@
 #include "base/loop.h"
 #include "base/own.h"
 #include "guest/agent.h"
+#include "zone/files.h"
 #include "zone/kind_impl.h"
 #include "zone/zone.h"
 #include <errno.h>
@@ -277,5 +278,6 @@ const struct kind kind_zone = {
 	.limits_all = true,
 	.stats = stats,
 	.clean = keeper_clean,
+	.files = &kind_zone_files,
 	.free = free_it,
 };

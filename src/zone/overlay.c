@@ -1,18 +1,14 @@
 /* Layers of an image as one file system (overlayfs). They are named by descriptors: no path is
  * looked up by the kernel that anybody could change, and none has to be reachable from inside. */
 #include "base/buf.h"
-#include "base/file.h"
 #include "base/own.h"
-#include "base/proc.h"
-#include "base/text.h"
+#include "zone/disk.h"
 #include "zone/root.h"
 #include "zone/sys.h"
 #include <errno.h>
 #include <limits.h>
-#include <linux/loop.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -23,17 +19,6 @@ bool kernel_has(unsigned major, unsigned minor)
 	unsigned a = 0, b = 0;
 	if (uname(&u) || sscanf(u.release, "%u.%u", &a, &b) != 2) return false;
 	return a > major || (a == major && b >= minor);
-}
-
-static int words(int fs, const char *what, struct err *e)
-{
-	char text[256];
-	int code = errno;
-	ssize_t n = read(fs, text, sizeof(text) - 1);
-	text[n > 2 ? n : 0] = 0;
-	text[strcspn(text, "\n")] = 0;
-	return fail(e, -code, "the root's layers: %s: %s%s%s", what, strerror(code),
-		    n > 2 ? ": " : "", n > 2 ? text + 2 : "");
 }
 
 /* A detached copy of the folder's mount, whose ids are those of the namespace. */
@@ -53,9 +38,9 @@ static int put_fd(int fs, const char *key, int fd, struct err *e)
 {
 	char path[32];
 	if (!fsconfig(fs, FSCONFIG_SET_FD, key, NULL, fd)) return 0;
-	if (errno != EINVAL && errno != EBADF) return words(fs, key, e);
+	if (errno != EINVAL && errno != EBADF) return mount_words(fs, key, e);
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd); /* before Linux 6.13 */
-	return fsconfig(fs, FSCONFIG_SET_STRING, key, path, 0) ? words(fs, key, e) : 0;
+	return fsconfig(fs, FSCONFIG_SET_STRING, key, path, 0) ? mount_words(fs, key, e) : 0;
 }
 
 /* Descriptors that are open until the file system is there: a detached mount goes with its own. */
@@ -92,77 +77,6 @@ static int layer_open(struct trees *t, const char *path, int ids, struct err *e)
 	if (dir < 0) return fail(e, -errno, "%s: %s", path, strerror(errno));
 	if (ids >= 0 && (dir = keep(t, tree_open(dir, ids, e))) < 0) return e->code;
 	return lower_add(t, dir);
-}
-
-/* ---- a disk */
-/* The loop device goes with the last who uses it. */
-static int loop_open(const char *path, bool ro, char name[32], struct err *e)
-{
-	struct loop_config c = {.info.lo_flags =
-					LO_FLAGS_AUTOCLEAR | (ro ? LO_FLAGS_READ_ONLY : 0u)};
-	auto_fd int file = open(path, (ro ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-	auto_fd int ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	if (file < 0) return fail(e, -errno, "%s: %s", path, strerror(errno));
-	if (ctl < 0)
-		return fail(e, -errno, "a disk as a zone's root: /dev/loop-control: %s%s",
-			    strerror(errno), errno == EACCES ? ": only root can" : "");
-	c.fd = (uint32_t)file;
-	for (unsigned tries = 0; tries < 64; tries++) {
-		int n = ioctl(ctl, LOOP_CTL_GET_FREE);
-		(void)snprintf(name, 32, "/dev/loop%d", n);
-		auto_fd int fd = n < 0 ? -1 : open(name, (ro ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-		if (fd >= 0 && !ioctl(fd, LOOP_CONFIGURE, &c)) return give_fd(&fd);
-		if (errno != EBUSY) break;
-	}
-	return fail(e, -errno, "a disk as a zone's root: a loop device: %s", strerror(errno));
-}
-
-static int disk_mount(const char *path, bool ro, int ids, struct err *e)
-{
-	struct mount_attr a = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (unsigned)ids};
-	char name[32];
-	auto_fd int loop = loop_open(path, ro, name, e), fs = -1, m = -1;
-	if (loop < 0) return loop;
-	fs = fsopen("ext4", FSOPEN_CLOEXEC);
-	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", name, 0) ||
-	    (ro && fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0)) ||
-	    (ro && fsconfig(fs, FSCONFIG_SET_FLAG, "norecovery", NULL, 0)) ||
-	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
-		return words(fs, path, e);
-	m = fsmount(fs, FSMOUNT_CLOEXEC, (ro ? MOUNT_ATTR_RDONLY : 0u) | MOUNT_ATTR_NODEV);
-	if (m < 0) return words(fs, path, e);
-	if (ids >= 0 && mount_setattr(m, "", AT_EMPTY_PATH, &a, sizeof(a)))
-		return fail(e, -errno, "%s: mapping its ids: %s", path, strerror(errno));
-	return give_fd(&m);
-}
-
-static void quiet(void *ctx, const char *line) { (void)ctx, (void)line; }
-
-static int storage_make(const char *path, uint64_t size, struct err *e)
-{
-	auto_mem char *fresh = text_format("%s.new", path);
-	const char *argv[] = {"mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", fresh, NULL};
-	struct proc p = {.argv = argv, .line = quiet};
-	int code = 0;
-	auto_fd int fd = open(fresh, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0 || ftruncate(fd, (off_t)size))
-		return fail(e, -errno, "%s: %s", fresh, strerror(errno));
-	int r = proc_run(&p, &code, e);
-	if (!r && code) r = fail(e, -EIO, "mke2fs made no file system of %s", fresh);
-	if (!r && rename(fresh, path)) r = fail(e, -errno, "%s: %s", path, strerror(errno));
-	return r;
-}
-
-/* Made when it is wanted first, and of that size from then on. */
-static int storage_mount(const struct overlay *o, struct err *e)
-{
-	char self[32], folder[PATH_MAX];
-	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", o->folder);
-	ssize_t n = readlink(self, folder, sizeof(folder) - 1);
-	folder[n > 0 ? n : 0] = 0;
-	auto_mem char *path = text_format("%s/storage.img", folder);
-	int r = file_exists(path) ? 0 : storage_make(path, o->storage, e);
-	return r ? r : disk_mount(path, false, -1, e);
 }
 
 /* The topmost folder is the zone's "/": it looks as the image's does, which is at top. What is
@@ -203,7 +117,8 @@ static int upper_open(struct trees *t, const struct overlay *o, bool own, struct
 	const int how = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 	int folder = o->folder;
 	if (!t->nlower) return fail(e, -EINVAL, "the root's layers: there are none");
-	if (o->storage && (folder = keep(t, storage_mount(o, e))) < 0) return folder;
+	if (o->storage && (folder = keep(t, storage_mount(o->folder, o->storage, e))) < 0)
+		return folder;
 	if (!o->storage && own) folder = keep(t, folder_again(folder));
 	int r = upper_make(folder, t->lower[0], e);
 	if (r) return r;
@@ -233,10 +148,11 @@ static int mount_new(const struct trees *t, bool user, struct err *e)
 	if (!r) r = put_fd(fs, "workdir", t->work, e);
 	if (r) return r;
 	if (user && fsconfig(fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0))
-		return words(fs, "userxattr", e);
-	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0)) return words(fs, "overlayfs", e);
+		return mount_words(fs, "userxattr", e);
+	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		return mount_words(fs, "overlayfs", e);
 	int m = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV);
-	return m < 0 ? words(fs, "overlayfs", e) : m;
+	return m < 0 ? mount_words(fs, "overlayfs", e) : m;
 }
 
 /* At a place that is ours alone, and then without it. */
