@@ -45,6 +45,8 @@ const struct verb *const verbs[] = {
 	&verb_snapshot,
 	&verb_restore,
 	&verb_clone,
+	&verb_commit,
+	&verb_diff,
 	&verb_move,
 	&verb_receive,
 	&verb_image_ls,

@@ -88,11 +88,11 @@ extern const struct verb verb_run, verb_create, verb_start, verb_stop, verb_rest
 	verb_pause, verb_resume, verb_ps, verb_inspect, verb_logs, verb_attach, verb_exec,
 	verb_shell, verb_cp, verb_wait, verb_stats, verb_top, verb_debug, verb_media, verb_update,
 	verb_rename, verb_rm, verb_prune, verb_snapshot_ls, verb_snapshot_tree, verb_snapshot_rm,
-	verb_snapshot, verb_restore, verb_clone, verb_move, verb_receive, verb_image_ls,
-	verb_image_build, verb_image_inspect, verb_image_rm, verb_image_import, verb_image_export,
-	verb_image_tag, verb_image_create, verb_image_convert, verb_image_info, verb_image_check,
-	verb_image_resize, verb_image_compare, verb_network_create, verb_network_ls,
-	verb_network_inspect, verb_network_rm, verb_network_prune, verb_network_serve,
-	verb_volume_create, verb_volume_ls, verb_volume_inspect, verb_volume_rm, verb_volume_prune,
-	verb_doctor, verb_help, verb_completion, verb_version;
+	verb_snapshot, verb_restore, verb_clone, verb_commit, verb_diff, verb_move, verb_receive,
+	verb_image_ls, verb_image_build, verb_image_inspect, verb_image_rm, verb_image_import,
+	verb_image_export, verb_image_tag, verb_image_create, verb_image_convert, verb_image_info,
+	verb_image_check, verb_image_resize, verb_image_compare, verb_network_create,
+	verb_network_ls, verb_network_inspect, verb_network_rm, verb_network_prune,
+	verb_network_serve, verb_volume_create, verb_volume_ls, verb_volume_inspect, verb_volume_rm,
+	verb_volume_prune, verb_doctor, verb_help, verb_completion, verb_version;
 #endif

@@ -188,6 +188,11 @@ struct kind_files {
 	 * process is killed. Their ids become the other's. */
 	int (*copy)(const struct guest_files *from, const struct guest_files *to, struct err *e);
 	int (*drop)(int folder, const char *saved, struct err *e); /* 0 too if it is not there */
+	/* As a layer of an image, a tar, to fd. */
+	int (*pack)(const struct guest_files *from, int fd, struct err *e);
+	/* To fd: what is another than in the spec's layers: a letter (A: added, C: changed, D:
+	 * gone), the path and a 0, for each. */
+	int (*diff)(const struct guest_files *from, int fd, struct err *e);
 };
 
 struct guest {

@@ -12,6 +12,21 @@
  * this host's if it is among them, else the only one. *out, the caller's, is what it became. */
 int oci_import(struct store *s, const char *path, const char *name, const char *arch,
 	       struct image *out, struct err *e);
+/* "docker.io/library/web:2" is web-2 here, without a tag or with latest web. NULL: none; the
+ * caller's to free(). It may be no name: store_name_ok(). */
+char *oci_name(const char *ref);
+/* One more layer over an image: the tar that `layer` reads, which is ours. Each change is an
+ * instruction of a Dockerfile's: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME,
+ * WORKDIR. */
+struct oci_commit {
+	int layer;
+	const char *const *change;
+	unsigned nchanges;
+	const char *message, *author; /* NULL: none */
+	const char *by;		      /* what made it */
+};
+int oci_commit(struct store *s, const struct image *base, const struct oci_commit *c,
+	       const char *name, struct err *e);
 /* To a tar file, in the place of nothing, that is both a layout and a docker-archive. */
 int oci_export(const struct image *im, const char *path, struct err *e);
 /* The folder of an image's nth layer, for overlayfs, made if it is missing; *path is the caller's

@@ -162,8 +162,7 @@ static int take(struct import *m, struct err *e)
 	}
 	return r;
 }
-/* "docker.io/library/busybox:1.36" is busybox-1.36. */
-static char *name_from(const char *ref)
+char *oci_name(const char *ref)
 {
 	const char *last = ref ? strrchr(ref, '/') : NULL;
 	if (!ref) return NULL;
@@ -178,7 +177,7 @@ static char *name_from(const char *ref)
 static int name_it(struct import *m, const char *name, struct err *e)
 {
 	struct image *im = &m->found.im;
-	im->name = name ? strdup(name) : name_from(m->found.ref);
+	im->name = name ? strdup(name) : oci_name(m->found.ref);
 	if (!im->name || !store_name_ok(im->name))
 		return fail(e, -EINVAL, "%s is no name for an image here: give it one",
 			    im->name ? im->name : "it has no name, and that");

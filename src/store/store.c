@@ -48,6 +48,12 @@ static char *root_default(void)
 	return pw ? text_format("%s/.local/share/lodge", pw->pw_dir) : NULL;
 }
 
+int store_draft(struct store *s, struct err *e)
+{
+	int fd = open(s->root, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	return fd < 0 ? fail(e, -errno, "%s: %s", s->root, strerror(errno)) : fd;
+}
+
 char *store_sockets(void)
 {
 	const char *home = getenv("LODGE_HOME"), *xdg = getenv("XDG_RUNTIME_DIR");

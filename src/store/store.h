@@ -16,6 +16,8 @@ struct store;
 int store_open(struct store **out, const char *root, struct err *e);
 void store_close(struct store *s); /* NULL is fine */
 const char *store_root(const struct store *s);
+/* A file to write to that may be large and has no name: it goes with its descriptor. */
+int store_draft(struct store *s, struct err *e);
 /* Where running guests' control sockets are: $LODGE_HOME/run, else /run/lodge for root, else
  * $XDG_RUNTIME_DIR/lodge, else run in the folder that store_open() would take. It need not exist.
  * The caller's to free(); NULL: there is no such place. */

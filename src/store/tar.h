@@ -22,14 +22,19 @@
 	X(archive_entry_set_gid)                                                                   \
 	X(archive_entry_set_gname)                                                                 \
 	X(archive_entry_set_hardlink)                                                              \
+	X(archive_entry_set_mtime)                                                                 \
 	X(archive_entry_set_pathname)                                                              \
 	X(archive_entry_set_perm)                                                                  \
+	X(archive_entry_set_rdevmajor)                                                             \
+	X(archive_entry_set_rdevminor)                                                             \
 	X(archive_entry_set_size)                                                                  \
+	X(archive_entry_set_symlink)                                                               \
 	X(archive_entry_set_uid)                                                                   \
 	X(archive_entry_set_uname)                                                                 \
 	X(archive_entry_size)                                                                      \
 	X(archive_entry_symlink)                                                                   \
 	X(archive_entry_uid)                                                                       \
+	X(archive_entry_xattr_add_entry)                                                           \
 	X(archive_entry_xattr_next)                                                                \
 	X(archive_entry_xattr_reset)                                                               \
 	X(archive_errno)                                                                           \
@@ -59,6 +64,7 @@
 	X(archive_write_set_bytes_per_block)                                                       \
 	X(archive_write_set_format_gnutar)                                                         \
 	X(archive_write_set_format_iso9660)                                                        \
+	X(archive_write_set_format_pax_restricted)                                                 \
 	X(archive_write_set_options)
 
 struct tar {

@@ -15,6 +15,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <time.h>
+
+enum { ROUNDS = 1000 };
 
 int mount_words(int fs, const char *what, struct err *e)
 {
@@ -82,15 +85,32 @@ static bool is_behind(const char *loop, const char *path)
 	return !strcmp(b.at, path);
 }
 
+static bool loop_find(const char *path, char name[32])
+{
+	DIR *d = opendir("/sys/block");
+	*name = 0;
+	for (struct dirent *f; d && !*name && (f = readdir(d));)
+		if (is_behind(f->d_name, path)) (void)snprintf(name, 32, "%.20s", f->d_name);
+	if (d) (void)closedir(d);
+	return *name;
+}
+
+/* While we have it open it does not go; one that goes already is waited for, since two of them for
+ * one file would be two that write it. */
 int disk_mount_again(const char *path, struct err *e)
 {
-	char name[32] = "";
-	DIR *d = opendir("/sys/block");
-	for (struct dirent *f; d && !*name && (f = readdir(d));)
-		if (is_behind(f->d_name, path))
-			(void)snprintf(name, sizeof(name), "/dev/%.20s", f->d_name);
-	if (d) (void)closedir(d);
-	return *name ? loop_mount(name, path, false, -1, e) : disk_mount(path, false, -1, e);
+	const struct timespec nap = {0, 5 * 1000 * 1000};
+	char name[32];
+	int r = fail(e, -EBUSY, "%s: its file system does not go", path);
+	unsigned i = 0;
+	for (; i < ROUNDS && loop_find(path, name); i++) {
+		auto_mem char *device = text_format("/dev/%s", name);
+		auto_fd int held = open(device, O_RDWR | O_CLOEXEC);
+		if (held >= 0 && is_behind(name, path)) r = loop_mount(device, path, false, -1, e);
+		if (r >= 0) return r;
+		(void)nanosleep(&nap, NULL);
+	}
+	return i < ROUNDS ? disk_mount(path, false, -1, e) : r;
 }
 
 static void quiet(void *ctx, const char *line) { (void)ctx, (void)line; }
@@ -124,5 +144,5 @@ int storage_mount(int folder, uint64_t size, struct err *e)
 {
 	auto_mem char *path = storage_path(folder);
 	int r = file_exists(path) ? 0 : storage_make(path, size, e);
-	return r ? r : disk_mount(path, false, -1, e);
+	return r ? r : disk_mount_again(path, e);
 }

@@ -6,6 +6,7 @@
 #include "base/own.h"
 #include "base/text.h"
 #include "guest/guest.h"
+#include "store/tar.h"
 #include "zone/disk.h"
 #include "zone/keeper.h"
 #include "zone/sys.h"
@@ -173,6 +174,64 @@ static int copy(const struct guest_files *from, const struct guest_files *to, st
 	return files_within(copy_now, &j, e);
 }
 
+/* ---- telling */
+struct telling {
+	const struct guest_files *from;
+	int fd;
+};
+
+static int pack_now(void *telling, struct err *e)
+{
+	const struct telling *t = telling;
+	struct files_ids ids = {first_id(t->from), 0, PLAN_IDS};
+	if (!ids.from) ids.size = 0;
+	auto_fd int from = files_open(t->from, e);
+	return from < 0 && from != -ENOENT ? from : files_pack(from, t->fd, &ids, e);
+}
+
+static int pack(const struct guest_files *from, int fd, struct err *e)
+{
+	struct telling t = {from, fd};
+	int r = tar_load(e);
+	return r ? r : files_within(pack_now, &t, e);
+}
+
+static int lower_open(struct files_lower *l, const char *path, struct err *e)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || l->n == FILES_LOWERS)
+		return fail(e, fd < 0 ? -errno : -EMFILE, "%s: %s", path, strerror(errno));
+	l->at[l->n++] = fd;
+	return 0;
+}
+
+static int lowers_open(struct files_lower *l, const struct spec_zone *z, struct err *e)
+{
+	int r = 0;
+	for (unsigned i = z->layers.n; !r && i; i--) r = lower_open(l, z->layers.at[i - 1], e);
+	int disk = !r && z->disk ? disk_mount(z->disk, true, -1, e) : -1;
+	if (disk >= 0) l->at[l->n++] = disk;
+	return r ? r : z->disk && disk < 0 ? disk : 0;
+}
+
+static int diff_now(void *telling, struct err *e)
+{
+	const struct telling *t = telling;
+	struct files_lower l = {.n = 0};
+	int r = lowers_open(&l, &t->from->spec->zone, e);
+	auto_fd int from = r ? r : files_open(t->from, e);
+	if (!r && from < 0 && from != -ENOENT) r = from;
+	if (!r) r = files_diff(from, &l, dup(t->fd), e);
+	while (l.n) (void)close(l.at[--l.n]);
+	return r;
+}
+
+static int diff(const struct guest_files *from, int fd, struct err *e)
+{
+	struct telling t = {from, fd};
+	return files_within(diff_now, &t, e);
+}
+
 /* ---- what goes */
 struct gone {
 	int folder;
@@ -204,4 +263,4 @@ int keeper_clean(int folder, struct err *e)
 	return geteuid() ? files_within(drop_now, &g, e) : 0;
 }
 
-const struct kind_files kind_zone_files = {.copy = copy, .drop = drop};
+const struct kind_files kind_zone_files = {.copy = copy, .drop = drop, .pack = pack, .diff = diff};

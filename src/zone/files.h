@@ -35,6 +35,36 @@ void files_links_free(struct files_links *l);
 const char *files_link(struct files_links *l, const struct stat *st, const char *path);
 enum { FILES_DEPTH = 256, FILES_PATH = 8192 };
 
+/* ---- files_walk.c */
+struct files_seen {
+	int at;
+	const char *name, *path; /* in that folder, and from the top on: "", "a/b" */
+	const struct stat *st;
+	bool gone;   /* it says that what the layers have there is */
+	bool opaque; /* of what the layers have in that folder nothing is to be seen */
+};
+/* fn for each, the top first; the first result that is not 0 ends it. */
+int files_walk(int top, int (*fn)(void *ctx, const struct files_seen *s, struct err *e), void *ctx,
+	       struct err *e);
+bool files_opaque(int at, const char *name);
+/* A place that was made for what is mounted there in each zone: the zone has not written it. */
+bool files_ours(const struct files_seen *s);
+static inline bool files_gone(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && !st->st_rdev;
+}
+
+/* ---- pack.c, diff.c; from -1: it has written nothing */
+/* To fd as a layer of an image: tar(5). */
+int files_pack(int from, int fd, const struct files_ids *ids, struct err *e);
+enum { FILES_LOWERS = 130 };
+struct files_lower { /* the highest first */
+	int at[FILES_LOWERS];
+	unsigned n;
+};
+/* To fd, which is closed: 'A', 'C' or 'D' (added, changed, gone), a path, and a 0, for each. */
+int files_diff(int from, const struct files_lower *l, int fd, struct err *e);
+
 /* ---- files.c */
 extern const struct kind_files kind_zone_files;
 /* The folder that holds them; -ENOENT: there is none yet. In files_within(). */
