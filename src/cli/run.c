@@ -116,6 +116,7 @@ static const struct opt run_table[] = {
 	{"io-rate", 0, OPT_SIZE, AT(io_rate), "SIZE",
 	 "The most that each of its disks reads and writes a second: 10M.", NULL},
 	ZONES_IO_WEIGHT(run_opts),
+	ZONES_IP(run_opts),
 	{"kernel", 0, OPT_TEXT, AT(kernel), "FILE",
 	 "A kernel: Image, bzImage, ELF, or any of them in gzip.", NULL},
 	{"kind", 0, OPT_TEXT, AT(kind), "KIND",
@@ -136,6 +137,7 @@ static const struct opt run_table[] = {
 	 "Let this machine keep what it and other such guests hold the same once (KSM): programs "
 	 "that compute are slower, and guests can find out what others hold.",
 	 NULL},
+	ZONES_RESERVATION(run_opts),
 	{"name", 0, OPT_TEXT, AT(name), "NAME",
 	 "Name it; then it is kept when it ends, with its disk, and may be run again.", NULL},
 	{"net", 0, OPT_LIST, AT(nets), "NET",

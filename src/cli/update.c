@@ -32,7 +32,7 @@ int cpus_parse(unsigned *cpus, uint64_t *cap, const char *text, struct err *e)
 }
 
 struct update_opts {
-	const char *memory, *high, *cpus, *shares, *io_rate, *io_ops, *cpuset, *pids, *weight;
+	const char *memory, *high, *cpus, *shares, *io_rate, *io_ops, *cpuset, *pids, *weight, *low;
 };
 #define AT(member) offsetof(struct update_opts, member)
 static const struct opt update_table[] = {
@@ -56,6 +56,9 @@ static const struct opt update_table[] = {
 	 "max"},
 	{"memory-high", 0, OPT_TEXT, AT(high), "SIZE",
 	 "How much of this machine's memory its process keeps before it is made to swap, or max.",
+	 "max"},
+	{"memory-reservation", 0, OPT_TEXT, AT(low), "SIZE",
+	 "Of a zone: memory that is not taken from it while others have more, or max: none.",
 	 "max"},
 	{"pids-limit", 0, OPT_TEXT, AT(pids), "N",
 	 "Of a zone: how many processes it may have, or max: as usual.", "max"},
@@ -100,7 +103,7 @@ static int words_of(char to[WORDS], const struct update_opts *o, struct err *e)
 		   {"cpu-shares", o->shares, take_count}, {"io-rate", o->io_rate, take_size},
 		   {"io-ops", o->io_ops, take_count},	  {"memory-high", o->high, take_size},
 		   {"cpuset", o->cpuset, take_set},	  {"pids", o->pids, take_count},
-		   {"io-weight", o->weight, take_count}};
+		   {"io-weight", o->weight, take_count},  {"memory-low", o->low, take_size}};
 	size_t n = 0;
 	to[0] = 0;
 	for (unsigned i = 0; i < COUNT(all); i++) {

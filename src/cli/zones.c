@@ -2,6 +2,7 @@
 #include "base/own.h"
 #include "base/types.h"
 #include "guest/spec.h"
+#include "net/subnet.h"
 #include "store/oci.h"
 #include <ctype.h>
 #include <errno.h>
@@ -67,6 +68,8 @@ static int check(const struct zone_opts *o, struct err *e)
 		return fail(e, -EINVAL, "--userns: '%s' is neither auto nor host", o->userns);
 	if (o->userns && !strcmp(o->userns, "host") && geteuid())
 		return fail(e, -EPERM, "--userns host: only root can share root's ids");
+	struct ip4_card card;
+	if (o->ip && ip4_card_parse(&card, o->ip, e)) return fail_in(e, "--ip");
 	if (o->storage && (geteuid() || o->storage < LEAST_STORAGE * MIB))
 		return fail(e, -EINVAL, "--storage: for root's zones, and at least %dM",
 			    LEAST_STORAGE);
@@ -93,6 +96,8 @@ int zones_options(struct spec *s, const struct zone_opts *o, const char *const *
 	z->host_ids = o->userns && !strcmp(o->userns, "host");
 	s->limits.pids = o->pids;
 	s->limits.io_weight = o->io_weight;
+	s->limits.memory_low = o->memory_low;
+	z->ip = copy(a, o->ip);
 	return 0;
 }
 
@@ -101,7 +106,8 @@ static bool says_zone(const struct spec *s)
 	const struct spec_zone *z = &s->zone;
 	const struct limits *l = &s->limits;
 	return z->args.n || z->env.n || z->entrypoint || z->user || z->workdir || z->hostname ||
-	       z->host_ids || z->host_net || z->storage || l->pids || l->io_weight || l->cpu_set;
+	       z->host_ids || z->host_net || z->storage || z->ip || l->pids || l->io_weight ||
+	       l->cpu_set || l->memory_low;
 }
 
 static int choose_vm(const struct spec *s, const struct image *im, struct err *e)
@@ -173,6 +179,7 @@ void zones_again(struct spec *s, const struct spec *was)
 	if (!z->workdir) z->workdir = was->zone.workdir;
 	if (!z->hostname) z->hostname = was->zone.hostname;
 	if (!z->storage) z->storage = was->zone.storage;
+	if (!z->ip) z->ip = was->zone.ip;
 }
 
 void zones_cap(struct spec *s)

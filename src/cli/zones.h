@@ -10,7 +10,8 @@ struct zone_opts {
 	struct opt_list env;
 	const char *workdir, *user, *entrypoint, *hostname, *cpuset, *userns;
 	unsigned pids, io_weight;
-	uint64_t storage;
+	uint64_t storage, memory_low;
+	const char *ip;
 	bool tty, interactive;
 };
 #define ZONES_AT(T, member) offsetof(struct T, zone.member)
@@ -42,6 +43,19 @@ struct zone_opts {
 	{                                                                                          \
 		"interactive", 'i', OPT_FLAG, ZONES_AT(T, interactive), NULL,                      \
 			"Of a zone in the background: keep its input open, for 'lodge attach'.",   \
+			NULL                                                                       \
+	}
+#define ZONES_IP(T)                                                                                \
+	{                                                                                          \
+		"ip", 0, OPT_TEXT, ZONES_AT(T, ip), "IP/LEN[,GATEWAY]",                            \
+			"Of a zone: its address at the tap or bridge of this machine that --net "  \
+			"says.",                                                                   \
+			NULL                                                                       \
+	}
+#define ZONES_RESERVATION(T)                                                                       \
+	{                                                                                          \
+		"memory-reservation", 0, OPT_SIZE, ZONES_AT(T, memory_low), "SIZE",                \
+			"Of a zone: memory that is not taken from it while others have more.",     \
 			NULL                                                                       \
 	}
 #define ZONES_IO_WEIGHT(T)                                                                         \

@@ -20,6 +20,7 @@ struct limits {
 	/* Of zones: CPUs that it may run on, a bit each, from 0 on; processes; a weight for disks.
 	 */
 	uint64_t cpu_set, pids, io_weight;
+	uint64_t memory_low; /* bytes that are not taken from it while others have more */
 };
 enum { CPU_CAP_LEAST = 10, IO_RATE_LEAST = 4096 };
 
@@ -93,8 +94,9 @@ struct spec {
 		struct spec_words args, env;
 		const char *entrypoint; /* a program, or "" for none; NULL: the image's */
 		const char *user, *workdir, *hostname; /* NULL: as the image has it */
-		bool tty;			       /* a terminal, else pipes */
-		bool input;			       /* its input is the console's */
+		const char *ip;	  /* as ip4_card_parse() takes it, where its network gives none */
+		bool tty;	  /* a terminal, else pipes */
+		bool input;	  /* its input is the console's */
 		bool host_ids;	  /* root in it is root here: no user namespace */
 		bool host_net;	  /* its network is this host's */
 		uint64_t storage; /* bytes that what it writes may have; 0: as this disk has */

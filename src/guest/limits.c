@@ -22,6 +22,7 @@ static const struct {
 	{"cpuset", offsetof(struct limits, cpu_set)},
 	{"pids", offsetof(struct limits, pids)},
 	{"io-weight", offsetof(struct limits, io_weight)},
+	{"memory-low", offsetof(struct limits, memory_low)},
 };
 
 const char *limits_name(unsigned n) { return n < COUNT(table) ? table[n].name : NULL; }
@@ -36,7 +37,7 @@ static int take_one(struct limits *l, const char *name, size_t len, uint64_t v, 
 	}
 	return fail(e, -EINVAL,
 		    "update: no such limit; there are: memory, cpus, cpu-shares, "
-		    "io-rate, io-ops, memory-high, cpuset, pids, io-weight");
+		    "io-rate, io-ops, memory-high, cpuset, pids, io-weight, memory-low");
 }
 
 int limits_take(struct limits *l, const char *words, struct err *e)

@@ -42,7 +42,7 @@ static const struct field {
 	ZONE(TEXT, workdir),	 ZONE(TEXT, hostname),
 	ZONE(FLAG, tty),	 ZONE(FLAG, input),
 	ZONE(FLAG, host_ids),	 ZONE(FLAG, host_net),
-	ZONE(SIZE, storage),
+	ZONE(SIZE, storage),	 ZONE(TEXT, ip),
 #undef ZONE
 #define LIMIT(member)                                                                              \
 	{                                                                                          \
@@ -52,7 +52,7 @@ static const struct field {
 	LIMIT(cpu_shares),	 LIMIT(io_rate),
 	LIMIT(io_ops),		 LIMIT(memory_high),
 	LIMIT(cpu_set),		 LIMIT(pids),
-	LIMIT(io_weight),
+	LIMIT(io_weight),	 LIMIT(memory_low),
 #undef LIMIT
 };
 enum { TEXT_MAX = 64 * 1024, WORDS_MAX = 4096 };

@@ -82,3 +82,34 @@ int subnet_free(struct subnet *s, const struct subnet *taken, unsigned n, struct
 	*s = at;
 	return 0;
 }
+
+static bool ip4_parse(uint32_t *ip, const char *text, size_t n)
+{
+	char copy[IP4_TEXT];
+	struct in_addr a;
+	if (n >= sizeof(copy)) return false;
+	memcpy(copy, text, n);
+	copy[n] = 0;
+	if (inet_pton(AF_INET, copy, &a) != 1) return false;
+	*ip = ntohl(a.s_addr);
+	return *ip;
+}
+
+int ip4_card_parse(struct ip4_card *c, const char *text, struct err *e)
+{
+	enum { MOST_BITS = 30 };
+	size_t n = strcspn(text, "/");
+	const char *bits = text[n] ? text + n + 1 : "";
+	size_t digits = strspn(bits, "0123456789");
+	unsigned long len = digits && digits < 3 ? strtoul(bits, NULL, 10) : 0;
+	const char *rest = bits + digits, *way = *rest == ',' ? rest + 1 : NULL;
+	*c = (struct ip4_card){0};
+	bool good = ip4_parse(&c->ip, text, n) && len && len <= MOST_BITS && (!*rest || way) &&
+		    (!way || ip4_parse(&c->gateway, way, strlen(way)));
+	if (good) c->mask = ~0u << (32 - len);
+	if (good && (c->ip & ~c->mask) && (c->ip | c->mask) != ~0u &&
+	    (!way || ((c->gateway ^ c->ip) & c->mask) == 0))
+		return 0;
+	return fail(e, -EINVAL, "'%.60s' is no address such as 10.0.0.5/24 or 10.0.0.5/24,10.0.0.1",
+		    text);
+}

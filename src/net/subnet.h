@@ -13,6 +13,12 @@ enum { SUBNET_TEXT = 20, IP4_TEXT = 16 };
 int subnet_parse(struct subnet *s, const char *text, struct err *e);
 void subnet_text(char to[SUBNET_TEXT], const struct subnet *s);
 void ip4_text(char to[IP4_TEXT], uint32_t ip);
+/* A card's address as people write it, "10.0.0.5/24", and perhaps ",10.0.0.1": its way out, which
+ * is in that network. */
+struct ip4_card {
+	uint32_t ip, mask, gateway; /* 0: none */
+};
+int ip4_card_parse(struct ip4_card *c, const char *text, struct err *e);
 /* One of 10.89.0.0/24 to 10.89.255.0/24 that neither touches those nor a network this host is on.
  * -ENOSPC: none is left. */
 int subnet_free(struct subnet *s, const struct subnet *taken, unsigned n, struct err *e);

@@ -177,10 +177,15 @@ static int throttle(const struct limits *l, const spec_throttles *t, const char 
 	int r = 0;
 	(void)group_dir(l->g, "io", &two);
 	for (unsigned i = 0; !r && i < t->n; i++) {
-		(void)snprintf(text, sizeof(text),
-			       two ? "%" PRId64 ":%" PRId64 " %s=%" PRIu64
-				   : "%" PRId64 ":%" PRId64 "%s %" PRIu64,
-			       t->at[i].major, t->at[i].minor, two ? key : "", t->at[i].rate);
+		if (two && !t->at[i].rate)
+			(void)snprintf(text, sizeof(text), "%" PRId64 ":%" PRId64 " %s=max",
+				       t->at[i].major, t->at[i].minor, key);
+		else
+			(void)snprintf(text, sizeof(text),
+				       two ? "%" PRId64 ":%" PRId64 " %s=%" PRIu64
+					   : "%" PRId64 ":%" PRId64 "%s %" PRIu64,
+				       t->at[i].major, t->at[i].minor, two ? key : "",
+				       t->at[i].rate);
 		r = set_text(l, two ? "io" : "blkio", v1, "io.max", text);
 	}
 	return r;

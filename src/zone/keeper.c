@@ -168,60 +168,20 @@ static int do_signal(struct kept *k, unsigned n, struct err *e)
 	return 0;
 }
 
-static void put_number(struct number *n, uint64_t v)
-{
-	if (v) *n = (struct number){true, (int64_t)v};
-}
-
-static const char *cpus_text(uint64_t set, struct arena *a)
-{
-	const char *to = "";
-	for (unsigned i = 0; i < 64; i++)
-		if (set >> i & 1) to = arena_text(a, "%s%s%u", to, *to ? "," : "", i);
-	return to;
-}
-
-enum { PERIOD_US = 100000, SHARES = 1024, PIDS = 4096, IO_WEIGHT = 100 };
-
-/* What was asked for, and what is lifted; what never was is left as the host has it. */
-static void resources_fill(struct spec_resources *r, const struct keeper_limits *l,
-			   const struct keeper_limits *had, struct arena *a)
-{
-	if (l->memory | had->memory)
-		put_number(&r->memory->limit, l->memory ? l->memory : UINT64_MAX);
-	if (l->memory_high | had->memory_high)
-		put_number(&r->memory->reservation, l->memory_high ? l->memory_high : UINT64_MAX);
-	if (l->cpu_cap | had->cpu_cap) {
-		put_number(&r->cpu->quota,
-			   l->cpu_cap ? l->cpu_cap * (PERIOD_US / 1000) : UINT64_MAX);
-		put_number(&r->cpu->period, PERIOD_US);
-	}
-	if (l->cpu_shares | had->cpu_shares)
-		put_number(&r->cpu->shares, l->cpu_shares ? l->cpu_shares : SHARES);
-	if (l->pids | had->pids) put_number(&r->pids->limit, l->pids ? l->pids : PIDS);
-	if (l->io_weight | had->io_weight)
-		put_number(&r->block_io->weight, l->io_weight ? l->io_weight : IO_WEIGHT);
-	if (l->cpu_set) r->cpu->cpus = cpus_text(l->cpu_set, a);
-	if (!l->cpu_set && had->cpu_set)
-		r->cpu->cpus = arena_text(a, "0-%ld", sysconf(_SC_NPROCESSORS_CONF) - 1);
-}
-
 static int do_limit(struct kept *k, const struct keeper_limits *l, struct err *e)
 {
 	static const struct keeper_limits none;
-	struct spec_memory m = {0};
-	struct spec_cpu c = {0};
-	struct spec_pids p = {0};
-	struct spec_block_io io = {0};
-	struct spec_resources r = {.memory = &m, .cpu = &c, .pids = &p, .block_io = &io};
 	if (!memcmp(l, &k->limits, sizeof(*l))) return 0;
 	if (k->b.group.lame && memcmp(l, &none, sizeof(none)))
 		return fail(e, -EOPNOTSUPP,
 			    "limits: this user may make no control groups here; have some "
 			    "delegated (systemd: Delegate=yes), or leave them out");
-	resources_fill(&r, l, &k->limits, k->once);
-	int bad = group_limit(&k->b.group, &r, false, e);
-	if (!bad) k->limits = *l;
+	int bad = keeper_limit(&k->b.group, l, &k->limits, k->folder, k->once, e);
+	if (!bad)
+		k->limits = *l;
+	else /* what was done of it */
+		(void)keeper_limit(&k->b.group, &k->limits, l, k->folder, k->once,
+				   &(struct err){0});
 	return bad;
 }
 

@@ -23,6 +23,8 @@ struct keeper_net { /* addresses in the host's byte order; 0: none */
 };
 struct keeper_limits { /* 0: none */
 	uint64_t memory, memory_high, cpu_cap, cpu_shares, cpu_set, pids, io_weight;
+	uint64_t memory_low;
+	uint64_t io_rate, io_ops; /* of the disk that its folder is on, each way */
 };
 struct keeper_stats {
 	uint64_t cpu_ns, memory, pids;
@@ -58,10 +60,17 @@ int keeper_clean(int folder, struct err *e);
 /* plan.c's ids, of an ordinary user's zones, as a user namespace. */
 int keeper_ids(struct err *e);
 
+/* ---- keeper_limit.c: in the keeper */
+struct group;
+/* had: those that hold. folder: the zone's. In the arena. */
+int keeper_limit(const struct group *g, const struct keeper_limits *l,
+		 const struct keeper_limits *had, int folder, struct arena *a, struct err *e);
+
 /* ---- keeper_net.c: in the keeper */
 /* A tap in these namespaces (user -1: ours), up and with these addresses. */
 int keeper_net_make(int user, int net, const struct keeper_net *n, int *tap, struct err *e);
-/* Files that the zone has at /etc, in its folder. */
+/* Files that the zone has at /etc, in its folder. Who answers names is the network's business, or
+ * is as this host has it. */
 int keeper_files(int folder, const char *hostname, const struct keeper_net *n, bool host,
 		 struct err *e);
 #endif

@@ -28,6 +28,15 @@ static void address_put(struct sockaddr *to, uint32_t ip)
 	memcpy(to, &in, sizeof(in));
 }
 
+static int card_up(int s, const char *name, bool up)
+{
+	struct ifreq q = {0};
+	(void)snprintf(q.ifr_name, sizeof(q.ifr_name), "%s", name);
+	if (ioctl(s, SIOCGIFFLAGS, &q)) return -1;
+	q.ifr_flags = (short)(up ? q.ifr_flags | IFF_UP : q.ifr_flags & ~IFF_UP);
+	return ioctl(s, SIOCSIFFLAGS, &q);
+}
+
 static int card_set(const char *name, const struct keeper_net *n, struct err *e)
 {
 	struct ifreq q = {0};
@@ -36,7 +45,9 @@ static int card_set(const char *name, const struct keeper_net *n, struct err *e)
 	(void)snprintf(q.ifr_name, sizeof(q.ifr_name), "%s", name);
 	q.ifr_hwaddr.sa_family = ARPHRD_ETHER;
 	memcpy(q.ifr_hwaddr.sa_data, n->mac, 6);
-	if (s < 0 || ioctl(s, SIOCSIFHWADDR, &q))
+	/* While it is down: an address of IPv6 comes from that one when it goes up. */
+	if (s < 0 || card_up(s, name, false) || ioctl(s, SIOCSIFHWADDR, &q) ||
+	    card_up(s, name, true))
 		return fail(e, -errno, "%s: %s", name, strerror(errno));
 	address_put(&q.ifr_addr, n->ip);
 	if (n->ip && ioctl(s, SIOCSIFADDR, &q))
@@ -110,7 +121,8 @@ int keeper_files(int folder, const char *hostname, const struct keeper_net *n, b
 	if (n && n->n) return 0; /* the first card's are what holds */
 	hosts_add(&hosts, hostname, n);
 	buf_fmt(&name, "%s\n", hostname);
-	if (host) (void)file_read(&resolv, "/etc/resolv.conf", 1 << 16, NULL);
+	if (host || (n && n->ip && !n->dns))
+		(void)file_read(&resolv, "/etc/resolv.conf", 1 << 16, NULL);
 	if (n && n->dns) {
 		ip4_text(dns, n->dns);
 		buf_fmt(&resolv, "nameserver %s\n", dns);

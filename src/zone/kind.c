@@ -181,11 +181,14 @@ static int limit(struct guest *g, struct err *e)
 	if (z->gone.code || z->ended) return 0;
 	o.limits = (struct keeper_limits){.memory = l->target ? l->target : g->spec->memory,
 					  .memory_high = l->memory_high,
+					  .memory_low = l->memory_low,
 					  .cpu_cap = l->cpu_cap,
 					  .cpu_shares = l->cpu_shares,
 					  .cpu_set = l->cpu_set,
 					  .pids = l->pids,
-					  .io_weight = l->io_weight};
+					  .io_weight = l->io_weight,
+					  .io_rate = l->io_rate,
+					  .io_ops = l->io_ops};
 	return zone_order(z, &o, -1, NULL, &a, e);
 }
 

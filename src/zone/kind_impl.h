@@ -17,7 +17,8 @@ struct zone {
 	struct pumps *pumps;
 	struct port *card[SPEC_NETS], *cable[SPEC_NETS];
 	struct rate *rate[SPEC_NETS];
-	bool ended; /* its program has */
+	const char *own_ip; /* that no card has yet; NULL: none */
+	bool ended;	    /* its program has */
 	int code;
 	struct err gone; /* it never ran: these words, and exit code `code` */
 };

@@ -3,9 +3,24 @@
 #include "base/log.h"
 #include "guest/network.h"
 #include "net/port.h"
+#include "net/subnet.h"
 #include "zone/kind_impl.h"
 #include <errno.h>
 #include <string.h>
+
+/* What the network does not give, its owner may: once. */
+static int own_address(struct zone *z, struct network_terms *t, struct err *e)
+{
+	struct ip4_card c;
+	if (t->ip || !z->own_ip) return 0;
+	int r = ip4_card_parse(&c, z->own_ip, e);
+	if (r) return fail_in(e, "its address");
+	z->own_ip = NULL;
+	t->ip = c.ip;
+	t->mask = c.mask;
+	t->gateway = c.gateway;
+	return 0;
+}
 
 static int card_make(struct zone *z, unsigned i, struct err *e)
 {
@@ -14,6 +29,7 @@ static int card_make(struct zone *z, unsigned i, struct err *e)
 	struct network_terms t;
 	int tap = -1;
 	int r = network_terms(z->guest->spec->net[i], z->cable[i], &t, e);
+	if (!r) r = own_address(z, &t, e);
 	if (r) return r;
 	o.net.ip = t.ip;
 	o.net.mask = t.mask;
@@ -63,12 +79,17 @@ int zone_plug(struct zone *z, struct err *e)
 	const struct spec *s = z->guest->spec;
 	uint64_t identity = network_identity(s->id ? s->id : s->name);
 	int r = 0;
+	z->own_ip = s->zone.ip;
 	for (unsigned i = 0; !r && i < s->nnets; i++) {
 		struct err why = {0};
 		r = plug_one(z, i, identity, &why);
 		if (r) r = forgive(z, i, r, &why);
 		if (r && e) *e = why;
 	}
+	if (!r && z->own_ip)
+		return fail(e, -EINVAL,
+			    "--ip: none of its networks is a tap or bridge of this "
+			    "machine: those give addresses themselves");
 	return r;
 }
 

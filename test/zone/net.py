@@ -1,5 +1,5 @@
 """Networks and volumes of zones."""
-import http.server, os, shutil, socket, subprocess, sys, tempfile, threading, urllib.request
+import http.server, json, os, shutil, socket, subprocess, sys, tempfile, threading, time, urllib.request
 sys.path.insert(0, os.path.dirname(__file__))
 from zones import Count, Lodge, until
 
@@ -104,10 +104,95 @@ def volumes(l):
            "nothing is left")
 
 
+def ip(*words):
+    return subprocess.run(("ip",) + words, capture_output=True, text=True)
+
+
+def taken(address, what):
+    """The page at that address, by this host."""
+    try:
+        return urllib.request.urlopen("http://%s/x" % address, timeout=2).read().decode()
+    except OSError as e:
+        return str(e)
+
+
+def bridged(l):
+    """Cards at a bridge and a tap of this machine; in a network of their own, if one can be had."""
+    bridge, tap = "lobr%d" % (os.getpid() % 100000), "lotp%d" % (os.getpid() % 100000)
+    if ip("link", "add", bridge, "type", "bridge").returncode:
+        return print("no bridges here: not tried")
+    try:
+        ip("addr", "add", "198.18.77.1/24", "dev", bridge), ip("link", "set", bridge, "up")
+        for n, a in ("one", "5"), ("two", "6"):
+            c.gives(l.call("run", "-d", "--name", n, "--net", "bridge:" + bridge, "--ip", "198.18.77.%s/24,198.18.77.1" % a,
+                           "box", "sh", "-c", SERVE % n), 0)
+        c.check(until(lambda: taken("198.18.77.5", "one") == "one\n"), "the host hears one", taken("198.18.77.5", "one"))
+        said = lambda: l.call("exec", "one", "sh", "-c", GET % "198.18.77.6 80").out.split("\n\n")[-1]
+        c.check(until(lambda: said() == "two\n"), "one hears two", said())
+        c.check("default via 198.18.77.1 dev eth0" in l.call("exec", "one", "ip", "route").out, "a way out")
+        c.same(l.call("exec", "one", "cat", "/etc/resolv.conf").out, open("/etc/resolv.conf").read(), "names as here")
+        c.check("198.18.77.5\tone" in l.call("exec", "one", "cat", "/etc/hosts").out, "its own name")
+        mac = json.loads(l.call("inspect", "one").out)[0].get("mac") or \
+            l.call("exec", "one", "cat", "/sys/class/net/eth0/address").out.strip()
+        m = [int(x, 16) for x in (mac[0] if isinstance(mac, list) else mac).split(":")]
+        own = "fe80::%x:%x:%x:%x" % ((m[0] ^ 2) << 8 | m[1], m[2] << 8 | 0xff, 0xfe00 | m[3], m[4] << 8 | m[5])
+        c.check(own in l.call("exec", "one", "ip", "-6", "addr").out, "IPv6 by its own MAC", (own, l.call("exec", "one", "ip", "-6", "addr").out))
+        c.same(len([x for x in ip("link", "show", "master", bridge).stdout.splitlines() if "master" in x]), 2, "two cards at it")
+        for n in "one", "two":
+            c.gives(l.call("rm", "-f", n), 0)
+        c.check(until(lambda: "master" not in ip("link", "show", "master", bridge).stdout), "and none afterwards")
+        ip("tuntap", "add", "dev", tap, "mode", "tap")
+        ip("addr", "add", "198.18.78.1/24", "dev", tap), ip("link", "set", tap, "up")
+        c.gives(l.call("run", "-d", "--name", "t", "--net", "tap:" + tap, "--ip", "198.18.78.5/24", "box", "sh", "-c", SERVE % "t"), 0)
+        c.check(until(lambda: taken("198.18.78.5", "t") == "t\n"), "by a tap", taken("198.18.78.5", "t"))
+        c.check("default" not in l.call("exec", "t", "ip", "route").out, "no way out was asked for")
+        c.gives(l.call("stop", "-t", "0", "t"), 0)
+        c.gives(l.call("start", "t"), 0)
+        c.check(until(lambda: taken("198.18.78.5", "t") == "t\n"), "the same at the next start", taken("198.18.78.5", "t"))
+        c.gives(l.call("rm", "-f", "t"), 0)
+        c.gives(l.call("run", "--net", "bridge:nosuchbridge", "box", "true"), 125)
+        c.gives(l.call("run", "--ip", "10.9.9.9/24", "box", "true"), 125)
+        for bad in "10.0.0.0/24", "10.0.0.255/24", "10.0.0.5", "10.0.0.5/33", "10.0.0.5/24,10.0.1.1", "10.0.0.5/24,", "x/24":
+            c.gives(l.call("run", "--net", "bridge:" + bridge, "--ip", bad, "box", "true"), 125)
+    finally:
+        ip("link", "del", bridge), ip("link", "del", tap)
+
+
+def capped(l):
+    """--cap-rate holds each way: what is more than it may be in that time takes longer."""
+    class Count(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"x" * 1000000)
+
+        def do_POST(self):
+            n = len(self.rfile.read(1000000))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"%d\n" % n)
+
+        def log_message(self, *a):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Count)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    at = "10.0.2.2 %d" % server.server_port
+    down = "printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 30 %s | wc -c" % at
+    up = "(printf 'POST / HTTP/1.0\r\nContent-Length: 1000000\r\n\r\n'; head -c 1000000 /dev/zero) | nc -w 30 %s | tail -n 1" % at
+    for what, least in (down, 1000000), (up, 1000000):
+        began = time.monotonic()
+        p = l.call("run", "--cap-rate", "4M", "box", "sh", "-c", what)
+        took = time.monotonic() - began
+        c.check(p.returncode == 0 and int(p.out or 0) >= least, "all of it comes", (p.out, p.err))
+        c.check(took > 1.4, "eight million bits at four a second", took)
+    server.shutdown()
+
+
 l = Lodge(work)
 try:
     c.gives(l.import_box(), 0)
-    for part in words, user, lan, volumes:
+    for part in words, user, lan, bridged, capped, volumes:
         part(l)
 finally:
     for g in l.call("ps", "-aq").out.split():
