@@ -116,7 +116,7 @@ static void hosts_add(struct buf *b, const char *hostname, const struct keeper_n
 int keeper_files(int folder, const char *hostname, const struct keeper_net *n, bool host,
 		 struct err *e)
 {
-	auto_buf struct buf hosts = {0}, name = {0}, resolv = {0};
+	auto_buf struct buf hosts = {0}, name = {0}, resolv = {0}, resolved = {0}, none = {0};
 	char dns[IP4_TEXT];
 	if (n && n->n) return 0; /* the first card's are what holds */
 	hosts_add(&hosts, hostname, n);
@@ -126,9 +126,13 @@ int keeper_files(int folder, const char *hostname, const struct keeper_net *n, b
 	if (n && n->dns) {
 		ip4_text(dns, n->dns);
 		buf_fmt(&resolv, "nameserver %s\n", dns);
+		buf_fmt(&resolved, "[Resolve]\nDNS=%s\n", dns);
 		if (*n->search) buf_fmt(&resolv, "search %.63s\n", n->search);
+		if (*n->search) buf_fmt(&resolved, "Domains=%.63s\n", n->search);
 	}
 	int r = file_put(folder, "hosts", &hosts, e);
 	if (!r) r = file_put(folder, "hostname", &name, e);
+	if (!r) r = file_put(folder, "resolved.conf", &resolved, e);
+	if (!r) r = file_put(folder, "fstab", &none, e);
 	return r ? r : file_put(folder, "resolv.conf", &resolv, e);
 }

@@ -162,23 +162,29 @@ static void mount_add(struct json_object *list, const char *from, const char *to
 }
 
 /* What the zone is told of its names and addresses: files of its folder, filled in later. */
-static void mounts_add(const struct plan *p, struct json_object *list, struct arena *a)
+static void file_add(const struct plan *p, struct json_object *list, const char *file,
+		     const char *to, struct arena *a)
 {
-	static const char *const files[] = {"hosts", "hostname", "resolv.conf"};
-	bool map = p->nmaps && !geteuid();
 	char self[32], folder[PATH_MAX];
 	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", p->folder);
 	ssize_t n = readlink(self, folder, sizeof(folder) - 1);
 	folder[n > 0 ? n : 0] = 0;
-	for (unsigned i = 0; i < 3; i++)
-		mount_add(list, arena_text(a, "%s/%s", folder, files[i]),
-			  arena_text(a, "/etc/%s", files[i]), false, map);
+	mount_add(list, arena_text(a, "%s/%s", folder, file), to, false, p->nmaps && !geteuid());
+}
+
+static void mounts_add(const struct plan *p, struct json_object *list, struct arena *a)
+{
+	bool map = p->nmaps && !geteuid();
+	file_add(p, list, "hosts", "/etc/hosts", a);
+	file_add(p, list, "hostname", "/etc/hostname", a);
+	file_add(p, list, "resolv.conf", "/etc/resolv.conf", a);
 	for (unsigned i = 0; i < p->nvolumes; i++)
 		mount_add(list, p->volume[i].from, p->volume[i].to, p->volume[i].readonly, map);
 }
 
-/* As systemd wants to find it (its CONTAINER_INTERFACE.md). */
-static void init_world(struct json_object *mounts)
+/* As systemd wants to find it (its CONTAINER_INTERFACE.md). Where names are asked of its resolved,
+ * that asks whom we say; and what the file systems of a computer's disk are, is not this zone's. */
+static void init_world(const struct plan *p, struct json_object *mounts, struct arena *a)
 {
 	static const char *const options[] = {"nosuid", "nodev", "mode=755", "size=65536k"};
 	static const char *const places[] = {"/run", "/run/lock", "/tmp"};
@@ -190,6 +196,8 @@ static void init_world(struct json_object *mounts)
 		put(o, "options", words_json(options, i < 2 ? 4 : 2));
 		add(mounts, o);
 	}
+	file_add(p, mounts, "resolved.conf", "/run/systemd/resolved.conf.d/lodge.conf", a);
+	if (p->disk) file_add(p, mounts, "fstab", "/etc/fstab", a);
 	for (size_t i = 0; i < json_object_array_length(mounts); i++) {
 		struct json_object *m = json_object_array_get_idx(mounts, i);
 		static const char *const group[] = {"nosuid", "noexec", "nodev", "relatime"};
@@ -252,7 +260,7 @@ static int world_json(struct plan *p, const struct plan_image *im, struct json_o
 	put(get(o, "linux"), "seccomp", filter);
 	struct json_object *args = get(get(o, "process"), "args");
 	p->init = is_init(args) && p->nmaps;
-	if (p->init) init_world(get(o, "mounts"));
+	if (p->init) init_world(p, get(o, "mounts"), a);
 	if (!json_object_array_length(args))
 		return fail(e, -EINVAL, "its image has no command of its own: which is to run?");
 	return 0;
