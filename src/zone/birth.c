@@ -181,11 +181,14 @@ static int score_set(const struct birth *b, struct err *e)
 static int hooks_early(const struct birth *b, struct err *e)
 {
 	const struct spec_hooks *h = b->spec->hooks;
-	auto_buf struct buf state = {0};
+	auto_buf struct buf before = {0}, state = {0};
 	if (!h || !(h->prestart.n + h->create_runtime.n)) return 0;
+	/* The older kind was once run after `create`, and its programs may look. */
+	place_state(b->place, "created", b->pid, false, &before);
+	int r = hooks_run(&h->prestart, "hooks.prestart", before.at, e);
+	if (r) return r;
 	place_state(b->place, "creating", b->pid, false, &state);
-	int r = hooks_run(&h->prestart, "hooks.prestart", state.at, e);
-	return r ? r : hooks_run(&h->create_runtime, "hooks.createRuntime", state.at, e);
+	return hooks_run(&h->create_runtime, "hooks.createRuntime", state.at, e);
 }
 
 static int terminal_take(struct birth *b, int fd, struct err *e)

@@ -169,7 +169,7 @@ int enter_begin(struct enter *x, struct err *e)
 	if (init < 0 || !place_alive(x->place))
 		return fail(e, -ESRCH, "zone %s: is not running", x->place->id);
 	n.init = init;
-	if ((below = group_below(x->group, x->place->pid)) >= 0) n.into = below;
+	if (!x->subgroup && (below = group_below(x->group, x->place->pid)) >= 0) n.into = below;
 	n.flags = namespaces_of(x->place->pid);
 	if ((r = channel_pair(ends, e))) return r;
 	n.ours = ours = ends[0];

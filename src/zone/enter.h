@@ -15,6 +15,7 @@ struct enter {
 	struct process p;
 	const char *console_socket;
 	bool keep_master;
+	bool subgroup; /* a folder of version 2 was chosen: not where the first process is */
 	/* made here */
 	pid_t pid;
 	int pidfd, master;

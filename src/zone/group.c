@@ -208,10 +208,11 @@ static void controllers_pass(int dir)
 	}
 }
 
-static int step_down(const struct group_tree *t, int parent, const char *name)
+static int step_down(const struct group_tree *t, int parent, const char *name, bool *found)
 {
 	if (t->v2) controllers_pass(parent);
-	if (mkdirat(parent, name, 0755) && errno != EEXIST) return -errno;
+	*found = mkdirat(parent, name, 0755) != 0;
+	if (*found && errno != EEXIST) return -errno;
 	int fd = beneath(parent, name);
 	if (fd >= 0 && name_in(t->names, "cpuset") && !t->v2) cpuset_inherit(parent, fd);
 	return fd;
@@ -220,6 +221,7 @@ static int step_down(const struct group_tree *t, int parent, const char *name)
 static int tree_make(struct group_tree *t, const char *path)
 {
 	int dir = dup(t->top);
+	bool there = false;
 	if (!is_group(dir, t->v2)) {
 		(void)close(dir);
 		return -EXDEV;
@@ -230,21 +232,41 @@ static int tree_make(struct group_tree *t, const char *path)
 		int next = -ENAMETOOLONG;
 		if (len <= NAME_MAX) {
 			(void)snprintf(name, sizeof(name), "%.*s", (int)len, path);
-			next = step_down(t, dir, name);
+			next = step_down(t, dir, name, &there);
 		}
 		(void)close(dir);
 		dir = next;
 		path += len;
 	}
 	t->dir = dir;
+	t->found = there;
 	return dir < 0 ? dir : 0;
+}
+
+/* Those who are in a group that we found. */
+static int others_find(struct group *g, struct err *e)
+{
+	pid_t *pids;
+	unsigned n = group_pids(g, &pids, g->a);
+	bool frozen = group_stuck(g);
+	g->shared = n || frozen;
+	if (frozen)
+		return fail(e, -EBUSY, "control group %s: container's cgroup unexpectedly frozen",
+			    g->path);
+	if (n && !g->quiet)
+		oci_log(OCI_WARNING,
+			"control group %s: container's cgroup is not empty: %u process(es) found",
+			g->path, n);
+	return 0;
 }
 
 int group_make(struct group *g, struct err *e)
 {
+	bool found = false;
 	for (unsigned i = 0; i < g->n; i++) {
 		struct group_tree *t = &g->tree[i];
 		int r = tree_make(t, g->path);
+		found |= t->found;
 		if (!r) continue;
 		t->dir = -1;
 		if (!want_of_rights(r))
@@ -257,7 +279,7 @@ int group_make(struct group *g, struct err *e)
 			"no rights to some control groups: going on without limits by "
 			"them; have %s delegated to this user",
 			g->path);
-	return 0;
+	return found ? others_find(g, e) : 0;
 }
 
 void group_open(struct group *g)
@@ -301,6 +323,42 @@ void group_delegate(const struct group *g, uid_t uid, gid_t gid)
 		for (unsigned k = 0; k < sizeof(files) / sizeof(files[0]); k++)
 			(void)fchownat(t->dir, files[k], uid, gid, AT_SYMLINK_NOFOLLOW);
 	}
+}
+
+static int tree_descend(struct group_tree *t, const char *path, struct err *e)
+{
+	int fd = beneath(t->dir, path);
+	if (fd < 0)
+		return fail(e, -errno,
+			    "exec: --cgroup: adding pid to %s/%s/cgroup.procs: no such file or "
+			    "folder: %s",
+			    t->point, path, strerror(errno));
+	(void)close(t->dir);
+	t->dir = fd;
+	return 0;
+}
+
+int group_descend(struct group *g, const char *words, struct err *e)
+{
+	const char *colon = strchr(words, ':'), *path = colon ? colon + 1 : words;
+	bool known = !colon, up = false;
+	for (const char *at = path; at && !up; at = strchr(at, '/'))
+		up = (at += strspn(at, "/"), !strncmp(at, "..", 2) && (!at[2] || at[2] == '/'));
+	if (up) return fail(e, -EINVAL, "exec: --cgroup: %s is not a sub cgroup path", path);
+	path += strspn(path, "/");
+	for (unsigned i = 0; i < g->n; i++) {
+		struct group_tree *t = &g->tree[i];
+		bool named = false;
+		for (const char *at = words; colon && at < colon; at += strcspn(at, ",:") + 1) {
+			const char *name = arena_text(g->a, "%.*s", (int)strcspn(at, ",:"), at);
+			named |= !t->v2 && name_in(t->names, name);
+		}
+		if (t->dir < 0 || (colon && !named)) continue;
+		known = true;
+		int r = *path ? tree_descend(t, path, e) : 0;
+		if (r) return r;
+	}
+	return known ? 0 : fail(e, -EINVAL, "exec: --cgroup: unknown controller %s", words);
 }
 
 void group_close(struct group *g)

@@ -12,26 +12,31 @@ struct group_tree {
 	const char *point; /* where it is mounted */
 	const char *root;  /* what of it is mounted there; "/" for all */
 	const char *names; /* "cpu,cpuacct", "name=systemd"; version 2: what its root could give */
-	bool v2;
-	int top, dir; /* its root; the zone's folder in it; -1: none */
+	bool v2, found;	   /* found: while making: its folder was there already */
+	int top, dir;	   /* its root; the zone's folder in it; -1: none */
 };
 struct group {
 	struct group_tree tree[GROUP_TREES];
 	unsigned n;
 	const char *path; /* "/a/b", the same in all */
 	struct arena *a;
-	bool quiet; /* whoever uses it says that */
-	bool lame;  /* some folder was refused for want of rights: said aloud, gone on without */
+	bool quiet;  /* whoever uses it says that */
+	bool lame;   /* some folder was refused for want of rights: said aloud, gone on without */
+	bool shared; /* processes were in it before ours: they and their folders stay */
 };
 /* What this host has. Nothing at all is not an error. */
 int group_find(struct group *g, struct arena *a, struct err *e);
 /* Sets path from linux.cgroupsPath, which may be missing, and the zone's name. */
 int group_name(struct group *g, const char *path, const char *id, bool systemd, struct err *e);
+/* Makes what is missing. A frozen group is refused: what starts in it would hang, and we with it.
+ */
 int group_make(struct group *g, struct err *e);
 void group_open(struct group *g); /* folders that are there */
 /* The calling process, which has one thread, enters; version 2's only if that is said, since
  * clone3(2) has begun it there. */
 int group_join(const struct group *g, bool v2_too, struct err *e);
+/* "PATH" or "CONTROLLER,CONTROLLER:PATH": the folder is one below it from now on. */
+int group_descend(struct group *g, const char *words, struct err *e);
 int group_into(const struct group *g); /* version 2's folder, for clone3(2), or -1 */
 /* What is below its folders is that user's to make, where no limits are: in version 2's, and in
  * version 1's that systemd keeps processes apart by. */
@@ -51,6 +56,7 @@ uint64_t group_weight(uint64_t shares); /* version 2's for version 1's, as crun 
 /* group_life.c */
 int group_freeze(const struct group *g, bool frozen, struct err *e);
 bool group_frozen(const struct group *g);
+bool group_stuck(const struct group *g); /* frozen, by whomever: nothing in it runs */
 /* Process ids of the group and those below, in the arena; their number. */
 unsigned group_pids(const struct group *g, pid_t **pids, struct arena *a);
 void group_kill(const struct group *g, int sig);  /* all in it; frozen ones are thawed first */

@@ -62,6 +62,20 @@ bool group_frozen(const struct group *g)
 	return two ? *b.at == '1' : !strncmp(b.at, "FR", 2);
 }
 
+/* By whichever of the two that a host with both has, and by those above it. */
+bool group_stuck(const struct group *g)
+{
+	for (unsigned i = 0; i < g->n; i++) {
+		auto_buf struct buf b = {0};
+		bool two = g->tree[i].v2;
+		if (g->tree[i].dir < 0 ||
+		    !group_read(g->tree[i].dir, two ? "cgroup.events" : "freezer.state", &b))
+			continue;
+		if (two ? strstr(b.at, "frozen 1") != NULL : !strncmp(b.at, "FR", 2)) return true;
+	}
+	return false;
+}
+
 struct pids {
 	pid_t *at;
 	unsigned n, room;
@@ -149,6 +163,7 @@ void group_kill(const struct group *g, int sig)
 	struct err e;
 	int dir = group_into(g);
 	bool two;
+	if (g->shared) return;
 	if (sig == SIGKILL && dir >= 0) (void)group_write(dir, "cgroup.kill", "1");
 	pids_signal(g, sig);
 	dir = group_dir(g, "freezer", &two);
@@ -186,7 +201,7 @@ int group_remove(struct group *g, struct err *e)
 {
 	int first = 0;
 	for (unsigned i = 0; i < g->n; i++) {
-		if (g->tree[i].dir < 0) continue;
+		if (g->tree[i].dir < 0 || (g->shared && g->tree[i].found)) continue;
 		int r = tree_remove(&g->tree[i], g->path);
 		if (r && !first)
 			first = fail(e, r, "control group %s%s: removing it: %s", g->tree[i].point,

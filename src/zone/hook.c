@@ -10,9 +10,10 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-static _Noreturn void hook_become(const struct spec_hook *h, int in)
+static _Noreturn void hook_become(const struct spec_hook *h, bool inside, int in)
 {
 	static const char *const none[] = {NULL};
+	const char *const *ours = inside ? none : (const char *const *)environ;
 	const char *alone[] = {h->path, NULL};
 	sigset_t all;
 	(void)sigemptyset(&all);
@@ -22,7 +23,7 @@ static _Noreturn void hook_become(const struct spec_hook *h, int in)
 	(void)dup2(2, 1);
 	(void)sys_close_range(3, ~0u, 0);
 	(void)execve(h->path, (char *const *)(h->args.n ? h->args.at : alone),
-		     (char *const *)(h->env.at ? h->env.at : none));
+		     (char *const *)(h->env.at ? h->env.at : ours));
 	(void)dprintf(2, "hook %s: %s\n", h->path, strerror(errno));
 	_exit(127);
 }
@@ -39,12 +40,12 @@ static int input_make(const char *state)
 	return fd;
 }
 
-static int hook_run(const struct spec_hook *h, const char *state, struct err *e)
+static int hook_run(const struct spec_hook *h, bool inside, const char *state, struct err *e)
 {
 	auto_fd int in = input_make(state), pidfd = -1;
 	int status = 0, pid = in < 0 ? -1 : sys_clone(0, SIGCHLD, &pidfd, -1);
 	if (pid < 0) return fail(e, -errno, "hook %s: %s", h->path, strerror(errno));
-	if (!pid) hook_become(h, in);
+	if (!pid) hook_become(h, inside, in);
 	struct pollfd p = {.fd = pidfd, .events = POLLIN};
 	int ms = h->timeout <= 0 || h->timeout > INT_MAX / 1000 ? -1 : (int)h->timeout * 1000, n;
 	while ((n = poll(&p, 1, ms)) < 0 && errno == EINTR) {
@@ -61,16 +62,28 @@ static int hook_run(const struct spec_hook *h, const char *state, struct err *e)
 	return 0;
 }
 
-int hooks_run(const spec_hooks *h, const char *kind, const char *state, struct err *e)
+static int each(const spec_hooks *h, bool inside, const char *kind, const char *state,
+		struct err *e)
 {
 	for (unsigned i = 0; i < h->n; i++)
-		if (hook_run(&h->at[i], state, e)) return fail_in(e, "%s", kind);
+		if (hook_run(&h->at[i], inside, state, e)) return fail_in(e, "%s", kind);
 	return 0;
+}
+
+int hooks_run(const spec_hooks *h, const char *kind, const char *state, struct err *e)
+{
+	return each(h, false, kind, state, e);
+}
+
+int hooks_run_inside(const spec_hooks *h, const char *kind, const char *state, struct err *e)
+{
+	return each(h, true, kind, state, e);
 }
 
 void hooks_run_all(const spec_hooks *h, const char *kind, const char *state)
 {
 	struct err e;
 	for (unsigned i = 0; i < h->n; i++)
-		if (hook_run(&h->at[i], state, &e)) oci_log(OCI_WARNING, "%s: %s", kind, e.msg);
+		if (hook_run(&h->at[i], false, state, &e))
+			oci_log(OCI_WARNING, "%s: %s", kind, e.msg);
 }

@@ -157,7 +157,17 @@ static int hooks_inside(const struct init *i, const spec_hooks *h, const char *k
 	auto_buf struct buf state = {0};
 	if (!h->n) return 0;
 	place_state(i->b->place, status, i->b->pid, false, &state);
-	return hooks_run(h, kind, state.at, e);
+	return h == &i->b->spec->hooks->start_container ? hooks_run_inside(h, kind, state.at, e)
+							: hooks_run(h, kind, state.at, e);
+}
+
+/* While it can be made still: the root may be read-only soon. */
+static int cwd_make(const struct birth *b, struct err *e)
+{
+	int fd = root_make(b->root.fd, b->spec->process->cwd, ROOT_DIR, e);
+	if (fd < 0) return fail_in(e, "process.cwd");
+	(void)close(fd);
+	return 0;
 }
 
 /* Before anything else: what it takes is the zone's. */
@@ -196,7 +206,7 @@ static int world_make(struct init *i, struct err *e)
 	if (b->spec->hooks && (r = hooks_inside(i, &b->spec->hooks->create_container,
 						"hooks.createContainer", "creating", e)))
 		return r;
-	if ((r = root_hide(&b->root, e))) return r;
+	if ((r = cwd_make(b, e)) || (r = root_hide(&b->root, e))) return r;
 	return root_enter(&b->root, e);
 }
 
@@ -272,6 +282,7 @@ _Noreturn void init_run(struct birth *b)
 			       .a = b->a,
 			       .keyring = b->no_keyring ? NULL : b->place->id,
 			       .preserve = b->preserve,
+			       .keep_groups = spec_annotation(b->spec, SPEC_KEEP_GROUPS) != NULL,
 			       .stub = b->stub,
 			       .tied = b->tied,
 			       .warn = warn,

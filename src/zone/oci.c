@@ -96,7 +96,9 @@ static const struct option_row {
 	O("no-new-privs", 0, V_EXEC, FLAG, no_new_privs),
 	O("apparmor", 0, V_EXEC, TEXT, apparmor),
 	O("process-label", 0, V_EXEC, TEXT, label),
-	O("cgroup", 0, V_EXEC, TEXT, subgroup),
+	O("cgroup", 0, V_EXEC, LIST, subgroups),
+	O("additional-gids", 0, V_EXEC, LIST, gids),
+	O("ignore-paused", 0, V_EXEC, FLAG, ignore_paused),
 	O("format", 'f', V_LIST | V_PS, TEXT, format),
 	O("quiet", 'q', V_LIST, FLAG, quiet),
 	O("force", 'f', V_DELETE, FLAG, force),
@@ -253,7 +255,8 @@ static int preserve_count(struct oci *o, struct err *e)
 	long n = o->preserve_fds ? strtol(o->preserve_fds, &end, 10) : 0;
 	if (o->preserve_fds && (end == o->preserve_fds || *end || n < 0 || n > 10000))
 		return fail(e, -EINVAL, "--preserve-fds %s: a number is wanted", o->preserve_fds);
-	if (listen && atoi(listen) > 0 && atoi(listen) < 1000) n += atoi(listen);
+	if (listen && atoi(listen) > 0 && atoi(listen) < 1000) o->listen = (unsigned)atoi(listen);
+	n += o->listen;
 	o->preserve = (unsigned)n;
 	for (int fd = 3; fd < 3 + n; fd++)
 		if (o->preserve_fds && fcntl(fd, F_GETFD) < 0)
@@ -305,7 +308,9 @@ static int run(struct oci *o, int argc, char **argv, struct err *e)
 	if (o->nargs < v->min || (v->max >= 0 && o->nargs > v->max))
 		return fail(e, -EINVAL, "%s: wants %s", v->name,
 			    *v->args ? v->args : "nothing more");
-	return call(o, v, e);
+	r = call(o, v, e);
+	/* What no program of the zone's is likely to end with. */
+	return r < 0 && v->bit == V_EXEC ? oci_log(OCI_ERROR, "%s", e->msg), 255 : r;
 }
 
 int oci_main(int argc, char **argv)

@@ -17,9 +17,9 @@ struct oci { /* one call */
 	/* of verbs */
 	const char *bundle, *config, *console_socket, *pid_file, *preserve_fds;
 	bool no_pivot, no_keyring, no_subreaper, keep, detach;
-	const char *process, *cwd, *user, *apparmor, *label, *subgroup, *tty;
-	bool no_new_privs, terminal;
-	struct oci_list env, caps;
+	const char *process, *cwd, *user, *apparmor, *label, *tty;
+	bool no_new_privs, terminal, ignore_paused;
+	struct oci_list env, caps, subgroups, gids;
 	const char *format, *interval, *resources;
 	bool force, all, regex, quiet, stats, is_rootless;
 	struct oci_list limits; /* NAME=VALUE, of update */
@@ -27,18 +27,22 @@ struct oci { /* one call */
 	int nargs;
 	char **args, **argv; /* argv: all, as we were called */
 	/* made */
-	int places; /* folder of all zones */
-	unsigned preserve;
+	int places;		   /* folder of all zones */
+	unsigned preserve, listen; /* listen: sockets among those that are kept */
 	struct arena *a;
 };
 typedef int oci_verb(struct oci *o, struct err *e); /* exit code, or a negative errno */
-oci_verb oci_create, oci_run, oci_start, oci_state, oci_kill, oci_delete, oci_exec; /* oci_life.c */
-oci_verb oci_list, oci_ps, oci_events, oci_features, oci_spec;			    /* oci_tell.c */
-oci_verb oci_pause, oci_resume, oci_update; /* oci_limit.c */
+oci_verb oci_create, oci_run, oci_start, oci_state, oci_kill, oci_delete; /* oci_life.c */
+oci_verb oci_exec;
+oci_verb oci_list, oci_ps, oci_events, oci_features, oci_spec; /* oci_tell.c */
+oci_verb oci_pause, oci_resume, oci_update;		       /* oci_limit.c */
 /* The zone of args[0] and its groups, opened; p->dir and the groups are the caller's. */
 int oci_open(struct oci *o, struct place *p, struct group *g, bool lock, struct err *e);
 /* The config.json that the zone was made from. */
 int oci_config(struct oci *o, const struct place *p, struct spec *s, struct err *e);
+int oci_pid_write(const struct oci *o, pid_t pid, struct err *e); /* to --pid-file, if any */
+/* NAME=VALUE words in the place of those of the same name, or at the end. */
+void oci_env_put(struct oci *o, struct texts *t, const char *const *more, unsigned n);
 /* Until pid ends; signals that we get go to it. Its exit code. */
 int oci_wait(pid_t pid, int pidfd, int master);
 int oci_read(int dir, const char *file, size_t max, struct buf *to, struct err *e);

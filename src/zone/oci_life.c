@@ -54,7 +54,7 @@ int oci_config(struct oci *o, const struct place *p, struct spec *s, struct err 
 	return r ? r : spec_parse(s, b.at, b.len, o->a, e);
 }
 
-static int pid_write(const struct oci *o, pid_t pid, struct err *e)
+int oci_pid_write(const struct oci *o, pid_t pid, struct err *e)
 {
 	char text[16], fresh[PATH_MAX];
 	if (!o->pid_file) return 0;
@@ -107,6 +107,20 @@ static const char *now_text(struct arena *a)
 	return arena_text(a, "%s.%09ldZ", s, t.tv_nsec);
 }
 
+void oci_env_put(struct oci *o, struct texts *t, const char *const *more, unsigned n)
+{
+	const char **at = arena_make(o->a, const char *, t->n + n + 1);
+	if (t->n) memcpy(at, t->at, t->n * sizeof(*at));
+	for (unsigned i = 0; i < n; i++) {
+		size_t name = strcspn(more[i], "=") + 1;
+		unsigned k = 0;
+		while (k < t->n && strncmp(at[k], more[i], name)) k++;
+		at[k] = more[i];
+		if (k == t->n) t->n++;
+	}
+	t->at = at;
+}
+
 static void place_fill(struct oci *o, struct birth *b)
 {
 	struct place *p = b->place;
@@ -129,7 +143,7 @@ static int made(struct oci *o, struct birth *b, const struct buf *config, struct
 	if ((r = config_keep(b->place->dir, config, e)) || (r = birth_prepare(b, e)) ||
 	    (r = birth_begin(b, e)))
 		return r;
-	return pid_write(o, b->pid, e);
+	return oci_pid_write(o, b->pid, e);
 }
 
 static void all_gone(struct birth *b)
@@ -139,6 +153,14 @@ static void all_gone(struct birth *b)
 	group_kill(&b->group, SIGKILL);
 	if (b->pid > 0) (void)waitpid(b->pid, NULL, __WALL);
 	(void)group_remove(&b->group, &e);
+}
+
+/* sd_listen_fds(3): who is given sockets wants to know how many, and that they are meant for it. */
+static void sockets_tell(struct oci *o, struct spec_process *p)
+{
+	if (!o->listen) return;
+	const char *more[] = {arena_text(o->a, "LISTEN_FDS=%u", o->listen), "LISTEN_PID=1"};
+	oci_env_put(o, &p->env, more, 2);
 }
 
 static int create(struct oci *o, struct birth *b, struct spec *s, struct place *p, struct err *e)
@@ -165,6 +187,7 @@ static int create(struct oci *o, struct birth *b, struct spec *s, struct place *
 	if ((r = filter_make(&b->filter, s->linux_->seccomp, o->places, o->a, e))) return r;
 	b->last = last_fits(s, &b->filter);
 	if (!b->last && (r = oci_seal(o->argv, e))) return r;
+	sockets_tell(o, s->process);
 	if ((r = rootfs_find(b, e)) || (r = place_make(p, o->places, o->args[0], o->a, e)))
 		return r;
 	r = made(o, b, &config, e);
@@ -377,129 +400,4 @@ static int delete_one(struct oci *o, int force, struct err *e)
 int oci_delete(struct oci *o, struct err *e)
 {
 	return o->regex ? each_match(o, delete_one, o->force, e) : delete_one(o, o->force, e);
-}
-
-/* ---- exec */
-static int number_strict(const char *s, uint32_t *to)
-{
-	char *end;
-	if (*s < '0' || *s > '9') return -EINVAL;
-	errno = 0;
-	unsigned long v = strtoul(s, &end, 10);
-	if (errno || *end || v > UINT32_MAX - 1) return -EINVAL;
-	*to = (uint32_t)v;
-	return 0;
-}
-
-static int user_take(struct oci *o, struct spec_process *p, struct err *e)
-{
-	char *words = arena_text(o->a, "%s", o->user), *uid = strsep(&words, ":");
-	struct spec_user *u = arena_make(o->a, struct spec_user, 1);
-	if (p->user) *u = *p->user;
-	p->user = u;
-	if (number_strict(uid, &u->uid) || (words && number_strict(words, &u->gid)))
-		return fail(e, -EINVAL, "--user %s: UID or UID:GID is wanted", o->user);
-	return 0;
-}
-
-static int caps_take(struct oci *o, struct spec_process *p, struct err *e)
-{
-	for (unsigned i = 0; i < o->caps.n; i++) {
-		int c = word_cap(o->caps.at[i]);
-		if (c < 0) return fail(e, -EINVAL, "--cap %s: no such capability", o->caps.at[i]);
-		uint64_t bit = 1ull << c;
-		p->caps.bounding |= bit;
-		p->caps.effective |= bit;
-		p->caps.permitted |= bit;
-	}
-	return 0;
-}
-
-static void texts_append(struct oci *o, struct texts *t, const char *const *more, unsigned n)
-{
-	const char **at = arena_make(o->a, const char *, t->n + n + 1);
-	if (t->n) memcpy(at, t->at, t->n * sizeof(*at));
-	for (unsigned i = 0; i < n; i++) {
-		size_t name = strcspn(more[i], "=") + 1;
-		unsigned k = 0;
-		while (k < t->n && strncmp(at[k], more[i], name)) k++;
-		at[k] = more[i];
-		if (k == t->n) t->n++;
-	}
-	t->at = at;
-}
-
-/* From --process, or the zone's own process with what the command line says otherwise. */
-static int process_take(struct oci *o, struct spec_process *p, struct err *e)
-{
-	auto_buf struct buf b = {0};
-	if (o->process) {
-		*p = (struct spec_process){0};
-		int r = oci_read(AT_FDCWD, o->process, SPEC_MAX, &b, e);
-		return r ? r : spec_parse_process(p, b.at, b.len, o->a, e);
-	}
-	if (o->nargs < 2) return fail(e, -EINVAL, "exec: what? ID COMMAND, or --process FILE");
-	p->args = (struct texts){(const char **)o->args + 1, (unsigned)o->nargs - 1};
-	p->terminal = o->terminal;
-	if (o->cwd) p->cwd = o->cwd;
-	if (o->no_new_privs) p->no_new_privileges = true;
-	if (o->apparmor) p->apparmor_profile = o->apparmor;
-	if (o->label) p->selinux_label = o->label;
-	texts_append(o, &p->env, o->env.at, o->env.n);
-	if (o->user) {
-		int r = user_take(o, p, e);
-		if (r) return r;
-	}
-	p->caps.inheritable = p->caps.ambient = 0;
-	if (!p->cwd || *p->cwd != '/')
-		return fail(e, -EINVAL, "--cwd %s: an absolute path is wanted",
-			    p->cwd ? p->cwd : "(none)");
-	return caps_take(o, p, e);
-}
-
-static int enter(struct oci *o, struct place *pl, struct group *g, struct spec *s, struct err *e)
-{
-	struct filter f = {0};
-	struct spec_process p = *s->process;
-	int r, code = 0;
-	if ((r = process_take(o, &p, e)) ||
-	    (r = filter_make(&f, s->linux_->seccomp, o->places, o->a, e)))
-		return r;
-	if (o->subgroup && *o->subgroup && strcmp(o->subgroup, "/"))
-		return fail(e, -ENOTSUP, "exec: --cgroup: not done yet");
-	if (f.listener) return fail(e, -ENOTSUP, "exec: into a zone with SCMP_ACT_NOTIFY");
-	struct enter x = {.place = pl,
-			  .group = g,
-			  .console_socket = o->console_socket,
-			  .keep_master = !o->detach && !o->console_socket,
-			  .p = {.p = &p,
-				.filter = &f,
-				.a = o->a,
-				.preserve = o->preserve,
-				.personality = s->linux_->personality}};
-	if (p.terminal && !x.keep_master && !x.console_socket)
-		return fail(e, -EINVAL, "exec: a terminal needs --console-socket");
-	if ((r = enter_begin(&x, e))) return r;
-	r = pid_write(o, x.pid, e);
-	if (!r && !o->detach) code = oci_wait(x.pid, x.pidfd, x.master);
-	return r ? r : code;
-}
-
-int oci_exec(struct oci *o, struct err *e)
-{
-	struct place p;
-	struct group g;
-	struct spec s = {0};
-	int r = oci_open(o, &p, &g, false, e);
-	if (r) return r;
-	enum place_status now = place_status(&p, &g);
-	if (now != PLACE_RUNNING && now != PLACE_CREATED)
-		r = fail(e, -EINVAL, "zone %s: is %s: exec needs one that runs", p.id,
-			 place_words[now]);
-	if (!r) r = oci_config(o, &p, &s, e);
-	if (!r) r = enter(o, &p, &g, &s, e);
-	group_close(&g);
-	place_close(&p);
-	spec_done(&s);
-	return r;
 }

@@ -2,10 +2,12 @@
 #include "base/buf.h"
 #include "zone/oci_impl.h"
 #include "zone/options.h"
+#include "zone/sys.h"
 #include "zone/words.h"
 #include <dirent.h>
 #include <errno.h>
 #include <json-c/json.h>
+#include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +66,11 @@ static int format_check(const struct oci *o, bool *json, struct err *e)
 		       : fail(e, -EINVAL, "--format %s: table or json", o->format);
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 int oci_list(struct oci *o, struct err *e)
 {
 	bool json;
@@ -71,20 +78,28 @@ int oci_list(struct oci *o, struct err *e)
 	if (r) return r;
 	struct json_object *all = json && !o->quiet ? json_object_new_array() : NULL;
 	DIR *d = again < 0 ? NULL : fdopendir(again);
+	unsigned n = 0, room = 0;
+	char **names = NULL;
 	if (!all && !o->quiet)
 		printf("%-20s %-9s %-9s %-39s %-30s %s\n", "ID", "PID", "STATUS", "BUNDLE",
 		       "CREATED", "OWNER");
-	for (struct dirent *n; d && (n = readdir(d));) {
+	for (struct dirent *at; d && (at = readdir(d));) {
+		if (at->d_name[0] == '.') continue;
+		if (n == room) names = reallocarray(names, room += 64, sizeof(*names));
+		must(names);
+		names[n++] = arena_text(o->a, "%s", at->d_name);
+	}
+	if (n) qsort(names, n, sizeof(*names), by_name);
+	for (unsigned i = 0; i < n; i++) {
 		struct place p;
 		struct group g;
-		char *name[] = {arena_text(o->a, "%s", n->d_name)};
-		if (n->d_name[0] == '.') continue;
-		o->args = name;
+		o->args = &names[i];
 		if (oci_open(o, &p, &g, false, e)) continue;
 		row(o, &p, &g, all);
 		group_close(&g);
 		place_close(&p);
 	}
+	free(names);
 	if (d) (void)closedir(d);
 	if (all) print(all);
 	return 0;
@@ -147,8 +162,8 @@ int oci_ps(struct oci *o, struct err *e)
 	return r;
 }
 
-/* "5s", "500ms", "3": microseconds; 0: none. */
-static useconds_t interval_of(const char *s)
+/* "5s", "500ms", "3": milliseconds; 0: none. */
+static int interval_of(const char *s)
 {
 	char *end;
 	double v = s ? strtod(s, &end) : 5;
@@ -156,27 +171,29 @@ static useconds_t interval_of(const char *s)
 		v /= 1000;
 	else if (s && !strcmp(end, "m"))
 		v *= 60;
-	return v > 0 && v < 4000 ? (useconds_t)(v * 1e6) : 0;
+	return v > 0 && v < 4000 ? (int)(v * 1e3) : 0;
 }
 
 int oci_events(struct oci *o, struct err *e)
 {
 	struct place p;
 	struct group g;
-	useconds_t nap = interval_of(o->interval);
+	int nap = interval_of(o->interval);
 	if (!nap) return fail(e, -EINVAL, "--interval %s: 5s or 500ms, for example", o->interval);
 	int r = oci_open(o, &p, &g, false, e);
 	if (r) return r;
 	if (place_status(&p, NULL) == PLACE_STOPPED)
 		r = fail(e, -EINVAL, "zone %s: container is not running", p.id);
+	struct pollfd end = {.fd = r || !p.pid ? -1 : sys_pidfd_open(p.pid), .events = POLLIN};
 	while (!r) {
 		auto_buf struct buf b = {0};
 		group_stats(&g, &b);
 		printf("{\"type\":\"stats\",\"id\":\"%s\",\"data\":%s}\n", p.id, b.at);
 		(void)fflush(stdout);
 		if (o->stats || !place_alive(&p)) break;
-		(void)usleep(nap);
+		(void)poll(&end, 1, nap);
 	}
+	if (end.fd >= 0) (void)close(end.fd);
 	group_close(&g);
 	place_close(&p);
 	return r;
@@ -251,10 +268,24 @@ static const char spec_text[] =
 #include "zone/spec_usual.inc"
 	;
 
+/* Version 1's groups are many, and what looks at them from inside expects to see their names. */
+static bool unified(struct oci *o)
+{
+	struct group g;
+	struct err e;
+	if (group_find(&g, o->a, &e)) return false;
+	bool one = g.n == 1 && g.tree[0].v2;
+	group_close(&g);
+	return one;
+}
+
 int oci_spec(struct oci *o, struct err *e)
 {
 	struct json_object *s = decode_text(spec_text, sizeof(spec_text) - 1, e), *l, *ns, *u;
 	must(s);
+	if (json_object_object_get_ex(s, "linux", &l) &&
+	    json_object_object_get_ex(l, "namespaces", &ns) && !unified(o))
+		(void)json_object_array_del_idx(ns, json_object_array_length(ns) - 1, 1);
 	if (o->is_rootless && json_object_object_get_ex(s, "linux", &l) &&
 	    json_object_object_get_ex(l, "namespaces", &ns)) {
 		char map[160];

@@ -297,11 +297,11 @@ static int bounding_cut(uint64_t keep, struct err *e)
 	return 0;
 }
 
-static int user_become(const struct spec_process *p, struct err *e)
+static int user_become(const struct spec_process *p, bool keep_groups, struct err *e)
 {
 	const struct spec_user *u = p->user;
-	if (setgroups(u->additional_gids.n, u->additional_gids.at) && !p->user_name &&
-	    (errno != EPERM || u->additional_gids.n))
+	if (!keep_groups && setgroups(u->additional_gids.n, u->additional_gids.at) &&
+	    !p->user_name && (errno != EPERM || u->additional_gids.n))
 		return fail(e, -errno, "process.user.additionalGids: %s", strerror(errno));
 	if (setresgid(u->gid, u->gid, u->gid))
 		return fail(e, -errno, "process.user.gid: %u: %s", u->gid,
@@ -342,7 +342,7 @@ int process_become(struct process *p, void (*listen)(void *ctx, int fd), void (*
 	}
 	if ((r = bounding_cut(c.bounding, e))) return r;
 	(void)prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
-	if ((r = user_become(p->p, e)) || (r = caps_set(&until, e))) return r;
+	if ((r = user_become(p->p, p->keep_groups, e)) || (r = caps_set(&until, e))) return r;
 	(void)prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
 	if (!early && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return fail(e, -errno, "process.noNewPrivileges: %s", strerror(errno));

@@ -12,6 +12,7 @@ struct process {
 	const char *keyring; /* the name of a session keyring of its own; NULL: ours stays */
 	unsigned preserve;   /* descriptors from 3 on that it keeps */
 	int proc;	     /* the host's /proc */
+	bool keep_groups;    /* our supplementary groups stay */
 	/* A sealed program of ours that executes what it is told, so that what a zone's file names
 	 * as its interpreter is never this one (CVE-2019-5736); with args[0] "" it does what else
 	 * it does. NULL: the program is executed at once. */

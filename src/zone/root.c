@@ -127,6 +127,8 @@ static int fs_mount(struct root *r, const struct spec_mount *m, struct source *s
 		    struct err *e)
 {
 	const char *type = m->type && *m->type ? m->type : "none";
+	s->late = !strcmp(type, "tmpfs") && !s->o.copy_up && s->o.attr.attr_set & MOUNT_ATTR_RDONLY;
+	if (s->late) s->o.attr.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
 	auto_fd int t = fs_new(type, m, &s->o, e);
 	if (t < 0 && e->code == -EPERM && r->no_nodes &&
 	    (!strcmp(type, "sysfs") || !strcmp(type, "mqueue"))) {
@@ -139,7 +141,10 @@ static int fs_mount(struct root *r, const struct spec_mount *m, struct source *s
 	if ((c = attrs_set(t, m, &s->o, e))) return c;
 	c = root_move(t, dest);
 	if (c) return fail(e, c, "mounts: %s: %s", m->destination, strerror(-c));
-	return propagation_set(t, m, &s->o, e);
+	if ((c = propagation_set(t, m, &s->o, e)) || !s->late) return c;
+	s->tree = t;
+	t = -1;
+	return 0;
 }
 
 static int bind_mount(const struct spec_mount *m, struct source *s, int dest, struct err *e)
@@ -156,13 +161,18 @@ static bool is_group_fs(const struct spec_mount *m)
 	return m->type && (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2"));
 }
 
-/* "/dev" of an image that is a link would have us make devices elsewhere (CVE-2026-41579). */
-static int dev_is_no_link(struct root *r, struct err *e)
+/* "/dev" of an image that is a link would have us make devices elsewhere (CVE-2026-41579), and what
+ * is masked in "/proc" and "/sys" would not be where programs look (CVE-2019-19921). */
+static int own_are_no_links(struct root *r, struct err *e)
 {
+	static const char *const names[] = {"dev", "proc", "sys"};
 	struct stat st;
-	if (fstatat(r->fd, "dev", &st, AT_SYMLINK_NOFOLLOW)) return 0;
-	if (S_ISDIR(st.st_mode)) return 0;
-	return fail(e, -ENOTDIR, "root.path: %s: its /dev is no folder", r->path);
+	for (unsigned i = 0; i < 3; i++)
+		if (!fstatat(r->fd, names[i], &st, AT_SYMLINK_NOFOLLOW) && !S_ISDIR(st.st_mode))
+			return fail(e, -ENOTDIR,
+				    "root.path: %s: its /%s must be mounted on ordinary directory",
+				    r->path, names[i]);
+	return 0;
 }
 
 static int mount_one(struct root *r, unsigned i, struct err *e)
@@ -179,7 +189,7 @@ static int mount_one(struct root *r, unsigned i, struct err *e)
 
 int root_mounts(struct root *r, struct err *e)
 {
-	int c = dev_is_no_link(r, e);
+	int c = own_are_no_links(r, e);
 	for (unsigned i = 0; !c && i < r->spec->mounts.n; i++) c = mount_one(r, i, e);
 	return c;
 }
@@ -191,6 +201,10 @@ int root_enter(struct root *r, struct err *e)
 	struct mount_attr p = {.propagation = word && *word ? options_propagation(word, &deep) : 0};
 	if (fchdir(r->fd)) return fail(e, -errno, "entering the root: %s", strerror(errno));
 	if (r->no_pivot) {
+		/* The host's stay below ours: what they show whole, a user namespace may mount
+		 * anew. */
+		(void)umount2("/proc", MNT_DETACH);
+		(void)umount2("/sys", MNT_DETACH);
 		if (mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
 			return fail(e, -errno, "entering the root: %s", strerror(errno));
 	} else if (syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) || chdir("/")) {

@@ -10,6 +10,7 @@ struct source {
 	struct options o;
 	int tree; /* of a bind: a detached copy of what is bound; -1: not yet, or none is needed */
 	bool dir;
+	bool late; /* made read-only when all is in it; tree is where, then */
 };
 struct sources {
 	struct source *at; /* one for each of spec->mounts */

@@ -71,6 +71,12 @@ int root_hide(struct root *r, struct err *e)
 		c = freeze_path(r, l->readonly_paths.at[i], e);
 	for (unsigned i = 0; !c && i < l->masked_paths.n; i++)
 		c = mask(r, l->masked_paths.at[i], &tmpfs, e);
+	for (unsigned i = 0; !c && i < r->spec->mounts.n; i++) {
+		const struct source *s = &r->src->at[i];
+		if (s->late && mount_setattr(s->tree, "", AT_EMPTY_PATH, &ro, sizeof(ro)))
+			c = fail(e, -errno, "mounts: %s: read-only: %s",
+				 r->spec->mounts.at[i].destination, strerror(errno));
+	}
 	if (c || !r->spec->root->readonly) return c;
 	if (mount_setattr(r->fd, "", AT_EMPTY_PATH, &ro, sizeof(ro)))
 		return fail(e, -errno, "root.readonly: %s", strerror(errno));

@@ -188,5 +188,8 @@ int spec_check(struct spec *s, struct err *e);
 int spec_check_process(struct spec_process *p, struct err *e);
 const struct spec_namespace *spec_ns(const struct spec *s, int flag); /* NULL: the host's */
 /* An annotation's value; NULL: there is none of that name. */
+/* Set to anything: supplementary groups are those of the caller. crun's, and podman's keep-groups.
+ */
+#define SPEC_KEEP_GROUPS "run.oci.keep_original_groups"
 const char *spec_annotation(const struct spec *s, const char *key);
 #endif

@@ -1,5 +1,6 @@
 /* What the types of config.json's fields cannot say. A thing that would be done wrongly or not at
  * all is an error here, before anything has been made; so is what only an attacker would write. */
+#include "zone/log.h"
 #include "zone/spec.h"
 #include "zone/words.h"
 #include <errno.h>
@@ -8,29 +9,31 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static int cap_bits(const struct texts *names, const char *set, uint64_t *bits, struct err *e)
+/* What no kernel of ours knows cannot be granted: a warning, by the specification, not an error. */
+static uint64_t cap_bits(const struct texts *names, const char *set)
 {
+	uint64_t bits = 0;
 	for (unsigned i = 0; i < names->n; i++) {
-		int c = word_cap(names->at[i]);
-		if (c < 0 || strncmp(names->at[i], "CAP_", 4))
-			return fail(e, -EINVAL, "process.capabilities.%s: %s: no such capability",
-				    set, names->at[i]);
-		*bits |= 1ull << c;
+		int c = strncmp(names->at[i], "CAP_", 4) ? -1 : word_cap(names->at[i]);
+		if (c < 0)
+			oci_log(OCI_WARNING,
+				"process.capabilities.%s: %s: no such capability: left out", set,
+				names->at[i]);
+		else
+			bits |= 1ull << c;
 	}
-	return 0;
+	return bits;
 }
 
-static int caps_check(struct spec_process *p, struct err *e)
+static void caps_take(struct spec_process *p)
 {
 	const struct spec_cap_names *n = p->cap_names;
-	int r;
-	if (!n) return 0;
-	if ((r = cap_bits(&n->bounding, "bounding", &p->caps.bounding, e)) ||
-	    (r = cap_bits(&n->effective, "effective", &p->caps.effective, e)) ||
-	    (r = cap_bits(&n->inheritable, "inheritable", &p->caps.inheritable, e)) ||
-	    (r = cap_bits(&n->permitted, "permitted", &p->caps.permitted, e)))
-		return r;
-	return cap_bits(&n->ambient, "ambient", &p->caps.ambient, e);
+	if (!n) return;
+	p->caps = (struct spec_caps){.bounding = cap_bits(&n->bounding, "bounding"),
+				     .effective = cap_bits(&n->effective, "effective"),
+				     .inheritable = cap_bits(&n->inheritable, "inheritable"),
+				     .permitted = cap_bits(&n->permitted, "permitted"),
+				     .ambient = cap_bits(&n->ambient, "ambient")};
 }
 
 static int rlimits_check(struct spec_process *p, struct err *e)
@@ -64,7 +67,8 @@ int spec_check_process(struct spec_process *p, struct err *e)
 	if (p->user->umask.set && (p->user->umask.v < 0 || p->user->umask.v > 0777))
 		return fail(e, -ERANGE, "process.user.umask: 0 to 0777");
 	if ((r = rlimits_check(p, e))) return r;
-	return caps_check(p, e);
+	caps_take(p);
+	return 0;
 }
 
 static int namespaces_check(struct spec *s, struct err *e)
@@ -87,17 +91,12 @@ static int namespaces_check(struct spec *s, struct err *e)
 /* Which namespace of the zone's own a sysctl is kept in; 0: it is the host's. */
 static int sysctl_ns(const char *key)
 {
-	static const struct word ipc[] = {{"kernel.msgmax", CLONE_NEWIPC},
-					  {"kernel.msgmnb", CLONE_NEWIPC},
-					  {"kernel.msgmni", CLONE_NEWIPC},
-					  {"kernel.sem", CLONE_NEWIPC},
-					  {"kernel.shmall", CLONE_NEWIPC},
-					  {"kernel.shmmax", CLONE_NEWIPC},
-					  {"kernel.shmmni", CLONE_NEWIPC},
-					  {"kernel.shm_rmid_forced", CLONE_NEWIPC},
-					  {"kernel.domainname", CLONE_NEWUTS},
-					  {"kernel.hostname", CLONE_NEWUTS},
-					  {NULL, 0}};
+	static const struct word ipc[] = {
+		{"kernel.msgmax", CLONE_NEWIPC},     {"kernel.msgmnb", CLONE_NEWIPC},
+		{"kernel.msgmni", CLONE_NEWIPC},     {"kernel.sem", CLONE_NEWIPC},
+		{"kernel.shmall", CLONE_NEWIPC},     {"kernel.shmmax", CLONE_NEWIPC},
+		{"kernel.shmmni", CLONE_NEWIPC},     {"kernel.shm_rmid_forced", CLONE_NEWIPC},
+		{"kernel.domainname", CLONE_NEWUTS}, {NULL, 0}};
 	if (!strncmp(key, "net.", 4)) return CLONE_NEWNET;
 	if (!strncmp(key, "fs.mqueue.", 10)) return CLONE_NEWIPC;
 	if (!strncmp(key, "user.", 5)) return CLONE_NEWUSER;
