@@ -23,8 +23,10 @@ int channel_say(int to, enum channel_word w, int code, const char *text, int fd)
 
 int channel_hear(int from, struct channel_msg *m, int *fd, struct err *e)
 {
-	for (;;) {
+	for (bool again = false;;) {
 		ssize_t n = pass_receive(from, m, sizeof(*m), fd);
+		/* It ended and left a word of ours unread: what it said itself comes after that. */
+		if (n < 0 && errno == ECONNRESET && !again && (again = true)) continue;
 		if (n != (ssize_t)sizeof(*m))
 			return fail(e, -EPIPE, "the zone's first process ended while it was made");
 		m->text[sizeof(m->text) - 1] = 0;

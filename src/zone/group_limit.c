@@ -111,9 +111,21 @@ static int cpu_limit(const struct limits *l, const struct spec_cpu *c)
 	return r;
 }
 
+/* What only version 1 has is no wish to be forgotten. */
+static int v1_only(const struct limits *l, const char *what, bool asked)
+{
+	return asked ? fail(l->e, -ENOTSUP,
+			    "linux.resources.%s: cgroup version 2 has no such limit", what)
+		     : 0;
+}
+
 static int memory_v2(const struct limits *l, const struct spec_memory *m)
 {
-	int r = 0;
+	int r;
+	if ((r = v1_only(l, "memory.swappiness", m->swappiness.set)) ||
+	    (r = v1_only(l, "memory.disableOOMKiller", m->disable_oom_killer)) ||
+	    (r = v1_only(l, "memory.kernelTCP", m->kernel_tcp.set && m->kernel_tcp.v)))
+		return r;
 	if (m->swap.set && m->swap.v) {
 		int64_t swap = m->swap.v < 0 ? -1 : m->swap.v - (m->limit.set ? m->limit.v : 0);
 		if (m->swap.v > 0 && (!m->limit.set || m->limit.v <= 0))

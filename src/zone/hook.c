@@ -10,7 +10,13 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-static _Noreturn void hook_become(const struct spec_hook *h, bool inside, int in)
+/* Of programs that are the zone's own. */
+struct inside {
+	int (*become)(void *ctx, struct err *e);
+	void *ctx;
+};
+
+static _Noreturn void hook_become(const struct spec_hook *h, const struct inside *inside, int in)
 {
 	static const char *const none[] = {NULL};
 	const char *const *ours = inside ? none : (const char *const *)environ;
@@ -21,6 +27,11 @@ static _Noreturn void hook_become(const struct spec_hook *h, bool inside, int in
 	(void)signal(SIGPIPE, SIG_DFL);
 	(void)dup2(in, 0);
 	(void)dup2(2, 1);
+	struct err e;
+	if (inside && inside->become(inside->ctx, &e)) {
+		(void)dprintf(2, "hook %s: %s\n", h->path, e.msg);
+		_exit(127);
+	}
 	(void)sys_close_range(3, ~0u, 0);
 	(void)execve(h->path, (char *const *)(h->args.n ? h->args.at : alone),
 		     (char *const *)(h->env.at ? h->env.at : ours));
@@ -40,7 +51,8 @@ static int input_make(const char *state)
 	return fd;
 }
 
-static int hook_run(const struct spec_hook *h, bool inside, const char *state, struct err *e)
+static int hook_run(const struct spec_hook *h, const struct inside *inside, const char *state,
+		    struct err *e)
 {
 	auto_fd int in = input_make(state), pidfd = -1;
 	int status = 0, pid = in < 0 ? -1 : sys_clone(0, SIGCHLD, &pidfd, -1);
@@ -62,8 +74,8 @@ static int hook_run(const struct spec_hook *h, bool inside, const char *state, s
 	return 0;
 }
 
-static int each(const spec_hooks *h, bool inside, const char *kind, const char *state,
-		struct err *e)
+static int each(const spec_hooks *h, const struct inside *inside, const char *kind,
+		const char *state, struct err *e)
 {
 	for (unsigned i = 0; i < h->n; i++)
 		if (hook_run(&h->at[i], inside, state, e)) return fail_in(e, "%s", kind);
@@ -72,18 +84,20 @@ static int each(const spec_hooks *h, bool inside, const char *kind, const char *
 
 int hooks_run(const spec_hooks *h, const char *kind, const char *state, struct err *e)
 {
-	return each(h, false, kind, state, e);
+	return each(h, NULL, kind, state, e);
 }
 
-int hooks_run_inside(const spec_hooks *h, const char *kind, const char *state, struct err *e)
+int hooks_run_inside(const spec_hooks *h, const char *kind, const char *state,
+		     int (*become)(void *ctx, struct err *e), void *ctx, struct err *e)
 {
-	return each(h, true, kind, state, e);
+	struct inside own = {become, ctx};
+	return each(h, &own, kind, state, e);
 }
 
 void hooks_run_all(const spec_hooks *h, const char *kind, const char *state)
 {
 	struct err e;
 	for (unsigned i = 0; i < h->n; i++)
-		if (hook_run(&h->at[i], false, state, &e))
+		if (hook_run(&h->at[i], NULL, state, &e))
 			oci_log(OCI_WARNING, "%s: %s", kind, e.msg);
 }

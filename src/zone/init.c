@@ -72,18 +72,27 @@ static int offset_write(int fd, const char *clock, const struct spec_clock *c, s
 		       : fail(e, -errno, "linux.timeOffsets.%s: %s", clock, strerror(errno));
 }
 
-/* Processes enter a new time namespace when they execute a program, which is in time. */
+/* Entered by hand: before Linux 6.3 executing a program does not. */
+static int time_enter(struct err *e)
+{
+	auto_fd int ns = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+	return ns < 0 || setns(ns, CLONE_NEWTIME)
+		       ? fail(e, -errno, "linux.namespaces: time: %s", strerror(errno))
+		       : 0;
+}
+
 static int time_unshare(const struct spec *s, struct err *e)
 {
 	int r;
 	if (!(s->new_ns & CLONE_NEWTIME)) return 0;
 	if (unshare(CLONE_NEWTIME))
 		return fail(e, -errno, "linux.namespaces: time: %s", strerror(errno));
-	if (!s->linux_->time_offsets) return 0;
+	if (!s->linux_->time_offsets) return time_enter(e);
 	auto_fd int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
 	if (fd < 0) return fail(e, -errno, "linux.timeOffsets: %s", strerror(errno));
 	r = offset_write(fd, "monotonic", s->linux_->time_offsets->monotonic, e);
-	return r ? r : offset_write(fd, "boottime", s->linux_->time_offsets->boottime, e);
+	if (!r) r = offset_write(fd, "boottime", s->linux_->time_offsets->boottime, e);
+	return r ? r : time_enter(e);
 }
 
 static void loopback_up(const struct spec *s)
@@ -151,14 +160,29 @@ static int terminal_set(struct init *i, struct err *e)
 	return process_terminal(slave, e);
 }
 
-static int hooks_inside(const struct init *i, const spec_hooks *h, const char *kind,
-			const char *status, struct err *e)
+static int hooks_made(const struct init *i, struct err *e)
 {
+	const struct spec_hooks *h = i->b->spec->hooks;
 	auto_buf struct buf state = {0};
-	if (!h->n) return 0;
-	place_state(i->b->place, status, i->b->pid, false, &state);
-	return h == &i->b->spec->hooks->start_container ? hooks_run_inside(h, kind, state.at, e)
-							: hooks_run(h, kind, state.at, e);
+	if (!h || !h->create_container.n) return 0;
+	place_state(i->b->place, "creating", i->b->pid, false, &state);
+	return hooks_run(&h->create_container, "hooks.createContainer", state.at, e);
+}
+
+static int hook_become(void *ctx, struct err *e)
+{
+	return process_become(&((struct init *)ctx)->p, NULL, NULL, e);
+}
+
+/* Programs of the zone's: with its user, its capabilities and its filter, like its process. */
+static int hooks_start(struct init *i, struct err *e)
+{
+	const struct spec_hooks *h = i->b->spec->hooks;
+	auto_buf struct buf state = {0};
+	if (!h || !h->start_container.n) return 0;
+	place_state(i->b->place, "created", i->b->pid, false, &state);
+	return hooks_run_inside(&h->start_container, "hooks.startContainer", state.at, hook_become,
+				i, e);
 }
 
 /* While it can be made still: the root may be read-only soon. */
@@ -202,11 +226,9 @@ static int world_make(struct init *i, struct err *e)
 	    (r = root_attach(&b->root, e)) || (r = root_mounts(&b->root, e)) ||
 	    (r = root_devices(&b->root, e)) || (r = sysctls_set(i, e)) || (r = terminal_set(i, e)))
 		return r;
-	if ((r = hooks_await(i, e))) return r;
-	if (b->spec->hooks && (r = hooks_inside(i, &b->spec->hooks->create_container,
-						"hooks.createContainer", "creating", e)))
+	if ((r = hooks_await(i, e)) || (r = hooks_made(i, e)) || (r = cwd_make(b, e)) ||
+	    (r = root_hide(&b->root, e)))
 		return r;
-	if ((r = cwd_make(b, e)) || (r = root_hide(&b->root, e))) return r;
 	return root_enter(&b->root, e);
 }
 
@@ -255,10 +277,7 @@ static int live(struct init *i, struct err *e)
 	rest_close(3 + b->preserve, i->to, b->listen, b->stub ? *b->stub : -1);
 	if (channel_say(i->to, SAY_READY, 0, NULL, -1)) return fail(e, -EPIPE, "nobody waits");
 	(void)close(i->to);
-	if ((r = go_await(i, e))) return r;
-	if (b->spec->hooks && (r = hooks_inside(i, &b->spec->hooks->start_container,
-						"hooks.startContainer", "created", e)))
-		return r;
+	if ((r = go_await(i, e)) || (r = hooks_start(i, e))) return r;
 	(void)close(b->listen);
 	b->listen = -1;
 	auto_fd int last = b->last ? last_program(i->to, e) : -1;

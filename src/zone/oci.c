@@ -237,14 +237,22 @@ static int memory_copy(struct err *e)
 	return fd;
 }
 
-int oci_seal(char **argv, struct err *e)
+/* A shell's <(...) is a descriptor, and has to be there when we are executed again. */
+static void file_keep(const char *path)
+{
+	int fd;
+	if (path && sscanf(path, "/dev/fd/%d", &fd) == 1 && fd > 2) (void)fcntl(fd, F_SETFD, 0);
+}
+
+int oci_seal(const struct oci *o, struct err *e)
 {
 	auto_fd int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	int seals = fcntl(self, F_GET_SEALS);
 	if (seals > 0 && (seals & F_SEAL_WRITE)) return 0;
+	file_keep(o->process);
 	int fd = memory_copy(e);
 	if (fd < 0) return fd;
-	(void)syscall(SYS_execveat, fd, "", argv, environ, AT_EMPTY_PATH);
+	(void)syscall(SYS_execveat, fd, "", o->argv, environ, AT_EMPTY_PATH);
 	return fail(e, -errno, "executing a copy of this program: %s", strerror(errno));
 }
 
@@ -283,7 +291,7 @@ static int global_check(struct oci *o, struct err *e)
 static int call(struct oci *o, const struct verb *v, struct err *e)
 {
 	int r;
-	if ((r = preserve_count(o, e)) || (v->seal && (r = oci_seal(o->argv, e)))) return r;
+	if ((r = preserve_count(o, e)) || (v->seal && (r = oci_seal(o, e)))) return r;
 	if (v->bit & (V_FEATURES | V_SPEC)) return v->run(o, e);
 	if ((o->places = places_open(o->root, e)) < 0) return o->places;
 	return v->run(o, e);

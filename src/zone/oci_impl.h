@@ -47,5 +47,5 @@ void oci_env_put(struct oci *o, struct texts *t, const char *const *more, unsign
 int oci_wait(pid_t pid, int pidfd, int master);
 int oci_read(int dir, const char *file, size_t max, struct buf *to, struct err *e);
 /* This program again, from a copy in memory that nobody can write to, unless it is that already. */
-int oci_seal(char **argv, struct err *e);
+int oci_seal(const struct oci *o, struct err *e);
 #endif

@@ -203,8 +203,10 @@ int root_enter(struct root *r, struct err *e)
 	if (r->no_pivot) {
 		/* The host's stay below ours: what they show whole, a user namespace may mount
 		 * anew. */
-		(void)umount2("/proc", MNT_DETACH);
-		(void)umount2("/sys", MNT_DETACH);
+		for (unsigned i = 0; i < 16 && !umount2("/proc", MNT_DETACH); i++) {
+		}
+		for (unsigned i = 0; i < 16 && !umount2("/sys", MNT_DETACH); i++) {
+		}
 		if (mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
 			return fail(e, -errno, "entering the root: %s", strerror(errno));
 	} else if (syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) || chdir("/")) {

@@ -62,6 +62,8 @@ gives("a hook with an empty one", lambda r: hooked(r, "createRuntime", {"do": sa
       env=dict(os.environ, MOON="full"))
 gives("a hook that is the zone's own", lambda r: hooked(r, "startContainer",
       {"do": '/bin/echo "$MOON" > /tmp/said'}), "0 \n", [ours], env=dict(os.environ, MOON="full"))
+gives("its rights", lambda r: hooked(r, "startContainer",
+      {"do": "/bin/grep CapEff /proc/self/status > /tmp/said"}), "0 CapEff:\t00000000000000e1\n")
 for kind, status in (("prestart", "created"), ("createRuntime", "creating")):
     gives(kind + " is told", lambda r: hooked(r, kind, {
         "do": "tr -d ' ' | tr ',' '\\n' | grep -o 'status.*' > %s/tmp/said" % r.rootfs}), '0 status":"%s"\n' % status, [ours])
@@ -119,6 +121,12 @@ got = x("cat", "/proc/self/cgroup", before=("--cgroup", "below" if two else "fre
 result("exec --cgroup", group + "/below" in got, got)
 os.rmdir(below)
 
+take, give = os.pipe()
+os.write(give, json.dumps({"args": ["echo", "from a pipe"], "cwd": "/"}).encode())
+os.close(give)
+p = subprocess.run(ours.words + ["exec", "--process", "/dev/fd/%d" % take, z.name], text=True, capture_output=True,
+                   pass_fds=[take], stdin=subprocess.DEVNULL)
+result("exec --process of a descriptor", p.stdout == "from a pipe\n", p.stderr)
 watch = subprocess.Popen(ours.words + ["events", "--interval", "100s", z.name], stdout=subprocess.PIPE)
 result("events", json.loads(watch.stdout.readline())["type"] == "stats")
 z.verb("pause")
