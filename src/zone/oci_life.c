@@ -186,7 +186,7 @@ static int create(struct oci *o, struct birth *b, struct spec *s, struct place *
 		return r == 0 ? r : fail_in(e, "config.json");
 	if ((r = filter_make(&b->filter, s->linux_->seccomp, o->places, o->a, e))) return r;
 	b->last = last_fits(s, &b->filter);
-	if (!b->last && (r = oci_seal(o->argv, e))) return r;
+	if (!b->last && (r = oci_seal(o, e))) return r;
 	sockets_tell(o, s->process);
 	if ((r = rootfs_find(b, e)) || (r = place_make(p, o->places, o->args[0], o->a, e)))
 		return r;
