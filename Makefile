@@ -174,6 +174,7 @@ test:
 	$(Q)BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) MAKE="$(MAKE) --no-print-directory" \
 		CC="$(CC)" SAN="$(SAN)" test/run
 test-long:
+	$(Q)tools/deps --long
 	$(Q)$(MAKE) --no-print-directory test FUZZ_SECONDS=60 LONG=1
 
 # BENCH="--engine jit --only fib,crc" and such are for bench/run.

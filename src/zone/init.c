@@ -222,9 +222,10 @@ static int world_make(struct init *i, struct err *e)
 		return r;
 	(void)prctl(PR_SET_DUMPABLE, 0);
 	loopback_up(b->spec);
-	if ((r = names_set(b->spec, e)) || (r = sources_open(&b->root, true, e)) ||
-	    (r = root_attach(&b->root, e)) || (r = root_mounts(&b->root, e)) ||
-	    (r = root_devices(&b->root, e)) || (r = sysctls_set(i, e)) || (r = terminal_set(i, e)))
+	if ((r = names_set(b->spec, e)) || (r = root_cut(e)) ||
+	    (r = sources_open(&b->root, true, e)) || (r = root_attach(&b->root, e)) ||
+	    (r = root_mounts(&b->root, e)) || (r = root_devices(&b->root, e)) ||
+	    (r = sysctls_set(i, e)) || (r = terminal_set(i, e)))
 		return r;
 	if ((r = hooks_await(i, e)) || (r = hooks_made(i, e)) || (r = cwd_make(b, e)) ||
 	    (r = root_hide(&b->root, e)))

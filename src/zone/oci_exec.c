@@ -126,8 +126,8 @@ int oci_exec(struct oci *o, struct err *e)
 	enum place_status now = place_status(&p, &g);
 	if (now != PLACE_RUNNING && now != PLACE_CREATED &&
 	    !(now == PLACE_PAUSED && o->ignore_paused))
-		r = fail(e, -EINVAL, "zone %s: is %s: exec needs one that runs", p.id,
-			 place_words[now]);
+		r = fail(e, -EINVAL, "zone %s: is %s: cannot exec in a %s container", p.id,
+			 place_words[now], place_words[now]);
 	if (!r) r = oci_config(o, &p, &s, e);
 	if (!r) r = enter(o, &p, &g, &s, e);
 	group_close(&g);

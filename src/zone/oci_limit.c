@@ -1,6 +1,7 @@
 /* pause, resume, update. */
 #include "base/buf.h"
 #include "zone/oci_impl.h"
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +68,10 @@ static int limit_take(struct into *t, const char *word, struct err *e)
 		}
 		errno = 0;
 		long long v = strtoll(value, &end, 10);
+		const char *unit = "bkmgt", *is = strchr(unit, tolower((unsigned char)*end));
+		if (end != value && *end && is && strstr(r->name, "memory") && !end[1] &&
+		    !__builtin_mul_overflow(v, 1ll << 10 * (is - unit), &v))
+			end++;
 		if (end == value || *end || errno)
 			return fail(e, -EINVAL, "--%s: a number is wanted", word);
 		*(struct number *)((char *)t + r->at) = (struct number){true, v};

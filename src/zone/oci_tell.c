@@ -101,7 +101,12 @@ int oci_list(struct oci *o, struct err *e)
 	}
 	free(names);
 	if (d) (void)closedir(d);
-	if (all) print(all);
+	/* On one line, as runc has it, whose readers take lines. */
+	if (all)
+		printf("%s\n",
+		       json_object_to_json_string_ext(all, JSON_C_TO_STRING_PLAIN |
+								   JSON_C_TO_STRING_NOSLASHESCAPE));
+	(void)json_object_put(all);
 	return 0;
 }
 

@@ -7,15 +7,20 @@
 #include <string.h>
 #include <sys/stat.h>
 
-int root_attach(struct root *r, struct err *e)
+int root_cut(struct err *e)
 {
 	struct mount_attr slave = {.propagation = MS_SLAVE};
+	if (mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &slave, sizeof(slave)))
+		return fail(e, -errno, "cutting our mounts off the host's: %s", strerror(errno));
+	return 0;
+}
+
+int root_attach(struct root *r, struct err *e)
+{
 	bool deep;
 	const char *p = r->spec->linux_->rootfs_propagation;
 	if (p && *p && !options_propagation(p, &deep))
 		return fail(e, -EINVAL, "linux.rootfsPropagation: %s: no such word", p);
-	if (mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &slave, sizeof(slave)))
-		return fail(e, -errno, "cutting our mounts off the host's: %s", strerror(errno));
 	/* Layers come from anywhere: a folder that is on every host is covered, and one that
 	 * nothing is taken from any more. */
 	auto_fd int at = open(r->over ? "/etc" : r->path, O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -54,6 +54,8 @@ int sources_open(struct root *r, bool last, struct err *e);
 int overlay_mount(const struct overlay *o, int ids, bool own, bool user, struct err *e);
 bool kernel_has(unsigned major, unsigned minor); /* this version, or a later one */
 
+/* What is mounted from here on is not mounted on the host, too. Before anything is. */
+int root_cut(struct err *e);
 int root_attach(struct root *r, struct err *e);
 int root_mounts(struct root *r, struct err *e);
 int root_devices(struct root *r, struct err *e);

@@ -121,6 +121,9 @@ got = x("cat", "/proc/self/cgroup", before=("--cgroup", "below" if two else "fre
 result("exec --cgroup", group + "/below" in got, got)
 os.rmdir(below)
 
+for size, want in (("33554432", 0), ("32M", 0), ("32m", 0), ("1x", 1), ("M", 1), ("99999999999T", 1)):
+    p = z.verb("update", before=("--memory", size))
+    result("update --memory " + size, p.returncode == want, p.stderr)
 take, give = os.pipe()
 os.write(give, json.dumps({"args": ["echo", "from a pipe"], "cwd": "/"}).encode())
 os.close(give)
