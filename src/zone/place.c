@@ -14,11 +14,21 @@
 const char *const place_words[] = {"creating", "created", "running", "paused", "stopped"};
 enum { STATE_MAX = 1 << 20 };
 
+/* podman without rights is root of a user namespace, where /run is still the host's root's. */
+static bool is_hosts_root(void)
+{
+	auto_buf struct buf b = {0};
+	struct err e;
+	unsigned inside, outside, n;
+	if (geteuid() || file_read(&b, "/proc/self/uid_map", 1 << 16, &e)) return !geteuid();
+	return sscanf(b.at, "%u %u %u", &inside, &outside, &n) == 3 && n == UINT32_MAX;
+}
+
 int places_open(const char *root, struct err *e)
 {
 	char path[4096];
 	const char *run = getenv("XDG_RUNTIME_DIR");
-	if (!root && geteuid() && run && *run) {
+	if (!root && run && *run && !is_hosts_root()) {
 		(void)snprintf(path, sizeof(path), "%s/lodge-oci", run);
 		root = path;
 	}

@@ -133,7 +133,11 @@ def life():
         d = group(z)
         out = [z.verb("pause").returncode, z.state()["status"], read(d + "/cgroup.freeze"), "frozen 1" in read(d + "/cgroup.events")]
         out += [z.verb("resume").returncode, z.state()["status"], "frozen 0" in read(d + "/cgroup.events")]
-        out += [z.verb("pause").returncode, z.end().returncode, os.path.exists(d), os.path.exists("/proc/%d" % z.pid)]
+        out += [z.verb("pause").returncode, z.end().returncode, os.path.exists(d)]
+        until = time.monotonic() + 20
+        while os.path.exists("/proc/%d" % z.pid) and time.monotonic() < until:  # init has to wait for it
+            time.sleep(0.05)
+        out.append(os.path.exists("/proc/%d" % z.pid))
         return out
     seen = same("pause, resume, delete of what is paused", frozen)
     result("and is", seen == [0, "paused", "1", True, 0, "running", True, 0, 0, False, False], seen)
