@@ -24,6 +24,7 @@ int channel_say(int to, enum channel_word w, int code, const char *text, int fd)
 int channel_hear(int from, struct channel_msg *m, int *fd, struct err *e)
 {
 	for (bool again = false;;) {
+		m->what = 0; /* of a warning before the end nothing is left */
 		ssize_t n = pass_receive(from, m, sizeof(*m), fd);
 		/* It ended and left a word of ours unread: what it said itself comes after that. */
 		if (n < 0 && errno == ECONNRESET && !again && (again = true)) continue;

@@ -83,7 +83,10 @@ static int many(const struct group *g, bool own, uint64_t attr, int tmpfs, struc
 	for (unsigned i = 0; i < g->n; i++) {
 		const struct group_tree *t = &g->tree[i];
 		const char *base = strrchr(t->point, '/') + 1;
-		if (t->dir < 0 || !*base) continue;
+		/* A systemd that finds version 2 looks below it for where /proc/self/cgroup says it
+		 * is, which is there in a namespace of its own only; without, it takes version 1.
+		 */
+		if (t->dir < 0 || !*base || (t->v2 && !own)) continue;
 		if (mkdirat(tmpfs, base, 0755)) return fail(e, -errno, "mounts: %s", base);
 		auto_fd int to = openat(tmpfs, base, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 		int r = tree_place(g, t, own, attr, to);

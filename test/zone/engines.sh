@@ -1,9 +1,12 @@
 #!/bin/bash
-# podman and containerd run containers through build/lodge-oci. Each is tried if it is here, in folders
-# of its own. Needs root.
+# engines.sh [PART...]: podman and containerd run containers through build/lodge-oci. Each is tried if it
+# is here, in folders of its own. Needs root. PART: podman, files, rights, pods, dns, systemd, rootless,
+# containerd.
 cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=test/zone/engines_podman.sh
+. test/zone/engines_podman.sh
 BUILD=${BUILD:-build} passed=0 failed=0
-oci=$PWD/$BUILD/lodge-oci home=$(mktemp -d /tmp/lodge-engines-XXXXXX) daemon=
+oci=$PWD/$BUILD/lodge-oci home=$(mktemp -d /tmp/lodge-engines-XXXXXX) daemon= events=
 [ "$(id -u)" = 0 ] || { echo "not root: not tried"; echo "0 passed, 0 failed"; exit 0; }
 
 check() { # NAME PATTERN TEXT
@@ -24,7 +27,6 @@ run() { pod run --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 "$@"; }
 
 podman_parts() {
 	local name=lodge-test-$$ out
-	pod import --change CMD=/bin/sh "$home/image.tar" "$name:1" > /dev/null
 	check "run" '^uid=0' "$(run --rm --network none "$name:1" id)"
 	check "limits" '^67108864$' "$(run --rm --network none --memory 64m --cpus 0.5 --cpu-shares 512 \
 		--pids-limit 50 "$name:1" cat /sys/fs/cgroup/memory/memory.limit_in_bytes)"
@@ -72,7 +74,6 @@ podman_parts() {
 		check "port" '^page$' "$out"
 		pod rm -f -t 0 "$name-web" > /dev/null
 	fi
-	pod save --format oci-archive -o "$home/oci.tar" "$name:1" > /dev/null
 }
 
 ctr_() { timeout 60 ctr -a "$home/ctd/sock" "$@" 2>&1; }
@@ -90,6 +91,8 @@ containerd_parts() {
 	daemon=$!
 	for _ in $(seq 100); do ctr_ version > /dev/null && break; sleep 0.1; done
 	ctr_ images import "$home/oci.tar" > /dev/null
+	ctr -a "$home/ctd/sock" events > "$home/ctd/events" 2>&1 &
+	events=$!
 	local image
 	image=$(ctr_ images ls -q | head -n 1)
 	check "ctr run" '^uid=0' "$(ctr_ run --rm --runc-binary "$oci" "$image" "c1-$$" /bin/id)"
@@ -101,24 +104,73 @@ containerd_parts() {
 	check "ctr resume" 'RUNNING' "$(ctr_ task ls)"
 	check "ctr ps" '[0-9]' "$(ctr_ task ps "c2-$$")"
 	check "ctr metrics" 'memory' "$(ctr_ task metrics "c2-$$")"
+	check "ctr exec of a user" '^uid=7 gid=8' "$(ctr_ task exec --exec-id e2 --user 7:8 "c2-$$" /bin/id)"
+	ctr_ task exec --exec-id e3 "c2-$$" /bin/sh -c 'exit 7' > /dev/null
+	check "ctr exec's exit code" '^7$' $?
 	ctr_ task kill -s KILL "c2-$$" > /dev/null
 	for _ in $(seq 50); do ctr_ task ls | grep -q RUNNING || break; sleep 0.1; done
 	check "ctr kill" 'STOPPED' "$(ctr_ task ls)"
 	ctr_ task delete "c2-$$" > /dev/null
 	check "ctr delete" '^TASK *PID *STATUS *$' "$(ctr_ task ls)"
 	ctr_ containers delete "c2-$$" > /dev/null
+	local r=(run --rm --runc-binary "$oci")
+	check "ctr -t" '/dev/pts/0' "$(script -qec "ctr -a $home/ctd/sock ${r[*]} -t $image c3-$$ /bin/tty" /dev/null < /dev/null)"
+	check "ctr --env, --cwd" '^y /tmp' "$(ctr_ "${r[@]}" --env X=y --cwd /tmp "$image" "c4-$$" /bin/sh -c 'echo $X $(pwd)')"
+	echo inside > "$home/ctd/file"
+	check "ctr --mount" '^inside$' "$(ctr_ "${r[@]}" --mount "type=bind,src=$home/ctd/file,dst=/v,options=rbind:ro" "$image" "c5-$$" /bin/cat /v)"
+	check "ctr --memory-limit" '^67108864$' "$(ctr_ "${r[@]}" --memory-limit 67108864 --mount type=cgroup,src=cgroup,dst=/sys/fs/cgroup,options=ro "$image" "c6-$$" /bin/cat \
+		/sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2> /dev/null)"
+	ctr_ "${r[@]}" "$image" "c7-$$" /bin/sh -c 'exit 9' > /dev/null
+	check "ctr's exit code" '^9$' $?
+	check "ctr of nothing" 'no such file|No such file|not found' "$(ctr_ "${r[@]}" "$image" "c8-$$" /nothing-here)"
+	check "ctr --read-only" 'Read-only' "$(ctr_ "${r[@]}" --read-only "$image" "c9-$$" /bin/touch /x)"
+	check "ctr --privileged" 'CapEff:.*[1-9a-f]' "$(ctr_ "${r[@]}" --privileged "$image" "c10-$$" /bin/grep CapEff /proc/self/status)"
+	check "ctr events" 'tasks/(exit|start)' "$(cat "$home/ctd/events")"
 }
 
 end() {
+	[ -z "$events" ] || { kill "$events" && wait "$events"; } 2> /dev/null
 	[ -z "$daemon" ] || { kill "$daemon" && wait "$daemon"; } 2> /dev/null
+	! command -v podman > /dev/null || pod rm -af -t 0 > /dev/null
+	umount "$home/debian" 2> /dev/null
 	umount -l "$home"/root/overlay 2> /dev/null
+	id "lodgepod$$" > /dev/null 2>&1 && userdel "lodgepod$$"
+	# Where there is no such hierarchy podman has made ordinary folders, with files.
+	for d in /sys/fs/cgroup/*/lodge-parent-$$; do
+		[ ! -d "$d" ] || [ "$(stat -f -c %T "$d")" != tmpfs ] || find "$d" -xdev -type f -delete
+		[ ! -d "$d" ] || find "$d" -xdev -depth -type d -exec rmdir {} +
+	done 2> /dev/null
 	rm -rf --one-file-system "$home"
 }
 trap end EXIT
 rootfs
-if command -v podman > /dev/null; then podman_parts; else echo "no podman here: not tried"; fi
-if [ -s "$home/oci.tar" ] && command -v ctr containerd > /dev/null; then containerd_parts; else
-	echo "no containerd here: not tried"
+[ $# != 0 ] || set -- podman files rights pods dns systemd rootless containerd
+box=lodge-test-$$:1
+if command -v podman > /dev/null; then
+	pod import --change CMD=/bin/sh "$home/image.tar" "$box" > /dev/null
+	pod save --format oci-archive -o "$home/oci.tar" "$box" > /dev/null
+else
+	echo "no podman here: not tried"
+	set --
 fi
+for part; do
+	case $part in
+	podman) podman_parts ;;
+	files | rights) "${part}_parts" "lodge-$part-$$" ;;
+	pods) pod_parts "lodge-pod-$$" ;;
+	dns)
+		if command -v netavark /usr/lib/podman/netavark > /dev/null; then dns_parts "lodge-dns-$$"; else
+			echo "no netavark here: not tried"
+		fi
+		;;
+	systemd) systemd_part "lodge-systemd-$$" ;;
+	rootless) rootless_parts ;;
+	containerd)
+		if [ -s "$home/oci.tar" ] && command -v ctr containerd > /dev/null; then containerd_parts; else
+			echo "no containerd here: not tried"
+		fi
+		;;
+	esac
+done
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
