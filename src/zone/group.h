@@ -64,6 +64,18 @@ int group_remove(struct group *g, struct err *e); /* with groups that the zone h
 /* group_stats.c: the object that `events --stats` has as "data". */
 void group_stats(const struct group *g, struct buf *to);
 
+/* group_oom.c: to be polled; whether a process was killed for want of memory since it was asked
+ * last. */
+struct group_oom {
+	int event; /* -1: none */
+	short wanted;
+	int file;
+	long long kills;
+};
+void group_oom_open(struct group_oom *w, const struct group *g);
+bool group_oom_seen(struct group_oom *w);
+void group_oom_close(struct group_oom *w);
+
 /* group_device.c: rules, one after the other; what none of them names is refused. */
 int group_devices(const struct group *g, const struct spec_resources *r, struct err *e);
 /* The same as a program for the kernel, attached to a version 2 folder. */

@@ -179,6 +179,27 @@ static int interval_of(const char *s)
 	return v > 0 && v < 4000 ? (int)(v * 1e3) : 0;
 }
 
+static void events_tell(const struct oci *o, const struct place *p, const struct group *g, int nap)
+{
+	struct group_oom oom;
+	group_oom_open(&oom, g);
+	struct pollfd fds[] = {{.fd = p->pid ? sys_pidfd_open(p->pid) : -1, .events = POLLIN},
+			       {.fd = oom.event, .events = oom.wanted}};
+	for (bool alive = true; alive;) {
+		auto_buf struct buf b = {0};
+		group_stats(g, &b);
+		printf("{\"type\":\"stats\",\"id\":\"%s\",\"data\":%s}\n", p->id, b.at);
+		(void)fflush(stdout);
+		alive = !o->stats && place_alive(p);
+		if (alive) (void)poll(fds, 2, nap);
+		if (!o->stats && group_oom_seen(&oom))
+			printf("{\"type\":\"oom\",\"id\":\"%s\"}\n", p->id);
+	}
+	(void)fflush(stdout);
+	if (fds[0].fd >= 0) (void)close(fds[0].fd);
+	group_oom_close(&oom);
+}
+
 int oci_events(struct oci *o, struct err *e)
 {
 	struct place p;
@@ -189,16 +210,7 @@ int oci_events(struct oci *o, struct err *e)
 	if (r) return r;
 	if (place_status(&p, NULL) == PLACE_STOPPED)
 		r = fail(e, -EINVAL, "zone %s: container is not running", p.id);
-	struct pollfd end = {.fd = r || !p.pid ? -1 : sys_pidfd_open(p.pid), .events = POLLIN};
-	while (!r) {
-		auto_buf struct buf b = {0};
-		group_stats(&g, &b);
-		printf("{\"type\":\"stats\",\"id\":\"%s\",\"data\":%s}\n", p.id, b.at);
-		(void)fflush(stdout);
-		if (o->stats || !place_alive(&p)) break;
-		(void)poll(&end, 1, nap);
-	}
-	if (end.fd >= 0) (void)close(end.fd);
+	if (!r) events_tell(o, &p, &g, nap);
 	group_close(&g);
 	place_close(&p);
 	return r;

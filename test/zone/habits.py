@@ -1,6 +1,6 @@
 """What podman and the suites of other runtimes rely on beyond the specification: ours, and crun where
 it does the same. Argument: the runtime."""
-import json, os, shutil, subprocess, sys, tempfile, time
+import json, os, shutil, subprocess, sys, tempfile, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from bundle import ALONE, Runtime, base_make, config, finish, put, result, sh
@@ -152,6 +152,20 @@ except subprocess.TimeoutExpired:
     watch.kill()
     result("events end with it", False)
 z.end()
+
+hungry = ours.create(put(sh("for i in 1 2 3; do (x=$(head -c 200m /dev/zero | tr '\\0' x); echo ${#x}); sleep 0.2; done; sleep 1000"),
+                         "linux.resources.memory", {"limit": 32 << 20}))
+watch = subprocess.Popen(ours.words + ["events", "--interval", "100s", hungry.name], stdout=subprocess.PIPE, text=True)
+result("events begin", '"stats"' in watch.stdout.readline())
+hungry.verb("start")
+timer = threading.Timer(30, watch.kill)
+timer.start()
+told = next((l for l in watch.stdout if '"oom"' in l), "")
+timer.cancel()
+result("events tell of memory that ran out", told == '{"type":"oom","id":"%s"}\n' % hungry.name, told)
+hungry.verb("kill", "KILL")
+watch.communicate(timeout=20)
+hungry.end()
 
 # ---- what only an attacker would have
 for name in ("proc", "sys", "dev"):
