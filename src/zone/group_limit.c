@@ -149,10 +149,14 @@ static int memory_v1(const struct limits *l, const struct spec_memory *m)
 	static const char limit[] = "memory.limit_in_bytes", both[] = "memory.memsw.limit_in_bytes";
 	bool two, has_limit = m->limit.set && m->limit.v, has_swap = m->swap.set && m->swap.v;
 	int r = 0, dir = group_dir(l->g, "memory", &two);
+	int64_t swap = m->swap.v;
 	char text[24];
 	(void)snprintf(text, sizeof(text), "%" PRId64, m->limit.v);
+	/* Memory without end is both without end. */
+	if (has_limit && m->limit.v < 0 && !has_swap && group_number(dir, both) >= 0)
+		has_swap = true, swap = -1;
 	bool later = has_limit && has_swap && dir >= 0 && group_write(dir, limit, text) != 0;
-	if (has_swap) r = set_number(l, "memory", both, NULL, m->swap.v);
+	if (has_swap) r = set_number(l, "memory", both, NULL, swap);
 	if (!r && has_limit && (later || !has_swap || dir < 0))
 		r = set_number(l, "memory", limit, NULL, m->limit.v);
 	if (!r && m->reservation.set && m->reservation.v)

@@ -84,7 +84,7 @@ bool last_fits(const struct spec *s, const struct filter *f)
 {
 	static const int calls[] = {SYS_execveat, SYS_fcntl, SYS_execve, SYS_write, SYS_exit_group};
 	const struct spec_process *p = s->process;
-	if (f->listener || !namespace_own(s, CLONE_NEWPID) || hooked_inside(s) ||
+	if (!p || f->listener || !namespace_own(s, CLONE_NEWPID) || hooked_inside(s) ||
 	    finds_by_caps(p) || p->caps.bounding & 1ull << CAP_SYS_PTRACE ||
 	    (p->selinux_label && *p->selinux_label) ||
 	    (p->apparmor_profile && *p->apparmor_profile))

@@ -124,6 +124,9 @@ os.rmdir(below)
 for size, want in (("33554432", 0), ("32M", 0), ("32m", 0), ("1x", 1), ("M", 1), ("99999999999T", 1)):
     p = z.verb("update", before=("--memory", size))
     result("update --memory " + size, p.returncode == want, p.stderr)
+z.verb("update", before=("--memory", "32M", "--memory-swap", "64M"))
+p = z.verb("update", before=("--memory", "-1"))
+result("update --memory -1 with swap", p.returncode == 0, p.stderr)
 take, give = os.pipe()
 os.write(give, json.dumps({"args": ["echo", "from a pipe"], "cwd": "/"}).encode())
 os.close(give)
@@ -166,6 +169,11 @@ result("events tell of memory that ran out", told == '{"type":"oom","id":"%s"}\n
 hungry.verb("kill", "KILL")
 watch.communicate(timeout=20)
 hungry.end()
+
+c = config()
+del c["process"]
+p = ours.run(c)
+result("no process", p.returncode == 1 and "process" in p.stderr, (p.returncode, p.stderr))
 
 # ---- what only an attacker would have
 for name in ("proc", "sys", "dev"):
