@@ -11,7 +11,15 @@ out=$PWD/${BUILD:-build}/test/suites/$label
 mkdir -p "$cache" "$out"
 work=$(mktemp -d "$cache/run-XXXXXX")
 chmod 755 "$work"
-trap 'rm -rf --one-file-system "$work"' EXIT
+end() {
+	local d
+	# The groups that their tests name; what a test has left alive in them stays, and so do they.
+	for d in /sys/fs/cgroup/*/{cgrouptest,testdir,runc-cgroups-integration-test}; do
+		[ ! -d "$d" ] || find "$d" -xdev -depth -type d -exec rmdir {} + 2> /dev/null
+	done
+	rm -rf --one-file-system "$work"
+}
+trap end EXIT
 
 # This machine's own archives, for sources; of a later release where this one's is not whole.
 apt_prepare() {
