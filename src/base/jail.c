@@ -133,6 +133,12 @@ static int enter_root(void)
 	return 0;
 }
 
+int jail_root(const struct jail_plan *p)
+{
+	int r = new_root(p);
+	return r ? r : enter_root();
+}
+
 static int no_pids; /* why not */
 int jail_own_pids(void)
 {

@@ -89,6 +89,9 @@ void jail_settle(int rules, uint64_t caps, unsigned files, enum jail_class c);
  * left out where they are refused: then why, an errno; 0, or a negative errno. While there is one
  * thread. */
 int jail_unshare(int these, int if_can);
+/* In a mount namespace of our own, while there is one thread: nothing has a name any more but what
+ * the plan keeps. A negative errno. */
+int jail_root(const struct jail_plan *p);
 bool jail_net_is_own(void);		       /* since jail_begin(); so it is for whom we fork */
 void jail_drop_privileges(uint64_t keep_caps); /* of this thread; and no new ones */
 /* How a call that is not noted ends. */

@@ -2,6 +2,7 @@
 #include "zone/keeper.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/jail.h"
 #include "base/pass.h"
 #include "base/title.h"
 #include "store/store.h"
@@ -34,9 +35,11 @@ struct kept {
 	struct place place;
 	struct birth b;
 	int stop_signal;
-	bool made, ended;
+	bool made, ended, settled;
 	int status;
 	struct keeper_limits limits; /* that hold */
+	struct keeper_host host;
+	int null;
 };
 
 /* ---- making it */
@@ -149,8 +152,33 @@ static int do_net(struct kept *k, const struct keeper_net *n, int *fd, struct er
 	return r ? r : keeper_files(k->folder, k->plan.hostname, n, false, e);
 }
 
+static void settle(struct kept *k)
+{
+	char what[JAIL_WHAT] = "";
+	auto_mem char *root = NULL;
+	struct store *s = NULL;
+	if (k->temp && !store_open(&s, NULL, &(struct err){0})) root = strdup(store_root(s));
+	store_close(s);
+	struct keeper_jail j = {.folder = k->folder,
+				.place = k->place.dir,
+				.net = k->b.own_net,
+				.host_ids = !k->plan.nmaps,
+				.store = root,
+				.group = &k->b.group};
+	sources_close(&k->b.root);
+	keeper_settle(&j, what, sizeof(what));
+	drop_fd(&k->b.own_user);
+	drop_fd(&k->b.own_net);
+	k->b.own_user = k->b.own_net = -1;
+	if (*what)
+		oci_log(OCI_WARNING, "the zone's keeper is less confined on this host: %s", what);
+}
+
 static int do_go(struct kept *k, struct keeper_answer *to, struct err *e)
 {
+	if (k->settled) return fail(e, -EINVAL, "it runs already");
+	k->settled = true;
+	if (jail_is_wanted()) settle(k);
 	int r = birth_start(&k->place, &k->b.filter, e);
 	if (r) exit_of(e, to);
 	return r;
@@ -176,12 +204,11 @@ static int do_limit(struct kept *k, const struct keeper_limits *l, struct err *e
 		return fail(e, -EOPNOTSUPP,
 			    "limits: this user may make no control groups here; have some "
 			    "delegated (systemd: Delegate=yes), or leave them out");
-	int bad = keeper_limit(&k->b.group, l, &k->limits, k->folder, k->once, e);
+	int bad = keeper_limit(&k->b.group, l, &k->limits, &k->host, k->once, e);
 	if (!bad)
 		k->limits = *l;
 	else /* what was done of it */
-		(void)keeper_limit(&k->b.group, &k->limits, l, k->folder, k->once,
-				   &(struct err){0});
+		(void)keeper_limit(&k->b.group, &k->limits, l, &k->host, k->once, &(struct err){0});
 	return bad;
 }
 
@@ -231,8 +258,7 @@ static int do_enter(struct kept *k, int fd, struct err *e)
 	p.args = (struct texts){args, 3};
 	if (dup2(fd, SESSION_FD) < 0) return fail(e, -errno, "enter: %s", strerror(errno));
 	int r = enter_begin(&x, e);
-	auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	(void)dup3(null, SESSION_FD, O_CLOEXEC);
+	(void)dup3(k->null, SESSION_FD, O_CLOEXEC);
 	drop_fd(&x.pidfd);
 	return r;
 }
@@ -245,7 +271,7 @@ static int carry_out(struct kept *k, const struct keeper_order *o, int given,
 	if (k->ended && o->op == KEEPER_LIMIT) return 0; /* it was as fast as that */
 	if (!k->made || k->ended) return fail(e, -ESRCH, "it does not run");
 	switch (o->op) {
-	case KEEPER_NET: return do_net(k, &o->net, fd, e);
+	case KEEPER_NET: return k->settled ? -EINVAL : do_net(k, &o->net, fd, e);
 	case KEEPER_GO: return do_go(k, to, e);
 	case KEEPER_SIGNAL: return do_signal(k, o->n, e);
 	case KEEPER_FREEZE: return group_freeze(&k->b.group, o->n, e);
@@ -351,6 +377,8 @@ static _Noreturn void keeper_main(struct kept *k)
 	title_set("lodge-keeper");
 	descriptors_move(k);
 	k->plan.folder = k->folder;
+	k->null = fcntl(0, F_DUPFD_CLOEXEC, HIGH);
+	keeper_host(&k->host, k->folder);
 	k->sig = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
 	k->a = arena_new();
 	k->once = arena_new();

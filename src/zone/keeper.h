@@ -62,9 +62,29 @@ int keeper_ids(struct err *e);
 
 /* ---- keeper_limit.c: in the keeper */
 struct group;
-/* had: those that hold. folder: the zone's. In the arena. */
+struct keeper_host { /* what is asked of it before names of files are gone */
+	long cpus;
+	int64_t major, minor; /* the disk that the zone's folder is on; 0: none can be told */
+};
+void keeper_host(struct keeper_host *h, int folder);
+/* had: those that hold. In the arena. */
 int keeper_limit(const struct group *g, const struct keeper_limits *l,
-		 const struct keeper_limits *had, int folder, struct arena *a, struct err *e);
+		 const struct keeper_limits *had, const struct keeper_host *host, struct arena *a,
+		 struct err *e);
+
+/* ---- keeper_jail.c: in the keeper, before anything of the zone's runs */
+struct keeper_jail {
+	int folder;	   /* the guest's, and its lock */
+	int place;	   /* the zone's, in that */
+	int net;	   /* the zone's network, or -1: it has the host's */
+	bool host_ids;	   /* the zone's processes are of this machine's users */
+	const char *store; /* a path that stays; NULL: none */
+	struct group *group;
+};
+/* From here on it has no names of this host's files, no network but the zone's, few rights, and of
+ * system calls not those that it needed to make the zone. What is not to be had here is left out:
+ * `what` says that, as in struct jail_plan. An ordinary user's has no rights to begin with. */
+void keeper_settle(const struct keeper_jail *j, char *what, size_t room);
 
 /* ---- keeper_net.c: in the keeper */
 /* A tap in these namespaces (user -1: ours), up and with these addresses. */

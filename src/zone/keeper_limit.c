@@ -30,7 +30,8 @@ enum { PERIOD_US = 100000, SHARES = 1024, PIDS = 4096, IO_WEIGHT = 100 };
 
 /* What was asked for, and what is lifted; what never was is left as the host has it. */
 static void resources_fill(struct spec_resources *r, const struct keeper_limits *l,
-			   const struct keeper_limits *had, struct arena *a)
+			   const struct keeper_limits *had, const struct keeper_host *host,
+			   struct arena *a)
 {
 	if (l->memory | had->memory)
 		put_number(&r->memory->limit, l->memory ? l->memory : UINT64_MAX);
@@ -45,41 +46,43 @@ static void resources_fill(struct spec_resources *r, const struct keeper_limits 
 	if (l->io_weight | had->io_weight)
 		put_number(&r->block_io->weight, l->io_weight ? l->io_weight : IO_WEIGHT);
 	if (l->cpu_set) r->cpu->cpus = cpus_text(l->cpu_set, a);
-	if (!l->cpu_set && had->cpu_set)
-		r->cpu->cpus = arena_text(a, "0-%ld", sysconf(_SC_NPROCESSORS_CONF) - 1);
+	if (!l->cpu_set && had->cpu_set) r->cpu->cpus = arena_text(a, "0-%ld", host->cpus - 1);
 }
 
-/* ---- disks */
-struct disk {
-	int64_t major, minor;
-};
-
 /* Only whole disks can be limited. */
-static bool whole_disk(dev_t part, struct disk *to)
+static void whole_disk(dev_t part, int64_t *to_major, int64_t *to_minor)
 {
 	char path[64];
 	auto_buf struct buf b = {0};
 	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/partition", major(part),
 		       minor(part));
-	*to = (struct disk){major(part), minor(part)};
-	if (!file_exists(path)) return to->major;
+	*to_major = major(part);
+	*to_minor = minor(part);
+	if (!file_exists(path)) return;
 	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/../dev", major(part), minor(part));
-	return !file_read(&b, path, sizeof(path), NULL) && b.at &&
-	       sscanf(b.at, "%" SCNd64 ":%" SCNd64, &to->major, &to->minor) == 2;
+	if (file_read(&b, path, sizeof(path), NULL) || !b.at ||
+	    sscanf(b.at, "%" SCNd64 ":%" SCNd64, to_major, to_minor) != 2)
+		*to_major = 0;
+}
+
+void keeper_host(struct keeper_host *h, int folder)
+{
+	struct stat st;
+	*h = (struct keeper_host){.cpus = sysconf(_SC_NPROCESSORS_CONF)};
+	if (!fstat(folder, &st)) whole_disk(st.st_dev, &h->major, &h->minor);
 }
 
 static int disk_fill(struct spec_block_io *b, const struct keeper_limits *l,
-		     const struct keeper_limits *had, int folder, struct arena *a, struct err *e)
+		     const struct keeper_limits *had, const struct keeper_host *host,
+		     struct arena *a, struct err *e)
 {
-	struct stat st;
-	struct disk d = {0, 0};
 	if (!(l->io_rate | l->io_ops | had->io_rate | had->io_ops)) return 0;
-	if (fstat(folder, &st) || !whole_disk(st.st_dev, &d))
+	if (!host->major)
 		return fail(e, -ENOTSUP,
 			    "io-rate, io-ops: what holds this zone's files is no disk of its own");
 	struct spec_throttle *t = arena_make(a, struct spec_throttle, 2);
-	t[0] = (struct spec_throttle){d.major, d.minor, l->io_rate};
-	t[1] = (struct spec_throttle){d.major, d.minor, l->io_ops};
+	t[0] = (struct spec_throttle){host->major, host->minor, l->io_rate};
+	t[1] = (struct spec_throttle){host->major, host->minor, l->io_ops};
 	b->read_bps.at = b->write_bps.at = &t[0];
 	b->read_iops.at = b->write_iops.at = &t[1];
 	b->read_bps.n = b->write_bps.n = l->io_rate || had->io_rate;
@@ -116,15 +119,16 @@ static int memory_low(const struct group *g, uint64_t bytes, struct err *e)
 }
 
 int keeper_limit(const struct group *g, const struct keeper_limits *l,
-		 const struct keeper_limits *had, int folder, struct arena *a, struct err *e)
+		 const struct keeper_limits *had, const struct keeper_host *host, struct arena *a,
+		 struct err *e)
 {
 	struct spec_memory m = {0};
 	struct spec_cpu c = {0};
 	struct spec_pids p = {0};
 	struct spec_block_io io = {0};
 	struct spec_resources r = {.memory = &m, .cpu = &c, .pids = &p, .block_io = &io};
-	resources_fill(&r, l, had, a);
-	int bad = disk_fill(&io, l, had, folder, a, e);
+	resources_fill(&r, l, had, host, a);
+	int bad = disk_fill(&io, l, had, host, a, e);
 	if (!bad) bad = group_limit(g, &r, false, e);
 	if (!bad && (l->memory_high | had->memory_high)) bad = memory_high(g, l->memory_high, e);
 	if (!bad && (l->memory_low | had->memory_low)) bad = memory_low(g, l->memory_low, e);

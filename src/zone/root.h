@@ -47,6 +47,7 @@ struct root {
  * rights; what was refused for want of rights stays -1. Again inside, with last, where that is an
  * error. Everything opened is close-on-exec. */
 int sources_open(struct root *r, bool last, struct err *e);
+void sources_close(struct root *r); /* the parent of a zone that was made */
 
 /* The mount, detached. ids: a user namespace whose ids those in the layers are (Linux 6.15); -1:
  * they are ours. own: our mount namespace is not the host's; user: nor is our user namespace.

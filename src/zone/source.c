@@ -127,3 +127,15 @@ int sources_open(struct root *r, bool last, struct err *e)
 	}
 	return c;
 }
+
+void sources_close(struct root *r)
+{
+	struct sources *s = r->src;
+	for (unsigned i = 0; i < r->spec->mounts.n; i++) {
+		drop_fd(&s->at[i].tree);
+		s->at[i].tree = -1;
+	}
+	drop_fd(&s->root);
+	drop_fd(&s->null);
+	s->root = s->null = -1;
+}

@@ -7,7 +7,7 @@ LODGE=${LODGE:-$PWD/$BUILD/lodge}
 export LODGE
 [ "$(id -u)" = 0 ] || { echo "not root: not tried"; echo "0 passed, 0 failed"; exit 0; }
 status=0
-if [ $# = 0 ]; then set -- guest.py files.py commit.py limits.py net.py names.py escape.py; fi
+if [ $# = 0 ]; then set -- guest.py files.py commit.py limits.py net.py names.py keeper.py escape.py; fi
 # Words: scripts, each with what its own words are.
 for t; do
 	# shellcheck disable=SC2086
