@@ -139,7 +139,8 @@ int tag_find(struct store *s, const char *guest, const char *tag, struct tag *to
 	int r = check_tag(tag, e);
 	if (r < 0) return r;
 	auto_mem char *dir = path_of(s, guest, "/", tag);
-	if (!file_exists(dir))
+	struct stat st;
+	if (lstat(dir, &st) || !S_ISDIR(st.st_mode))
 		return fail(e, -ENOENT,
 			    "guest %s: there is no snapshot '%s'; see: lodge snapshot "
 			    "ls %s",

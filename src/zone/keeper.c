@@ -333,14 +333,21 @@ static void folder_end(struct kept *k)
 	store_close(s);
 }
 
+/* Sessions are our children, too: the kernel lets the first process end when they have been reaped.
+ */
+static void first_end(struct kept *k)
+{
+	pid_t pid;
+	(void)kill(k->b.pid, SIGKILL);
+	group_kill(&k->b.group, SIGKILL);
+	do pid = waitpid(-1, NULL, __WALL);
+	while (pid != k->b.pid && (pid > 0 || errno == EINTR));
+}
+
 static void zone_end(struct kept *k)
 {
 	struct err e;
-	if (k->made && !k->ended) {
-		(void)kill(k->b.pid, SIGKILL);
-		group_kill(&k->b.group, SIGKILL);
-		(void)waitpid(k->b.pid, NULL, __WALL);
-	}
+	if (k->made && !k->ended) first_end(k);
 	if (k->made) group_kill(&k->b.group, SIGKILL);
 	if (k->made && group_remove(&k->b.group, &e)) oci_log(OCI_WARNING, "%s", e.msg);
 	if (k->place.dir >= 0) place_remove(&k->place);

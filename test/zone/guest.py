@@ -135,6 +135,19 @@ def killed(l):
     c.check(until(gone), "and is removed")
 
 
+def ended(l):
+    """A zone in whose sessions something is left is ended as any, many times."""
+    for i in range(8):
+        c.gives(l.call("run", "-d", "--name", "s", "box", "sleep", "1000"), 0)
+        waits = [subprocess.Popen([l.program, "exec", "s", "sleep", "1000"], env=l.env, stderr=subprocess.DEVNULL)
+                 for _ in range(4)]
+        c.check(until(lambda: l.call("exec", "s", "pidof", "sleep").out.count(" ") >= 4), "sessions run")
+        c.gives(l.call("kill", "s"), 0)
+        c.gives(l.call("rm", "s"), 0, "s\n", "a zone with sessions ends")
+        for w in waits:
+            w.wait(30)
+
+
 def disk(l):
     """An image of a computer, with a file system on its disk, as a zone; its init, too."""
     tree, raw = os.path.join(work, "tree"), os.path.join(work, "disk.raw")
@@ -217,7 +230,7 @@ def rootless():
 l = Lodge(work)
 try:
     c.gives(l.import_box(), 0)
-    for part in foreground, words, inside, kept, typed, killed, disk, old_kernels:
+    for part in foreground, words, inside, kept, typed, killed, ended, disk, old_kernels:
         part(l)
     rootless()
 finally:
