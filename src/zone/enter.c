@@ -55,6 +55,8 @@ static int live(struct entry *n, struct err *e)
 {
 	int r;
 	if ((r = group_join(n->x->group, false, e))) return r;
+	if ((n->flags & CLONE_NEWCGROUP) && setns(n->init, CLONE_NEWCGROUP))
+		return fail(e, -errno, "joining the zone's control groups: %s", strerror(errno));
 	if ((n->flags & CLONE_NEWUSER) && (setresgid(0, 0, 0) || setresuid(0, 0, 0)))
 		return fail(e, -errno, "the zone has no id 0: %s", strerror(errno));
 	if ((r = terminal_set(n, e)) || (r = process_prepare(&n->x->p, e))) return r;
@@ -80,12 +82,15 @@ static _Noreturn void entered(struct entry *n)
 	_exit(1);
 }
 
+/* The namespace of control groups is joined later, by who is in the groups already: who has another
+ * one may make nobody in them where version 2 is mounted with nsdelegate, as systemd does it. */
 static _Noreturn void helper(struct entry *n)
 {
 	struct err e;
 	int pidfd = -1;
 	(void)prctl(PR_SET_DUMPABLE, 0);
-	if (n->flags && setns(n->init, n->flags)) {
+	int now = n->flags & ~CLONE_NEWCGROUP;
+	if (now && setns(n->init, now)) {
 		(void)fail(&e, -errno, "joining the zone's namespaces: %s", strerror(errno));
 		(void)channel_fail(n->theirs, &e), _exit(1);
 	}

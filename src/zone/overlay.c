@@ -155,11 +155,15 @@ static int mount_new(const struct trees *t, bool user, struct err *e)
 	return m < 0 ? mount_words(fs, "overlayfs", e) : m;
 }
 
-/* At a place that is ours alone, and then without it. */
+/* At a place that is ours alone, and then without it. Where the host's mounts are shared, as
+ * systemd's are, this namespace's are so too, until that is ended: it would be the host's place. */
 static int mount_old(const struct trees *t, bool user, struct err *e)
 {
 	static const char place[] = "/etc";
+	struct mount_attr slave = {.propagation = MS_SLAVE};
 	auto_buf struct buf b = {0};
+	if (mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &slave, sizeof(slave)))
+		return fail(e, -errno, "the root's layers: mounts of our own: %s", strerror(errno));
 	for (unsigned i = 0; i < t->nlower; i++)
 		buf_fmt(&b, "%s/proc/self/fd/%d", i ? ":" : "lowerdir=", t->lower[i]);
 	buf_fmt(&b, ",upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d%s", t->upper, t->work,

@@ -83,6 +83,8 @@ def kept(l):
     c.gives(l.call("exec", "-i", "-u", "joe", "-w", "/tmp", "-e", "B=c", "z", "sh", "-c",
                    "cat; id -u; pwd; echo $B", input=b"in\n"), 0, "in\n1000\n/tmp\nc\n")
     c.gives(l.call("exec", "z", "nosuch"), 127)
+    groups = l.call("exec", "z", "cat", "/proc/self/cgroup").out.split()
+    c.check(groups and all(g.endswith(":/") for g in groups), "a session's control groups are the zone's", groups)
     c.gives(l.call("shell", "z", input=b"echo in a shell; exit 6\n"), 6, "in a shell\n")
     shown, code = l.terminal("exec", "-it", "z", "sh", "-c", "tty; stty size; exit 5")
     c.check("30 90" in shown and code == 5, "exec on a terminal", (shown, code))
@@ -191,6 +193,9 @@ def old_kernels(l):
     c.check(p.returncode == 0 and p.out.split()[:2] == ["0", "0"] and p.out.endswith("\n0\n1000\n"),
             "an old kernel: the host's ids", (p.out, p.err))
     c.check("6.15" in p.err, "and that is said", p.err)
+    # where mounts are shared, as systemd has them
+    shared = Lodge(l.home, ["unshare", "-m", "--propagation", "shared", "setarch", "--uname-2.6"])
+    c.gives(shared.call("run", "box", "echo", "on shared mounts"), 0, "on shared mounts\n")
 
 
 def rootless():
