@@ -2,9 +2,9 @@
  * They are mounted by loop devices, which go with the last who uses them. */
 #include "zone/disk.h"
 #include "base/buf.h"
+#include "base/ext4.h"
 #include "base/file.h"
 #include "base/own.h"
-#include "base/proc.h"
 #include "base/text.h"
 #include <dirent.h>
 #include <errno.h>
@@ -113,23 +113,6 @@ int disk_mount_again(const char *path, struct err *e)
 	return i < ROUNDS ? disk_mount(path, false, -1, e) : r;
 }
 
-static void quiet(void *ctx, const char *line) { (void)ctx, (void)line; }
-
-int storage_make(const char *path, uint64_t size, struct err *e)
-{
-	auto_mem char *fresh = text_format("%s.new", path);
-	const char *argv[] = {"mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", fresh, NULL};
-	struct proc p = {.argv = argv, .line = quiet};
-	int code = 0;
-	auto_fd int fd = open(fresh, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0 || ftruncate(fd, (off_t)size))
-		return fail(e, -errno, "%s: %s", fresh, strerror(errno));
-	int r = proc_run(&p, &code, e);
-	if (!r && code) r = fail(e, -EIO, "mke2fs made no file system of %s", fresh);
-	if (!r && rename(fresh, path)) r = fail(e, -errno, "%s: %s", path, strerror(errno));
-	return r;
-}
-
 char *storage_path(int folder)
 {
 	char self[32], path[PATH_MAX];
@@ -143,6 +126,6 @@ char *storage_path(int folder)
 int storage_mount(int folder, uint64_t size, struct err *e)
 {
 	auto_mem char *path = storage_path(folder);
-	int r = file_exists(path) ? 0 : storage_make(path, size, e);
+	int r = file_exists(path) ? 0 : ext4_make(path, size, e);
 	return r ? r : disk_mount_again(path, e);
 }

@@ -8,8 +8,6 @@
 int disk_mount(const char *path, bool ro, int ids, struct err *e);
 /* The same, to read and write; where it is mounted already, that file system once more. */
 int disk_mount_again(const char *path, struct err *e);
-/* A file system of that size in the file at path, at once. */
-int storage_make(const char *path, uint64_t size, struct err *e);
 int storage_mount(int folder, uint64_t size, struct err *e); /* made if it is not there */
 char *storage_path(int folder);				     /* the caller's */
 int mount_words(int fs, const char *what, struct err *e);    /* what the kernel says of it */

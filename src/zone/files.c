@@ -1,6 +1,7 @@
 /* Where a zone's files are: the folder `upper` in its own or in the file system of its --storage;
  * and in folders of its own those that it had once. */
 #include "zone/files.h"
+#include "base/ext4.h"
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/own.h"
@@ -147,7 +148,7 @@ static int to_folder(const struct job *j, int from, struct err *e)
 static int to_storage(const struct job *j, int from, struct err *e)
 {
 	auto_mem char *path = storage_path(j->to->folder), *next = text_format("%s.next", path);
-	int r = storage_make(next, j->to->spec->zone.storage, e);
+	int r = ext4_make(next, j->to->spec->zone.storage, e);
 	auto_fd int place = r ? r : disk_mount(next, false, -1, e);
 	if (place < 0) return place;
 	r = fill(j, from, place, "upper", e);
