@@ -39,6 +39,37 @@ static int open_again(struct jail *j, const char *path)
 	return r;
 }
 
+/* Named by descriptors, since the kernel takes a page of options; opened in this namespace, since
+ * it takes layers of no other. */
+static int overlay_at(const struct jail *j, const char *place)
+{
+	char options[4096] = "lowerdir=";
+	size_t len = strlen(options);
+	for (unsigned i = j->nlayers; i; i--) {
+		int fd = open(j->layer[i - 1], O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0) return -errno;
+		len += (size_t)snprintf(options + len, sizeof(options) - len, "/proc/self/fd/%d%s",
+					fd, i > 1 ? ":" : "");
+		if (len >= sizeof(options)) return -E2BIG;
+	}
+	if (geteuid() && len + sizeof(",userxattr") <= sizeof(options))
+		(void)strcat(options, ",userxattr");
+	return mount("layers", place, "overlay", MS_RDONLY, options) ? -errno : 0;
+}
+
+static int layers_here(struct jail *j)
+{
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)) return -errno;
+	int r = overlay_at(j, "/proc");
+	if (r) return r;
+	if (chdir("/proc")) return -errno;
+	mount_strictly(true);
+	if (syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH)) return -errno;
+	(void)close(j->root);
+	j->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return j->root < 0 ? -errno : 0;
+}
+
 /* /proc is a place that is there whatever the folder is, also when that is the root itself. */
 static int root_here(struct jail *j)
 {
@@ -68,7 +99,9 @@ int jail_enter(struct jail *j)
 	int self = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (self < 0) return -errno;
 	bool less = r > 0;
-	if (r >= 0) r = root_here(j);
+	bool layered = j->nlayers > 1;
+	if (r >= 0) r = layered ? layers_here(j) : root_here(j);
+	if (layered && r < 0) return r;
 	j->rooted = !r && !less;
 	if (less) (void)strcpy(j->what, "no network namespace of its own");
 	if (r)

@@ -7,7 +7,10 @@
 struct jail {
 	int root;      /* in: the folder; out: the same, as the root of a namespace of its own */
 	bool readonly; /* mount it so, too */
-	bool rooted;   /* out: nothing but the folder has a name, and nothing is left out */
+	/* More than one: root is nothing but their overlay, the lowest first; read-only. */
+	const char *const *layer;
+	unsigned nlayers;
+	bool rooted; /* out: nothing but the folder has a name, and nothing is left out */
 	char what[160];
 };
 /* Mount namespace whose root is the folder, and no network; the current folder becomes that of our

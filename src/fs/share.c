@@ -106,14 +106,16 @@ static void detach(pid_t parent)
 	if (getppid() != parent) _exit(1);
 }
 
-static int serve(struct server *s, int root, bool readonly)
+static int serve(struct server *s, int root, const struct share_opts *how)
 {
+	bool readonly = how->readonly || how->nlayers > 1;
 	struct fuse_opts o = {
 		.readonly = readonly, .ids = !geteuid(), .self = "", .lost = server_lost, .ctx = s};
 	struct err e;
 	int r = keep_only(&root, s);
 	if (r) return r;
-	struct jail j = {.root = root, .readonly = readonly};
+	struct jail j = {
+		.root = root, .readonly = readonly, .layer = how->layer, .nlayers = how->nlayers};
 	r = jail_enter(&j);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* privileges that came and went have undone it */
 	if (!r) r = fuse_new(&s->fuse, j.root, &o, &e);
@@ -131,12 +133,12 @@ static int serve(struct server *s, int root, bool readonly)
 }
 
 _Noreturn static void server_main(struct share *s, int requests, int notes, int root, pid_t parent,
-				  bool readonly)
+				  const struct share_opts *how)
 {
 	static struct server server;
 	server = (struct server){.mem = s->mem, .requests = requests, .notes = notes};
 	detach(parent);
-	int r = serve(&server, root, readonly);
+	int r = serve(&server, root, how);
 	if (r) share_note(server.notes, (uint32_t)-r, 0);
 	_exit(r ? 1 : 0);
 }
@@ -207,7 +209,7 @@ static int start(struct share *s, int root, const struct share_opts *o, struct e
 	pid_t parent = getpid();
 	if (!r && (s->pid = fork()) < 0) r = -errno;
 	if (!r && s->pid) s->pidfd = (int)syscall(SYS_pidfd_open, s->pid, 0);
-	if (!r && !s->pid) server_main(s, req[0], note[1], root, parent, o->readonly);
+	if (!r && !s->pid) server_main(s, req[0], note[1], root, parent, o);
 	drop_fd(&req[0]);
 	drop_fd(&note[1]);
 	s->requests = req[1];

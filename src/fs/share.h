@@ -15,6 +15,10 @@ enum { SHARE_PLACES = 256 };
 struct share_opts {
 	const char *path;
 	bool readonly;
+	/* More than one: what is shared is these folders as one, by overlayfs, the lowest first,
+	 * and read-only; path is one of them. They and the list last as long as this call. */
+	const char *const *layer;
+	unsigned nlayers;
 	unsigned patience_ms; /* how long it may be silent where somebody waits; 0: 10 s */
 };
 struct share_place {		    /* one request; between submit and done it is the share's */

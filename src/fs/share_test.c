@@ -121,6 +121,51 @@ TEST(share_serves_in_a_process)
 	end(s);
 }
 
+static void make(const char *name, bool folder)
+{
+	char path[96];
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	if (folder)
+		must(!mkdir(path, 0755));
+	else
+		(void)close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+}
+
+/* Folders as one: what the upper takes away is not there, and nothing can be written. */
+TEST(share_of_layers_is_their_overlay)
+{
+	struct reply r = {0};
+	char low[80], high[80], gone[96];
+	const struct fuse_mkdir_in in = {.mode = 0755};
+	struct err e = {0};
+	share_close(begin(&r, true));
+	(void)snprintf(low, sizeof(low), "%s/low", dir);
+	(void)snprintf(high, sizeof(high), "%s/high", dir);
+	(void)snprintf(gone, sizeof(gone), "%s/high/gone", dir);
+	make("low", true);
+	make("high", true);
+	make("low/gone", false);
+	make("low/both", false);
+	make("high/new", false);
+	if (mknod(gone, S_IFCHR, 0)) make("high/plain", false);
+	const char *layers[] = {low, high};
+	const struct share_opts o = {.path = high, .layer = layers, .nlayers = 2};
+	struct share *s = NULL;
+	CHECK(share_open(&s, &o, &e) == 0);
+	if (!s) return;
+	share_attach(s, told, &r);
+	CHECK(ask(s, &r, FUSE_INIT, 0, &init, sizeof(init), NULL) == 0);
+	CHECK(ask(s, &r, FUSE_LOOKUP, 1, NULL, 0, "both") == 0);
+	CHECK(ask(s, &r, FUSE_LOOKUP, 1, NULL, 0, "new") == 0);
+	CHECK(ask(s, &r, FUSE_LOOKUP, 1, NULL, 0, "gone") == (geteuid() ? 0 : -ENOENT));
+	CHECK(ask(s, &r, FUSE_LOOKUP, 1, NULL, 0, "low") == -ENOENT);
+	CHECK(ask(s, &r, FUSE_MKDIR, 1, &in, sizeof(in), "made") == -EROFS);
+	end(s);
+	const char *missing[] = {low, "/nonexistent"};
+	const struct share_opts bad = {.path = "/", .layer = missing, .nlayers = 2};
+	CHECK(share_open(&s, &bad, &e) == -ENOENT);
+}
+
 /* It has no name for anything but its folder, few descriptors and no way to make more of itself. */
 TEST(share_is_confined)
 {
