@@ -32,6 +32,19 @@ int oci_export(const struct image *im, const char *path, struct err *e);
 /* The folder of an image's nth layer, for overlayfs, made if it is missing; *path is the caller's
  * to free(). */
 int oci_tree(struct store *s, const struct image *im, unsigned n, char **path, struct err *e);
+/* What an image says of the program in it (image-spec 1.1, config.md, "config"); untrusted bytes,
+ * read again each time. Strings and lists, each with NULL behind it, are the arena's; NULL: none.
+ */
+struct arena;
+struct oci_words {
+	const char **at;
+	unsigned n;
+};
+struct oci_says {
+	struct oci_words env, entrypoint, cmd;
+	const char *user, *workdir, *stop_signal;
+};
+int oci_says(const struct image *im, struct oci_says *to, struct arena *a, struct err *e);
 /* Remove trees of which keep() says no. For store_collect(). */
 int oci_collect(struct store *s, bool (*keep)(void *ctx, const char *diff), void *ctx,
 		struct err *e);

@@ -19,4 +19,9 @@ int oci_look_open(int folder, const char *path, struct err *e);
 void oci_found_done(struct oci_found *f);
 /* By which: the CPU, if there are several. The first of arch's that is there. */
 int oci_look(struct oci_found *f, const char *const *arch, struct err *e);
+/* oci_says() of these bytes. */
+struct arena;
+struct oci_says;
+int oci_says_parse(struct oci_says *to, const char *text, size_t len, struct arena *a,
+		   struct err *e);
 #endif
