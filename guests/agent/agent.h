@@ -14,15 +14,25 @@ enum {
 	HOST = 2,
 };
 
-/* In a zone, where a host's process runs the agent for each session: as whom and where programs run
- * unless it is said; the environment is the zone's. user NULL: this is no zone. */
+/* In a zone, where a host's process runs the agent for each session, and in a guest that is there
+ * for one container's program: as whom and where programs run unless it is said; the environment is
+ * the zone's. user NULL: this is neither. */
 struct zone {
 	const char *user, *dir;
+	const char *root; /* of the container; NULL: there is none, or it is ours, too */
+	pid_t *program;	  /* with a root: its own program, as we see it; shared by all of us */
+	bool first;	  /* this process runs the container's own program */
 };
 extern struct zone zone;
 
 /* session.c: serve one connection, to its end. Frames as in src/guest/stream.h and exec.h. */
 void session(int fd);
+/* The first of a guest with a container: hear what is to run, as whom, where and with which
+ * environment, which is everybody's in this process from now on; a process of its own then does
+ * that. False: there is none. */
+bool session_first(int fd);
+/* box.c: be the first process of such a guest. serve() is called in a process of its own. */
+_Noreturn void box(void (*serve)(void));
 /* identity.c: be who the arguments of lodge-set-identity say; false: they make no sense. */
 bool identity_take(const char *arguments);
 /* qga.c: serve the monitor until it hangs up. */

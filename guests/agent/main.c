@@ -1,5 +1,6 @@
 /* The agent's processes: one that serves the monitor, one that listens for those who want programs
- * run, and one for each of these. What breaks in one leaves the others alone. */
+ * run, and one for each of these. What breaks in one leaves the others alone. As the first process
+ * of a guest it makes the world of a container first (box.c). */
 #define _GNU_SOURCE
 #include "agent.h"
 #include <errno.h>
@@ -71,7 +72,9 @@ static void serve_one(int listener, unsigned *living)
 		if (errno != EINTR) usleep(100000);
 		return;
 	}
-	pid_t p = from.svm_cid == HOST ? fork() : -1;
+	bool first = zone.root && !zone.user && from.svm_cid == HOST;
+	if (first) *living += session_first(fd);
+	pid_t p = !first && from.svm_cid == HOST ? fork() : -1;
 	if (p == 0) {
 		close(listener);
 		session(fd);
@@ -125,9 +128,8 @@ static int in_zone(int argc, char **argv)
 	return 0;
 }
 
-int main(int argc, char **argv)
+static void serve(void)
 {
-	if (argc > 1) return in_zone(argc, argv);
 	let_go();
 	pid_t p = fork();
 	if (p == 0) listen_for_ever();
@@ -140,4 +142,11 @@ int main(int argc, char **argv)
 		usleep(fd < 0 ? 500000 : 100000);
 		if (waitpid(p, NULL, WNOHANG) == p && (p = fork()) == 0) listen_for_ever();
 	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1) return in_zone(argc, argv);
+	if (getpid() == 1) box(serve);
+	serve();
 }

@@ -6,11 +6,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -21,6 +25,7 @@ enum { WORDS = 1024, TEXT = 128 * 1024, PATIENCE_MS = 30000 };
 struct session {
 	int fd, in, out, err, sig; /* -1: closed, or none; with a terminal in is out */
 	bool tty, started, input_ended, exited;
+	bool first, ready; /* the program of a container; all is said of it */
 	pid_t child;
 	int code;
 	uint16_t rows, cols;
@@ -121,9 +126,25 @@ static bool pipes(struct session *s, int ends[3])
 	return true;
 }
 
+/* The container's program is the first process of a world of processes, and others are in that. */
+static pid_t fork_inside(void)
+{
+	if (zone.first && unshare(CLONE_NEWPID)) return -1;
+	if (zone.root && !zone.first) {
+		for (int i = 0; i < 10000 && !*(volatile pid_t *)zone.program; i++) usleep(1000);
+		int fd = (int)syscall(SYS_pidfd_open, *zone.program, 0);
+		if (fd < 0 || setns(fd, CLONE_NEWPID)) return -1;
+		close(fd);
+	}
+	pid_t p = fork();
+	if (p > 0 && zone.first) *zone.program = p;
+	return p;
+}
+
 static void child(struct session *s, const struct user *u, const int ends[3])
 {
 	setsid();
+	if (zone.first) mount("proc", "/proc", "proc", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL);
 	for (int i = 0; i < 3; i++) dup2(ends[i], i);
 	if (s->tty) ioctl(0, TIOCSCTTY, 0);
 	if (s->tty && fchown(0, u->uid, (gid_t)-1)) { /* then it is root's */
@@ -139,17 +160,34 @@ static void refuse(struct session *s, const char *why, int code)
 	s->code = code;
 }
 
+/* Where a container's program begins is made, as docker does. */
+static void folder_make(const char *path)
+{
+	char so_far[4096];
+	size_t n = strlen(path);
+	if (n >= sizeof(so_far)) return;
+	for (size_t i = 1; i <= n; i++) {
+		if (path[i] != '/' && path[i]) continue;
+		memcpy(so_far, path, i);
+		so_far[i] = 0;
+		mkdir(so_far, 0755);
+	}
+}
+
 static void start(struct session *s)
 {
 	struct user u;
-	int ends[3];
+	int ends[3] = {-1, -1, -1};
 	s->started = true;
+	if (zone.first && s->dir) folder_make(s->dir);
 	if (!user_find(&u, s->user ? s->user : zone.user ? zone.user : "")) {
-		refuse(s, "lodge: no such user, or group, in the guest\n", 126);
+		refuse(s, "lodge: no such user, or group, in the guest\n", zone.first ? 125 : 126);
 		return;
 	}
-	if (!(s->tty ? terminal(s, ends) : pipes(s, ends)) || (s->child = fork()) < 0) {
+	if (!(s->tty ? terminal(s, ends) : pipes(s, ends)) || (s->child = fork_inside()) < 0) {
 		refuse(s, "lodge: the guest has no terminal, or no memory, left\n", 126);
+		for (int *fd = &s->in; fd <= &s->err; fd++) drop(fd);
+		for (int i = 0; i < 3; i++) drop(&ends[i]);
 		return;
 	}
 	if (!s->child) child(s, &u, ends);
@@ -169,7 +207,8 @@ static bool input(struct session *s, const uint8_t *p, size_t n)
 
 static void to_all(struct session *s, int sig)
 {
-	if (s->child > 0 && !s->exited && sig > 0 && sig < NSIG) kill(-s->child, sig);
+	if (s->child > 0 && !s->exited && sig > 0 && sig < NSIG)
+		kill(zone.first ? s->child : -s->child, sig);
 }
 
 static bool take(struct session *s, char type, const uint8_t *p, size_t n)
@@ -178,7 +217,8 @@ static bool take(struct session *s, char type, const uint8_t *p, size_t n)
 	case 'a': return !s->started && set(s, p, n);
 	case 'g':
 		if (s->started) return false;
-		start(s);
+		s->ready = s->first;
+		if (!s->first) start(s);
 		return true;
 	case 'i': return input(s, p, n);
 	case 'c': s->input_ended = true; return true;
@@ -326,24 +366,62 @@ static void turn(struct session *s, int timeout)
 	if (p[0].revents & ~POLLOUT) receive(s);
 }
 
-void session(int fd)
+static void greet(struct session *s, int fd)
 {
-	static struct session s;
+	*s = (struct session){.fd = fd, .in = -1, .out = -1, .err = -1};
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	s->sig = -1;
+	say(s, 'h', zone.root ? "2" : "1", 1);
+}
+
+static _Noreturn void serve(struct session *s)
+{
 	sigset_t chld;
-	s = (struct session){.fd = fd, .in = -1, .out = -1, .err = -1};
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &chld, NULL);
-	s.sig = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-	fcntl(fd, F_SETFD, FD_CLOEXEC);
-	say(&s, 'h', "1", 1);
+	s->sig = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (zone.root && (chroot(zone.root) || chdir("/"))) _exit(1);
+	if (zone.first) start(s);
 	bool told = false;
 	for (;;) {
-		turn(&s, s.started ? -1 : PATIENCE_MS);
-		end_input(&s);
-		if (!s.exited || told || !collect_last(&s)) continue;
-		say32(&s, 'x', (uint32_t)s.code);
+		turn(s, s->started ? -1 : PATIENCE_MS);
+		end_input(s);
+		if (!s->exited || told || !collect_last(s)) continue;
+		if (zone.first) sync(); /* who was in the container is gone with it */
+		say32(s, 'x', (uint32_t)s->code);
 		told = true;
 	}
+}
+
+void session(int fd)
+{
+	static struct session s;
+	greet(&s, fd);
+	serve(&s);
+}
+
+/* What is asked for goes on only in the child, whose first words these are. */
+static void settle(struct session *s)
+{
+	clearenv();
+	for (size_t i = 0; i < s->nenv; i++)
+		if (strchr(s->env[i], '=')) putenv(strdup(s->env[i]));
+	zone.user = strdup(s->user ? s->user : "0");
+	zone.dir = strdup(s->dir ? s->dir : "/");
+	s->nenv = 0;
+}
+
+bool session_first(int fd)
+{
+	static struct session s;
+	greet(&s, fd);
+	s.first = true;
+	while (!s.ready) turn(&s, PATIENCE_MS);
+	settle(&s);
+	pid_t p = fork();
+	if (p) return p > 0;
+	zone.first = true;
+	serve(&s);
 }

@@ -113,6 +113,10 @@ static void environment(const struct user *u, char **env)
 {
 	const char *term = getenv("TERM");
 	char *kept = term ? strdup(term) : NULL;
+	if (zone.first) { /* it is all there */
+		setenv("HOME", u->home, 0);
+		return;
+	}
 	if (!zone.user) {
 		clearenv();
 		setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
