@@ -8,6 +8,7 @@
 #include "base/own.h"
 #include "guest/guest.h"
 #include "guest/outside.h"
+#include "guest/program.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -290,7 +291,11 @@ static void identify(struct agent *a)
 static void greet(struct agent *a)
 {
 	const char *name = a->guest->spec->name;
-	agent_time(a); /* it may come from a snapshot */
+	agent_time(a);		 /* it may come from a snapshot */
+	if (a->guest->program) { /* which has its names already */
+		program_agent(a->guest->program);
+		return;
+	}
 	if (a->guest->spec->id) identify(a);
 	if (name) (void)tell(a, "lodge-set-name", argument("name", json_object_new_string(name)));
 }

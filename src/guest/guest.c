@@ -14,6 +14,7 @@
 #include "guest/life.h"
 #include "guest/network.h"
 #include "guest/outside.h"
+#include "guest/program.h"
 #include "guest/spec.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -41,6 +42,11 @@ static void publish_end(struct guest *g)
 
 void guest_exit(struct guest *g, int code)
 {
+	struct err why;
+	if (!code && program_missed(g->program, &why)) {
+		guest_break(g, &why);
+		return;
+	}
 	if (!claim_end(g)) return;
 	g->exit_code = code;
 	publish_end(g);
@@ -57,7 +63,10 @@ static void on_signal(void *ctx, int sig)
 {
 	struct guest *g = ctx;
 	bool force = g->signals++ > 0;
-	if (!g->kind->stop || g->kind->stop(g, force, NULL) < 0 || force) guest_exit(g, 128 + sig);
+	int r = !force && g->program ? program_stop(g->program, NULL)
+		: g->kind->stop	     ? g->kind->stop(g, force, NULL)
+				     : -ENOTSUP;
+	if (r < 0 || force) guest_exit(g, 128 + sig);
 }
 
 static int watch_signals(struct guest *g, struct err *e)
@@ -160,6 +169,7 @@ static int live(struct guest *g, struct guest_end *end, struct err *e)
 {
 	g->began_ns = now_ns();
 	int r = g->kind->start(g, e);
+	if (!r) r = program_wait(g->program, e);
 	if (!r) r = guest_limit(g, e);
 	if (r) return r;
 	end->ran = true;
@@ -199,6 +209,9 @@ static void open_console(struct guest *g, struct chr *sitter)
 	g->shared = console_new(g->loop, sitter);
 	g->console = console_chr(g->shared);
 	if (g->home && g->home->folder >= 0) console_log(g->shared, g->home->folder);
+	if (!g->spec->program.args.n || !g->console) return;
+	g->program = program_new(g, g->console);
+	g->console = program_boot(g->program);
 }
 
 int guest_keep(const struct kind *k, const struct spec *s, const struct guest_home *home,
@@ -218,6 +231,7 @@ int guest_keep(const struct kind *k, const struct spec *s, const struct guest_ho
 	hold_break(&g);
 	k->free(&g);
 	outside_ungroup();
+	program_free(g.program);
 	console_free(g.shared);
 	agent_free(g.agent);
 	agent_free(g.port_agent);

@@ -26,7 +26,8 @@ enum { CPU_CAP_LEAST = 10, IO_RATE_LEAST = 4096 };
 
 /* What the owner asked for, before anything was opened. All strings belong to the spec's maker
  * and outlive the guest. */
-enum { SPEC_DISKS = 8, SPEC_PUBLISH = 32, SPEC_NETS = 4, SPEC_SHARES = 8 };
+enum { SPEC_DISKS = 8, SPEC_PUBLISH = 32, SPEC_NETS = 4, SPEC_VOLUMES = 8 };
+enum { SPEC_SHARES = SPEC_VOLUMES + 1 };
 struct spec_words { /* NULL-ended where there are any */
 	const char **at;
 	unsigned n;
@@ -64,14 +65,16 @@ struct spec {
 		enum spec_bus { BUS_VIRTIO, BUS_NVME, BUS_SATA, BUS_CDROM } bus;
 	} disk[SPEC_DISKS];
 	unsigned ndisks;
-	bool boot_cdrom;		 /* firmware tries CDs before disks */
-	const char *volume[SPEC_SHARES]; /* as asked for: FOLDER:PLACE[:ro] or NAME:PLACE[:ro] */
+	bool boot_cdrom;		  /* firmware tries CDs before disks */
+	const char *volume[SPEC_VOLUMES]; /* as asked for: FOLDER:PLACE[:ro] or NAME:PLACE[:ro] */
 	unsigned nvolumes;
 	struct spec_share { /* and what that is now */
 		/* the host's folder; what the guest mounts it by; where, as it was said */
 		const char *path, *tag, *to;
 		bool readonly;
 		int lock; /* stays open while the guest runs; -1: none */
+		/* more than one: it is these as one, read-only; path is the highest */
+		const struct spec_words *layers;
 	} share[SPEC_SHARES];
 	unsigned nshares;
 	const char *net[SPEC_NETS]; /* a network device each; as network_plug() takes them */
@@ -94,11 +97,12 @@ struct spec {
 		struct spec_words args, env;
 		const char *entrypoint; /* a program, or "" for none; NULL: the image's */
 		const char *user, *workdir, *hostname; /* NULL: as the image has it */
-		const char *ip;	  /* as ip4_card_parse() takes it, where its network gives none */
-		bool tty;	  /* a terminal, else pipes */
-		bool input;	  /* its input is the console's */
-		bool host_ids;	  /* root in it is root here: no user namespace */
-		bool host_net;	  /* its network is this host's */
+		const char *ip;	 /* as ip4_card_parse() takes it, where its network gives none */
+		bool own_kernel; /* it is no zone: a computer of its own has its root and runs it */
+		bool tty;	 /* a terminal, else pipes */
+		bool input;	 /* its input is the console's */
+		bool host_ids;	 /* root in it is root here: no user namespace */
+		bool host_net;	 /* its network is this host's */
 		uint64_t storage; /* bytes that what it writes may have; 0: as this disk has */
 		/* and what that is now: the image's config, and its folders, the lowest first; or a
 		 * file system in a file */
@@ -107,6 +111,13 @@ struct spec {
 		int folder;	  /* where what it writes is kept */
 		const char *temp; /* that is nobody's, and goes with it: its name in the store */
 	} zone;
+	/* Of a computer that is there for one program, which its agent runs: what that is, once its
+	 * image has been asked. args.n 0: it is a computer like others. */
+	struct spec_program {
+		struct spec_words args, env;
+		const char *user, *dir;
+		int stop; /* the signal that asks it to end */
+	} program;
 };
 #define SPEC_OWN       "@/"	  /* a path in a record that begins so is in the guest's folder */
 #define GUEST_NAMELESS "unnamed-" /* and a number: what guests without a name are called */
@@ -118,6 +129,7 @@ struct host_note {	/* of what a kind could use of this host, for lodge doctor */
 };
 struct arrival;
 struct link;
+struct program;
 struct tape;
 struct tape_out;
 struct json_object;
@@ -219,6 +231,7 @@ struct guest {
 	int statm;			  /* /proc/self/statm; 0: not opened yet */
 	bool grouped[2];		  /* it has these control groups: enum cgroup_what */
 	char *save_to;			  /* by a request that waits for its stream */
+	struct program *program;	  /* it is there for; NULL: none */
 	struct agent *agent, *port_agent; /* ours, and a foreign image's own at its port */
 	struct move_how *move_to;	  /* the same */
 	struct link *move_link;

@@ -8,6 +8,7 @@
 #include "guest/agent.h"
 #include "guest/hold.h"
 #include "guest/outside.h"
+#include "guest/program.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <poll.h>
@@ -195,6 +196,7 @@ void guest_kill(struct guest *g)
 static int press(struct life *l, struct err *e)
 {
 	struct guest *g = l->guest;
+	if (g->program) return program_stop(g->program, e);
 	int r = g->kind->stop ? g->kind->stop(g, false, e)
 			      : fail(e, -ENOTSUP, "it cannot be asked");
 	return l->told && r != -EAGAIN ? 0 : r;
@@ -209,7 +211,8 @@ static int stop_step(struct life *l, struct err *e)
 		guest_kill(g);
 		return 0;
 	}
-	if (!l->told && (agent_shutdown(g->agent) || agent_shutdown(g->port_agent))) {
+	if (!l->told && !g->program &&
+	    (agent_shutdown(g->agent) || agent_shutdown(g->port_agent))) {
 		l->told = true;
 		timer_arm(l->stop, now + AGENT < next ? now + AGENT : next);
 		return 0;

@@ -13,6 +13,7 @@
 #include "guest/link.h"
 #include "guest/look.h"
 #include "guest/outside.h"
+#include "guest/program.h"
 #include "guest/spec.h"
 #include "store/store.h"
 #include <ctype.h>
@@ -116,6 +117,7 @@ static int serve_snapshot(struct ask *a, struct err *e)
 {
 	struct guest *g = a->guest;
 	if (!g->kind->save) return fail(e, -ENOTSUP, "this kind of guest cannot be saved");
+	if (g->program) return fail(e, -ENOTSUP, "containers cannot be saved yet");
 	if (a->words[0] != '/') return fail(e, -EINVAL, "snapshot: into which folder?");
 	free(g->save_to);
 	g->save_to = strdup(a->words);
@@ -172,6 +174,8 @@ static int stream_connect(struct guest *g, const char *words, int fd, struct err
 	unsigned long port = strtoul(words, &end, 10);
 	if (!isdigit((unsigned char)words[0]) || *end || port >= UINT32_MAX)
 		return fail(e, -EINVAL, "connect: to which port?");
+	if (g->program && !program_runs(g->program))
+		return fail(e, -EAGAIN, "its program does not run yet");
 	if (!g->kind->connect)
 		return fail(e, -ENOTSUP, "guests of kind %s have no sockets", g->kind->name);
 	return g->kind->connect(g, (uint32_t)port, fd, e);
@@ -217,6 +221,7 @@ static int serve_move(struct ask *a, struct err *e)
 	(void)json_object_put(o);
 	if (!good || !*how.to) return fail(e, -EINVAL, "move: where to?");
 	if (!g->kind->move) return fail(e, -ENOTSUP, "this kind of guest cannot be moved");
+	if (g->program) return fail(e, -ENOTSUP, "containers cannot be moved yet");
 	if (!g->home || g->home->folder < 0)
 		return fail(e, -ENOTSUP, "it is not kept: start it with --name to move it");
 	free(g->move_to);

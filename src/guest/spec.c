@@ -43,6 +43,7 @@ static const struct field {
 	ZONE(FLAG, tty),	 ZONE(FLAG, input),
 	ZONE(FLAG, host_ids),	 ZONE(FLAG, host_net),
 	ZONE(SIZE, storage),	 ZONE(TEXT, ip),
+	ZONE(FLAG, own_kernel),
 #undef ZONE
 #define LIMIT(member)                                                                              \
 	{                                                                                          \
@@ -69,6 +70,8 @@ bool bus_find(enum spec_bus *out, const char *name)
 }
 
 bool spec_is_zone(const struct spec *s) { return s->kind && !strcmp(s->kind, "zone"); }
+
+bool spec_is_container(const struct spec *s) { return spec_is_zone(s) || s->zone.own_kernel; }
 
 const char *arch_name(enum arch a) { return arches[a]; }
 
@@ -310,7 +313,7 @@ static int take_net(struct spec *s, struct arena *a, struct json_object *o, stru
 
 static int take_volume(struct spec *s, struct arena *a, struct json_object *o, struct err *e)
 {
-	if (s->nvolumes == SPEC_SHARES) return fail(e, -EINVAL, "more than %d", SPEC_SHARES);
+	if (s->nvolumes == SPEC_VOLUMES) return fail(e, -EINVAL, "more than %d", SPEC_VOLUMES);
 	int r = take_text(&s->volume[s->nvolumes], a, o, e);
 	s->nvolumes += !r;
 	return r;

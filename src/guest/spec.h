@@ -13,6 +13,8 @@ enum spec_bus;
 bool bus_find(enum spec_bus *out, const char *name); /* "virtio", "nvme", "sata", "cdrom" */
 
 bool spec_is_zone(const struct spec *s); /* its kind is that */
+/* It runs a container's program: a zone, or a computer that is there for it. */
+bool spec_is_container(const struct spec *s);
 
 /* Add s to the object. Names of files are made absolute, so that they mean the same from any
  * folder. Not written: name, control, and what stands for nothing asked. */

@@ -87,8 +87,11 @@ int board_shares(struct board *b, const struct spec *s, struct err *e)
 	int r = 0;
 	_Static_assert((int)BOARD_SHARES == (int)SPEC_SHARES, "one for each");
 	for (unsigned i = 0; r == 0 && i < s->nshares; i++) {
+		const struct spec_words *layers = s->share[i].layers;
 		const struct share_opts o = {.path = s->share[i].path,
 					     .readonly = s->share[i].readonly,
+					     .layer = layers ? layers->at : NULL,
+					     .nlayers = layers ? layers->n : 0,
 					     .patience_ms = share_patience_wanted()};
 		r = share_open(&b->share[i], &o, e);
 	}

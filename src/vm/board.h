@@ -27,7 +27,7 @@ struct blk_held;
 struct nvme;
 struct vm;
 
-enum { BOARD_SHARES = 8, BOARD_DISKS = 8 };
+enum { BOARD_SHARES = 9, BOARD_DISKS = 8 };
 enum { BOARD_CHIPS = 16 };
 struct board_ops {
 	uint64_t hz; /* of the computer's clock */

@@ -8,6 +8,7 @@
 #include "cli/session.h"
 #include "guest/agent.h"
 #include "guest/guest.h"
+#include "guest/program.h"
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <stdint.h>
@@ -97,12 +98,57 @@ static void to_foreign(const uint8_t *p, size_t n)
 	(void)json_object_put(o);
 }
 
+/* As one that runs what the guest is there for. */
+static int its_end = -1;
+static int connect_to(struct guest *g, uint32_t port, int fd, struct err *e)
+{
+	(void)g, (void)port, (void)e;
+	if (its_end >= 0) (void)close(its_end);
+	its_end = fd;
+	return 0;
+}
+static size_t some_output(void *host, const uint8_t *p, size_t n)
+{
+	(void)host, (void)p;
+	return n / 2;
+}
+
+static void to_program(const uint8_t *p, size_t n)
+{
+	static const char *args[] = {"true", NULL};
+	static const struct kind kind = {.name = "fuzz", .connect = connect_to};
+	static const struct spec spec = {.program = {.args = {args, 1}, .user = "0", .dir = "/"},
+					 .zone.input = true};
+	struct guest g = {.spec = &spec, .kind = &kind};
+	struct chr console = {.output = some_output};
+	must(!loop_new(&g.loop, NULL));
+	g.program = program_new(&g, &console);
+	must(!program_wait(g.program, NULL));
+	program_agent(g.program);
+	for (size_t at = 0; at < n && !g.ended;) {
+		size_t len = (size_t)p[at] * 32 + 1;
+		if (len > n - at) len = n - at;
+		loop_post(g.loop, stop_loop, g.loop);
+		(void)loop_run(g.loop);
+		if (its_end >= 0) (void)send(its_end, p + at, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (p[at] & 1) (void)console.input(console.dev, p, n);
+		if (p[at] & 2) console.drained(console.dev);
+		if (p[at] & 4) (void)program_stop(g.program, NULL);
+		at += len;
+	}
+	must(!g.ended || g.broke.code || (g.exit_code >= 0 && g.exit_code < 256));
+	program_free(g.program);
+	loop_free(g.loop);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	log_level_set(LOG_ERROR);
 	if (!n || n > 60000) return 0;
-	if (p[0] & 8)
+	if (p[0] & 16)
+		to_program(p + 1, n - 1);
+	else if (p[0] & 8)
 		to_client(p + 1, n - 1);
 	else if (p[0] & 4)
 		to_foreign(p + 1, n - 1);
