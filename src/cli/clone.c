@@ -268,6 +268,11 @@ static int clone_run(const struct call *call, struct err *e)
 	int r = store_open(&c.store, NULL, e);
 	c.held.kept.store = c.to.store = c.store;
 	if (!r) r = source(&c, call->args[0], e);
+	if (!r && c.held.kept.record.spec.zone.own_kernel)
+		r = fail(e, -ENOTSUP,
+			 "guest %s is a container with a kernel of its own: those cannot "
+			 "be cloned yet",
+			 c.held.kept.name);
 	if (!r) r = target(&c, call->args[1], e);
 	if (!r) r = make(&c, e);
 	if (r && c.fresh) (void)kept_remove(&c.to, NULL);

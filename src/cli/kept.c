@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/own.h"
+#include "cli/boxed.h"
 #include "cli/cli.h"
 #include "cli/seeds.h"
 #include "cli/zones.h"
@@ -83,6 +84,9 @@ static int add_image(struct kept *k, struct err *e)
 	spec_use_image(&k->spec, &k->image);
 	if (spec_is_zone(&k->spec))
 		return zones_use_image(&k->spec, k->store, &k->image, k->folder, k->record.arena,
+				       e);
+	if (k->spec.zone.own_kernel)
+		return boxed_use_image(&k->spec, k->store, &k->image, k->folder, k->record.arena,
 				       e);
 	if (!k->image.disk.path) return 0;
 	r = store_guest_disk(k->store, k->name, &k->image,

@@ -8,6 +8,7 @@
 #include "base/loop.h"
 #include "base/own.h"
 #include "blk/blk.h"
+#include "cli/boxed.h"
 #include "cli/cli.h"
 #include "cli/drives.h"
 #include "cli/images.h"
@@ -120,8 +121,8 @@ static const struct opt run_table[] = {
 	{"kernel", 0, OPT_TEXT, AT(kernel), "FILE",
 	 "A kernel: Image, bzImage, ELF, or any of them in gzip.", NULL},
 	{"kind", 0, OPT_TEXT, AT(kind), "KIND",
-	 "What kind of guest: vm, a computer with a kernel of its own; zone, a private "
-	 "system below this machine's (as its image is).",
+	 "What kind of guest: vm, a computer with a kernel of its own, for a container's image, "
+	 "too; zone, a private system below this machine's (as its image is).",
 	 "vm zone"},
 	{"memory", 'm', OPT_SIZE, AT(memory), "SIZE", "How much memory it has, such as 512M (1G).",
 	 NULL},
@@ -310,7 +311,7 @@ static int add_code_cache(struct spec *s, const struct run_opts *o, struct err *
 
 static int add_volumes(struct spec *s, const struct opt_list *l, struct err *e)
 {
-	if (l->n > SPEC_SHARES) return fail(e, -EINVAL, "--volume: more than %d", SPEC_SHARES);
+	if (l->n > SPEC_VOLUMES) return fail(e, -EINVAL, "--volume: more than %d", SPEC_VOLUMES);
 	for (unsigned i = 0; i < l->n; i++) s->volume[s->nvolumes++] = l->at[i];
 	return 0;
 }
@@ -478,12 +479,8 @@ static int find_image(struct run *r, struct image *im, struct err *e)
 	struct store *s = r->kept.store;
 	if (!r->opts->arch) r->wish.arch = usual_arch(s, r->wish.image);
 	const char *name = r->wish.image, *arch = arch_name(r->wish.arch);
-	int bad = store_image_find(s, name, arch, im, e);
-	if (bad == -ENOENT && !strcmp(name, "linux")) {
-		(void)fprintf(stderr, "lodge: making the built-in guest, once\n");
-		bad = image_make(s, name, arch, false, e);
-		if (!bad) bad = store_image_find(s, name, arch, im, e);
-	}
+	int bad = !strcmp(name, "linux") ? boxed_kernel(s, arch, im, e)
+					 : store_image_find(s, name, arch, im, e);
 	if (!bad) bad = zones_choose(&r->wish, im, e);
 	if (!bad && r->opts->cpus) zones_cap(&r->wish);
 	return bad;
@@ -534,7 +531,9 @@ static int run_here(const struct spec *s, const struct guest_home *home, struct 
 			    s->image ? s->image : "a kernel", arch_name(s->arch));
 	int bad = s->confined ? guest_confine(k, s, home, e) : 0;
 	if (!bad) bad = loop_new(&l, e);
-	if (!bad) bad = term_open(&term, l, &console, s->zone.tty || !spec_is_zone(s), leave, l, e);
+	if (!bad)
+		bad = term_open(&term, l, &console, s->zone.tty || !spec_is_container(s), leave, l,
+				e);
 	if (!bad) {
 		bad = guest_keep(k, s, home, l, &console, end, e);
 		term_close(term);
@@ -586,6 +585,8 @@ static int use_image(struct run *r, struct err *e)
 	spec_use_image(&r->spec, &r->image);
 	if (!r->wish.append) r->spec.append = append_terminal(r, r->spec.append);
 	if (spec_is_zone(&r->spec)) return temp_zone(r, e);
+	if (r->spec.zone.own_kernel)
+		return boxed_use_image(&r->spec, r->kept.store, &r->image, -1, r->arena, e);
 	if (!r->image.disk.path) return 0;
 	if (!r->opts->record) return temp_disk(r, e);
 	return spec_first_disk(&r->spec, r->image.disk.path, r->image.disk.format, e);
@@ -906,7 +907,10 @@ static int create_run(const struct call *c, struct err *e)
 	"own. Its exit code is that of the command, 127 if there is none of that name. -v "        \
 	"shares\n"                                                                                 \
 	"files, too; --net host is this machine's network. With --kind zone so does the disk of "  \
-	"a computer.\n"
+	"a computer.\n"                                                                            \
+	"With --kind vm it runs in a computer of its own, below the built-in guest's kernel; an "  \
+	"image\n"                                                                                  \
+	"for another CPU than this machine's always does.\n"
 
 const struct verb verb_run = {
 	.name = "run",
@@ -926,6 +930,7 @@ const struct verb verb_run = {
 		    "lodge run --kernel Image --initrd initrd --append 'console=ttyS0' --disk "
 		    "root.img\n"
 		    "lodge run --rm -it alpine sh\n"
+		    "lodge run --rm -it --kind vm alpine sh\n"
 		    "lodge run --firmware uefi --disk new.img --cdrom installer.iso",
 	.opts = run_table,
 	.defaults = &run_defaults,

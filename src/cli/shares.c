@@ -58,7 +58,7 @@ static int check_place(const char *to, struct err *e)
 }
 
 /* Kernels take a command line apart at blanks and quotes: printf's %b puts it together again. */
-static void encode(char *to, const char *from)
+void shares_encode(char *to, const char *from)
 {
 	static const char plain[] =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@,=";
@@ -106,7 +106,7 @@ static int add_one(struct shares *s, struct store *store, const char *asked, boo
 	int r = how ? options_parse(how, ro, e) : 0;
 	if (!r) r = check_place(to, e);
 	if (r) return r;
-	encode(w->to, to);
+	shares_encode(w->to, to);
 	must((w->place = strdup(to)));
 	for (unsigned i = 0; i < s->n; i++)
 		if (!strcmp(s->share[i].to, w->to))
@@ -139,6 +139,19 @@ static int add_words(struct shares *s, struct spec *spec, struct err *e)
 	return 0;
 }
 
+/* Of a container with a kernel of its own, behind the volumes. */
+static void add_root(struct spec *s)
+{
+	const struct spec_words *w = &s->zone.layers;
+	must(s->nshares < SPEC_SHARES && w->n);
+	s->share[s->nshares++] = (struct spec_share){.path = w->at[w->n - 1],
+						     .tag = "root",
+						     .to = "/",
+						     .readonly = true,
+						     .lock = -1,
+						     .layers = w};
+}
+
 int shares_add(struct shares *s, struct store *store, struct spec *spec, struct err *e)
 {
 	int r = 0;
@@ -150,9 +163,11 @@ int shares_add(struct shares *s, struct store *store, struct spec *spec, struct 
 		to->to = s->share[i].place;
 		to->lock = s->share[i].lock;
 	}
-	if (r || !s->n) return r;
+	if (r) return r;
 	spec->nshares = s->n;
-	return spec->kernel ? add_words(s, spec, e) : 0;
+	r = spec->kernel && s->n ? add_words(s, spec, e) : 0;
+	if (spec->zone.own_kernel) add_root(spec);
+	return r;
 }
 
 /* The machine by its boot, each folder by device and number. */

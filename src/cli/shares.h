@@ -24,5 +24,8 @@ int shares_add(struct shares *s, struct store *store, struct spec *spec, struct 
 enum { SHARES_DIGEST = 65 };
 void shares_digest(const struct shares *s, const struct spec *spec, bool any,
 		   char to[SHARES_DIGEST]);
+/* Where kernels would take a word apart, as printf's %b puts it together: up to four bytes a byte.
+ */
+void shares_encode(char *to, const char *from);
 void shares_done(struct shares *s);
 #endif

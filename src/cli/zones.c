@@ -1,6 +1,7 @@
 #include "cli/zones.h"
 #include "base/own.h"
 #include "base/types.h"
+#include "cli/boxed.h"
 #include "guest/spec.h"
 #include "net/subnet.h"
 #include "store/oci.h"
@@ -70,9 +71,8 @@ static int check(const struct zone_opts *o, struct err *e)
 		return fail(e, -EPERM, "--userns host: only root can share root's ids");
 	struct ip4_card card;
 	if (o->ip && ip4_card_parse(&card, o->ip, e)) return fail_in(e, "--ip");
-	if (o->storage && (geteuid() || o->storage < LEAST_STORAGE * MIB))
-		return fail(e, -EINVAL, "--storage: for root's zones, and at least %dM",
-			    LEAST_STORAGE);
+	if (o->storage && o->storage < LEAST_STORAGE * MIB)
+		return fail(e, -EINVAL, "--storage: at least %dM", LEAST_STORAGE);
 	return 0;
 }
 
@@ -110,13 +110,9 @@ static bool says_zone(const struct spec *s)
 	       l->cpu_set || l->memory_low;
 }
 
-static int choose_vm(const struct spec *s, const struct image *im, struct err *e)
+static int choose_vm(struct spec *s, const struct image *im, struct err *e)
 {
-	if (im->nlayers && s->kind)
-		return fail(e, -ENOTSUP,
-			    "image %s is a container's, without a kernel: it runs as a zone; "
-			    "leave out --kind",
-			    im->name);
+	if (im->nlayers) return boxed_choose(s, im, e);
 	if (!says_zone(s)) return 0;
 	if (s->zone.args.n)
 		return fail(e, -EINVAL,
@@ -131,7 +127,13 @@ static int choose_vm(const struct spec *s, const struct image *im, struct err *e
 
 int zones_choose(struct spec *s, const struct image *im, struct err *e)
 {
-	if (im->nlayers && !s->kind) s->kind = "zone";
+	bool asked = s->kind;
+	bool foreign = strcmp(im->arch, HOST) != 0;
+	if (im->nlayers && !s->kind) s->kind = foreign ? "vm" : "zone";
+	if (im->nlayers && foreign && !spec_is_zone(s) && !asked)
+		(void)fprintf(stderr,
+			      "lodge: image %s is for %s: it runs in a computer of its own\n",
+			      im->name, im->arch);
 	if (!spec_is_zone(s)) return choose_vm(s, im, e);
 	if (!im->nlayers && (!im->disk.path || strcmp(im->disk.format, "raw")))
 		return fail(e, -ENOTSUP,
@@ -139,11 +141,13 @@ int zones_choose(struct spec *s, const struct image *im, struct err *e)
 	if (!im->nlayers && geteuid())
 		return fail(e, -EPERM, "image %s is a disk: only root can have it as a zone's",
 			    im->name);
-	if (strcmp(im->arch, HOST))
+	if (foreign)
 		return fail(e, -ENOTSUP,
 			    "image %s is for %s: zones of another CPU than this machine's cannot "
-			    "be run yet",
+			    "be run yet; --kind vm gives it a computer of its own",
 			    im->name, im->arch);
+	if (s->zone.storage && geteuid())
+		return fail(e, -EPERM, "--storage: for root's zones only");
 	if (s->kernel || s->initrd || s->append || s->firmware || s->ndisks || s->gdb)
 		return fail(e, -EINVAL, "a zone has no kernel, firmware or disks of its own");
 	return 0;
@@ -180,6 +184,7 @@ void zones_again(struct spec *s, const struct spec *was)
 	if (!z->hostname) z->hostname = was->zone.hostname;
 	if (!z->storage) z->storage = was->zone.storage;
 	if (!z->ip) z->ip = was->zone.ip;
+	z->own_kernel = was->zone.own_kernel;
 }
 
 void zones_cap(struct spec *s)
@@ -190,7 +195,7 @@ void zones_cap(struct spec *s)
 
 void zones_sit(struct spec *s)
 {
-	if (!spec_is_zone(s)) return;
+	if (!spec_is_container(s)) return;
 	s->zone.tty |= isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 	s->zone.input = true;
 }

@@ -25,24 +25,27 @@ struct zone_opts {
 #define ZONES_ENTRYPOINT(T)                                                                        \
 	{                                                                                          \
 		"entrypoint", 0, OPT_TEXT, ZONES_AT(T, entrypoint), "PROGRAM",                     \
-			"Of a zone: what COMMAND is given to, instead of what its image says.",    \
+			"Of a container: what COMMAND is given to, instead of what its image "     \
+			"says.",                                                                   \
 			NULL                                                                       \
 	}
 #define ZONES_ENV(T)                                                                               \
 	{                                                                                          \
 		"env", 'e', OPT_LIST, ZONES_AT(T, env), "NAME[=VALUE]",                            \
-			"Of a zone: a variable of its environment; a name alone: as it is here.",  \
+			"Of a container: a variable of its environment; a name alone: as it is "   \
+			"here.",                                                                   \
 			NULL                                                                       \
 	}
 #define ZONES_HOSTNAME(T)                                                                          \
 	{                                                                                          \
 		"hostname", 0, OPT_TEXT, ZONES_AT(T, hostname), "NAME",                            \
-			"Of a zone: what it calls itself (its name).", NULL                        \
+			"Of a container: what it calls itself (its name).", NULL                   \
 	}
 #define ZONES_INTERACTIVE(T)                                                                       \
 	{                                                                                          \
 		"interactive", 'i', OPT_FLAG, ZONES_AT(T, interactive), NULL,                      \
-			"Of a zone in the background: keep its input open, for 'lodge attach'.",   \
+			"Of a container in the background: keep its input open, for 'lodge "       \
+			"attach'.",                                                                \
 			NULL                                                                       \
 	}
 #define ZONES_IP(T)                                                                                \
@@ -71,20 +74,23 @@ struct zone_opts {
 #define ZONES_STORAGE(T)                                                                           \
 	{                                                                                          \
 		"storage", 0, OPT_SIZE, ZONES_AT(T, storage), "SIZE",                              \
-			"Of a zone: how much it may write to its own files (as this disk has).",   \
+			"Of a container: how much it may write to its own files (as this disk "    \
+			"has; with a "                                                             \
+			"kernel of its own: 8G).",                                                 \
 			NULL                                                                       \
 	}
 #define ZONES_TTY(T)                                                                               \
 	{                                                                                          \
 		"tty", 't', OPT_FLAG, ZONES_AT(T, tty), NULL,                                      \
-			"Of a zone: a terminal also in the background; else it has one where we "  \
+			"Of a container: a terminal also in the background; else it has one "      \
+			"where we "                                                                \
 			"have.",                                                                   \
 			NULL                                                                       \
 	}
 #define ZONES_USER(T)                                                                              \
 	{                                                                                          \
 		"user", 'u', OPT_TEXT, ZONES_AT(T, user), "USER[:GROUP]",                          \
-			"Of a zone: as whom its command runs, by name or number.", NULL            \
+			"Of a container: as whom its command runs, by name or number.", NULL       \
 	}
 #define ZONES_USERNS(T)                                                                            \
 	{                                                                                          \
@@ -96,7 +102,7 @@ struct zone_opts {
 #define ZONES_WORKDIR(T)                                                                           \
 	{                                                                                          \
 		"workdir", 'w', OPT_TEXT, ZONES_AT(T, workdir), "DIR",                             \
-			"Of a zone: where its command begins.", NULL                               \
+			"Of a container: where its command begins.", NULL                          \
 	}
 
 /* From the command line; args behind the image's name are the command. a: lives as long as s. */

@@ -19,7 +19,6 @@ def leftovers():
 def foreground(l):
     c.gives(l.call("run", "box", "sh", "-c", "exit 7"), 7)
     c.gives(l.call("run", "--kind", "zone", "box", "echo", "-n", "a b"), 0, "a b")
-    c.gives(l.call("run", "--kind", "vm", "box", "true"), 125)
     p = l.call("run", "box", "sh", "-c", "echo out; echo err >&2")
     c.gives(p, 0, "out\n")
     c.same(p.err, "err\n", "errors are apart")
