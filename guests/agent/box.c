@@ -238,9 +238,18 @@ static void upper(const char *disk)
 	if (r) give_up("%s: for what is written", *disk ? disk : "tmpfs");
 }
 
-static void layers(void)
+/* A folder that is all of it. */
+static void folder(void)
+{
+	mkdir(ROOT, 0755);
+	if (mount("root", ROOT, "virtiofs", 0, NULL)) give_up("the container's files");
+	root = open(ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void layers(const char *disk)
 {
 	struct stat st;
+	upper(disk);
 	mkdir("/lower", 0755);
 	mkdir(ROOT, 0755);
 	if (mount("root", "/lower", "virtiofs", MS_RDONLY, NULL)) give_up("the image's files");
@@ -314,15 +323,17 @@ static void volumes(void)
 /* Whoever has lost his parent is ours; what is served is served by others. */
 _Noreturn void box(void (*serve)(void))
 {
-	char host[300], disk[64] = "", cards[8];
+	char host[300], disk[64] = "", cards[8], root_is[8];
 	world();
 	if (!word("lodge.box=", NULL, host, sizeof(host))) errno = EINVAL, give_up("lodge.box");
 	(void)word("lodge.upper=", NULL, disk, sizeof(disk));
 	bool net = word("lodge.cards=", NULL, cards, sizeof(cards));
 	modules(net, *disk);
 	network_begin();
-	upper(disk);
-	layers();
+	if (word("lodge.root=rw", NULL, root_is, sizeof(root_is)))
+		folder();
+	else
+		layers(disk);
 	mounts();
 	names(host);
 	volumes();

@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define USUAL_STORAGE (8 * GIB)
 enum { TEXT_MOST = 100 * KIB, HOST_MOST = 64 };
@@ -27,25 +28,46 @@ static const char *copy(struct arena *a, const char *text)
 	return strcpy(arena_make(a, char, strlen(text) + 1), text);
 }
 
-int boxed_choose(struct spec *s, const struct image *im, struct err *e)
+static int check(const struct spec *s, const char *name, struct err *e)
 {
 	const struct spec_zone *z = &s->zone;
 	const struct limits *l = &s->limits;
 	if (s->kernel || s->initrd || s->append || s->firmware || s->vars || s->restore)
 		return fail(e, -EINVAL,
-			    "image %s is a container's: its computer boots the built-in guest's "
+			    "%s is a container's: its computer boots the built-in guest's "
 			    "kernel, and no other",
-			    im->name);
+			    name);
 	if (z->host_ids || z->host_net || z->ip || l->memory_low || l->pids || l->io_weight ||
 	    l->cpu_set)
 		return fail(e, -EINVAL,
 			    "--userns, --ip, --net host, --memory-low, --pids-limit, --io-weight "
 			    "and --cpuset-cpus "
-			    "are for zones; image %s is to run in a computer of its own",
-			    im->name);
+			    "are for zones; %s is to run in a computer of its own",
+			    name);
+	return 0;
+}
+
+int boxed_choose(struct spec *s, const struct image *im, struct err *e)
+{
+	int r = check(s, im->name, e);
+	if (r) return r;
 	s->kind = "vm";
 	s->zone.own_kernel = true;
 	return 0;
+}
+
+int boxed_folder(struct spec *s, struct err *e)
+{
+	struct stat st;
+	int r = check(s, s->zone.rootfs, e);
+	if (!r && s->kind && strcmp(s->kind, "vm") != 0)
+		r = fail(e, -EINVAL,
+			 "--rootfs: for --kind vm; lodge-oci runs such folders as zones");
+	if (!r && (stat(s->zone.rootfs, &st) || !S_ISDIR(st.st_mode)))
+		r = fail(e, -ENOTDIR, "--rootfs: %s: there is no such folder", s->zone.rootfs);
+	s->kind = "vm";
+	s->zone.own_kernel = true;
+	return r;
 }
 
 int boxed_kernel(struct store *s, const char *arch, struct image *out, struct err *e)
@@ -108,19 +130,17 @@ static void args_take(struct spec *s, const struct oci_says *c, struct arena *a)
 	for (unsigned i = 0; i < c->cmd.n; i++) add(w, c->cmd.at[i]);
 }
 
-/* "SIGTERM", "TERM", "RTMIN+3" or a number. */
-static int signal_of(const char *word)
+int boxed_signal(const char *word)
 {
-	if (!word) return SIGTERM;
 	if (!strncmp(word, "SIG", 3)) word += 3;
 	if (isdigit((unsigned char)*word)) {
-		int n = (int)strtoul(word, NULL, 10);
-		return n > 0 && n < NSIG ? n : SIGTERM;
+		unsigned long n = strtoul(word, NULL, 10);
+		return n < NSIG ? (int)n : 0;
 	}
 	if (!strcmp(word, "RTMIN+3")) return 37; /* as the kernel counts */
 	for (int i = 1; i < 32; i++)
 		if (sigabbrev_np(i) && !strcmp(sigabbrev_np(i), word)) return i;
-	return SIGTERM;
+	return 0;
 }
 
 static int words_check(const struct spec_words *w, const char *what, size_t *bytes, struct err *e)
@@ -139,9 +159,9 @@ static int words_check(const struct spec_words *w, const char *what, size_t *byt
 static int program_take(struct spec *s, const struct image *im, struct arena *a, struct err *e)
 {
 	struct spec_program *p = &s->program;
-	struct oci_says c;
+	struct oci_says c = {0};
 	size_t bytes = 0;
-	int r = oci_says(im, &c, a, e);
+	int r = im ? oci_says(im, &c, a, e) : 0;
 	if (r) return r;
 	const char *user = s->zone.user ? s->zone.user : c.user;
 	const char *dir = s->zone.workdir ? s->zone.workdir : c.workdir;
@@ -149,7 +169,8 @@ static int program_take(struct spec *s, const struct image *im, struct arena *a,
 	env_take(s, &c, a);
 	p->user = user && *user ? user : "0";
 	p->dir = dir && *dir ? dir : "/";
-	p->stop = signal_of(c.stop_signal);
+	p->stop = c.stop_signal ? boxed_signal(c.stop_signal) : SIGTERM;
+	if (!p->stop) p->stop = SIGTERM;
 	if (!p->args.n)
 		return fail(e, -EINVAL, "its image has no command of its own: which is to run?");
 	if (strlen(p->user) > 120 || strlen(p->dir) >= PATH_MAX)
@@ -169,6 +190,7 @@ static void append_words(struct spec *s, const char *usual, bool disk, struct ar
 		host);
 	if (s->nnets) buf_fmt(&b, " lodge.cards=%u", s->nnets);
 	if (disk) buf_fmt(&b, " lodge.upper=/dev/vda");
+	if (s->zone.rootfs) buf_fmt(&b, " lodge.root=rw");
 	s->append = copy(a, b.at);
 }
 
@@ -197,13 +219,17 @@ int boxed_use_image(struct spec *s, struct store *st, const struct image *im, in
 	struct image linux_image = {0};
 	int r = boxed_kernel(st, arch_name(s->arch), &linux_image, e);
 	if (!r && !linux_image.kernel.path) r = fail(e, -ENOENT, "image linux has no kernel");
-	if (!r) r = zones_use_image(s, st, im, folder, a, e);
-	if (!r) r = storage_add(s, folder, a, e);
+	if (im && !r) r = zones_use_image(s, st, im, folder, a, e);
+	if (im && !r) r = storage_add(s, folder, a, e);
+	if (!im) {
+		s->zone.layers = (struct spec_words){arena_make(a, const char *, 2), 1};
+		s->zone.layers.at[0] = s->zone.rootfs;
+	}
 	if (!r) r = program_take(s, im, a, e);
 	if (!r) {
 		s->kernel = copy(a, linux_image.kernel.path);
 		s->initrd = linux_image.initrd.path ? copy(a, linux_image.initrd.path) : NULL;
-		append_words(s, linux_image.append, folder >= 0, a);
+		append_words(s, linux_image.append, im && folder >= 0, a);
 	}
 	image_done(&linux_image);
 	return r;

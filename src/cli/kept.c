@@ -155,6 +155,8 @@ int kept_load(struct kept *k, struct err *e)
 	kept_own_paths(k);
 	discs_begin(k->folder);
 	r = k->spec.image ? add_image(k, e) : 0;
+	if (!r && k->spec.zone.rootfs)
+		r = boxed_use_image(&k->spec, k->store, NULL, k->folder, k->record.arena, e);
 	if (!r && k->spec.vars) r = add_vars(k, e);
 	if (!k->spec.memory && !spec_is_zone(&k->spec)) k->spec.memory = DEFAULT_MEMORY * MIB;
 	if (!r) r = seeds_add(&k->spec, k->store, k->name, &k->seed, e);

@@ -3,6 +3,7 @@
  * that already is nothing, and no failure. */
 #include "base/own.h"
 #include "cli/attach.h"
+#include "cli/boxed.h"
 #include "cli/cli.h"
 #include "cli/kept.h"
 #include "guest/control.h"
@@ -10,6 +11,7 @@
 #include "store/store.h"
 #include <errno.h>
 #include <json-c/json.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -227,7 +229,9 @@ struct kill_opts {
 };
 static const struct opt kill_table[] = {
 	{"signal", 's', OPT_TEXT, offsetof(struct kill_opts, signal), "SIGNAL",
-	 "KILL (default): cut off from power; TERM: press the power button.", "KILL TERM"},
+	 "KILL (default): cut off from power; TERM: press the power button; any, by name or "
+	 "number: to the program of a container with a kernel of its own.",
+	 "KILL TERM"},
 	{0},
 };
 static const struct kill_opts kill_defaults = {.signal = "KILL"};
@@ -239,10 +243,10 @@ static int not_running(int r, const char *name, struct err *e)
 
 static int kill_one(struct store *s, const char *name, void *ctx, struct err *e)
 {
-	bool term = *(bool *)ctx;
+	const char *request = ctx;
 	if (!control_alive(name)) return not_running(-ENOENT, name, e);
-	int r = term ? not_running(control_call(name, "stop 86400", NULL, NULL, e), name, e)
-		     : kept_stop(s, name, 0, true, e);
+	int r = *request ? not_running(control_call(name, request, NULL, NULL, e), name, e)
+			 : kept_stop(s, name, 0, true, e);
 	if (!r) done(name);
 	return r;
 }
@@ -251,10 +255,14 @@ static int kill_run(const struct call *c, struct err *e)
 {
 	const struct kill_opts *o = c->opts;
 	const char *sig = o->signal + (strncmp(o->signal, "SIG", 3) ? 0 : 3);
-	bool term = !strcmp(sig, "TERM");
-	if (!term && strcmp(sig, "KILL") != 0)
-		return fail(e, -EINVAL, "--signal: '%s' is neither KILL nor TERM", o->signal);
-	return kept_each(c, kill_one, &term, e);
+	int n = boxed_signal(sig);
+	char request[32] = "";
+	if (!n) return fail(e, -EINVAL, "--signal: '%s' is no signal", o->signal);
+	if (!strcmp(sig, "TERM"))
+		(void)strcpy(request, "stop 86400");
+	else if (n != SIGKILL)
+		(void)snprintf(request, sizeof(request), "signal %d", n);
+	return kept_each(c, kill_one, request, e);
 }
 
 const struct verb verb_kill = {

@@ -35,7 +35,8 @@
 
 struct run_opts {
 	const char *arch, *kernel, *initrd, *append, *firmware, *engine, *name, *cap_rate, *kind,
-		*dump, *symbols, *restore, *vars, *gdb, *cpu, *cpus, *record, *replay, *trace;
+		*dump, *keys, *symbols, *restore, *vars, *gdb, *cpu, *cpus, *record, *replay,
+		*trace;
 	unsigned cpu_shares, io_ops;
 	uint64_t memory, memory_max, memory_high, code_cache, io_rate;
 	bool stats, profile, deterministic, detach, remove, gdb_wait, no_balloon, no_direct,
@@ -79,6 +80,9 @@ static const struct opt run_table[] = {
 	ZONES_CPUSET(run_opts),
 	{"detach", 'd', OPT_FLAG, AT(detach), NULL,
 	 "Run it in the background, and print its name once it runs.", NULL},
+	{"detach-keys", 0, OPT_TEXT, AT(keys), "KEYS",
+	 "What leaves the guest: one key or several, such as ctrl-p,ctrl-q (ctrl-]), or none.",
+	 "none"},
 	{"deterministic", 0, OPT_FLAG, AT(deterministic), NULL,
 	 "Have time go by instructions, so that every run does the same: one CPU, no network.",
 	 NULL},
@@ -174,6 +178,7 @@ static const struct opt run_table[] = {
 	{"rm", 0, OPT_FLAG, AT(remove), NULL,
 	 "Remove it when it ends; one without a name in the foreground leaves nothing anyway.",
 	 NULL},
+	ZONES_ROOTFS(run_opts),
 	{"shared-disk", 0, OPT_LIST, AT(drives.shared), "FILE[,if=virtio|nvme|sata]",
 	 "A raw disk that other guests may have in the same way and write to, at the same time: "
 	 "for file "
@@ -206,6 +211,12 @@ static const struct opt run_table[] = {
 	{0},
 };
 static const struct run_opts run_defaults = {0};
+
+/* Something is said that it is made of. */
+static bool is_made_of(const struct spec *s)
+{
+	return s->image || s->kernel || s->firmware || s->zone.rootfs;
+}
 
 /* The built-in guest's CPU, and what kernels from files are for, unless --arch says otherwise. */
 #define BUILT_IN ARCH_RV64
@@ -400,8 +411,9 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 	int bad = o->name ? check_name(o->name, e) : 0;
 	if (bad) return bad;
 	r->arena = arena_new();
+	bool folder = o->zone.rootfs;
 	*s = (struct spec){.kind = o->kind,
-			   .image = c->nargs ? c->args[0] : NULL,
+			   .image = c->nargs && !folder ? c->args[0] : NULL,
 			   .arch = BUILT_IN,
 			   .memory = o->memory,
 			   .kernel = o->kernel,
@@ -425,8 +437,8 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 			   .remove = o->remove};
 	bad = add_limits(s, o, e);
 	if (!bad)
-		bad = zones_options(s, &o->zone, c->args + 1, c->nargs ? c->nargs - 1 : 0, r->arena,
-				    e);
+		bad = zones_options(s, &o->zone, c->args + !folder,
+				    c->nargs && !folder ? c->nargs - 1 : c->nargs, r->arena, e);
 	if (bad) return bad;
 	enum arch arch = s->arch;
 	bad = o->arch ? arch_parse(&s->arch, o->arch, e) : 0;
@@ -442,11 +454,12 @@ static int add_options(struct run *r, const struct call *c, struct err *e)
 		bad = fail(e, -EINVAL, "--gdb-wait: for whom? --gdb says where gdb connects");
 	if (!bad) bad = add_code_cache(s, o, e);
 	if (!bad) bad = drives_firmware(&s->firmware, &arch, s, &o->drives, e);
-	if (!bad && !o->arch) s->arch = arch;
+	if (!bad && !o->arch) s->arch = folder ? HOST : arch;
 	if (!bad) bad = add_vars(r, e);
 	if (!bad) bad = add_trace(r, e);
 	if (!bad) bad = add_network(s, o, e);
 	if (!bad) bad = add_volumes(s, &o->volumes, e);
+	if (!bad && folder) bad = boxed_folder(s, e);
 	return bad ? bad : drives_add(s, &o->drives, e);
 }
 
@@ -519,9 +532,12 @@ const struct kind *kind_for(const struct spec *s)
 static void leave(void *ctx, int code) { loop_stop(ctx, code); }
 
 /* On this terminal. home NULL: it has none. */
-static int run_here(const struct spec *s, const struct guest_home *home, struct guest_end *end,
-		    struct err *e)
+static int run_here(const struct run *r, const struct spec *s, const struct guest_home *home,
+		    struct guest_end *end, struct err *e)
 {
+	const char *keys = r->opts->keys;
+	uint8_t key[TERM_KEYS];
+	size_t nkeys = 0;
 	struct chr console = {0};
 	struct loop *l = NULL;
 	struct term *term;
@@ -529,11 +545,14 @@ static int run_here(const struct spec *s, const struct guest_home *home, struct 
 	if (!k)
 		return fail(e, -ENOTSUP, "no kind of guest runs this yet: %s with CPU %s",
 			    s->image ? s->image : "a kernel", arch_name(s->arch));
-	int bad = s->confined ? guest_confine(k, s, home, e) : 0;
+	int bad = keys && strcmp(keys, "none") != 0 ? term_keys(keys, key, sizeof(key), &nkeys, e)
+						    : 0;
+	if (!bad && s->confined) bad = guest_confine(k, s, home, e);
 	if (!bad) bad = loop_new(&l, e);
 	if (!bad)
 		bad = term_open(&term, l, &console, s->zone.tty || !spec_is_container(s), leave, l,
 				e);
+	if (!bad && keys) term_leaves_by(term, key, nkeys);
 	if (!bad) {
 		bad = guest_keep(k, s, home, l, &console, end, e);
 		term_close(term);
@@ -618,18 +637,21 @@ static int replay(struct run *r, struct err *e)
 	s->control = true;
 	s->confined = guest_is_to_be_confined();
 	s->npublish = 0;
-	return bad ? bad : run_here(s, NULL, &r->end, e);
+	return bad ? bad : run_here(r, s, NULL, &r->end, e);
 }
 
 static int run_nameless(struct run *r, struct err *e)
 {
 	struct spec *w = &r->wish;
 	if (r->opts->replay) return replay(r, e);
-	if (!w->image && !w->kernel && !w->firmware) w->image = "linux";
-	int bad = w->image || w->nvolumes || r->opts->record ? store_open(&r->kept.store, NULL, e)
-							     : 0;
+	if (!is_made_of(w)) w->image = "linux";
+	int bad = w->image || w->zone.rootfs || w->nvolumes || r->opts->record
+			  ? store_open(&r->kept.store, NULL, e)
+			  : 0;
 	r->spec = *w;
 	if (!bad && w->image) bad = use_image(r, e);
+	if (!bad && w->zone.rootfs)
+		bad = boxed_use_image(&r->spec, r->kept.store, NULL, -1, r->arena, e);
 	if (!bad) bad = temp_seed(r, e);
 	if (!bad) bad = shares_add(&r->shares, r->kept.store, &r->spec, e);
 	if (!r->spec.memory && !spec_is_zone(&r->spec)) r->spec.memory = DEFAULT_MEMORY * MIB;
@@ -638,7 +660,7 @@ static int run_nameless(struct run *r, struct err *e)
 	if (!bad && r->opts->record)
 		bad = tapes_record(&r->tapes, r->kept.store, &r->spec, r->opts->record, e);
 	if (!bad) r->temp_ours = false;
-	return bad ? bad : run_here(&r->spec, NULL, &r->end, e);
+	return bad ? bad : run_here(r, &r->spec, NULL, &r->end, e);
 }
 
 /* --- with one: it is kept -------------------------------------------------------------------- */
@@ -735,7 +757,7 @@ static int choose_image(struct run *r, struct err *e)
 {
 	struct spec *w = &r->wish;
 	struct image im = {0};
-	if (!w->image && !w->kernel && !w->firmware) w->image = "linux";
+	if (!is_made_of(w)) w->image = "linux";
 	if (!w->image) return 0;
 	if (!store_guest_image_find(r->kept.store, r->kept.name, &im, NULL)) {
 		image_done(&im);
@@ -769,8 +791,7 @@ static int make_record(struct run *r, struct err *e)
 static int keep(struct run *r, struct err *e)
 {
 	int bad = store_open(&r->kept.store, NULL, e);
-	if (!bad && !r->opts->name && !r->wish.image && !r->wish.kernel && !r->wish.firmware)
-		r->wish.image = "linux";
+	if (!bad && !r->opts->name && !is_made_of(&r->wish)) r->wish.image = "linux";
 	if (!bad) bad = find_folder(r, e);
 	if (!bad && !r->fresh) bad = again(r, e);
 	if (!bad) bad = choose_image(r, e);
@@ -804,7 +825,7 @@ static int run_kept(struct run *r, struct err *e)
 	if (!k->record.spec.append && k->spec.image)
 		k->spec.append = append_terminal(r, k->spec.append);
 	zones_sit(&k->spec);
-	int bad = run_here(&k->spec, &home, &r->end, e);
+	int bad = run_here(r, &k->spec, &home, &r->end, e);
 	if (k->spec.confined && r->end.ran) k->folder = -1; /* closed */
 	if (!r->end.ran && r->fresh && outside_is_there() && !outside_remove(NULL)) k->folder = -1;
 	if (r->end.ran && k->spec.remove && outside_is_there()) {

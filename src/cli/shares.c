@@ -147,7 +147,7 @@ static void add_root(struct spec *s)
 	s->share[s->nshares++] = (struct spec_share){.path = w->at[w->n - 1],
 						     .tag = "root",
 						     .to = "/",
-						     .readonly = true,
+						     .readonly = !s->zone.rootfs,
 						     .lock = -1,
 						     .layers = w};
 }

@@ -252,8 +252,8 @@ static void readable(void *ctx, uint32_t ready)
 	}
 	t->taken = 0;
 	t->have = 0;
-	bool leaves = t->tty && keys_take(t, some, (size_t)n);
-	if (!t->tty) memcpy(t->keys, some, t->have = (size_t)n);
+	bool keyed = t->tty && t->nescape, leaves = keyed && keys_take(t, some, (size_t)n);
+	if (!keyed) memcpy(t->keys, some, t->have = (size_t)n);
 	feed(t);
 	if (leaves) t->leave(t->ctx, 0);
 }
@@ -281,11 +281,11 @@ static void resized(void *ctx, int sig)
 static void attach(void *ctx)
 {
 	const struct term *t = ctx;
-	(void)fputs("Press ", stderr);
+	if (t->nescape) (void)fputs("Press ", stderr);
 	for (size_t i = 0; i < t->nescape; i++)
 		(void)fprintf(stderr, t->escape[i] < ' ' ? "%sCtrl-%c" : "%s%c", i ? " " : "",
 			      t->escape[i] < ' ' ? t->escape[i] + 0x40 : t->escape[i]);
-	(void)fputs(" to leave the guest.\n", stderr);
+	if (t->nescape) (void)fputs(" to leave the guest.\n", stderr);
 	go_raw(ctx, 0);
 	resized(ctx, 0);
 }
@@ -353,7 +353,7 @@ int term_keys(const char *text, uint8_t *keys, size_t room, size_t *n, struct er
 
 void term_leaves_by(struct term *t, const uint8_t *keys, size_t n)
 {
-	must(n && n <= ESCAPES);
+	must(n <= ESCAPES);
 	memcpy(t->escape, keys, n);
 	t->nescape = n;
 }

@@ -13,7 +13,7 @@ struct loop;
  * when the person leaves (code 0), or output can go nowhere any more (code 125, said why). */
 int term_open(struct term **out, struct loop *l, struct chr *c, bool raw,
 	      void (*leave)(void *ctx, int code), void *ctx, struct err *e);
-/* Other keys that leave than Ctrl-], before the loop runs: at most TERM_KEYS. */
+/* Other keys that leave than Ctrl-], before the loop runs: at most TERM_KEYS; 0: none do. */
 enum { TERM_KEYS = 8 };
 void term_leaves_by(struct term *t, const uint8_t *keys, size_t n);
 /* Words for them, as docker has them: "ctrl-p,ctrl-q", "~,.". */

@@ -87,6 +87,7 @@ int zones_options(struct spec *s, const struct zone_opts *o, const char *const *
 	z->args.at = arena_make(a, const char *, nargs + 1);
 	for (unsigned i = 0; i < nargs; i++) z->args.at[z->args.n++] = copy(a, args[i]);
 	z->entrypoint = copy(a, o->entrypoint);
+	z->rootfs = copy(a, o->rootfs);
 	z->user = copy(a, o->user);
 	z->workdir = copy(a, o->workdir);
 	z->hostname = copy(a, o->hostname);
@@ -185,6 +186,7 @@ void zones_again(struct spec *s, const struct spec *was)
 	if (!z->storage) z->storage = was->zone.storage;
 	if (!z->ip) z->ip = was->zone.ip;
 	z->own_kernel = was->zone.own_kernel;
+	if (!z->rootfs) z->rootfs = was->zone.rootfs;
 }
 
 void zones_cap(struct spec *s)

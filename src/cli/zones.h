@@ -8,7 +8,7 @@ struct image;
 struct store;
 struct zone_opts {
 	struct opt_list env;
-	const char *workdir, *user, *entrypoint, *hostname, *cpuset, *userns;
+	const char *workdir, *user, *entrypoint, *hostname, *cpuset, *userns, *rootfs;
 	unsigned pids, io_weight;
 	uint64_t storage, memory_low;
 	const char *ip;
@@ -70,6 +70,13 @@ struct zone_opts {
 	{                                                                                          \
 		"pids-limit", 0, OPT_NUMBER, ZONES_AT(T, pids), "N",                               \
 			"Of a zone: how many processes it may have (4096).", NULL                  \
+	}
+#define ZONES_ROOTFS(T)                                                                            \
+	{                                                                                          \
+		"rootfs", 0, OPT_TEXT, ZONES_AT(T, rootfs), "DIR",                                 \
+			"Instead of an image: a container in a computer of its own, whose files "  \
+			"are those of that folder, and are written there.",                        \
+			NULL                                                                       \
 	}
 #define ZONES_STORAGE(T)                                                                           \
 	{                                                                                          \

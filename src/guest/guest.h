@@ -99,10 +99,12 @@ struct spec {
 		const char *user, *workdir, *hostname; /* NULL: as the image has it */
 		const char *ip;	 /* as ip4_card_parse() takes it, where its network gives none */
 		bool own_kernel; /* it is no zone: a computer of its own has its root and runs it */
-		bool tty;	 /* a terminal, else pipes */
-		bool input;	 /* its input is the console's */
-		bool host_ids;	 /* root in it is root here: no user namespace */
-		bool host_net;	 /* its network is this host's */
+		const char
+			*rootfs;  /* of that: a folder that is all of it, and written to; or NULL */
+		bool tty;	  /* a terminal, else pipes */
+		bool input;	  /* its input is the console's */
+		bool host_ids;	  /* root in it is root here: no user namespace */
+		bool host_net;	  /* its network is this host's */
 		uint64_t storage; /* bytes that what it writes may have; 0: as this disk has */
 		/* and what that is now: the image's config, and its folders, the lowest first; or a
 		 * file system in a file */

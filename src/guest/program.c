@@ -304,13 +304,18 @@ void program_agent(struct program *p)
 
 bool program_runs(const struct program *p) { return p && p->state >= RUNS; }
 
-int program_stop(struct program *p, struct err *e)
+int program_signal(struct program *p, int sig, struct err *e)
 {
 	if (p->state != RUNS) return fail(e, -EAGAIN, "its program does not run yet");
-	uint8_t sig = (uint8_t)p->guest->spec->program.stop;
-	frame_add(&p->out, EXEC_SIGNAL, &sig, 1);
+	uint8_t byte = (uint8_t)sig;
+	frame_add(&p->out, EXEC_SIGNAL, &byte, 1);
 	go_on(p);
 	return 0;
+}
+
+int program_stop(struct program *p, struct err *e)
+{
+	return program_signal(p, p->guest->spec->program.stop, e);
 }
 
 /* ---- the console */

@@ -19,7 +19,8 @@ struct chr *program_boot(struct program *p);
 int program_wait(struct program *p, struct err *e); /* from now on its agent has a while to come */
 void program_agent(struct program *p);		    /* it has */
 bool program_runs(const struct program *p);	    /* it did once, at least */
-int program_stop(struct program *p, struct err *e); /* asks it; -EAGAIN: too early */
+int program_signal(struct program *p, int sig, struct err *e); /* -EAGAIN: too early */
+int program_stop(struct program *p, struct err *e);	       /* the one that asks it to end */
 /* Any thread: the guest has switched itself off. True: its program never ran, *why says so. */
 bool program_missed(struct program *p, struct err *why);
 #endif

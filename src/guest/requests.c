@@ -80,6 +80,18 @@ static int serve_kill(struct ask *a, struct err *e)
 	return r;
 }
 
+/* "signal NUMBER": to the program that the guest is there for. */
+static int serve_signal(struct ask *a, struct err *e)
+{
+	char *end;
+	unsigned long n = strtoul(a->words, &end, 10);
+	if (!isdigit((unsigned char)a->words[0]) || *end || !n || n > 64)
+		return fail(e, -EINVAL, "signal: which, from 1 to 64?");
+	if (!a->guest->program)
+		return fail(e, -ENOTSUP, "only a container with a kernel of its own takes signals");
+	return program_signal(a->guest->program, (int)n, e);
+}
+
 /* The folder first: if we are killed in between, its old socket is one that nobody listens at. */
 static int serve_rename(struct ask *a, struct err *e)
 {
@@ -368,6 +380,7 @@ const struct request requests[] = {
 	{.name = "hold", .stream = stream_hold},
 	{.name = "stop", .serve = serve_stop},
 	{.name = "kill", .serve = serve_kill},
+	{.name = "signal", .serve = serve_signal},
 	{.name = "rename", .serve = serve_rename},
 	{.name = "attach", .stream = stream_attach},
 	{.name = "wait", .stream = stream_wait},

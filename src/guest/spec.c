@@ -43,7 +43,7 @@ static const struct field {
 	ZONE(FLAG, tty),	 ZONE(FLAG, input),
 	ZONE(FLAG, host_ids),	 ZONE(FLAG, host_net),
 	ZONE(SIZE, storage),	 ZONE(TEXT, ip),
-	ZONE(FLAG, own_kernel),
+	ZONE(FLAG, own_kernel),	 ZONE(PATH, rootfs),
 #undef ZONE
 #define LIMIT(member)                                                                              \
 	{                                                                                          \

@@ -119,7 +119,7 @@ does '' rm -f web
 refuses 'is not the name of a guest' start ../web
 refuses 'needs GUEST' start
 refuses 'seconds' stop -t soon web
-refuses 'neither KILL nor TERM' kill -s HUP web
+refuses 'is no signal' kill -s NONE web
 refuses 'cannot be the name' rename web ../x
 refuses 'lines' logs --tail -1 web
 refuses '--format' ps --format '{{.Name'
