@@ -53,7 +53,7 @@ void oci_log(enum oci_level l, const char *fmt, ...)
 	char msg[1024];
 	va_list ap;
 	auto_buf struct buf b = {0};
-	if (l == OCI_DEBUG && !to.debug) return;
+	if (!to.debug && (l == OCI_DEBUG || (l == OCI_INFO && to.fd < 0))) return;
 	va_start(ap, fmt);
 	(void)vsnprintf(msg, sizeof(msg), fmt, ap);
 	va_end(ap);

@@ -3,6 +3,7 @@
 #include "zone/enter.h"
 #include "zone/log.h"
 #include "zone/oci_impl.h"
+#include "zone/sys.h"
 #include "zone/words.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -86,14 +87,27 @@ static int process_take(struct oci *o, struct spec_process *p, struct err *e)
 	return 0;
 }
 
+static int enter_vm(struct oci *o, struct place *pl, const struct spec_process *p, struct err *e)
+{
+	pid_t pid = -1;
+	int master = -1, code = 0;
+	if (p->terminal && o->detach && !o->console_socket)
+		return fail(e, -EINVAL, "exec: a terminal needs --console-socket");
+	int r = oci_vm_enter(o, pl, p, &pid, &master, e);
+	if (!r) r = oci_pid_write(o, pid, e);
+	auto_fd int keep = master, pidfd = r ? -1 : sys_pidfd_open(pid);
+	if (!r && !o->detach) code = oci_wait(pid, pidfd, o->console_socket ? -1 : keep);
+	return r ? r : code;
+}
+
 static int enter(struct oci *o, struct place *pl, struct group *g, struct spec *s, struct err *e)
 {
 	struct filter f = {0};
 	struct spec_process p = *s->process;
 	int r, code = 0;
-	if ((r = process_take(o, &p, e)) ||
-	    (r = filter_make(&f, s->linux_->seccomp, o->places, o->a, e)))
-		return r;
+	if ((r = process_take(o, &p, e))) return r;
+	if (oci_vm_is(pl)) return enter_vm(o, pl, &p, e);
+	if ((r = filter_make(&f, s->linux_->seccomp, o->places, o->a, e))) return r;
 	for (unsigned i = 0; i < o->subgroups.n; i++)
 		if ((r = group_descend(g, o->subgroups.at[i], e))) return r;
 	if (f.listener) return fail(e, -ENOTSUP, "exec: into a zone with SCMP_ACT_NOTIFY");

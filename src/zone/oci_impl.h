@@ -48,4 +48,18 @@ int oci_wait(pid_t pid, int pidfd, int master);
 int oci_read(int dir, const char *file, size_t max, struct buf *to, struct err *e);
 /* This program again, from a copy in memory that nobody can write to, unless it is that already. */
 int oci_seal(const struct oci *o, struct err *e);
+/* oci_vm.c: a bundle in a computer of its own, if its annotation org.lodge.kind is vm, or it has an
+ * object vm. The verbs are the same; these do their part of it by executing `lodge`. */
+bool oci_vm_wanted(const struct spec *s);
+bool oci_vm_is(const struct place *p);
+int oci_vm_begin(struct oci *o, struct birth *b, struct err *e); /* as birth_begin() */
+int oci_vm_start(struct oci *o, const struct place *p, struct err *e);
+int oci_vm_signal(struct oci *o, const struct place *p, int sig, struct err *e);
+int oci_vm_pause(struct oci *o, const struct place *p, bool pause, struct err *e);
+/* Of such a one: an error, for verbs that look at the host's control groups. */
+int oci_vm_cannot(const struct place *p, const char *verb, struct err *e);
+void oci_vm_remove(struct oci *o, const struct place *p); /* what is left of the guest */
+/* *pid, our child, runs the process in there; *master: of its terminal, or -1. */
+int oci_vm_enter(struct oci *o, const struct place *pl, const struct spec_process *p, pid_t *pid,
+		 int *master, struct err *e);
 #endif

@@ -140,9 +140,12 @@ static int made(struct oci *o, struct birth *b, const struct buf *config, struct
 {
 	int r;
 	place_fill(o, b);
-	if ((r = config_keep(b->place->dir, config, e)) || (r = birth_prepare(b, e)) ||
-	    (r = birth_begin(b, e)))
-		return r;
+	if ((r = config_keep(b->place->dir, config, e))) return r;
+	if (oci_vm_wanted(b->spec))
+		r = oci_vm_begin(o, b, e);
+	else if (!(r = birth_prepare(b, e)))
+		r = birth_begin(b, e);
+	if (r) return r;
 	return oci_pid_write(o, b->pid, e);
 }
 
@@ -184,9 +187,10 @@ static int create(struct oci *o, struct birth *b, struct spec *s, struct place *
 	int r = bundle_find(o, b, &config, e);
 	if (r || (r = spec_parse(s, config.at, config.len, o->a, e)))
 		return r == 0 ? r : fail_in(e, "config.json");
-	if ((r = filter_make(&b->filter, s->linux_->seccomp, o->places, o->a, e))) return r;
-	b->last = last_fits(s, &b->filter);
-	if (!b->last && (r = oci_seal(o, e))) return r;
+	bool vm = oci_vm_wanted(s);
+	if (!vm && (r = filter_make(&b->filter, s->linux_->seccomp, o->places, o->a, e))) return r;
+	b->last = !vm && last_fits(s, &b->filter);
+	if (!vm && !b->last && (r = oci_seal(o, e))) return r;
 	sockets_tell(o, s->process);
 	if ((r = rootfs_find(b, e)) || (r = place_make(p, o->places, o->args[0], o->a, e)))
 		return r;
@@ -225,8 +229,7 @@ static int start(struct oci *o, struct place *p, const struct spec *s, const str
 		 struct err *e)
 {
 	auto_buf struct buf state = {0};
-	int r = birth_start(p, f, e);
-	(void)o;
+	int r = oci_vm_is(p) ? oci_vm_start(o, p, e) : birth_start(p, f, e);
 	if (r && p->pid) (void)signal_send(p, SIGKILL, &(struct err){0});
 	if (r || !s->hooks || !s->hooks->poststart.n) return r;
 	place_state(p, "running", p->pid, false, &state);
@@ -246,7 +249,7 @@ int oci_start(struct oci *o, struct err *e)
 		r = fail(e, -EINVAL, "zone %s: is %s; only what is created can be started", p.id,
 			 place_words[now]);
 	if (!r) r = oci_config(o, &p, &s, e);
-	if (!r) r = filter_make(&f, s.linux_->seccomp, o->places, o->a, e);
+	if (!r && !oci_vm_is(&p)) r = filter_make(&f, s.linux_->seccomp, o->places, o->a, e);
 	if (!r) r = start(o, &p, &s, &f, e);
 	place_close(&p);
 	spec_done(&s);
@@ -271,13 +274,15 @@ int oci_wait(pid_t pid, int pidfd, int master)
 }
 
 /* Of a zone whose first process has ended: its groups, its folder, its last hooks. */
-static int remove_all(const struct spec *s, struct place *p, struct group *g, struct err *e)
+static int remove_all(struct oci *o, const struct spec *s, struct place *p, struct group *g,
+		      struct err *e)
 {
 	auto_buf struct buf state = {0};
 	group_kill(g, SIGKILL);
 	int r = group_remove(g, e);
 	if (r) return r;
 	place_state(p, "stopped", 0, false, &state);
+	if (oci_vm_is(p)) oci_vm_remove(o, p);
 	place_remove(p);
 	if (s->hooks) hooks_run_all(&s->hooks->poststop, "hooks.poststop", state.at);
 	return 0;
@@ -294,7 +299,7 @@ int oci_run(struct oci *o, struct err *e)
 	else if (!r && !o->detach) {
 		place_unlock(&p);
 		code = oci_wait(b.pid, b.pidfd, b.master);
-		if (!o->keep && place_relock(&p)) r = remove_all(&s, &p, &b.group, e);
+		if (!o->keep && place_relock(&p)) r = remove_all(o, &s, &p, &b.group, e);
 	}
 	birth_done(&b);
 	place_close(&p);
@@ -323,8 +328,10 @@ static int kill_one(struct oci *o, int sig, struct err *e)
 	struct group g;
 	int r = oci_open(o, &p, &g, false, e);
 	if (r) return r;
-	if (o->all)
+	if (o->all && !oci_vm_is(&p))
 		group_kill(&g, sig);
+	else if (oci_vm_is(&p) && sig != SIGKILL && place_status(&p, NULL) == PLACE_RUNNING)
+		r = oci_vm_signal(o, &p, sig, e);
 	else
 		r = signal_send(&p, sig, e);
 	if (!r && sig == SIGKILL && group_frozen(&g)) (void)group_freeze(&g, false, e);
@@ -389,7 +396,7 @@ static int delete_one(struct oci *o, int force, struct err *e)
 		/* One that cannot be read any more goes, too, without its hooks. */
 		struct spec s = {0};
 		if (oci_config(o, &p, &s, &(struct err){0})) s.hooks = NULL;
-		r = remove_all(&s, &p, &g, e);
+		r = remove_all(o, &s, &p, &g, e);
 		spec_done(&s);
 	}
 	group_close(&g);

@@ -17,7 +17,7 @@ static int freeze(struct oci *o, bool frozen, struct err *e)
 	if (frozen ? now != PLACE_RUNNING && now != PLACE_CREATED : now != PLACE_PAUSED)
 		r = fail(e, -EINVAL, "zone %s: is %s: container not %s", p.id, place_words[now],
 			 frozen ? "running" : "paused");
-	if (!r) r = group_freeze(&g, frozen, e);
+	if (!r) r = oci_vm_is(&p) ? oci_vm_pause(o, &p, frozen, e) : group_freeze(&g, frozen, e);
 	group_close(&g);
 	place_close(&p);
 	return r;
@@ -110,6 +110,7 @@ int oci_update(struct oci *o, struct err *e)
 	if (r) return r;
 	if (place_status(&p, NULL) == PLACE_STOPPED)
 		r = fail(e, -EINVAL, "zone %s: container is not running", p.id);
+	if (!r) r = oci_vm_cannot(&p, "update", e);
 	if (!r) r = resources_take(o, &t, &rs, e);
 	if (!r) r = group_limit(&g, rs, rs->devices.n > 0, e);
 	group_close(&g);

@@ -155,7 +155,9 @@ int oci_ps(struct oci *o, struct err *e)
 	int r = format_check(o, &json, e);
 	if (r || (r = oci_open(o, &p, &g, false, e))) return r;
 	unsigned n = group_pids(&g, &pids, o->a);
-	if (json) {
+	if ((r = oci_vm_cannot(&p, "ps", e))) {
+		n = 0;
+	} else if (json) {
 		printf("[");
 		for (unsigned i = 0; i < n; i++) printf("%s%d", i ? "," : "", (int)pids[i]);
 		printf("]\n");
@@ -210,6 +212,7 @@ int oci_events(struct oci *o, struct err *e)
 	if (r) return r;
 	if (place_status(&p, NULL) == PLACE_STOPPED)
 		r = fail(e, -EINVAL, "zone %s: container is not running", p.id);
+	if (!r) r = oci_vm_cannot(&p, "events", e);
 	if (!r) events_tell(o, &p, &g, nap);
 	group_close(&g);
 	place_close(&p);

@@ -217,13 +217,15 @@ enum place_status place_status(const struct place *p, const struct group *g)
 	if (!p->pid) return PLACE_CREATING;
 	if (!place_alive(p)) return PLACE_STOPPED;
 	if (g && group_frozen(g)) return PLACE_PAUSED;
+	if (g && !faccessat(p->dir, "paused", F_OK, AT_SYMLINK_NOFOLLOW)) return PLACE_PAUSED;
 	return faccessat(p->dir, "start", F_OK, AT_SYMLINK_NOFOLLOW) ? PLACE_RUNNING
 								     : PLACE_CREATED;
 }
 
 void place_remove(struct place *p)
 {
-	static const char *const files[] = {"state.json", "state.json.new", "config.json", "start"};
+	static const char *const files[] = {"state.json", "state.json.new", "config.json", "start",
+					    "paused"};
 	for (unsigned i = 0; i < sizeof(files) / sizeof(files[0]); i++)
 		(void)unlinkat(p->dir, files[i], 0);
 	(void)unlinkat(p->root, p->id, AT_REMOVEDIR);

@@ -6,7 +6,8 @@
 #include <sys/types.h>
 /* What is known of a zone between two commands: a folder of its name below the runtime's root, with
  * state.json (replaced as a whole), the config.json that it was made from, and, until it is
- * started, the socket at which its first process waits. Reached through the folder's descriptor. */
+ * started, the socket at which its first process waits; `paused`, of one in a computer of its own.
+ * Reached through the folder's descriptor. */
 struct place {
 	int root, dir;	  /* of all zones; of this one. -1: none */
 	const char *id;	  /* checked: no way out of root */

@@ -1,7 +1,7 @@
 #!/bin/bash
 # engines.sh [PART...]: podman and containerd run containers through build/lodge-oci. Each is tried if it
-# is here, in folders of its own. Needs root. PART: podman, files, rights, pods, dns, systemd, rootless,
-# containerd.
+# is here, in folders of its own. Needs root. PART: podman, files, rights, vm, pods, dns, systemd,
+# rootless, containerd.
 cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=test/zone/engines_podman.sh
 . test/zone/engines_podman.sh
@@ -144,7 +144,7 @@ end() {
 }
 trap end EXIT
 rootfs
-[ $# != 0 ] || set -- podman files rights pods dns systemd rootless containerd
+[ $# != 0 ] || set -- podman files rights vm pods dns systemd rootless containerd
 box=lodge-test-$$:1
 if command -v podman > /dev/null; then
 	pod import --change CMD=/bin/sh "$home/image.tar" "$box" > /dev/null
@@ -156,7 +156,7 @@ fi
 for part; do
 	case $part in
 	podman) podman_parts ;;
-	files | rights) "${part}_parts" "lodge-$part-$$" ;;
+	files | rights | vm) "${part}_parts" "lodge-$part-$$" ;;
 	pods) pod_parts "lodge-pod-$$" ;;
 	dns)
 		if command -v netavark /usr/lib/podman/netavark > /dev/null; then dns_parts "lodge-dns-$$"; else

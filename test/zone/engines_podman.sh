@@ -152,3 +152,25 @@ rootless_parts() {
 	rl system migrate > /dev/null
 	userdel "$user"
 }
+
+# In a computer of its own, with the built-in guest's kernel.
+own() { LODGE=$PWD/$BUILD/lodge run --annotation org.lodge.kind=vm --network none "$@"; }
+vm_parts() { # NAME
+	mkdir "$home/shared"
+	echo inside > "$home/shared/file"
+	check "own kernel" 'cloud|riscv' "$(own --rm "$box" uname -r)"
+	own --rm "$box" sh -c 'exit 7' > /dev/null
+	check "own kernel: exit status" '^7$' $?
+	check "own kernel: terminal" '/dev/pts/0' "$(own --rm -t "$box" tty)"
+	own -d --name "$1" -m 300m -v "$home/shared:/v:ro" --tmpfs /scratch "$box" \
+		sh -c 'trap "echo bye; exit 3" TERM; cat /v/file; while :; do sleep 0.1; done' > /dev/null
+	check "own kernel: exec" 'Read-only' "$(pod exec "$1" touch /v/x)"
+	check "own kernel: exec of a user" '^uid=5 gid=6' "$(pod exec -u 5:6 "$1" id)"
+	check "own kernel: logs" '^inside$' "$(pod logs "$1")"
+	pod stop "$1" > /dev/null
+	check "own kernel: stopped by its signal" '^3$' "$(pod wait "$1")"
+	check "own kernel: start again" "$1" "$(pod start "$1")"
+	pod kill "$1" > /dev/null
+	check "own kernel: killed" '^137$' "$(pod wait "$1")"
+	check "own kernel: rm" '.' "$(pod rm -f -t 0 "$1")"
+}

@@ -282,6 +282,109 @@ def ends(l):
     c.same(early.wait(30), 143, "asked to end before its program runs")
 
 
+def bundles(l):
+    """lodge-oci, as podman calls it: the bundle's own computer."""
+    oci = os.path.join(os.path.dirname(LODGE), "lodge-oci")
+    if os.geteuid():
+        return print("not root: not tried")
+    bundle, root = os.path.join(work, "bundle"), os.path.join(work, "oci")
+    rootfs = os.path.join(bundle, "rootfs")
+    os.makedirs(rootfs)
+    os.makedirs(root)
+    tree_tar(bundle + ".tar")
+    with tarfile.open(bundle + ".tar") as t:
+        t.extractall(rootfs)
+    bound = os.path.join(work, "bound")
+    os.mkdir(bound)
+    open(os.path.join(bound, "f"), "w").write("bound\n")
+    usual = {
+        "ociVersion": "1.0.0", "hostname": "inn", "root": {"path": "rootfs"},
+        "annotations": {"org.lodge.kind": "vm"},
+        "process": {"user": {"uid": 5, "gid": 6}, "cwd": "/data", "env": ["PATH=/bin", "A=b c"], "args": []},
+        "mounts": [{"destination": "/proc", "type": "proc"},
+                   {"destination": "/bound", "type": "bind", "source": bound, "options": ["rbind", "ro"]},
+                   {"destination": "/etc/one", "type": "bind", "source": bound + "/f", "options": ["bind"]},
+                   {"destination": "/small", "type": "tmpfs", "options": ["size=1m"]}],
+        "linux": {"namespaces": [{"type": t} for t in ("pid", "network", "ipc", "uts", "mount")],
+                  "resources": {"memory": {"limit": 300 << 20}, "cpu": {"quota": 150000, "period": 100000}}}}
+
+    def write(args, **more):
+        spec = json.loads(json.dumps(usual))
+        spec["process"].update(args=args, **more.pop("process", {}))
+        spec.update(more)
+        json.dump({k: v for k, v in spec.items() if v is not None}, open(os.path.join(bundle, "config.json"), "w"))
+
+    def call(*words, input=b"", before=(), **more):
+        kept = words[0] == "create" or "-d" in words
+        p = subprocess.run([*before, oci, "--root", root, *words], input=input, cwd=bundle, env=l.env, timeout=60,
+                           stdout=open(os.path.join(work, "o"), "wb") if kept else subprocess.PIPE,
+                           stderr=open(os.path.join(work, "e"), "wb") if kept else subprocess.PIPE, **more)
+        p.out = open(os.path.join(work, "o")).read() if kept else p.stdout.decode()
+        p.err = open(os.path.join(work, "e")).read() if kept else p.stderr.decode()
+        return p
+
+    write(["sh", "-c", "id; pwd; echo $A; hostname; cat /bound/f /etc/one; touch /bound/x; cat >&2; nproc; uname -r; exit 7"])
+    p = call("run", "c1", input=b"typed\n")
+    lines = p.out.split("\n")
+    c.gives(p, 7)
+    c.same(lines[:7], ["uid=5 gid=6(disk)", "/data", "b c", "inn", "bound", "bound", "2"], "process and mounts")
+    c.check(os.uname().release not in p.out, "with a kernel of its own", p.out)
+    c.check("typed" in p.err and "/bound/x" in p.err, "streams are apart", p.err)
+    write(["sh", "-c", "echo new >/data/new; cat /etc/f || exit 4"], root={"path": "rootfs", "readonly": True},
+          process={"user": {"uid": 0, "gid": 0}}, annotations=None, vm={"kernel": {"path": "/boot/x"}})
+    c.gives(call("run", "c1"), 4, "", "an object vm; a root that is read-only")
+    c.check(not os.path.exists(os.path.join(rootfs, "data/new")), "nothing was written")
+    write(["nosuch"])
+    c.gives(call("run", "c1"), 127)
+    write(["true"], hooks={"poststop": [{"path": "/bin/true"}]})
+    p = call("run", "c1")
+    c.check(p.returncode == 1 and "hooks" in p.err, "what cannot be had is refused", p.err)
+
+    write(["sh", "-c", "trap 'echo got; exit 9' USR1; echo made >/data/made; echo up; while :; do sleep 0.1; done"],
+          process={"user": {"uid": 0, "gid": 0}})
+    state = lambda: json.loads(call("state", "c2").out)
+    c.gives(call("create", "--pid-file", os.path.join(work, "pid"), "c2"), 0)
+    c.same((state()["status"], str(state()["pid"])), ("created", open(os.path.join(work, "pid")).read()), "created")
+    c.gives(call("exec", "c2", "true"), 125)
+    c.gives(call("start", "c2"), 0)
+    c.same(state()["status"], "running", "started")
+    c.gives(call("exec", "-e", "B=1", "--cwd", "/tmp", "-u", "7:8", "c2", "sh", "-c", "id; pwd; echo $B; cat; exit 5",
+                 input=b"in\n"), 5, "uid=7 gid=8\n/tmp\n1\nin\n")
+    json.dump({"user": {"uid": 0, "gid": 0}, "cwd": "/", "env": ["PATH=/bin"], "args": ["cat", "/proc/1/comm"]},
+              open(os.path.join(work, "process.json"), "w"))
+    c.gives(call("exec", "--process", os.path.join(work, "process.json"), "c2"), 0, "sh\n")
+    p = call("exec", "c2", "touch", "/bound/x")
+    c.check("Read-only" in p.err, "a mount is read-only", p.err)
+    c.gives(call("pause", "c2"), 0)
+    c.same(state()["status"], "paused", "paused")
+    c.gives(call("resume", "c2"), 0)
+    c.same(state()["status"], "running", "resumed")
+    for words in ["ps", "c2"], ["events", "--stats", "c2"], ["update", "--memory", "100000000", "c2"]:
+        p = call(*words)
+        c.check(p.returncode == 1 and "computer" in p.err, "refused in words: " + words[0], p.err)
+    c.check(call("delete", "c2").returncode != 0, "what runs is not deleted")
+    c.gives(call("kill", "c2", "USR1"), 0)
+    c.check(until(lambda: state()["status"] == "stopped"), "its signal ended it")
+    c.check("got" in open(os.path.join(work, "o")).read(), "and came to it")
+    c.gives(call("delete", "c2"), 0)
+    c.same(open(os.path.join(rootfs, "data/made")).read(), "made\n", "what it wrote is in the bundle")
+    c.gives(call("create", "c3"), 0)
+    c.gives(call("start", "c3"), 0)
+    c.gives(call("delete", "-f", "c3"), 0)
+    c.same((os.listdir(root), left()), ([], []), "killed, and nothing is left")
+    # A root that leads elsewhere.
+    os.symlink("/../../../../../../" + work.lstrip("/") + "/nowhere", os.path.join(rootfs, "away"))
+    write(["true"], mounts=usual["mounts"] + [{"destination": "/away/x", "type": "bind", "source": bound, "options": ["bind"]}])
+    call("run", "c4")
+    c.check(not os.path.exists(os.path.join(work, "nowhere")), "a link of the root's stays inside")
+    write(["true"])
+    shutil.rmtree(os.path.join(rootfs, "dev"), ignore_errors=True)
+    os.symlink("/../../../.." + work, os.path.join(rootfs, "dev"))
+    p = call("run", "c5")
+    c.check(p.returncode == 1 and "/dev" in p.err, "/dev that is a link", (p.returncode, p.err))
+    c.same((os.listdir(root), left()), ([], []), "nothing is left")
+
+
 def rootless(l):
     """An ordinary user: the layers as one folder need a namespace of his own."""
     name = "lodge-vm-t"
@@ -314,7 +417,7 @@ l = Lodge(work)
 try:
     builtin(l, NATIVE)
     c.gives(l.import_box(), 0)
-    parts = [foreground, kept, foreign, layered, hostile, ends, rootless]
+    parts = [foreground, kept, foreign, layered, hostile, ends, bundles, rootless]
     for part in parts:
         if not sys.argv[1:] or part.__name__ in sys.argv[1:]:
             part(l)
