@@ -56,6 +56,7 @@ uint64_t group_weight(uint64_t shares); /* version 2's for version 1's, as crun 
 /* group_life.c */
 int group_freeze(const struct group *g, bool frozen, struct err *e);
 bool group_frozen(const struct group *g);
+bool group_empty(const struct group *g); /* version 2 says so: no process is left in it or below */
 bool group_stuck(const struct group *g); /* frozen, by whomever: nothing in it runs */
 /* Process ids of the group and those below, in the arena; their number. */
 unsigned group_pids(const struct group *g, pid_t **pids, struct arena *a);

@@ -76,6 +76,14 @@ bool group_stuck(const struct group *g)
 	return false;
 }
 
+bool group_empty(const struct group *g)
+{
+	auto_buf struct buf b = {0};
+	int dir = group_into(g);
+	return dir >= 0 && group_read(dir, "cgroup.events", &b) && b.at &&
+	       strstr(b.at, "populated 0");
+}
+
 struct pids {
 	pid_t *at;
 	unsigned n, room;

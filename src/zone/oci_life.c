@@ -278,8 +278,12 @@ static int remove_all(struct oci *o, const struct spec *s, struct place *p, stru
 		      struct err *e)
 {
 	auto_buf struct buf state = {0};
-	group_kill(g, SIGKILL);
+	if (!group_empty(g)) group_kill(g, SIGKILL);
 	int r = group_remove(g, e);
+	if (r == -EBUSY) { /* somebody has parted the two versions' groups */
+		group_kill(g, SIGKILL);
+		r = group_remove(g, e);
+	}
 	if (r) return r;
 	place_state(p, "stopped", 0, false, &state);
 	if (oci_vm_is(p)) oci_vm_remove(o, p);
