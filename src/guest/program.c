@@ -87,7 +87,7 @@ static int missed(struct program *p, const char *how, struct err *e)
 bool program_missed(struct program *p, struct err *why)
 {
 	if (!p || __atomic_load_n(&p->state, __ATOMIC_ACQUIRE) >= RUNS) return false;
-	(void)missed(p, "was switched off", why);
+	(void)missed(p, "ended", why);
 	return true;
 }
 

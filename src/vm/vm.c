@@ -14,6 +14,7 @@
 #include "engine/unitlog.h"
 #include "guest/arrival.h"
 #include "guest/guest.h"
+#include "guest/program.h"
 #include "guest/snapshot.h"
 #include "hw/bus.h"
 #include "hw/gmem.h"
@@ -215,16 +216,27 @@ void vm_again(struct vm *vm)
 	if (debugger_holds(vm->debugger)) vm_begin(vm);
 }
 
+/* A computer that is there for one program would have lost it. */
+static void begins_anew(struct vm *vm)
+{
+	struct err why;
+	if (!program_missed(vm->guest->program, &why))
+		(void)fail(&why, -EIO, "its computer began anew before its program ended");
+	guest_break(vm->guest, &why);
+}
+
 static void power_now(void *ctx) /* on the loop's thread */
 {
 	struct vm *vm = ctx;
 	vm_halt(vm);
 	bool off = vm->power == VM_POWER_OFF;
 	if (vm->turns && !turns_power(vm->turns, off, vm->code)) return;
-	if (!off)
-		vm_again(vm);
-	else
+	if (off)
 		guest_exit(vm->guest, vm->code);
+	else if (vm->guest->program)
+		begins_anew(vm);
+	else
+		vm_again(vm);
 }
 
 void vm_power(struct vm *vm, enum vm_power what, int code)

@@ -46,8 +46,8 @@ is 'what another takes away is a device 0:0' [ "$(stat -c '%F %t:%T' "$tree/$(di
 tar -C layout -cf layout.tar . && gzip -kn layout.tar
 does tarred image import layout.tar tarred
 does zipped image import layout.tar.gz zipped
-gives 125 run --kind vm --arch amd64 web
-is 'it is no computer, in words' grep -q "a container's" err
+gives 125 run --kind vm --kernel out/none --arch amd64 web
+is 'its computer has no other kernel, in words' grep -q "a container's" err
 is 'its kind is oci' grep -q '"kind": "oci"' <("$LODGE" image inspect --arch amd64 web)
 
 # ---- out and in again -----------------------------------------------------------------------

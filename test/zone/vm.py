@@ -282,6 +282,21 @@ def ends(l):
     c.same(early.wait(30), 143, "asked to end before its program runs")
 
 
+def agentless(l):
+    """A built-in guest that has no agent panics, and is not begun again and again."""
+    manifest = os.path.join(l.home, "store/images/linux", NATIVE + ".json")
+    was = open(manifest).read()
+    nothing = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], input=b"", capture_output=True, check=True).stdout
+    digest = hashlib.sha256(nothing).hexdigest()
+    open(os.path.join(l.home, "store/blobs/sha256", digest), "wb").write(nothing)
+    about = json.loads(was)
+    about["initrd"] = {"sha256": digest, "size": len(nothing)}
+    json.dump(about, open(manifest, "w"))
+    p = l.call(*VM, "box", "true")
+    open(manifest, "w").write(was)
+    c.check(p.returncode == 125 and "before its program ran" in p.err, "no agent: in words", (p.returncode, p.err))
+
+
 def bundles(l):
     """lodge-oci, as podman calls it: the bundle's own computer."""
     oci = os.path.join(os.path.dirname(LODGE), "lodge-oci")
@@ -417,7 +432,7 @@ l = Lodge(work)
 try:
     builtin(l, NATIVE)
     c.gives(l.import_box(), 0)
-    parts = [foreground, kept, foreign, layered, hostile, ends, bundles, rootless]
+    parts = [foreground, kept, foreign, layered, hostile, agentless, ends, bundles, rootless]
     for part in parts:
         if not sys.argv[1:] or part.__name__ in sys.argv[1:]:
             part(l)
