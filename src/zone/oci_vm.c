@@ -422,10 +422,14 @@ int oci_vm_pause(struct oci *o, const struct place *p, bool pause, struct err *e
 	struct words w = {.at = {program(o), pause ? "pause" : "resume", guest_name(p)}, .n = 3};
 	int r = command(o, &w, true, e);
 	if (r > 0) return fail(e, -EINVAL, "zone %s: container not running", p->id);
-	auto_fd int fd =
-		r || !pause ? -1 : openat(p->dir, "paused", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	if (!r && !pause) (void)unlinkat(p->dir, "paused", 0);
-	return r;
+	if (r) return r;
+	if (!pause) {
+		(void)unlinkat(p->dir, "paused", 0);
+		return 0;
+	}
+	auto_fd int fd = openat(p->dir, "paused", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	return fd < 0 ? fail(e, -errno, "zone %s: that it is paused: %s", p->id, strerror(errno))
+		      : 0;
 }
 
 int oci_vm_cannot(const struct place *p, const char *verb, struct err *e)
