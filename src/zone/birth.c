@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 
 static int namespaces_open(struct birth *b, struct err *e)
@@ -29,24 +28,6 @@ static int namespaces_open(struct birth *b, struct err *e)
 		b->ns[b->nns] = fd;
 		b->ns_flag[b->nns++] = n->flag;
 	}
-	return 0;
-}
-
-/* The socket's address is the folder's descriptor: a path of any length will do. */
-static socklen_t start_address(const struct place *p, struct sockaddr_un *to)
-{
-	*to = (struct sockaddr_un){.sun_family = AF_UNIX};
-	(void)snprintf(to->sun_path, sizeof(to->sun_path), "/proc/self/fd/%d/start", p->dir);
-	return sizeof(*to);
-}
-
-static int listen_make(struct birth *b, struct err *e)
-{
-	struct sockaddr_un at;
-	socklen_t n = start_address(b->place, &at);
-	b->listen = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (b->listen < 0 || bind(b->listen, (struct sockaddr *)&at, n) || listen(b->listen, 1))
-		return fail(e, -errno, "the zone's start socket: %s", strerror(errno));
 	return 0;
 }
 
@@ -85,7 +66,7 @@ int birth_prepare(struct birth *b, struct err *e)
 		return r;
 	b->group.quiet = b->tied;
 	b->place->cgroup = b->group.path;
-	return listen_make(b, e);
+	return (b->listen = place_listen(b->place, e)) < 0 ? b->listen : 0;
 }
 
 static int groups_mounted(void *ctx, const struct source *s, const struct spec_mount *m, int dest,
@@ -279,13 +260,9 @@ void birth_done(struct birth *b)
 
 int birth_start(const struct place *p, const struct filter *f, struct err *e)
 {
-	struct sockaddr_un at;
 	struct channel_msg m;
-	socklen_t n = start_address(p, &at);
-	auto_fd int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (s < 0 || connect(s, (struct sockaddr *)&at, n))
-		return fail(e, -errno, "zone %s: cannot be started: %s", p->id, strerror(errno));
-	(void)unlinkat(p->dir, "start", 0);
+	auto_fd int s = place_connect(p, e);
+	if (s < 0) return s;
 	if (channel_say(s, SAY_GO, 0, NULL, -1))
 		return fail(e, -EPIPE, "zone %s: its first process is gone", p->id);
 	for (;;) {

@@ -18,7 +18,6 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 
 #define ANNOTATION   "org.lodge.kind"
@@ -255,23 +254,6 @@ static _Noreturn void first_main(struct first *f)
 	_exit(1);
 }
 
-static socklen_t start_address(const struct place *p, struct sockaddr_un *at)
-{
-	*at = (struct sockaddr_un){.sun_family = AF_UNIX};
-	(void)snprintf(at->sun_path, sizeof(at->sun_path), "/proc/self/fd/%d/start", p->dir);
-	return sizeof(*at);
-}
-
-static int listen_for_start(const struct place *p, struct err *e)
-{
-	struct sockaddr_un at;
-	socklen_t n = start_address(p, &at);
-	auto_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&at, n) || listen(fd, 1))
-		return fail(e, -errno, "zone %s: its start socket: %s", p->id, strerror(errno));
-	return give_fd(&fd);
-}
-
 static int first_hear(int tell, struct err *e)
 {
 	struct err said;
@@ -330,7 +312,7 @@ int oci_vm_begin(struct oci *o, struct birth *b, struct err *e)
 	int r = check(o, b->spec, e);
 	if (!r) r = sources_open(&f->root, false, e);
 	if (!r) r = terminal_of(f, e);
-	if (!r && (f->listen = listen_for_start(b->place, e)) < 0) r = f->listen;
+	if (!r && (f->listen = place_listen(b->place, e)) < 0) r = f->listen;
 	if (!r) {
 		run_words(&f->words, o, b);
 		r = f->words.n == WORDS ? fail(e, -E2BIG, "process: too many words")
@@ -378,13 +360,9 @@ static int await(struct oci *o, const struct place *p, struct err *e)
 
 int oci_vm_start(struct oci *o, const struct place *p, struct err *e)
 {
-	struct sockaddr_un at;
 	struct err said;
-	socklen_t n = start_address(p, &at);
-	auto_fd int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (s < 0 || connect(s, (struct sockaddr *)&at, n))
-		return fail(e, -errno, "zone %s: cannot be started: %s", p->id, strerror(errno));
-	(void)unlinkat(p->dir, "start", 0);
+	auto_fd int s = place_connect(p, e);
+	if (s < 0) return s;
 	ssize_t got = recv(s, &said, sizeof(said), 0);
 	if (got == sizeof(said)) {
 		said.msg[sizeof(said.msg) - 1] = 0;

@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 const char *const place_words[] = {"creating", "created", "running", "paused", "stopped"};
 enum { STATE_MAX = 1 << 20 };
@@ -125,6 +127,28 @@ int place_open(struct place *p, int root, const char *id, bool lock, struct aren
 	if (lock && !place_relock(p))
 		return fail(e, -ENOENT, "zone %s: container does not exist", id);
 	return state_read(p, e);
+}
+
+/* The socket's address is the folder's descriptor: a path of any length will do. */
+static int start_socket(const struct place *p, bool ours, struct err *e)
+{
+	const char *what = ours ? "its start socket" : "cannot be started";
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	(void)snprintf(at.sun_path, sizeof(at.sun_path), "/proc/self/fd/%d/start", p->dir);
+	auto_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0 || (ours ? bind(fd, (struct sockaddr *)&at, sizeof(at)) || listen(fd, 1)
+			    : connect(fd, (struct sockaddr *)&at, sizeof(at))))
+		return fail(e, -errno, "zone %s: %s: %s", p->id, what, strerror(errno));
+	return give_fd(&fd);
+}
+
+int place_listen(const struct place *p, struct err *e) { return start_socket(p, true, e); }
+
+int place_connect(const struct place *p, struct err *e)
+{
+	int fd = start_socket(p, false, e);
+	if (fd >= 0) (void)unlinkat(p->dir, "start", 0);
+	return fd;
 }
 
 void place_unlock(const struct place *p) { (void)flock(p->dir, LOCK_UN); }

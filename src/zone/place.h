@@ -32,6 +32,9 @@ bool place_alive(const struct place *p);
 /* groups: opened by the caller for it; NULL: paused is not told from running. */
 enum place_status place_status(const struct place *p, const struct group *g);
 void place_remove(struct place *p);
+/* The socket in its folder that start connects to, once: whoever listens is its first process. */
+int place_listen(const struct place *p, struct err *e);
+int place_connect(const struct place *p, struct err *e);
 /* For as long as somebody waits for its end: others may lock it. place_relock() is false where one
  * of them has removed it. */
 void place_unlock(const struct place *p);
