@@ -122,6 +122,7 @@ static int joined_clone(struct birth *b, uint64_t flags, struct err *e)
 	(void)waitpid(helper, NULL, 0);
 	if (r) return r;
 	b->pid = m.code;
+	(void)channel_say(b->channel, SAY_KNOWN, 0, NULL, -1);
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 enum channel_word {
 	SAY_ERROR = 'e',    /* text, code */
 	SAY_WARNING = 'w',  /* text: for the log; anywhere in between */
+	SAY_KNOWN = 'k',    /* to a child that another has told of: from now on it may speak */
 	SAY_MAPPED = 'i',   /* to the child: its ids are mapped */
 	SAY_MOUNTED = 'm',  /* to the parent: its root is there, hooks may run */
 	SAY_HOOKED = 'h',   /* to the child: they have */

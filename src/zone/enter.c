@@ -54,6 +54,7 @@ static void warn(void *ctx, const char *words)
 static int live(struct entry *n, struct err *e)
 {
 	int r;
+	if ((r = channel_wait(n->theirs, SAY_KNOWN, e)) < 0) return r;
 	if ((r = group_join(n->x->group, false, e))) return r;
 	if ((n->flags & CLONE_NEWCGROUP) && setns(n->init, CLONE_NEWCGROUP))
 		return fail(e, -errno, "joining the zone's control groups: %s", strerror(errno));
@@ -114,6 +115,7 @@ static int process_make(struct entry *n, struct err *e)
 	(void)waitpid(pid, NULL, 0);
 	/* What the helper says its child is called is another's word where pids are the zone's. */
 	if (!r) n->x->pid = m.code;
+	if (!r) (void)channel_say(n->ours, SAY_KNOWN, 0, NULL, -1);
 	return r;
 }
 

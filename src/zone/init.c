@@ -197,7 +197,8 @@ static int cwd_make(const struct birth *b, struct err *e)
 /* Before anything else: what it takes is the zone's. */
 static int groups_enter(struct birth *b, struct err *e)
 {
-	int r = group_join(&b->group, false, e);
+	int r = b->nns ? channel_wait(b->theirs, SAY_KNOWN, e) : 0;
+	if (r >= 0) r = group_join(&b->group, false, e);
 	if (!r && (b->spec->new_ns & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP))
 		return fail(e, -errno, "linux.namespaces: cgroup: %s", strerror(errno));
 	return r;
