@@ -16,8 +16,7 @@ int agent_program(struct err *e)
 {
 	size_t n = (size_t)(agent_end - agent_begin);
 	auto_fd int fd = sys_memfd_program("lodge-agent");
-	if (fd < 0 || write(fd, agent_begin, n) != (ssize_t)n ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL))
+	if (fd < 0 || write(fd, agent_begin, n) != (ssize_t)n || sys_memfd_seal(fd))
 		return fail(e, -errno, "the agent in memory: %s", strerror(errno));
 	return give_fd(&fd);
 }

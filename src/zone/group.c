@@ -149,6 +149,13 @@ static const char *systemd_path(struct group *g, const char *path, const char *i
 				 : arena_text(g->a, "/%s/%s.scope", in, name);
 }
 
+static bool leads_up(const char *path)
+{
+	for (size_t n; *(path += strspn(path, "/")); path += n)
+		if ((n = strcspn(path, "/")) == 2 && !strncmp(path, "..", 2)) return true;
+	return false;
+}
+
 int group_name(struct group *g, const char *path, const char *id, bool systemd, struct err *e)
 {
 	if (!path || !*path)
@@ -157,10 +164,8 @@ int group_name(struct group *g, const char *path, const char *id, bool systemd, 
 		g->path = systemd_path(g, path, id);
 	else
 		g->path = arena_text(g->a, "%s%s", *path == '/' ? "" : "/", path);
-	for (const char *at = g->path; (at = strstr(at, "..")); at += 2)
-		if (at[-1] == '/' && (!at[2] || at[2] == '/'))
-			return fail(e, -EINVAL, "linux.cgroupsPath: %s: leads out of its tree",
-				    path);
+	if (leads_up(g->path))
+		return fail(e, -EINVAL, "linux.cgroupsPath: %s: leads out of its tree", path);
 	if (strlen(g->path) >= PATH_MAX - 64 || !g->path[strspn(g->path, "/")])
 		return fail(e, -EINVAL, "linux.cgroupsPath: %s: no such group can be", path);
 	return 0;
@@ -341,10 +346,9 @@ static int tree_descend(struct group_tree *t, const char *path, struct err *e)
 int group_descend(struct group *g, const char *words, struct err *e)
 {
 	const char *colon = strchr(words, ':'), *path = colon ? colon + 1 : words;
-	bool known = !colon, up = false;
-	for (const char *at = path; at && !up; at = strchr(at, '/'))
-		up = (at += strspn(at, "/"), !strncmp(at, "..", 2) && (!at[2] || at[2] == '/'));
-	if (up) return fail(e, -EINVAL, "exec: --cgroup: %s is not a sub cgroup path", path);
+	bool known = !colon;
+	if (leads_up(path))
+		return fail(e, -EINVAL, "exec: --cgroup: %s is not a sub cgroup path", path);
 	path += strspn(path, "/");
 	for (unsigned i = 0; i < g->n; i++) {
 		struct group_tree *t = &g->tree[i];

@@ -297,17 +297,18 @@ _Noreturn void init_run(struct birth *b)
 	struct err e;
 	struct init i = {.b = b, .to = b->theirs, .host_proc = -1};
 	sigset_t none;
-	i.p = (struct process){.p = b->spec->process,
-			       .personality = b->spec->linux_->personality,
-			       .filter = &b->filter,
-			       .a = b->a,
-			       .keyring = b->no_keyring ? NULL : b->place->id,
-			       .preserve = b->preserve,
-			       .keep_groups = spec_annotation(b->spec, SPEC_KEEP_GROUPS) != NULL,
-			       .stub = b->stub,
-			       .tied = b->tied,
-			       .warn = warn,
-			       .ctx = &i};
+	i.p = (struct process){
+		.p = b->spec->process,
+		.personality = b->spec->linux_->personality,
+		.filter = &b->filter,
+		.a = b->a,
+		.keyring = b->no_keyring ? NULL : b->place->id,
+		.preserve = b->preserve,
+		.keep_groups = spec_annotation(&b->spec->annotations, SPEC_KEEP_GROUPS) != NULL,
+		.stub = b->stub,
+		.tied = b->tied,
+		.warn = warn,
+		.ctx = &i};
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);

@@ -100,8 +100,7 @@ int last_program(int told, struct err *e)
 	off_t at = last_told - last_begin;
 	auto_fd int fd = sys_memfd_program("last");
 	if (fd < 0 || write(fd, last_begin, n) != (ssize_t)n ||
-	    pwrite(fd, &told, sizeof(told), at) != sizeof(told) ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL))
+	    pwrite(fd, &told, sizeof(told), at) != sizeof(told) || sys_memfd_seal(fd))
 		return fail(e, -errno, "the last program in memory: %s", strerror(errno));
 	return give_fd(&fd);
 }

@@ -232,7 +232,7 @@ static int memory_copy(struct err *e)
 	while (at < st.st_size)
 		if (sendfile(fd, self, &at, (size_t)(st.st_size - at)) <= 0)
 			return fail(e, -errno, "a copy of this program: %s", strerror(errno));
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
+	if (sys_memfd_seal(fd))
 		return fail(e, -errno, "sealing a copy of this program: %s", strerror(errno));
 	return fd;
 }

@@ -111,17 +111,18 @@ static int enter(struct oci *o, struct place *pl, struct group *g, struct spec *
 	for (unsigned i = 0; i < o->subgroups.n; i++)
 		if ((r = group_descend(g, o->subgroups.at[i], e))) return r;
 	if (f.listener) return fail(e, -ENOTSUP, "exec: into a zone with SCMP_ACT_NOTIFY");
-	struct enter x = {.place = pl,
-			  .group = g,
-			  .subgroup = o->subgroups.n,
-			  .console_socket = o->console_socket,
-			  .keep_master = !o->detach && !o->console_socket,
-			  .p = {.p = &p,
-				.filter = &f,
-				.a = o->a,
-				.preserve = o->preserve,
-				.keep_groups = spec_annotation(s, SPEC_KEEP_GROUPS) != NULL,
-				.personality = s->linux_->personality}};
+	struct enter x = {
+		.place = pl,
+		.group = g,
+		.subgroup = o->subgroups.n,
+		.console_socket = o->console_socket,
+		.keep_master = !o->detach && !o->console_socket,
+		.p = {.p = &p,
+		      .filter = &f,
+		      .a = o->a,
+		      .preserve = o->preserve,
+		      .keep_groups = spec_annotation(&s->annotations, SPEC_KEEP_GROUPS) != NULL,
+		      .personality = s->linux_->personality}};
 	if (p.terminal && !x.keep_master && !x.console_socket)
 		return fail(e, -EINVAL, "exec: a terminal needs --console-socket");
 	if ((r = enter_begin(&x, e))) return r;

@@ -33,9 +33,8 @@ struct words {
 /* ---- who it is for */
 static bool says_vm(const struct pairs *p)
 {
-	for (unsigned i = 0; i < p->n; i++)
-		if (!strcmp(p->key[i], ANNOTATION)) return !strcmp(p->value[i], "vm");
-	return false;
+	const char *kind = spec_annotation(p, ANNOTATION);
+	return kind && !strcmp(kind, "vm");
 }
 
 bool oci_vm_wanted(const struct spec *s)

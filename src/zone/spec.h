@@ -191,5 +191,5 @@ const struct spec_namespace *spec_ns(const struct spec *s, int flag); /* NULL: t
 /* Set to anything: supplementary groups are those of the caller. crun's, and podman's keep-groups.
  */
 #define SPEC_KEEP_GROUPS "run.oci.keep_original_groups"
-const char *spec_annotation(const struct spec *s, const char *key);
+const char *spec_annotation(const struct pairs *annotations, const char *key);
 #endif

@@ -239,9 +239,9 @@ const struct spec_namespace *spec_ns(const struct spec *s, int flag)
 	return NULL;
 }
 
-const char *spec_annotation(const struct spec *s, const char *key)
+const char *spec_annotation(const struct pairs *annotations, const char *key)
 {
-	for (unsigned i = 0; i < s->annotations.n; i++)
-		if (!strcmp(s->annotations.key[i], key)) return s->annotations.value[i];
+	for (unsigned i = 0; i < annotations->n; i++)
+		if (!strcmp(annotations->key[i], key)) return annotations->value[i];
 	return NULL;
 }

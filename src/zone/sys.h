@@ -38,6 +38,11 @@ static inline int sys_memfd_program(const char *name)
 	return fd >= 0 || errno != EINVAL ? fd
 					  : memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 }
+/* From now on it is what it is: nobody writes to it, whoever has it open. */
+static inline int sys_memfd_seal(int fd)
+{
+	return fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+}
 /* clone3(2) that returns twice, as fork does. into: a version 2 group, or -1. */
 static inline int sys_clone(uint64_t flags, int exit_signal, int *pidfd, int into)
 {

@@ -199,9 +199,7 @@ try:
         part(l)
     rootless()
 finally:
-    for g in l.call("ps", "-aq").out.split():
-        l.call("rm", "-f", g)
     pod("umount", "-a"), pod("rmi", "-af")
     sh("umount", os.path.join(work, "pod/overlay"))
-    shutil.rmtree(work, ignore_errors=True)
+    l.end()
 c.end()

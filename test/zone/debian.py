@@ -1,5 +1,5 @@
 """Debian, the image that is also a vm's, as a zone with systemd. LONG: the image may have to be made."""
-import os, shutil, sys, tempfile
+import os, sys, tempfile
 sys.path.insert(0, os.path.dirname(__file__))
 from zones import Count, Lodge, until
 
@@ -34,7 +34,5 @@ try:
     c.gives(l.call("wait", "d"), 0, "0\n", "it powers off")
     c.gives(l.call("rm", "d"), 0)
 finally:
-    for g in l.call("ps", "-aq").out.split():
-        l.call("rm", "-f", g)
-    shutil.rmtree(work, ignore_errors=True)
+    l.end()
 c.end()

@@ -247,7 +247,5 @@ try:
         part(l)
     rootless()
 finally:
-    for g in l.call("ps", "-aq").out.split():
-        l.call("rm", "-f", g)
-    shutil.rmtree(work, ignore_errors=True)
+    l.end()
 c.end()

@@ -1,6 +1,6 @@
 """Limits of zones: in the kernel's files, changed while they run, and that they hold. With the word
 shares: two zones under full load share a CPU as they were told."""
-import glob, json, os, shutil, sys, tempfile, time
+import glob, json, os, sys, tempfile, time
 sys.path.insert(0, os.path.dirname(__file__))
 from zones import Count, Lodge, until
 
@@ -178,7 +178,5 @@ try:
     for part in ([shares] if "shares" in sys.argv else [told, each, read_slowly, held]):
         part(l)
 finally:
-    for g in l.call("ps", "-aq").out.split():
-        l.call("rm", "-f", g)
-    shutil.rmtree(work, ignore_errors=True)
+    l.end()
 c.end()

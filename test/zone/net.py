@@ -1,5 +1,5 @@
 """Networks and volumes of zones."""
-import http.server, json, os, shutil, socket, subprocess, sys, tempfile, threading, time, urllib.request
+import http.server, json, os, socket, subprocess, sys, tempfile, threading, time, urllib.request
 sys.path.insert(0, os.path.dirname(__file__))
 from zones import Count, Lodge, until
 
@@ -195,7 +195,5 @@ try:
     for part in words, user, lan, bridged, capped, volumes:
         part(l)
 finally:
-    for g in l.call("ps", "-aq").out.split():
-        l.call("rm", "-f", g)
-    shutil.rmtree(work, ignore_errors=True)
+    l.end()
 c.end()
